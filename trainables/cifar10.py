@@ -1,0 +1,325 @@
+"""CIFAR-10: splits on the device, batched augmentation, loss and accuracy; ends in TASK."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F  # noqa: N812 -- the name every PyTorch reader knows
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.datasets import CIFAR10
+
+from trainables import synthetic
+from trainables.resnet import backbone
+from trainables.settings import COMMON, common_conflicts
+from trainables.task import Batch, Config, DataError, Evaluation, Setting, Task
+
+CLASSES = 10
+PAD = 4  # pixels of zero padding before the random crop
+EVALUATION_BATCH = 500
+NORMALISE = {
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+SETTINGS = {
+    **COMMON,
+    "batch_size": Setting(128, "images a step", low=1),
+    "optimizer": Setting("sgd", "update rule", choices=("sgd", "adam")),
+    "edition": Setting(
+        "auto",
+        "which files: binary (torchvision's), parquet, synthetic, or auto for the first found",
+        choices=("auto", "binary", "parquet", "synthetic"),
+    ),
+    "val_fraction": Setting(0.1, "share of the training images cut off for validation", 0.001, 0.5),
+    "train_images": Setting(None, "use only so many training images", 1, optional=True, kind=int),
+    "val_images": Setting(None, "use only so many validation images", 1, optional=True, kind=int),
+    "test_images": Setting(None, "use only so many test images", 1, optional=True, kind=int),
+    "label_smoothing": Setting(0.0, "share of the target spread over all classes", 0.0, 0.9),
+    "normalise": Setting("half", "mean and std of the inputs", choices=tuple(NORMALISE)),
+    "augment": Setting(True, "random flip and random crop with 4 px padding in training"),
+    "augment_evaluation": Setting(False, "the same in validation and test, as in the report"),
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Splits on one device: images uint8 `(n, 3, 32, 32)`, labels int64 `(n,)`, by split name."""
+
+    images: dict[str, Tensor]
+    labels: dict[str, Tensor]
+
+
+def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
+    """Edition, number of images and a checksum of the labels in order; see Task."""
+    edition = _edition(data_dir, config)
+    source = _source(edition, data_dir)
+    labels = [source.labels(split) for split in ("train", "test")]
+    digest = hashlib.sha256(b"".join(part.astype(np.uint8).tobytes() for part in labels))
+    return {
+        "data": "CIFAR-10" if edition != "synthetic" else "synthetic CIFAR-10 look-alike",
+        "edition": edition,
+        "synthetic": edition == "synthetic",
+        "train_images": len(labels[0]),
+        "test_images": len(labels[1]),
+        "labels_sha256": digest.hexdigest(),
+    }
+
+
+def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.device) -> Data:
+    """Read the splits; train and val are cut as the report's random_split did, by `split_seed`."""
+    limits = (config["train_images"], config["val_images"], config["test_images"])
+    held = _splits(
+        _edition(data_dir, config), data_dir, split_seed, config["val_fraction"], limits
+    )
+    return Data(
+        {split: images.to(device) for split, images in held.images.items()},
+        {split: labels.to(device) for split, labels in held.labels.items()},
+    )
+
+
+@lru_cache(maxsize=1)  # a warm worker opens the same splits for trial after trial
+def _splits(
+    edition: str,
+    data_dir: Path,
+    split_seed: int,
+    val_fraction: float,
+    limits: tuple[int | None, int | None, int | None],
+) -> Data:
+    source = _source(edition, data_dir)
+    total = len(source.labels("train"))
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(split_seed)).numpy()
+    cut = total - max(1, round(total * val_fraction))
+    rows = {
+        "train": order[:cut][: limits[0]],
+        "val": order[cut:][: limits[1]],
+        "test": np.arange(len(source.labels("test")))[: limits[2]],
+    }
+    images, labels = {}, {}
+    for split, chosen in rows.items():
+        part = "test" if split == "test" else "train"
+        images[split] = torch.from_numpy(source.images(part, chosen))
+        labels[split] = torch.from_numpy(source.labels(part)[chosen].astype(np.int64))
+    return Data(images, labels)
+
+
+def network(config: Config, weights: Path | None) -> nn.Module:
+    """ResNet of the config's depth and stem with a linear layer of 10 outputs."""
+    return backbone(config["depth"], lambda n: nn.Linear(n, CLASSES), config["stem"], weights)
+
+
+def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[Batch]:
+    """One epoch: shuffled, augmented, the odd last batch included."""
+    images, labels = data.images["train"], data.labels["train"]
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    for rows in order.split(config["batch_size"]):
+        chosen = images[rows]
+        if config["augment"]:
+            chosen = flip_and_crop(chosen, generator)
+        yield _normalise(chosen, config), labels[rows]
+
+
+def steps(data: Data, config: Config) -> int:
+    """Steps an epoch: 352 for 45,000 images at batch 128."""
+    return math.ceil(len(data.images["train"]) / config["batch_size"])
+
+
+def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip each image with chance 1/2 and crop it at random from its copy padded by 4 black pixels.
+
+    Args:
+        images: uint8 `(batch, 3, height, width)`.
+        generator: CPU generator that draws the flips and offsets.
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    flips = torch.rand(count, generator=generator) < 0.5
+    top, left = torch.randint(0, 2 * PAD + 1, (2, count), generator=generator)
+    rows = (top[:, None] + torch.arange(height)).to(device)
+    columns = left[:, None] + torch.arange(width)
+    columns = torch.where(flips[:, None], 2 * PAD + width - 1 - columns, columns).to(device)
+    padded = F.pad(images, (PAD, PAD, PAD, PAD)).permute(0, 2, 3, 1)
+    at = torch.arange(count, device=device)[:, None, None]
+    return padded[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean cross-entropy, and the number of correct answers."""
+    value = F.cross_entropy(output, target, label_smoothing=config["label_smoothing"])
+    return value, {"accuracy": (output.detach().argmax(1) == target).sum()}
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module, data: Data, split: str, config: Config, generator: torch.Generator, detail: bool
+) -> Evaluation:
+    """Cross-entropy (without label smoothing) and accuracy, a fraction, over a split."""
+    images, labels = data.images[split], data.labels[split]
+    losses, answers = [], []
+    for rows in torch.arange(len(images), device=images.device).split(EVALUATION_BATCH):
+        chosen = images[rows]
+        if config["augment_evaluation"]:
+            chosen = flip_and_crop(chosen, generator)
+        output = net(_normalise(chosen, config))
+        losses.append(F.cross_entropy(output, labels[rows], reduction="none"))
+        answers.append(output.argmax(1))
+    answer = torch.cat(answers)
+    metrics = {
+        "loss": float(torch.cat(losses).mean()),
+        "accuracy": float((answer == labels).float().mean()),
+    }
+    columns: dict[str, list[Any]] = {}
+    if detail:
+        columns = {
+            "image": [str(i) for i in range(len(images))],
+            "truth": labels.tolist(),
+            "prediction": answer.tolist(),
+        }
+    return Evaluation(metrics, columns)
+
+
+def baselines(data: Data) -> dict[str, dict[str, float]]:
+    """The most frequent training class, and the uniform guess: what a network must beat."""
+    frequent = int(data.labels["train"].bincount(minlength=CLASSES).argmax())
+    accuracy = float((data.labels["test"] == frequent).float().mean())
+    return {"most frequent class": {"loss": math.log(CLASSES), "accuracy": accuracy}}
+
+
+def _normalise(images: Tensor, config: Config) -> Tensor:
+    mean, std = NORMALISE[config["normalise"]]
+    shape = {"device": images.device, "dtype": torch.float32}
+    scale = 1 / (255 * torch.tensor(std, **shape))  # type: ignore[arg-type]
+    shift = torch.tensor(mean, **shape) / torch.tensor(std, **shape)  # type: ignore[arg-type]
+    return images * scale[:, None, None] - shift[:, None, None]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Whole data set as arrays or encoded files, by part (train, test)."""
+
+    pixels: dict[str, Any]
+    classes: dict[str, np.ndarray]
+
+    def labels(self, part: str) -> np.ndarray:
+        return self.classes[part]
+
+    def images(self, part: str, rows: np.ndarray) -> np.ndarray:
+        """uint8 `(len(rows), 3, 32, 32)`; encoded images are decoded here, and only those asked for."""
+        held = self.pixels[part]
+        if isinstance(held, np.ndarray):
+            return np.ascontiguousarray(held[rows].transpose(0, 3, 1, 2))
+        decoded = [np.asarray(Image.open(io.BytesIO(held[i])).convert("RGB")) for i in rows]
+        return np.ascontiguousarray(np.stack(decoded).transpose(0, 3, 1, 2))
+
+
+def _edition(data_dir: Path, config: Config) -> str:
+    """The edition asked for, or the first one found."""
+    if config["edition"] != "auto":
+        return str(config["edition"])
+    return "parquet" if _parquet_dir(data_dir) else "binary"
+
+
+def _parquet_dir(data_dir: Path) -> Path | None:
+    for folder in (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir):
+        if any(folder.glob("train-*.parquet")) and any(folder.glob("test-*.parquet")):
+            return folder
+    return None
+
+
+@lru_cache(maxsize=1)
+def _source(edition: str, data_dir: Path) -> _Source:
+    if edition == "synthetic":
+        return _Source(*synthetic.images(seed=0))
+    return _read_parquet(data_dir) if edition == "parquet" else _read_binary(data_dir)
+
+
+def _read_parquet(data_dir: Path) -> _Source:
+    folder = _parquet_dir(data_dir)
+    if folder is None:
+        raise DataError(
+            f"cifar10: no train-*.parquet and test-*.parquet under {data_dir} (looked in it, in "
+            "plain_text and in cifar10/plain_text); name the folder with --data-dir"
+        )
+    pixels, classes = {}, {}
+    for part in ("train", "test"):
+        try:
+            table = pq.read_table(sorted(folder.glob(f"{part}-*.parquet")), columns=["img", "label"])
+            pixels[part] = table.column("img").combine_chunks().field("bytes").to_pylist()
+            classes[part] = table.column("label").to_numpy()
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(
+                f"cifar10: {folder}/{part}-*.parquet cannot be read as columns img {{bytes, path}} "
+                f"and label ({error}); fetch the parquet edition again"
+            ) from error
+    return _Source(pixels, classes)
+
+
+def _read_binary(data_dir: Path) -> _Source:
+    pixels, classes = {}, {}
+    for part in ("train", "test"):
+        try:
+            held = CIFAR10(str(data_dir), train=part == "train")
+        except RuntimeError as error:
+            raise DataError(
+                f"cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the binary "
+                f"one (cifar-10-batches-py) is in {data_dir}; name the folder that holds one with "
+                f"--data-dir, or let `resnet-search run` download it ({error})"
+            ) from error
+        pixels[part], classes[part] = held.data, np.asarray(held.targets)
+    return _Source(pixels, classes)
+
+
+def download(data_dir: Path) -> None:
+    """Fetch the binary edition by torchvision; needs a network.
+
+    Raises:
+        DataError: it could not be fetched.
+    """
+    try:
+        CIFAR10(str(data_dir), train=True, download=True)
+    except Exception as error:  # urllib, ssl and torchvision raise many kinds
+        raise DataError(
+            f"cifar10: no data in {data_dir}, and the download failed ({error}). Put the binary "
+            "edition (folder cifar-10-batches-py) or the parquet edition (plain_text/*.parquet) "
+            "there, or name its folder with --data-dir"
+        ) from error
+
+
+TASK = Task(
+    name="cifar10",
+    metric="accuracy",
+    mode="max",
+    metrics=("loss", "accuracy"),
+    settings=SETTINGS,
+    report_settings={
+        "augment_evaluation": True,
+        "momentum_restart": True,
+        "checkpoint_rule": "last",
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "batch_size": 128,
+        "schedule": "step",
+        "milestones": (32_000, 48_000),
+        "drop_factor": 0.1,
+    },
+    conflicts=common_conflicts,
+    fingerprint=fingerprint,
+    open_data=open_data,
+    network=network,
+    batches=batches,
+    steps=steps,
+    loss=loss,
+    evaluate=evaluate,
+    baselines=baselines,
+)

@@ -1,0 +1,165 @@
+"""ShanghaiTech on disk: folder layouts, JPEG images, MATLAB annotations, and what they hold.
+
+Two layouts are read, below the data directory or its folder ShanghaiTech:
+`part_A_final/train_data/{images/IMG_k.jpg, ground_truth/GT_IMG_k.mat}` (official), and the public
+one with `part_A` and `ground-truth`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.io import loadmat
+from torch import Tensor
+
+from trainables import synthetic
+from trainables.task import Config, DataError
+
+SOURCE = (
+    "ShanghaiTech (Zhang et al., CVPR 2016) is free for research: get it from its authors' page or "
+    "a public copy and unpack it so that DATA_DIR/ShanghaiTech/part_A_final/train_data/images/"
+    "IMG_1.jpg and .../ground_truth/GT_IMG_1.mat exist, then pass --data-dir DATA_DIR"
+)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Images with annotated heads; decoded images are shared by all subsets and trials of a process.
+
+    Attributes:
+        names: file stems, e.g. IMG_12.
+        points: per image `(heads, 2)` float32, x then y, 0-based, as annotated.
+        held: per image a path to decode, or uint8 `(3, height, width)`.
+    """
+
+    names: list[str]
+    points: list[Tensor]
+    held: list[Path | Tensor]
+
+    def take(self, rows: Iterable[int]) -> Crowd:
+        """The subset with these rows, in this order."""
+        chosen = list(rows)
+        return Crowd(*([column[i] for i in chosen] for column in self._columns()))
+
+    def _columns(self) -> tuple[list[Any], list[Any], list[Any]]:
+        return self.names, self.points, self.held
+
+    def item(self, row: int) -> tuple[Tensor, Tensor]:
+        """Image, uint8 `(3, height, width)`, and points."""
+        held = self.held[row]
+        return (held if isinstance(held, Tensor) else _decode(held)), self.points[row]
+
+    def images(self) -> Iterator[Tensor]:
+        """Every image in turn."""
+        return (self.item(row)[0] for row in range(len(self.names)))
+
+    def counts(self) -> np.ndarray:
+        """Annotated heads an image, `(images,)`, points outside the image included."""
+        return np.asarray([len(points) for points in self.points])
+
+
+def read_crowd(data_dir: Path, edition: str, part: str, split: str) -> Crowd:
+    """One split (train or test) of one part (A or B).
+
+    Raises:
+        DataError: a folder or annotation is missing or unreadable.
+    """
+    if edition == "synthetic":
+        return Crowd(*synthetic.crowd(part, split))
+    return _read_files(data_dir, part, split)
+
+
+@lru_cache(maxsize=4)
+def _read_files(data_dir: Path, part: str, split: str) -> Crowd:
+    images, annotations = _folders(data_dir, part, split)
+    paths = sorted(images.glob("*.jpg"), key=_number)
+    if not paths:
+        raise DataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
+    points = [_read_points(annotations / f"GT_{path.stem}.mat", path) for path in paths]
+    return Crowd([path.stem for path in paths], points, list(paths))
+
+
+def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
+    """Edition, images, heads, points outside, per part and split; checksum of the annotations."""
+    edition, part = config["edition"], config["part"]
+    found: dict[str, Any] = {
+        "data": f"ShanghaiTech Part {part}"
+        if edition != "synthetic"
+        else f"synthetic crowd, part {part}",
+        "edition": "synthetic" if edition == "synthetic" else "files",
+        "synthetic": edition == "synthetic",
+    }
+    digest = hashlib.sha256()
+    for split in ("train", "test"):
+        crowd = read_crowd(data_dir, edition, part, split)
+        found[f"{split}_images"] = len(crowd.names)
+        found[f"{split}_heads"] = int(crowd.counts().sum())
+        found[f"{split}_points_outside"] = sum(
+            _count_outside(points, held) for points, held in zip(crowd.points, crowd.held, strict=True)
+        )
+        for name, points in zip(crowd.names, crowd.points, strict=True):
+            digest.update(name.encode() + points.numpy().tobytes())
+    found["annotations_sha256"] = digest.hexdigest()
+    return found
+
+
+def _count_outside(points: Tensor, held: Path | Tensor) -> int:
+    """Points whose nearest pixel is not in the image."""
+    if isinstance(held, Tensor):
+        height, width = held.shape[1:]
+    else:
+        with Image.open(held) as image:  # reads the header only
+            width, height = image.size
+    pixel = points.round()
+    inside = (pixel >= 0) & (pixel <= torch.tensor([width - 1, height - 1]))
+    return int((~inside.all(1)).sum())
+
+
+@lru_cache(maxsize=2048)  # all 1,198 images are 2.5 GB as uint8; decoding takes about 10 ms each
+def _decode(path: Path) -> Tensor:
+    try:
+        with Image.open(path) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    except OSError as error:
+        raise DataError(f"shanghaitech: {path} cannot be decoded ({error}); fetch it again") from error
+
+
+def _folders(data_dir: Path, part: str, split: str) -> tuple[Path, Path]:
+    for root in (data_dir / "ShanghaiTech", data_dir / "shanghaitech", data_dir):
+        for name in (f"part_{part}_final", f"part_{part}"):
+            for truth in ("ground_truth", "ground-truth"):
+                folder = root / name / f"{split}_data"
+                if (folder / "images").is_dir() and (folder / truth).is_dir():
+                    return folder / "images", folder / truth
+    raise DataError(
+        f"shanghaitech: no part_{part}_final/{split}_data or part_{part}/{split}_data with images "
+        f"and ground_truth (or ground-truth) under {data_dir}. {SOURCE}"
+    )
+
+
+def _number(path: Path) -> tuple[int, str]:
+    digits = "".join(c for c in path.stem if c.isdigit())
+    return int(digits or 0), path.stem
+
+
+def _read_points(path: Path, image: Path) -> Tensor:
+    """`(heads, 2)`: MATLAB counts pixels from 1, we count from 0."""
+    try:
+        location = loadmat(path)["image_info"][0, 0][0, 0]["location"]
+        points = np.asarray(location, dtype=np.float32).reshape(-1, 2)
+    except FileNotFoundError:
+        raise DataError(f"shanghaitech: {image} has no annotation {path}. {SOURCE}") from None
+    except (KeyError, IndexError, ValueError, TypeError, OSError, NotImplementedError) as error:
+        raise DataError(
+            f"shanghaitech: {path} is no annotation of the official form "
+            f"(image_info{{1}}.location, N x 2): {error!r}"
+        ) from error
+    return torch.from_numpy(points - 1)

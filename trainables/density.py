@@ -1,0 +1,79 @@
+"""Head points to density maps whose sum is the number of heads.
+
+Two kernels: "gaussian", normalised at each head over the part of it that lies inside the map, and
+"disc", the report's own: the Gaussian cut where its density falls below 3e-4 a pixel, cut again at
+the border, and the whole map rescaled to the number of heads. For sigma 15 the disc has a radius of
+19 px and keeps 58 % of the Gaussian's mass.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kernel = Literal["gaussian", "disc"]
+DISC_CUT = 3e-4  # density below which the report's kernel is zero
+
+
+def density_map(
+    points: Tensor, height: int, width: int, sigma: float, kernel: Kernel = "gaussian"
+) -> Tensor:
+    """Density map of head points.
+
+    Args:
+        points: `(heads, 2)`, x then y, in pixels; pixel centres are whole numbers from 0. A point
+            outside the map counts at the nearest border pixel.
+        height: rows of the map.
+        width: columns of the map.
+        sigma: of the Gaussian, in pixels.
+        kernel: see the module.
+
+    Returns:
+        `(height, width)` float32, not negative, summing to the number of heads up to rounding.
+    """
+    columns = points[:, 0].round().long().clamp(0, width - 1)
+    rows = points[:, 1].round().long().clamp(0, height - 1)
+    if kernel == "disc":
+        return _stamp_discs(rows, columns, height, width, sigma)
+    # a Gaussian is separable, so the sum over heads is one matrix product
+    down = _edge_kernels(height, sigma, points.device)[:, rows]
+    across = _edge_kernels(width, sigma, points.device)[:, columns]
+    return down @ across.T
+
+
+@lru_cache(maxsize=8)
+def _edge_kernels(length: int, sigma: float, device: torch.device) -> Tensor:
+    """`(length, length)`: column i is a 1-D Gaussian centred at i, summing to one inside the map."""
+    at = torch.arange(length, dtype=torch.float64)
+    weights = torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
+    return (weights / weights.sum(0, keepdim=True)).to(device, torch.float32)
+
+
+@lru_cache(maxsize=8)
+def _disc(sigma: float, device: torch.device) -> Tensor:
+    """`(side, side)`: the report's kernel, normalised to one."""
+    peak = 1 / (2 * math.pi * sigma**2)
+    radius = int(math.sqrt(max(2 * sigma**2 * math.log(peak / DISC_CUT), 0))) if peak > DISC_CUT else 0
+    at = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    square = at[:, None] ** 2 + at[None, :] ** 2
+    values = peak * torch.exp(-square / (2 * sigma**2))
+    values[values < DISC_CUT] = 0
+    values[radius, radius] = peak  # a kernel wider than the cut allows is a single dot
+    return (values / values.sum()).to(device, torch.float32)
+
+
+def _stamp_discs(rows: Tensor, columns: Tensor, height: int, width: int, sigma: float) -> Tensor:
+    disc = _disc(sigma, rows.device)
+    side, radius = disc.shape[0], disc.shape[0] // 2
+    padded = torch.zeros((height + 2 * radius) * (width + 2 * radius), device=rows.device)
+    offset = torch.arange(side, device=rows.device)
+    index = (rows[:, None, None] + offset[:, None]) * (width + 2 * radius) + (
+        columns[:, None, None] + offset
+    )
+    padded.index_add_(0, index.flatten(), disc.flatten().repeat(len(rows)))
+    inside = padded.view(height + 2 * radius, -1)[radius : radius + height, radius : radius + width]
+    return inside * (len(rows) / inside.sum()) if len(rows) else inside

@@ -1,0 +1,158 @@
+"""ResNet 18 to 152 from torchvision: stems, heads, and pretrained weights that are checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torchvision import models
+
+Stem = Literal["imagenet", "cifar"]
+
+# V1 for every depth: torchvision's DEFAULT is V1 for depth 18 but V2, another recipe, from 50 up,
+# and then depth would not be the only thing that changes.
+DEPTHS: dict[int, tuple[Callable[[], models.ResNet], models.WeightsEnum]] = {
+    18: (models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1),
+    34: (models.resnet34, models.ResNet34_Weights.IMAGENET1K_V1),
+    50: (models.resnet50, models.ResNet50_Weights.IMAGENET1K_V1),
+    101: (models.resnet101, models.ResNet101_Weights.IMAGENET1K_V1),
+    152: (models.resnet152, models.ResNet152_Weights.IMAGENET1K_V1),
+}
+
+
+class WeightsError(ValueError):
+    """Pretrained weights are missing or unfit; the message names depth, file and what to do."""
+
+
+def backbone(
+    depth: int,
+    head: Callable[[int], nn.Module],
+    stem: Stem = "imagenet",
+    weights: Path | None = None,
+) -> models.ResNet:
+    """Build a torchvision ResNet with another last layer.
+
+    Args:
+        depth: key of DEPTHS.
+        head: called with the number of pooled features, returns the last layer.
+        stem: "imagenet" is the stock 7x7 stride 2 convolution and max pool; "cifar" a 3x3
+            stride 1 convolution and no pool, for 32x32 images.
+        weights: a torchvision state dict of this depth to start from; None starts from scratch.
+
+    Returns:
+        The network: `(batch, 3, height, width)` to whatever the head returns.
+
+    Raises:
+        WeightsError: the file is missing, no state dict, or of another network.
+    """
+    build, _ = DEPTHS[depth]
+    net = build()
+    if stem == "cifar":
+        net.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+        net.maxpool = nn.Identity()
+    if weights is not None:
+        _load_all_but_head(net, depth, weights)
+    net.fc = head(net.fc.in_features)  # type: ignore[assignment]
+    return net
+
+
+def weights_name(depth: int) -> str:
+    """Name of torchvision's own file for IMAGENET1K_V1 at this depth, e.g. resnet18-f37072fd.pth."""
+    return str(DEPTHS[depth][1].url).rsplit("/", 1)[-1]
+
+
+def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
+    """Path of the ImageNet weights of `depth` in `weights_dir`.
+
+    Args:
+        depth: key of DEPTHS.
+        weights_dir: folder with torchvision's files under their own names.
+        download: fetch a missing file from torchvision's server into the folder (once, checked
+            against the hash in its name).
+
+    Raises:
+        WeightsError: not there and not to be had.
+    """
+    path = weights_dir / weights_name(depth)
+    if path.is_file():
+        return path
+    url = DEPTHS[depth][1].url
+    advice = (
+        f"depth {depth}: no pretrained weights at {path}. Put torchvision's file {path.name} "
+        f"(from {url}) there, or name its folder with --weights-dir"
+    )
+    if not download:
+        raise WeightsError(advice)
+    weights_dir.mkdir(parents=True, exist_ok=True)
+    prefix = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+    try:
+        torch.hub.download_url_to_file(
+            url, str(path), hash_prefix=prefix.group(1) if prefix else None, progress=False
+        )
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(f"{advice}. The download failed: {error}") from error
+    return path
+
+
+def describe_weights(path: Path) -> dict[str, Any]:
+    """File name, sha256, and whether the hash is the one in torchvision's file name."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    prefix = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "official": bool(prefix) and digest.startswith(prefix.group(1)) if prefix else False,
+    }
+
+
+def check_weights(depth: int, path: Path) -> None:
+    """Load the file into a network of this depth once, so that a wrong one is refused before a trial.
+
+    Raises:
+        WeightsError: see `backbone`.
+    """
+    with torch.device("meta"):
+        net = DEPTHS[depth][0]()
+    _load_all_but_head(net, depth, path, assign=True)
+
+
+def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = False) -> None:
+    """Copy every tensor but the head's; each one must be there, of the right shape, and no other."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"depth {depth}: no pretrained weights at {path}; name their folder with --weights-dir"
+        ) from None
+    except Exception as error:  # torch.load raises many kinds for a truncated or foreign file
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"depth {depth}: {path} is no loadable weights file ({first}); fetch "
+            f"{weights_name(depth)} again"
+        ) from error
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise WeightsError(f"depth {depth}: {path} holds no state dict of tensors")
+    body = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    own = {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
+    # old torchvision files carry no batch counters; load_state_dict starts them at zero
+    missing = [k for k in own if k not in body and not k.endswith("num_batches_tracked")]
+    extra = [k for k in body if k not in own]
+    shapes = [k for k in own if k in body and own[k].shape != body[k].shape]
+    if missing or extra or shapes:
+        faults = ", ".join(
+            f"{len(keys)} {what} (first: {keys[0]})"
+            for what, keys in (("missing", missing), ("unknown", extra), ("misshapen", shapes))
+            if keys
+        )
+        raise WeightsError(
+            f"depth {depth}: {path} does not fit ResNet-{depth}: {faults}. "
+            f"Use torchvision's {weights_name(depth)}"
+        )
+    net.load_state_dict(body, strict=False, assign=assign)

@@ -1,0 +1,46 @@
+"""Settings that every task shares: network, optimizer, schedule, checkpoint rule."""
+
+from __future__ import annotations
+
+from trainables.resnet import DEPTHS
+from trainables.task import Config, Setting
+
+COMMON: dict[str, Setting] = {
+    "depth": Setting(18, "layers of the ResNet", choices=tuple(DEPTHS)),
+    "pretrained": Setting(False, "start from pretrained weights; all layers are trained"),
+    "stem": Setting(
+        "imagenet",
+        "stock 7x7 stride 2 and max pool, or 3x3 stride 1 for 32x32 images",
+        choices=("imagenet", "cifar"),
+    ),
+    "lr": Setting(0.1, "learning rate at the start", positive=True),
+    "momentum": Setting(0.9, "of SGD", low=0.0, high=0.9999),
+    "nesterov": Setting(False, "Nesterov's momentum, of SGD"),
+    "weight_decay": Setting(0.0, "L2 penalty", low=0.0),
+    "schedule": Setting(
+        "step", "of the learning rate over the budget", choices=("constant", "step", "cosine")
+    ),
+    # the report drops at step 32,000 and 48,000 of 70,400
+    "milestones": Setting(
+        (32_000 / 70_400, 48_000 / 70_400),
+        "where schedule = step drops lr: below 1 a share of the budget, else a number of steps",
+    ),
+    "drop_factor": Setting(0.1, "factor of lr at each milestone", positive=True, high=1.0),
+    "warmup_epochs": Setting(0.0, "linear rise of lr from 0 at the start", low=0.0),
+    "momentum_restart": Setting(False, "zero the momentum at each drop, as the report's code did"),
+    "checkpoint_rule": Setting(
+        "best",
+        "which weights a trial is judged by: the best on validation, or the last",
+        choices=("best", "last"),
+    ),
+}
+
+
+def common_conflicts(config: Config) -> dict[str, str]:
+    """Faults that need several shared settings to see, by key."""
+    faults = {}
+    if config["pretrained"] and config["stem"] == "cifar":
+        faults["stem"] = "'cifar' has no pretrained weights; use 'imagenet' where pretrained = true"
+    if config["nesterov"] and (config["optimizer"] != "sgd" or config["momentum"] == 0):
+        faults["nesterov"] = "needs optimizer = 'sgd' and momentum above 0"
+    return faults

@@ -1,0 +1,137 @@
+"""The seam between tasks and everything else: a task is one frozen `Task`, its settings are `Setting`s."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Config = Mapping[str, Any]
+Batch = tuple[Tensor, Tensor]
+
+
+class DataError(ValueError):
+    """The data set is missing or not as expected; the message names the place looked at and the fix."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key that a config may hold.
+
+    The type of `default` is the type of the setting; a float setting also takes whole numbers.
+    `optional` allows None, which TOML writes by leaving the key out. `low` and `high` are
+    inclusive unless `positive`, which asks for more than zero. A tuple default is a list of numbers.
+    """
+
+    default: Any
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    positive: bool = False
+    choices: tuple[Any, ...] = ()
+    optional: bool = False
+    kind: type = field(default=object)
+
+    def __post_init__(self) -> None:
+        """Take the kind from the default where it is not given."""
+        if self.kind is object:
+            object.__setattr__(self, "kind", type(self.default))
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with `value`, in words that name the allowed ones; None if nothing is."""
+        if value is None:
+            return None if self.optional else "must be given"
+        if self.kind is tuple:
+            if not isinstance(value, (list, tuple)) or not all(map(_is_number, value)):
+                return f"must be a list of numbers, not {value!r}"
+            return None if all(v > 0 for v in value) else f"must hold numbers above 0, not {value!r}"
+        if self.kind is float:
+            right_type = _is_number(value)
+        elif self.kind is int:
+            right_type = isinstance(value, int) and not isinstance(value, bool)
+        else:
+            right_type = isinstance(value, self.kind)
+        if not right_type:
+            name = {float: "a number", int: "a whole number", bool: "true or false"}
+            return f"must be {name.get(self.kind, 'a text')}, not {value!r}"
+        if self.choices and value not in self.choices:
+            return f"must be one of {', '.join(map(repr, self.choices))}, not {value!r}"
+        return self._range_fault(value) if self.kind in (int, float) else None
+
+    def _range_fault(self, value: float) -> str | None:
+        if not math.isfinite(value):
+            return f"must be finite, not {value!r}"
+        if self.positive and value <= 0:
+            return f"must be above 0, not {value!r}"
+        if self.low is not None and value < self.low:
+            return f"must be at least {self.low}, not {value!r}"
+        if self.high is not None and value > self.high:
+            return f"must be at most {self.high}, not {value!r}"
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one pass over a split gives.
+
+    Attributes:
+        metrics: name -> value; accuracy is a fraction, mae and rmse are people an image.
+        per_image: equally long columns `image`, `truth`, `prediction` (a class, or a head count).
+        samples: a few arrays worth a look, chosen by rule; empty where the task has none.
+    """
+
+    metrics: dict[str, float]
+    per_image: dict[str, list[Any]] = field(default_factory=dict)
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that the training loop, the search and the record need to know of a task.
+
+    Attributes:
+        name: key in TASKS.
+        metric: the metric that ranks trials, without a split; `mode` says which way is better.
+        metrics: every metric that `evaluate` returns.
+        settings: every key a config of this task may hold.
+        report_settings: what `protocol = "report"` sets unless the study says otherwise.
+        conflicts: (config) -> {key: fault} for faults that need several settings to see.
+        fingerprint: (data_dir, config) -> what the data is: edition, images, heads, checksum.
+            Raises DataError. Decodes no image.
+        open_data: (data_dir, config, split_seed, device) -> the splits, opaque to the loop.
+        network: (config, weights file or None) -> the network, on the CPU. Seeded by the caller.
+        batches: (data, config, generator) -> one epoch of training batches on the device. The
+            generator is a CPU one; equal generators give equal batches.
+        steps: (data, config) -> how many batches an epoch has.
+        loss: (output, target, config) -> mean loss, and sums over the batch of further training
+            metrics by name, detached, on the device.
+        evaluate: (network, data, split, config, generator, detail) -> Evaluation; per_image and
+            samples only with `detail`.
+        baselines: (data) -> {name of a constant predictor: {metric: value on test}}.
+    """
+
+    name: str
+    metric: str
+    mode: Literal["max", "min"]
+    metrics: tuple[str, ...]
+    settings: Mapping[str, Setting]
+    report_settings: Mapping[str, Any]
+    conflicts: Callable[[Config], dict[str, str]]
+    fingerprint: Callable[[Path, Config], dict[str, Any]]
+    open_data: Callable[[Path, Config, int, torch.device], Any]
+    network: Callable[[Config, Path | None], nn.Module]
+    batches: Callable[[Any, Config, torch.Generator], Iterator[Batch]]
+    steps: Callable[[Any, Config], int]
+    loss: Callable[[Tensor, Tensor, Config], tuple[Tensor, dict[str, Tensor]]]
+    evaluate: Callable[[nn.Module, Any, str, Config, torch.Generator, bool], Evaluation]
+    baselines: Callable[[Any], dict[str, dict[str, float]]]
