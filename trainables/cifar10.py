@@ -176,7 +176,7 @@ def evaluate(
     answer = torch.cat(answers)
     metrics = {
         "loss": float(torch.cat(losses).mean()),
-        "accuracy": float((answer == labels).float().mean()),
+        "accuracy": float((answer == labels).double().mean()),
     }
     columns: dict[str, list[Any]] = {}
     if detail:
@@ -191,7 +191,7 @@ def evaluate(
 def baselines(data: Data) -> dict[str, dict[str, float]]:
     """The most frequent training class, and the uniform guess: what a network must beat."""
     frequent = int(data.labels["train"].bincount(minlength=CLASSES).argmax())
-    accuracy = float((data.labels["test"] == frequent).float().mean())
+    accuracy = float((data.labels["test"] == frequent).double().mean())
     return {"most frequent class": {"loss": math.log(CLASSES), "accuracy": accuracy}}
 
 
@@ -313,6 +313,7 @@ TASK = Task(
         "milestones": (32_000, 48_000),
         "drop_factor": 0.1,
     },
+    report_split="val",
     conflicts=common_conflicts,
     fingerprint=fingerprint,
     open_data=open_data,
@@ -322,4 +323,5 @@ TASK = Task(
     loss=loss,
     evaluate=evaluate,
     baselines=baselines,
+    download=download,
 )

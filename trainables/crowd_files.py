@@ -89,7 +89,11 @@ def _read_files(data_dir: Path, part: str, split: str) -> Crowd:
 
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Edition, images, heads, points outside, per part and split; checksum of the annotations."""
-    edition, part = config["edition"], config["part"]
+    return dict(_fingerprint(data_dir, config["edition"], config["part"]))
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(data_dir: Path, edition: str, part: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": f"ShanghaiTech Part {part}"
         if edition != "synthetic"

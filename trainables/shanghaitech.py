@@ -21,6 +21,7 @@ from trainables.task import Batch, Config, Evaluation, Setting, Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the report
 EVALUATION_BATCH = 4
+COLLAPSED_SPREAD = 0.05  # of the true counts' standard deviation
 SAMPLE_QUANTILES = (0.1, 0.5, 0.9)  # F4 shows the images at these quantiles of absolute error
 
 SETTINGS = {
@@ -229,7 +230,13 @@ def evaluate(
         "truth": held.counts.tolist(),
         "prediction": predicted.tolist(),
     }
-    return Evaluation(metrics, columns, _samples(held, torch.cat(maps), predicted, config))
+    samples = _samples(held, torch.cat(maps), predicted, config)
+    return Evaluation(metrics, columns, samples, is_collapsed(held.counts, predicted))
+
+
+def is_collapsed(truth: np.ndarray, predicted: np.ndarray) -> bool:
+    """Whether predicted counts `(images,)` hardly differ between images, whatever these hold."""
+    return bool(predicted.std() < COLLAPSED_SPREAD * truth.std())
 
 
 def count_errors(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -310,6 +317,7 @@ TASK = Task(
         "loss": "mse",
         "crop": 512,
     },
+    report_split="test",
     conflicts=conflicts,
     fingerprint=fingerprint,
     open_data=open_data,

@@ -91,20 +91,21 @@ def _street(rng: np.random.Generator, at: np.ndarray, height: int, width: int) -
     return np.asarray(ground * (1 - light) + rng.uniform(190, 240, 3)[:, None, None] * light)
 
 
-def make_source_weights(depth: int, path: Path, epochs: int = 6) -> None:
+def make_source_weights(depth: int, path: Path, images_used: int = 480, epochs: int = 3) -> None:
     """Train a ResNet on another synthetic source task and save it in the form of torchvision's files.
 
     Args:
         depth: of the network.
         path: file to write, whole or not at all.
-        epochs: passes over the 2,000 source images.
+        images_used: how many source images.
+        epochs: passes over them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SOURCE_SEED)
         net = backbone(depth, lambda n: nn.Linear(n, SOURCE_CLASSES))
     pixels, classes = images(SOURCE_SEED)
-    x = torch.from_numpy(pixels["train"]).permute(0, 3, 1, 2) / 127.5 - 1
-    y = torch.from_numpy(classes["train"])
+    x = torch.from_numpy(pixels["train"][:images_used]).permute(0, 3, 1, 2) / 127.5 - 1
+    y = torch.from_numpy(classes["train"][:images_used])
     generator = torch.Generator().manual_seed(SOURCE_SEED)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
     net.train()

@@ -88,11 +88,14 @@ class Evaluation:
         metrics: name -> value; accuracy is a fraction, mae and rmse are people an image.
         per_image: equally long columns `image`, `truth`, `prediction` (a class, or a head count).
         samples: a few arrays worth a look, chosen by rule; empty where the task has none.
+        collapsed: whether the predictions hardly differ between images, whatever these hold; None
+            where the task does not say.
     """
 
     metrics: dict[str, float]
     per_image: dict[str, list[Any]] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
+    collapsed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Task:
         metrics: every metric that `evaluate` returns.
         settings: every key a config of this task may hold.
         report_settings: what `protocol = "report"` sets unless the study says otherwise.
+        report_split: the split whose numbers the report published as "test".
         conflicts: (config) -> {key: fault} for faults that need several settings to see.
         fingerprint: (data_dir, config) -> what the data is: edition, images, heads, checksum.
             Raises DataError. Decodes no image.
@@ -118,6 +122,7 @@ class Task:
         evaluate: (network, data, split, config, generator, detail) -> Evaluation; per_image and
             samples only with `detail`.
         baselines: (data) -> {name of a constant predictor: {metric: value on test}}.
+        download: (data_dir) -> None, fetches the data where there is a network. Raises DataError.
     """
 
     name: str
@@ -126,6 +131,7 @@ class Task:
     metrics: tuple[str, ...]
     settings: Mapping[str, Setting]
     report_settings: Mapping[str, Any]
+    report_split: Literal["val", "test"]
     conflicts: Callable[[Config], dict[str, str]]
     fingerprint: Callable[[Path, Config], dict[str, Any]]
     open_data: Callable[[Path, Config, int, torch.device], Any]
@@ -135,3 +141,4 @@ class Task:
     loss: Callable[[Tensor, Tensor, Config], tuple[Tensor, dict[str, Tensor]]]
     evaluate: Callable[[nn.Module, Any, str, Config, torch.Generator, bool], Evaluation]
     baselines: Callable[[Any], dict[str, dict[str, float]]]
+    download: Callable[[Path], None] | None = None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -149,8 +150,8 @@ def _network(task: Task, stay: Stay) -> nn.Module:
 
 def _generator(stay: Stay, epoch: int, stream: int) -> torch.Generator:
     """A CPU generator for one use in one epoch: stream 0 trains, stream 1 evaluates."""
-    seed = hash((stay.seed, epoch, stream)) & (2**63 - 1)  # hash of ints is the same everywhere
-    return torch.Generator().manual_seed(seed)
+    seed = np.random.SeedSequence([stay.seed, epoch, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(seed) >> 1)
 
 
 def _epoch(

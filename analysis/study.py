@@ -1,0 +1,39 @@
+"""Facts that study.json states indirectly: directions, seeds, and which images a cell is of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Mode = Literal["max", "min"]
+
+# cell parameters that say which images a value is of: never compared across
+DATA_KEYS = ("edition", "part")
+
+
+def direction(study: Mapping[str, Any], metric: str) -> Mode:
+    """Which values of a metric are better."""
+    if metric == study["metric"]:
+        return "max" if study["mode"] == "max" else "min"
+    return "max" if metric.endswith("accuracy") else "min"
+
+
+def seeds_due(study: Mapping[str, Any]) -> int:
+    """Seeds that every cell's result is asked to have."""
+    return max(1, len(study.get("confirm_seeds") or ()))
+
+
+def data_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
+    """Which images a cell is of: values of DATA_KEYS, the part of a crowd also if it is fixed."""
+    held = {**study["spec"].get("fixed", {}), **at}
+    found = [str(held[key]) for key in DATA_KEYS if key in held]
+    if "part" not in held and study["data"]:
+        named = re.search(r"\bpart (\w+)$", str(study["data"][0].get("data")), re.IGNORECASE)
+        found += [named[1]] if named else []
+    return " ".join(found)
+
+
+def part_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
+    """The crowd part of a cell, e.g. "A"; "" where there is none."""
+    return str(at["part"]) if "part" in at else data_of(study, {}).rpartition(" ")[2]

@@ -1,0 +1,149 @@
+"""What captions and pages say about a study: every number's circumstances, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from analysis.cells import MARKS, CellValue
+
+SYNTHETIC = "SYNTHETIC DATA"
+REPORT_PROTOCOL = "REPORT PROTOCOL"
+METRIC_NAMES = {"loss": "loss", "accuracy": "accuracy", "mae": "MAE", "rmse": "MSE (root)"}
+TASK_NAMES = {"cifar10": "CIFAR-10", "shanghaitech": "ShanghaiTech"}
+# digits behind the point: accuracy and loss as the report printed them, counts to a tenth
+DECIMALS = {"loss": 4, "accuracy": 4, "mae": 1, "rmse": 1}
+RULES = {
+    "best": "checkpoint of the best epoch",
+    "last": "checkpoint of the last epoch",
+}
+FORMULAS = (
+    "MAE = mean |z - z'|, MSE (root) = sqrt(mean (z - z')^2) over the images, z heads annotated "
+    "and z' predicted; people an image."
+)
+
+
+def metric_name(metric: str) -> str:
+    """A metric as tables head it."""
+    return METRIC_NAMES.get(metric, metric)
+
+
+def arrow(mode: str) -> str:
+    """Which way is better."""
+    return "↑" if mode == "max" else "↓"
+
+
+def banners(study: Mapping[str, Any]) -> list[str]:
+    """What nobody may overlook."""
+    found = []
+    if study["synthetic"]:
+        found.append(f"{SYNTHETIC}: these numbers say nothing about real images.")
+    if study["protocol"] == "report":
+        found.append(
+            f"{REPORT_PROTOCOL}: the course report's own habits, flaws included, are reproduced"
+            + (
+                "; the split shown is validation, which the report published as test."
+                if study["shown_split"] == "val"
+                else "."
+            )
+        )
+    return found
+
+
+def caption(study: Mapping[str, Any], values: Iterable[CellValue], crowd: bool = False) -> str:
+    """Banners, then split, rule, selection, budget, seeds, what ± is, data, date and commit."""
+    held = list(values)
+    parts = [*banners(study), f"Study {study['name']}.", protocol(study)]
+    parts.append(
+        "Shown: mean ± sample standard deviation over (n) seeds; of two seeds [both values]; "
+        "of one the value. Bold: best of the comparable, complete, unmarked cells of one data set."
+    )
+    if crowd:
+        parts.append(FORMULAS)
+    marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
+    parts += [f"{MARKS[mark][0]} {MARKS[mark][1]}." for mark in marks]
+    parts.append(f"Data: {'; '.join(data_words(study))}.")
+    parts.append(origin(study))
+    return " ".join(part for part in parts if part)
+
+
+def protocol(study: Mapping[str, Any]) -> str:
+    """Split, checkpoint rule, selection, budget and seeds."""
+    watched = f"{study['watched']}_{study['metric']}"
+    rule = RULES[study["checkpoint_rule"]]
+    if study["checkpoint_rule"] == "best":
+        rule += f" by {watched}"
+    space = ", ".join(study["space_keys"])
+    tried = study["spec"].get("budget", {}).get("trials_per_cell", 1)
+    chosen = f"{space} selected by {watched} among {tried} configs a cell" if space else ""
+    seeds = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])
+    sentences = [
+        f"Split: {study['shown_split']}",
+        f"rule: {rule}",
+        chosen or "nothing searched",
+        f"budget: {study['rungs'][-1]} epochs",
+        f"seeds: {seeds}",
+    ]
+    return "; ".join(sentences) + "."
+
+
+def data_words(study: Mapping[str, Any]) -> list[str]:
+    """One line a data set: name, edition, images, heads, points outside."""
+    used = study.get("used_images")
+    lines = []
+    for held in study["data"]:
+        counts = []
+        for split in ("train", "test"):
+            text = f"{held.get(f'{split}_images', '?')} {split} images"
+            if f"{split}_heads" in held:
+                text += f" with {held[f'{split}_heads']} heads"
+            if held.get(f"{split}_points_outside"):
+                text += f" ({held[f'{split}_points_outside']} more points outside)"
+            counts.append(text)
+        lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
+    if used:
+        lines.append("of these used: " + ", ".join(f"{n} {split}" for split, n in used.items()))
+    return lines or ["not recorded"]
+
+
+def dates(study: Mapping[str, Any]) -> str:
+    """First start and last end of the study's sessions, days in UTC."""
+    sessions = study.get("sessions") or []
+    starts = [s["started"][:10] for s in sessions if s.get("started")]
+    ends = [s["ended"][:10] for s in sessions if s.get("ended")]
+    if not starts:
+        return "date not recorded"
+    if not ends:
+        return f"since {min(starts)}"
+    return str(min(starts)) if min(starts) == max(ends) else f"{min(starts)} to {max(ends)}"
+
+
+def commit(study: Mapping[str, Any]) -> str:
+    """The commit a study ran at, short, with a note if files had been changed since."""
+    git = study.get("git") or {}
+    if not git.get("commit"):
+        return "commit not recorded"
+    changed = " with uncommitted changes" if git.get("dirty") else ""
+    return f"commit {str(git['commit'])[:10]}{changed}"
+
+
+def origin(study: Mapping[str, Any]) -> str:
+    """Date and commit."""
+    return f"Run {dates(study)}, {commit(study)}."
+
+
+def cell_label(at: Mapping[str, Any], without: Iterable[str] = ()) -> str:
+    """A cell in words, e.g. "depth 18, fine-tuned"."""
+    skip = set(without)
+    return ", ".join(_setting(key, value) for key, value in at.items() if key not in skip) or "all"
+
+
+def _setting(key: str, value: Any) -> str:
+    if key == "pretrained":
+        return "fine-tuned" if value else "from scratch"
+    return f"{key} {number(value)}"
+
+
+def number(value: Any) -> str:
+    """A parameter's value, floats to three significant digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

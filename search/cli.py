@@ -1,0 +1,214 @@
+"""`resnet-search run|resume|status|studies`: declare a comparison, get its record."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from search import record
+from search.journal import JournalError
+from search.record import RecordError
+
+# `--epochs 50` is short for `--set budget.max_epochs=50`; these are the report's own switches
+SHORT = {
+    "part": ("cells", "data class, A or B"),
+    "batch_size": ("fixed", "images a step"),
+    "epochs": ("budget.max_epochs", "epochs of a full training"),
+    "depth": ("cells", "layers of the ResNet, e.g. 18 or 18,34"),
+    "lr": ("cells", "learning rate, e.g. 0.01 or 0.1,0.01"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except (RecordError, JournalError, ValueError) as error:
+        print(f"resnet-search: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "ExecutionError":
+            raise
+        print(f"resnet-search: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("resnet-search: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="resnet-search", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a study file, or a shipped study by name")
+    run.add_argument("study", metavar="STUDY", help="a TOML file, or a name from `studies`")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a key of the study, e.g. budget.max_epochs=30 or cells.depth=[18,34]",
+    )
+    run.add_argument("--name", help="name of the run folder, instead of the study's own")
+    for name, (_, text) in SHORT.items():
+        run.add_argument(f"--{name.replace('_', '-')}", help=text)
+    run.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
+    run.set_defaults(command=_run)
+    resume = commands.add_parser("resume", help="go on with a study that was interrupted or killed")
+    resume.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    resume.set_defaults(command=_resume)
+    for command in (run, resume):
+        _add_places(command)
+    status = commands.add_parser("status", help="how far a study is; also while it runs")
+    status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    status.set_defaults(command=_status)
+    studies = commands.add_parser("studies", help="list the shipped studies")
+    studies.set_defaults(command=_studies)
+    return parser
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(os.environ.get("RESNET_TUNE_DATA", "data")),
+        help="folder of the data sets; default: $RESNET_TUNE_DATA or ./data",
+    )
+    command.add_argument(
+        "--weights-dir",
+        type=Path,
+        default=Path(os.environ.get("RESNET_TUNE_WEIGHTS", "weights")),
+        help="folder of torchvision's weights files; default: $RESNET_TUNE_WEIGHTS or ./weights",
+    )
+    command.add_argument(
+        "--address",
+        default="local",
+        help="Ray: local (default), auto (the cluster of this machine), HOST:PORT or ray://HOST:PORT",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from search.launch import Options, start
+    from search.spec import find_study, load_spec
+
+    overrides = [*_short_overrides(arguments), *arguments.overrides]
+    if arguments.name:
+        overrides.append(f'name="{arguments.name}"')
+    spec, text = load_spec(find_study(arguments.study), overrides)
+    console = _console()
+    options = Options(
+        arguments.data_dir,
+        arguments.weights_dir,
+        arguments.runs_dir,
+        arguments.address,
+        _sayer(console),
+    )
+    with _progress(spec, console) as progress:
+        folder, done = start(spec, text, overrides, options, progress)
+    return _finish(folder, done, console)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from search.launch import Options, resume
+    from search.spec import parse_spec
+
+    study = record.load_study(arguments.run)
+    spec = parse_spec(study["spec"], str(arguments.run / record.STUDY))
+    console = _console()
+    options = Options(
+        arguments.data_dir,
+        arguments.weights_dir,
+        arguments.run.parent,
+        arguments.address,
+        _sayer(console),
+    )
+    with _progress(spec, console) as progress:
+        done = resume(arguments.run, options, progress)
+    return _finish(arguments.run, done, console)
+
+
+def _console() -> Console:
+    """Standard output: as wide as the terminal, and wide enough for a table where it is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _sayer(console: Console):  # type: ignore[no-untyped-def]
+    return lambda text: console.print(text, style="dim", markup=False, highlight=False)
+
+
+def _progress(spec, console):  # type: ignore[no-untyped-def]
+    from search.progress import Progress
+    from search.study import make_plan
+    from trainables import TASKS
+    from trainables.train import watched_split
+
+    config = spec.config(spec.cell_values()[0], {})
+    metric = f"{watched_split(config)}_{TASKS[spec.task].metric}"
+    return Progress(spec, make_plan(spec), console, metric)
+
+
+def _finish(folder: Path, done: bool, console: Console) -> int:
+    shown = os.path.relpath(folder)
+    if not done:
+        text = f"interrupted; everything finished is on record. Go on: resnet-search resume {shown}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return 130
+    text = f"done: {shown}. Report: resnet-report build {shown}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return _status_of(folder, console)
+
+
+def _short_overrides(arguments: argparse.Namespace) -> list[str]:
+    found = []
+    for name, (home, _) in SHORT.items():
+        value = getattr(arguments, name)
+        if value is None:
+            continue
+        if home == "cells":
+            values = value.split(",")
+            quoted = [v if _is_number(v) else f'"{v}"' for v in values]
+            found.append(f"cells.{name}=[{', '.join(quoted)}]")
+        else:
+            found.append(f"{home if '.' in home else f'{home}.{name}'}={value}")
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    return _status_of(arguments.run, _console())
+
+
+def _status_of(folder: Path, console: Console) -> int:
+    """One line a cell; 0 if every cell has a completed trial, else 1."""
+    from search.status import status_table
+
+    held = record.load(folder)
+    console.print(status_table(held))
+    empty = set(range(len(held.study["cells"]))) - set(
+        held.trials.loc[held.trials["status"] == "completed", "cell"]
+    )
+    return 1 if empty else 0
+
+
+def _studies(arguments: argparse.Namespace) -> int:
+    import tomllib
+
+    from search.spec import shipped_studies
+
+    for name, path in shipped_studies().items():
+        print(f"{name:20} {tomllib.loads(path.read_text()).get('description', '')}")
+    return 0

@@ -1,0 +1,80 @@
+"""decisions.jsonl: every ask, tell and decision, one JSON line each, flushed in that order.
+
+The journal is the truth: the scheduler is what replaying it gives, the record is what it says.
+An ask is flushed before its job starts, a tell when the job has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+Event = dict[str, Any]
+
+
+class JournalError(ValueError):
+    """The journal cannot be read, or does not fit the study."""
+
+
+class Appender:
+    """Appends JSON lines to a file; each is handed to the operating system before `write` returns.
+
+    Args:
+        path: the file; a truncated last line in it is cut off first.
+        sync: also force every line to disk, which survives a power cut.
+    """
+
+    def __init__(self, path: Path, sync: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cut_truncated_line(path)
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._sync = sync
+
+    def write(self, event: Event) -> None:
+        """Append one event, with the time in UTC."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+        if self._sync:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_lines(path: Path) -> list[Event]:
+    """Every whole line of a JSON lines file; a last line without its end is left out.
+
+    Raises:
+        JournalError: another line is not JSON.
+    """
+    if not path.is_file():
+        return []
+    *lines, rest = path.read_bytes().split(b"\n")
+    events = []
+    for number, line in enumerate(lines, 1):
+        try:
+            events.append(json.loads(line))
+        except ValueError as error:
+            raise JournalError(
+                f"{path}, line {number} is not JSON ({error}); restore the file from a copy, or cut "
+                "it before this line: what follows is then run again"
+            ) from error
+    return events
+
+
+def cut_truncated_line(path: Path) -> bool:
+    """Cut off what follows the last line end, as a killed writer leaves it; True if there was any."""
+    if not path.is_file():
+        return False
+    held = path.read_bytes()
+    end = held.rfind(b"\n") + 1
+    if end == len(held):
+        return False
+    with path.open("r+b") as file:
+        file.truncate(end)
+    return True

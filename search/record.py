@@ -1,0 +1,200 @@
+"""The record of a study: what is in a run folder, how it is read, how its frames are made.
+
+Loads neither ray nor torch; pandas and pyarrow only. A run folder `runs/<study>/` holds
+
+    study.json       what was asked for, of what data, with which versions; see `Study`
+    decisions.jsonl  the journal: every ask, tell and decision as it happened (search.journal)
+    epochs.jsonl     one line an epoch and trial, as reported; the later line of a pair counts
+    trials.parquet   one row a trial; columns below
+    curves.parquet   one row a trial, epoch and quantity
+    per_image.parquet one row a test image of each trial scored on test
+    csv/             the three frames as csv
+    samples/         <trial>.npz: images with true and predicted maps, where a task makes them
+    checkpoints/     of trials that may go on; removed when their cell is decided
+
+The parquet files are a function of the two logs, written again while the study runs; `load` makes
+them from the logs where those are newer, so nothing is lost with a killed driver.
+
+trials.parquet
+    study        name of the study
+    task         key of TASKS
+    trial        name, unique in the study: cell number, then config number or seed
+    stage        search, or confirm (a cell's winner again, at another seed)
+    cell         number of the cell, from 0
+    <cell keys>  value of each cell parameter, e.g. depth, pretrained
+    <space keys> value of each searched parameter, e.g. lr
+    config       JSON of the settings that differ from the task's defaults
+    seed         of initial weights, order and augmentation
+    status       completed (trained to its full budget), stopped (ended at a rung), paused (waits at
+                 a rung), running, diverged, failed
+    reason       why it ended, in words
+    epochs       epochs trained, as told or reported
+    budget       epochs of a full training
+    rule         checkpoint rule: best or last
+    metric       metric of `value`, with its split, e.g. val_accuracy
+    value        that metric by the rule, at the last rung reached
+    value_epoch  epoch that `value` is of
+    best, last   the same metric: best over the epochs, and at the last epoch
+    last_<m>     every metric of the last epoch, e.g. last_val_loss
+    value_<m>    every metric of value_epoch, e.g. value_val_loss: one checkpoint for a whole row
+    test_<m>     scores on test at the checkpoint of `value`; empty unless scored
+    collapsed    crowd: predicted counts barely differ between images; empty unless scored
+    baselines    JSON: scores of constant predictors on the same test images; empty unless scored
+    parameters   trainable parameters
+    seconds      on a worker, evaluation included
+    gpu_seconds  seconds times the share of a GPU
+    peak_mb      peak memory of the worker (GPU memory on a GPU), MiB
+    jobs         stays on a worker; attempts counts those that failed
+    attempts     failed jobs
+    node, device where it ran last
+    error        last lines of the traceback of the last failure
+
+curves.parquet
+    study, trial, epoch (from 1), name (e.g. val_accuracy, train_loss, lr, seconds), value
+
+per_image.parquet
+    study, trial, split, image (name), truth, prediction (a class, or a head count)
+
+Units: accuracy is a fraction; mae and rmse are people an image, rmse the root of the mean squared
+error; seconds are seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from search.journal import read_lines
+from search.record_frames import curves_frame, trials_frame
+
+FORMAT = 1
+JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
+
+
+class RecordError(ValueError):
+    """A run folder is missing or damaged; the message names file and fix."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A study as recorded.
+
+    Attributes:
+        run: its folder.
+        study: study.json: `name`, `task`, `metric`, `mode`, `protocol`, `synthetic`, `spec` (the
+            whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
+            `rungs`, `data` (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`.
+        trials: see the module.
+        curves: see the module.
+        per_image: see the module.
+        decisions: one row a decision: time, trial, cell, epoch, value, rank, n, verdict, rule.
+    """
+
+    run: Path
+    study: dict[str, Any]
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    per_image: pd.DataFrame
+    decisions: pd.DataFrame
+
+
+def load(run: Path | str) -> Record:
+    """Read a run folder.
+
+    Raises:
+        RecordError: it is not one, or a file in it is damaged.
+    """
+    folder = Path(run)
+    study = load_study(folder)
+    events = read_lines(folder / JOURNAL)
+    newest = max((p.stat().st_mtime for p in _logs(folder)), default=0.0)
+    frames = [folder / f"{name}.parquet" for name in ("trials", "curves")]
+    if all(p.is_file() and p.stat().st_mtime >= newest for p in frames):
+        trials, curves = (_read_parquet(p) for p in frames)
+    else:
+        trials, curves = build(study, events, read_lines(folder / EPOCHS))
+    decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
+    return Record(folder, study, trials, curves, _per_image(folder, study), decisions)
+
+
+DECISION = ["time", "trial", "cell", "epoch", "value", "rank", "n", "verdict", "rule"]
+
+
+def load_study(folder: Path) -> dict[str, Any]:
+    """study.json of a run folder.
+
+    Raises:
+        RecordError: not there, or not readable.
+    """
+    path = folder / STUDY
+    try:
+        study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(
+            f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
+            "`resnet-search run` printed, e.g. runs/quickstart-cifar10"
+        ) from None
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
+    if study.get("format") != FORMAT:
+        raise RecordError(
+            f"{path} has format {study.get('format')!r}, this version reads {FORMAT}"
+        )
+    return study
+
+
+def build(
+    study: dict[str, Any], events: list[dict[str, Any]], epochs: list[dict[str, Any]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The trials and curves frames that the two logs say."""
+    curves = curves_frame(study["name"], epochs)
+    return trials_frame(study, events, curves), curves
+
+
+def write(folder: Path) -> None:
+    """Write the parquet and csv files from the logs, each whole or not at all."""
+    study = load_study(folder)
+    stamp = max((p.stat().st_mtime for p in _logs(folder)), default=0.0)
+    trials, curves = build(study, read_lines(folder / JOURNAL), read_lines(folder / EPOCHS))
+    frames = {"trials": trials, "curves": curves, "per_image": _per_image(folder, study)}
+    (folder / "csv").mkdir(exist_ok=True)
+    for name, frame in frames.items():
+        for path, save in (
+            (folder / f"{name}.parquet", frame.to_parquet),
+            (folder / "csv" / f"{name}.csv", frame.to_csv),
+        ):
+            partial = path.with_name(path.name + ".partial")
+            save(partial, index=False)
+            partial.replace(path)
+    if max((p.stat().st_mtime for p in _logs(folder)), default=0.0) > stamp:
+        return  # a line came meanwhile: `load` will see that the logs are newer
+
+
+def _logs(folder: Path) -> list[Path]:
+    return [p for p in (folder / JOURNAL, folder / EPOCHS) if p.is_file()]
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise RecordError(
+            f"{path} is damaged ({error}); delete it, it is made again from the logs"
+        ) from error
+
+
+def _per_image(folder: Path, study: dict[str, Any]) -> pd.DataFrame:
+    """All parts that workers have written, one file a trial."""
+    parts = sorted((folder / "parts").glob("*.parquet"))
+    if not parts:
+        path = folder / "per_image.parquet"
+        if path.is_file():
+            return _read_parquet(path)
+        return pd.DataFrame(columns=["study", "trial", "split", "image", "truth", "prediction"])
+    frames = [_read_parquet(p).assign(trial=p.stem) for p in parts]
+    held = pd.concat(frames, ignore_index=True).assign(study=study["name"], split="test")
+    return held[["study", "trial", "split", "image", "truth", "prediction"]]

@@ -1,0 +1,200 @@
+"""The frames of the record as functions of its two logs; the columns are documented in search.record."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+
+# space and cell parameters come between; everything else has its dtype here
+DTYPES = {
+    "study": "string",
+    "task": "string",
+    "trial": "string",
+    "stage": "string",
+    "cell": "Int64",
+    "config": "string",
+    "seed": "Int64",
+    "status": "string",
+    "reason": "string",
+    "epochs": "Int64",
+    "budget": "Int64",
+    "rule": "string",
+    "metric": "string",
+    "value": "Float64",
+    "value_epoch": "Int64",
+    "best": "Float64",
+    "last": "Float64",
+    "collapsed": "boolean",
+    "baselines": "string",
+    "parameters": "Int64",
+    "seconds": "Float64",
+    "gpu_seconds": "Float64",
+    "peak_mb": "Float64",
+    "jobs": "Int64",
+    "attempts": "Int64",
+    "node": "string",
+    "device": "string",
+    "error": "string",
+}
+VERDICT_STATUS = {"stop": "stopped", "complete": "completed"}
+
+
+def curves_frame(study: str, epochs: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a trial, epoch and quantity; of a repeated epoch the later report counts."""
+    latest = {(line["trial"], line["row"]["epoch"]): line["row"] for line in epochs}
+    rows = [
+        (study, trial, epoch, name, value)
+        for (trial, epoch), row in latest.items()
+        for name, value in row.items()
+        if name != "epoch"
+    ]
+    frame = pd.DataFrame(rows, columns=["study", "trial", "epoch", "name", "value"])
+    return frame.astype(
+        {"study": "string", "trial": "string", "epoch": "Int64", "name": "string", "value": "float64"}
+    )
+
+
+def trials_frame(
+    study: dict[str, Any], events: list[dict[str, Any]], curves: pd.DataFrame
+) -> pd.DataFrame:
+    """One row for every trial ever asked for."""
+    trials: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["event"] == "ask":
+            _ask(trials, study, event)
+        elif event["event"] == "tell":
+            _tell(trials[event["trial"]], event)
+        elif event["event"] == "decision" and event["trial"] is not None:
+            _decide(trials[event["trial"]], event)
+    wide = _by_epoch(curves)
+    for name, trial in trials.items():
+        _from_curve(trial, study, wide.get(name))
+    return _typed(study, trials)
+
+
+def _ask(trials: dict[str, dict[str, Any]], study: dict[str, Any], event: dict[str, Any]) -> None:
+    job = event["job"]
+    trial = trials.setdefault(
+        job["trial"],
+        {
+            "study": study["name"],
+            "task": study["task"],
+            "trial": job["trial"],
+            "stage": job["stage"],
+            "cell": job["cell"],
+            **study["cells"][job["cell"]],
+            **event["config"],
+            "config": json.dumps(event["settings"], sort_keys=True),
+            "seed": event["seed"],
+            "epochs": 0,
+            "budget": study["rungs"][-1],
+            "rule": study["checkpoint_rule"],
+            "metric": f"{study['watched']}_{study['metric']}",
+            "seconds": 0.0,
+            "gpu_seconds": 0.0,
+            "jobs": 0,
+            "attempts": 0,
+        },
+    )
+    trial["jobs"] += 1
+    # a scoring job of a trial that is complete leaves it so
+    if trial.get("status") != "completed":
+        trial.update(status="running", reason=f"on its way to epoch {job['to_epoch']}")
+
+
+def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
+    trial["seconds"] += event.get("seconds") or 0.0
+    trial["gpu_seconds"] += event.get("gpu_seconds") or 0.0
+    trial["peak_mb"] = max(trial.get("peak_mb") or 0.0, event.get("peak_mb") or 0.0) or None
+    for key in ("node", "device", "parameters"):
+        trial[key] = event.get(key) or trial.get(key)
+    if event["ending"] == "failed":
+        trial["attempts"] += 1
+        trial["error"] = event.get("error")
+        trial.update(status="failed", reason="its job failed")
+        return
+    trial["epochs"] = event["epoch"]
+    if event["ending"] == "diverged":
+        trial.update(status="diverged", reason=f"not finite in epoch {event['epoch']}")
+        return
+    trial["value"], trial["value_epoch"] = event["value"], event["value_epoch"]
+    if trial["status"] != "completed":
+        trial.update(status="paused", reason=f"waits at epoch {event['epoch']}")
+    if event["epoch"] == trial["budget"]:
+        trial.update(status="completed", reason="trained to its full budget")
+    if event.get("test"):
+        trial.update({f"test_{name}": value for name, value in event["test"].items()})
+        trial["baselines"] = json.dumps(event["baselines"])
+        trial["collapsed"] = event.get("collapsed")
+
+
+def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
+    verdict, place = event["verdict"], f"rank {event['rank']} of {event['n']} at epoch {event['epoch']}"
+    if verdict == "stop":
+        trial.update(status="stopped", reason=place)
+    elif verdict in ("promote", "replace", "promote early"):
+        trial.update(status="paused", reason=f"{verdict}: {place}")
+    elif verdict == "retry":
+        trial.update(status="paused", reason="its job failed and is run again")
+    elif verdict == "select":
+        trial["reason"] = f"selected: {place}"
+    elif verdict == "complete" and event["rank"]:
+        trial["reason"] = f"trained to its full budget: {place}"
+
+
+def _by_epoch(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """trial -> frame of its curve, one row an epoch, one column a quantity."""
+    if curves.empty:
+        return {}
+    return {
+        str(trial): part.pivot(index="epoch", columns="name", values="value").sort_index()
+        for trial, part in curves.groupby("trial", sort=False)
+    }
+
+
+def _from_curve(
+    trial: dict[str, Any], study: dict[str, Any], curve: pd.DataFrame | None
+) -> None:
+    """Best, last, and all metrics of the last and of the chosen epoch."""
+    if curve is None:
+        return
+    if trial["status"] == "running":
+        trial["epochs"] = max(int(trial["epochs"]), int(curve.index[-1]))
+    watched = curve.get(trial["metric"])
+    if watched is not None and watched.notna().any():
+        trial["best"] = watched.max() if study["mode"] == "max" else watched.min()
+        trial["last"] = watched.iloc[-1]
+    for name in study["row_metrics"]:
+        if name in curve:
+            trial[f"last_{name}"] = curve[name].iloc[-1]
+            if trial.get("value_epoch") in curve.index:
+                trial[f"value_{name}"] = curve[name].loc[trial["value_epoch"]]
+
+
+def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    keys = [*study["cells"][0]] if study["cells"] else []
+    keys += [key for key in study["space_keys"] if key not in keys]
+    measured = [f"{at}_{name}" for at in ("last", "value") for name in study["row_metrics"]]
+    measured += [f"test_{name}" for name in study["metrics"]]
+    order = list(DTYPES)
+    columns = [
+        *order[: order.index("config")],
+        *keys,
+        *order[order.index("config") : order.index("collapsed")],
+        *measured,
+        *order[order.index("collapsed") :],
+    ]
+    frame = pd.DataFrame(list(trials.values())).reindex(columns=columns)
+    for column in columns:
+        if column in keys:
+            frame[column] = frame[column].convert_dtypes()
+        else:
+            frame[column] = frame[column].map(_none_if_nan).astype(DTYPES.get(column, "Float64"))
+    return frame
+
+
+def _none_if_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

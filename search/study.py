@@ -1,0 +1,280 @@
+"""A study while it runs: scheduler, samplers, journal and record held together; resume is replay."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from search import record
+from search.cells import CellSampler
+from search.journal import Appender, Event, JournalError, read_lines
+from search.scheduler import CellASHA, Job, Plan, rungs
+from search.spec import StudySpec
+from search.trial import Assignment
+from trainables import TASKS
+
+WRITE_EVERY = 5.0  # seconds between rewrites of the frames, and never more than a tenth of the time
+
+
+class Watcher(Protocol):
+    """Who wants to see what happens as it happens."""
+
+    def asked(self, job: Job, config: Mapping[str, Any]) -> None:
+        """A job starts."""
+
+    def reported(self, job: Job, row: Mapping[str, Any]) -> None:
+        """An epoch is over."""
+
+    def told(self, job: Job, told: Mapping[str, Any], decisions: list[Event]) -> None:
+        """A job is over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a study finds its data and weights.
+
+    Attributes:
+        data_dir: the data directory.
+        weights: depth -> file of pretrained weights.
+        gpus: GPUs a trial takes, by depth.
+    """
+
+    data_dir: Path
+    weights: Mapping[int, Path]
+    gpus: Mapping[int, float]
+
+
+def make_plan(spec: StudySpec) -> Plan:
+    """The scheduler's budget: without a space to search, the cells go straight to their seeds."""
+    budget = spec.budget
+    steps = (
+        (budget.max_epochs,)
+        if spec.scheduler == "none" or not spec.space
+        else rungs(budget.max_epochs, budget.grace_epochs, budget.reduction_factor)
+    )
+    full = budget.trials_per_cell if spec.scheduler == "none" else budget.full_per_cell
+    return Plan(
+        trials_per_cell=budget.trials_per_cell if spec.space else 0,
+        rungs=steps,
+        reduction_factor=budget.reduction_factor,
+        full_per_cell=full,
+        mode=TASKS[spec.task].mode,
+        confirm_seeds=spec.confirm.seeds or (() if spec.space else (spec.seed,)),
+        retries=spec.retries,
+    )
+
+
+class Study:
+    """A study in its run folder; the only writer of it.
+
+    Args:
+        spec: what is asked for.
+        folder: the run folder, with study.json in it.
+        places: data, weights, GPUs.
+        watcher: sees what happens.
+
+    Raises:
+        JournalError: another process writes the folder, or its journal does not fit the study.
+    """
+
+    def __init__(self, spec: StudySpec, folder: Path, places: Places, watcher: Watcher) -> None:
+        self.spec, self.folder, self.places = spec, folder, places
+        self._watcher = watcher
+        self._lock = _lock(folder)
+        self._cells = spec.cell_values()
+        self._samplers = [CellSampler(spec, cell) for cell in self._cells]
+        self._scheduler = CellASHA(len(self._cells), make_plan(spec))
+        self._again: deque[Job] = deque()
+        self._jobs: dict[str, Job] = {}
+        events = read_lines(folder / record.JOURNAL)
+        self._journal = Appender(folder / record.JOURNAL, sync=True)
+        self._epochs = Appender(folder / record.EPOCHS)
+        self._replay(events)
+        self._written, self._writing = time.monotonic(), 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether every cell has all that it was promised, or what is possible of it."""
+        return self._scheduler.done and not self._again
+
+    def shapes(self) -> set[tuple[float, float]]:
+        """(cpus, gpus) of every kind of job."""
+        return {self._shape(cell) for cell in self._cells}
+
+    def ask(self) -> Assignment | None:
+        """The next job, journalled before it is handed out; None while there is none."""
+        again = bool(self._again)
+        job = self._again.popleft() if again else self._scheduler.ask()
+        if job is None:
+            return None
+        self._jobs[job.trial] = job
+        config = self._samplers[job.cell].config(job.config)
+        if again:
+            self.note({"event": "again", "trial": job.trial, "from_epoch": job.from_epoch})
+        else:
+            self._journal.write(self._ask_event(job, config))
+            self._write_decisions()
+        self._watcher.asked(job, {**self._cells[job.cell], **config})
+        return self._assignment(job, config)
+
+    def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
+        """Take the row of an epoch."""
+        self._epochs.write({"trial": trial, "row": dict(row)})
+        if trial in self._jobs:
+            self._watcher.reported(self._jobs[trial], row)
+        self._refresh()
+
+    def tell(self, trial: str, told: Mapping[str, Any]) -> None:
+        """Take the end of a job: journal, scheduler, sampler, decisions, in that order."""
+        job = self._jobs.pop(trial)
+        self._journal.write({"event": "tell", "trial": trial, **told})
+        self._apply(job, told)
+        decisions = self._write_decisions()
+        self._clean(job, told, decisions)
+        self._watcher.told(job, told, decisions)
+        self._refresh()
+
+    def put_back(self, trial: str) -> None:
+        """A job that was stopped, not ended: it is handed out again, before any other."""
+        if trial in self._jobs:
+            self._again.append(self._jobs.pop(trial))
+
+    def note(self, event: Event) -> None:
+        """Journal something that is neither ask nor tell."""
+        self._journal.write(event)
+
+    def close(self) -> None:
+        """Write the frames a last time and let go of the folder."""
+        self._journal.close()
+        self._epochs.close()
+        record.write(self.folder)
+        self._lock.close()
+
+    # -- replay -------------------------------------------------------------------------------
+
+    def _replay(self, events: list[Event]) -> None:
+        """Bring scheduler and samplers to where the journal ends."""
+        for number, event in enumerate(events, 1):
+            if event["event"] == "ask":
+                job = self._scheduler.ask()
+                if job is None or dataclasses.asdict(job) != event["job"]:
+                    raise JournalError(
+                        f"{self.folder / record.JOURNAL}, line {number}: the study as it is now "
+                        f"would ask for {job}, the journal has {event['job']}. Was study.json "
+                        "changed, or written by another version? Start the study anew with --name"
+                    )
+                self._samplers[job.cell].remember(job.config, event["config"])
+                self._jobs[job.trial] = job
+            elif event["event"] == "tell":
+                self._apply(self._jobs.pop(event["trial"]), event)
+        self._again.extend(self._jobs.values())  # asked for, and never heard of again
+        self._jobs.clear()
+        known = sum(event["event"] == "decision" for event in events)
+        del self._scheduler.decisions[:known]
+        self._write_decisions()  # those that a kill kept from the journal
+
+    def _apply(self, job: Job, told: Mapping[str, Any]) -> None:
+        value = told.get("value")
+        self._scheduler.tell(job, told["ending"], float("nan") if value is None else value)
+        if job.stage == "search":
+            self._samplers[job.cell].tell(job.config, job.to_epoch, value)
+
+    # -- one job ------------------------------------------------------------------------------
+
+    def _ask_event(self, job: Job, config: Mapping[str, Any]) -> Event:
+        defaults = TASKS[self.spec.task].settings
+        full = self.spec.config(self._cells[job.cell], config)
+        settings = {k: v for k, v in full.items() if v != defaults[k].default}
+        return {
+            "event": "ask",
+            "job": dataclasses.asdict(job),
+            "config": dict(config),
+            "settings": settings,
+            "seed": self._seed(job),
+        }
+
+    def _seed(self, job: Job) -> int:
+        return self.spec.seed if job.seed is None else job.seed
+
+    def _shape(self, cell: Mapping[str, Any]) -> tuple[float, float]:
+        depth = self.spec.config(cell, {})["depth"]
+        return self.spec.resources.cpus_per_trial, self.places.gpus.get(depth, 0.0)
+
+    def _assignment(self, job: Job, drawn: Mapping[str, Any]) -> Assignment:
+        cell = self._cells[job.cell]
+        config = self.spec.config(cell, drawn)
+        cpus, gpus = self._shape(cell)
+        weights = self.places.weights.get(config["depth"]) if config["pretrained"] else None
+        stay = {
+            "config": config,
+            "seed": self._seed(job),
+            "split_seed": self.spec.seed,
+            "to_epoch": job.to_epoch,
+            "max_epochs": self.spec.budget.max_epochs,
+            "score_test": job.score_test,
+            "data_dir": str(self.places.data_dir),
+            "weights": None if weights is None else str(weights),
+            "device": "cuda" if gpus else "cpu",
+            "checkpoint": str(self._checkpoint(job.trial)),
+            "checkpoint_seconds": self.spec.checkpoint_seconds,
+        }
+        return Assignment(self.spec.task, job.trial, str(self.folder), stay, cpus, gpus)
+
+    # -- what is kept -------------------------------------------------------------------------
+
+    def _write_decisions(self) -> list[Event]:
+        decisions = [{"event": "decision", **d} for d in self._scheduler.decisions]
+        self._scheduler.decisions.clear()
+        for decision in decisions:
+            value = decision["value"]
+            self._journal.write({**decision, "value": value if value == value else None})
+        return decisions
+
+    def _checkpoint(self, trial: str) -> Path:
+        return self.folder / "checkpoints" / f"{trial}.pt"
+
+    def _clean(self, job: Job, told: Mapping[str, Any], decisions: list[Event]) -> None:
+        """Remove checkpoints that no job will go on from; a stopped trial may yet replace a leader."""
+        if self.spec.keep_checkpoints:
+            return
+        winner = None
+        for decision in decisions:
+            if decision["verdict"] in ("diverged", "failed"):
+                self._checkpoint(decision["trial"]).unlink(missing_ok=True)
+            elif decision["verdict"] in ("select", "empty"):
+                winner = decision["trial"]
+                for path in (self.folder / "checkpoints").glob(f"{job.cell:02d}-*.pt"):
+                    if path.stem != winner:
+                        path.unlink(missing_ok=True)
+        over = job.stage == "confirm" or job.from_epoch == job.to_epoch or self._confirms(winner)
+        if over and told["ending"] == "value":
+            self._checkpoint(job.trial).unlink(missing_ok=True)
+
+    def _confirms(self, winner: str | None) -> bool:
+        """Whether the search of a cell is over and its winner's weights are not needed."""
+        return winner is not None and bool(self._scheduler.plan.confirm_seeds)
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._written < max(WRITE_EVERY, 10 * self._writing):
+            return
+        started = time.monotonic()
+        record.write(self.folder)
+        self._written = time.monotonic()
+        self._writing = self._written - started
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Hold the folder against a second writer, until this process ends."""
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise JournalError(
+            f"{folder} is being written by another process; wait for it, or stop it first"
+        ) from None
+    return file

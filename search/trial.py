@@ -1,0 +1,154 @@
+"""What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
+
+Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
+("epoch" or "end"), `trial` and a `payload` of plain numbers and texts. An exception in a trial is an
+"end" report too; only a worker that dies is Ray's to notice.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import resource
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+ERROR_LINES = 12  # of a traceback, kept on record
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """All that a worker needs for a job; plain values, so that Ray can carry it anywhere.
+
+    Attributes:
+        task: key of TASKS.
+        trial: name of the trial.
+        run: the run folder, absolute; on a cluster, on storage that all nodes share.
+        stay: fields of trainables.train.Stay, paths as texts.
+        cpus: CPU threads.
+        gpus: share of a GPU.
+    """
+
+    task: str
+    trial: str
+    run: str
+    stay: Mapping[str, Any]
+    cpus: float
+    gpus: float
+
+
+def run_job(config: dict[str, Any]) -> None:
+    """The trainable: `config["assignment"]` holds the fields of an Assignment."""
+    from ray import tune
+
+    assignment = Assignment(**config["assignment"])
+
+    def report(kind: str, payload: Mapping[str, Any]) -> None:
+        tune.report({"kind": kind, "trial": assignment.trial, "payload": dict(payload)})
+
+    report("end", execute(assignment, lambda row: report("epoch", row)))
+
+
+def execute(assignment: Assignment, report: Any) -> dict[str, Any]:
+    """Run a job in this process.
+
+    Args:
+        assignment: the job.
+        report: called with the row of each epoch.
+
+    Returns:
+        The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`.
+    """
+    started = time.perf_counter()
+    try:
+        told = _train(assignment, lambda row: report(_plain(row)))
+    except Exception:
+        lines = traceback.format_exc().strip().splitlines()
+        told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
+    seconds = time.perf_counter() - started
+    return {
+        **told,
+        "seconds": seconds,
+        "gpu_seconds": seconds * assignment.gpus,
+        "peak_mb": _peak_mb(),
+        "node": platform.node(),
+        "device": _device_name(assignment),
+    }
+
+
+def _train(assignment: Assignment, report: Any) -> dict[str, Any]:
+    import torch
+
+    from trainables import TASKS
+    from trainables.train import Stay, train
+
+    torch.set_num_threads(max(1, int(assignment.cpus)))
+    held = dict(assignment.stay)
+    for key in ("data_dir", "weights", "checkpoint"):
+        held[key] = Path(held[key]) if held[key] is not None else None
+    outcome = train(TASKS[assignment.task], Stay(**held), report)
+    told: dict[str, Any] = {
+        "ending": "diverged" if outcome.diverged else "value",
+        "value": _finite(outcome.value),
+        "value_epoch": outcome.value_epoch,
+        "epoch": outcome.epoch,
+        "parameters": outcome.parameters,
+    }
+    if outcome.test is not None:
+        _write_detail(assignment, outcome.test.per_image, outcome.test.samples)
+        told["test"] = _plain(outcome.test.metrics)
+        told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
+        told["collapsed"] = outcome.test.collapsed
+    return told
+
+
+def _write_detail(
+    assignment: Assignment, per_image: Mapping[str, list[Any]], samples: Mapping[str, np.ndarray]
+) -> None:
+    """Per-image results and samples, each file whole or not at all."""
+    parts = Path(assignment.run) / "parts" / f"{assignment.trial}.parquet"
+    parts.parent.mkdir(exist_ok=True)
+    partial = parts.with_suffix(".partial")
+    pd.DataFrame(per_image).astype({"truth": float, "prediction": float}).to_parquet(partial)
+    partial.replace(parts)
+    if samples:
+        path = Path(assignment.run) / "samples" / f"{assignment.trial}.npz"
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **samples)  # type: ignore[arg-type]
+        partial.replace(path)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if key == "epoch" else _finite(value) for key, value in row.items()}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN; None stands for a number that is none."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _peak_mb() -> float:
+    """Peak GPU memory of this process where it used one, else its peak resident memory; MiB."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _device_name(assignment: Assignment) -> str:
+    import torch
+
+    if assignment.gpus and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"cpu, {os.cpu_count()} cores"
