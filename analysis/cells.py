@@ -39,7 +39,7 @@ class CellValue:
     Attributes:
         study: name of the study.
         cell: number of the cell, from 0.
-        at: values of the cell parameters.
+        given: values of the cell parameters.
         metric: e.g. accuracy (a fraction), mae (people an image).
         mode: which values are better.
         split: split that `values` are of.
@@ -62,7 +62,7 @@ class CellValue:
 
     study: str
     cell: int
-    at: Mapping[str, Any]
+    given: Mapping[str, Any]
     metric: str
     mode: Mode
     split: str
@@ -182,7 +182,7 @@ def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> C
         CellValue,
         study=study["name"],
         cell=cell,
-        at=at,
+        given=at,
         metric=metric,
         mode=direction(study, metric),
         split=study["shown_split"],
@@ -264,8 +264,8 @@ def _longest(rows: pd.DataFrame, study: dict[str, Any]) -> pd.Series[Any] | None
 def _seen(row: pd.Series[Any], study: Mapping[str, Any], metric: str) -> float:
     """Value of an unfinished trial; of a running one at its newest epoch, not its last rung."""
     name = f"{study['watched']}_{metric}"
-    order = ("last", "value") if row["status"] == "running" else ("value", "last")
-    for at in order:
+    # only of a running trial do `epochs` count what was reported, not what a job ended with
+    for at in ("last", "value") if row["status"] == "running" else ("value",):
         value = row.get(f"{at}_{name}")
         if value is not None and not pd.isna(value):
             return float(value)

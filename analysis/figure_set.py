@@ -1,4 +1,4 @@
-"""The figures of a study: which it has, laid out, labelled with what nobody may overlook, saved."""
+"""The figures of a study: which it has, how they are laid out, labelled and saved."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 
 from analysis import figures, words
 from analysis.cells import CellValue, cell_values, require_comparable
@@ -23,7 +25,6 @@ from analysis.grids import cells_of
 from analysis.study import part_of
 from search.record import Record
 
-PUBLISHED_COLUMNS = ("task", "part", "mode", "depth", "lr", "run", "epoch", "name", "value")
 SMALL = 1e-12
 
 
@@ -47,29 +48,13 @@ def plates(record: Record, published: pd.DataFrame | None = None) -> list[Plate]
 
     Args:
         record: the study.
-        published: the course report's curves to lay under, see `load_published`.
+        published: the course report's curves to lay under, see analysis.published.
     """
     found = [*_curve_plates(record, published), *_final_plates(record)]
     found += [*_sample_plates(record), *_search_plates(record)]
     for plate in found:
         _label(plate, record.study)
     return found
-
-
-def load_published(path: Path) -> pd.DataFrame:
-    """Learning curves of the course report.
-
-    Raises:
-        ValueError: no readable csv with the columns PUBLISHED_COLUMNS.
-    """
-    try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as csv: {error}") from error
-    missing = [name for name in PUBLISHED_COLUMNS if name not in frame]
-    if missing:
-        raise ValueError(f"{path}: has no column {', '.join(missing)}")
-    return frame
 
 
 def save(plate: Plate, folder: Path, prefix: str) -> list[Path]:
@@ -83,6 +68,9 @@ def save(plate: Plate, folder: Path, prefix: str) -> list[Path]:
             metadata = {"CreationDate": None} if form == "pdf" else None
             plate.figure.savefig(path, dpi=130, metadata=metadata)
             paths.append(path)
+            plate.figure.set_layout_engine(
+                "none"
+            )  # laid out by the first; costs as much as drawing
     return paths
 
 
@@ -163,6 +151,8 @@ def _curves(
         figures.learning_curves(ax, record.curves, lines, metric, study["watched"], under)
         if metric != "accuracy" and _positive(ax):
             ax.set_yscale("log")
+            for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+                place(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
     _legend(figure, axes[0][0])
     return figure
 
@@ -174,8 +164,8 @@ def _positive(ax: Axes) -> bool:
 
 def _legend(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside right upper", fontsize="small", frameon=False)
+    if handles and labels != ["all"]:
+        figure.legend(handles, labels, loc="outside right center", fontsize="small", frameon=False)
 
 
 def _matching(
@@ -184,11 +174,14 @@ def _matching(
     """Published curves of the same task, mode, part and, where these vary, depths and rates."""
     if published is None:
         return None
-    held = published[(published["task"] == study["task"]) & (published["mode"] == mode)]
+    held: pd.DataFrame = published[
+        (published["task"] == study["task"]) & (published["mode"] == mode)
+    ]
     if part:
         held = held[held["part"] == part]
     for key in ("depth", "lr"):
-        levels = [study["cells"][c][key] for c in cells if key in study["cells"][c]]
+        given = [{**study["spec"].get("fixed", {}), **study["cells"][cell]} for cell in cells]
+        levels = [values[key] for values in given if key in values]
         held = held[held[key].isin(levels)] if levels else held
     return held
 
@@ -204,12 +197,12 @@ def _final_plates(record: Record) -> list[Plate]:
     groups: dict[str, list[CellValue]] = {}
     for value in cell_values(record):
         if value.metric == study["metric"]:
-            groups.setdefault(part_of(study, value.at), []).append(value)
+            groups.setdefault(part_of(study, value.given), []).append(value)
     constants = baselines_by_part(record) if study["shown_split"] == "test" else {}
     figure, axes = _new(1, len(groups), 5.2, 3.8)
     for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
         require_comparable(values)
-        labels = {v.cell: words.cell_label(v.at, {key, "part"}) for v in values}
+        labels = {v.cell: words.cell_label(v.given, {key, "part"}) for v in values}
         lines = {
             name: scores[study["metric"]]
             for name, scores in constants.get(part, {}).items()
@@ -220,8 +213,9 @@ def _final_plates(record: Record) -> list[Plate]:
         ax.set_title(f"part {part}" if study["task"] == "shanghaitech" and part else "")
     _legend(figure, axes[0][0])
     caption = (
-        f"Final {study['shown_split']} {study['metric']} by {key}: dots are seeds, diamonds means, "
-        "bars the 95 % t interval (of two seeds, their range); † not finished, × failed."
+        f"Final {study['shown_split']} {study['metric']} by {key}: dots are seeds, diamonds "
+        "means, bars the 95 % t interval (of two seeds, their range); † not finished, × failed, "
+        "— not begun, ‡ collapsed, § seeds missing."
     )
     return [Plate("F3", caption, figure)]
 
@@ -237,7 +231,7 @@ def _sample_plates(record: Record) -> list[Plate]:
         try:
             with np.load(path, allow_pickle=False) as held:
                 samples = {name: held[name] for name in held.files}
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, BadZipFile):
             continue  # half-written by a worker that was killed; the next build finds it whole
         done.add(int(trial["cell"]))
         count = len(samples["truth"])
@@ -246,8 +240,8 @@ def _sample_plates(record: Record) -> list[Plate]:
         figure.colorbar(image, ax=axes[:, 1:], label="people a pixel", shrink=0.8)
         label = words.cell_label(record.study["cells"][trial["cell"]])
         caption = (
-            f"{label}, trial {trial['trial']} ({trial['epochs']}/{trial['budget']} epochs): image, "
-            "ground truth and prediction on one colour scale; images chosen by error quantile."
+            f"{label}, trial {trial['trial']} ({trial['epochs']}/{trial['budget']} epochs): "
+            "image, ground truth, prediction; one colour scale; images chosen by error quantile."
         )
         found.append(Plate(f"F4-cell{trial['cell']}", caption, figure))
     return found
@@ -259,11 +253,11 @@ def _search_plates(record: Record) -> list[Plate]:
     if searched.empty:
         return []
     found = []
+    metric = f"{study['watched']} {words.metric_name(study['metric'])}"
     for key in study["space_keys"]:
         if not pd.api.types.is_numeric_dtype(searched[key]):
             continue
         log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
-        metric = f"{study['watched']} {words.metric_name(study['metric'])}"
 
         def draw(ax: Axes, held: pd.DataFrame, key: str = key, log: bool = log) -> None:
             figures.search_values(ax, held, key, metric, log)
@@ -298,5 +292,5 @@ def _by_cell(
         for status, (marker, filled) in figures.ENDINGS.items()
         if (trials["status"] == status).any()
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside right upper", fontsize="small", frameon=False)
+    figure.legend(handles=handles, loc="outside right center", fontsize="small", frameon=False)
     return figure

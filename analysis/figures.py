@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from analysis.cells import CellValue
+from analysis.cells import MARKS, CellValue
 
 # Okabe and Ito's colours, told apart by most colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F6A00", "#000000")
@@ -106,22 +106,22 @@ def final_metric(
     labels: Mapping[int, str],
     constants: Mapping[str, float] | None = None,
 ) -> Axes:
-    """Final values by one cell parameter: seeds as dots, the mean with its interval, one line a mode.
+    """Final values by one cell parameter: dots for seeds, means with intervals, lines.
 
     Args:
         ax: drawn on.
-        values: one metric, comparable; unfinished cells show as a dagger at the foot.
+        values: one metric, comparable; unfinished cells show by their sign at the foot.
         key: the parameter on the x axis.
         labels: cell -> the line it belongs to.
         constants: name -> value of constant predictors, drawn across.
     """
-    levels = sorted({v.at[key] for v in values})
+    levels = sorted({v.given[key] for v in values})
     names = list(dict.fromkeys(labels[v.cell] for v in values))
     for number, name in enumerate(names):
         shift = 0.12 * (number - (len(names) - 1) / 2)
-        held = sorted((v for v in values if labels[v.cell] == name), key=lambda v: v.at[key])
+        held = sorted((v for v in values if labels[v.cell] == name), key=lambda v: v.given[key])
         done = [v for v in held if v.status == "complete"]
-        x = [levels.index(v.at[key]) + shift for v in done]
+        x = [levels.index(v.given[key]) + shift for v in done]
         shade = colour(number)
         ax.plot(
             x,
@@ -134,12 +134,14 @@ def final_metric(
         )
         for at, value in zip(x, done, strict=True):
             ax.plot([at] * value.n, value.values, ".", color=shade, alpha=0.5, markersize=7)
+            signs = "".join(MARKS[mark][0] for mark in value.marks if mark != "synthetic")
+            ax.annotate(signs, (at, value.mean), xytext=(5, 5), textcoords="offset points")
             if value.n >= 2:
                 ax.vlines(at, *value.interval, color=shade, linewidth=1.2)
         for value in held:
             if value.status != "complete":
-                at = levels.index(value.at[key]) + shift
-                sign = "×" if value.status == "failed" else "†"
+                at = levels.index(value.given[key]) + shift
+                sign = {"failed": "×", "partial": "†"}.get(value.status, "—")
                 ax.text(
                     at, 0.01, sign, transform=ax.get_xaxis_transform(), color=shade, ha="center"
                 )
@@ -203,7 +205,7 @@ def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bo
 
 
 def rung_ladder(ax: Axes, trials: pd.DataFrame, rungs: Sequence[int]) -> Axes:
-    """How far each config of a cell was trained: one bar a trial, its end by status, longest first.
+    """How far a cell's configs were trained: one bar a trial, longest first, its end by status.
 
     Args:
         ax: drawn on.
@@ -244,8 +246,8 @@ def sample_maps(axes: NDArray[Any], samples: Mapping[str, NDArray[Any]]) -> Axes
 
     Args:
         axes: `(k, 3)` of Axes.
-        samples: arrays quantile `(k,)`, name `(k,)`, image `(k, 3, height, width)` uint8, truth_map
-            and predicted_map `(k, height, width)`, truth and prediction `(k,)` heads.
+        samples: arrays quantile `(k,)`, name `(k,)`, image `(k, 3, height, width)` uint8,
+            truth_map and predicted_map `(k, height, width)`, truth and prediction `(k,)` heads.
 
     Returns:
         The last map, for the colour bar.

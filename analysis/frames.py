@@ -109,7 +109,7 @@ def long_frame(
             {
                 "study": v.study,
                 "cell": v.cell,
-                **v.at,
+                **v.given,
                 **{key: v.config.get(key) for key in study["space_keys"]},
                 "metric": v.metric,
                 "split": v.split,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -13,6 +11,7 @@ import pandas as pd
 from analysis import words
 from analysis.cells import CellValue, cell_values
 from analysis.frames import DASH, baselines_by_part, bold_cells, fixed_point, long_frame, text
+from analysis.published import published_frame
 from analysis.render import Table
 from analysis.study import direction, part_of
 from search.record import Record
@@ -68,7 +67,7 @@ def grid(record: Record, key: str) -> Table:
     published = {
         (v.cell, v.metric): found
         for v in values.values()
-        if (found := published_value(key, study, v.at, v.metric)) is not None
+        if (found := published_value(key, study, v.given, v.metric)) is not None
     }
     display, bold = _rows(record, key, values, published)
     crowd = study["task"] == "shanghaitech"
@@ -82,13 +81,6 @@ def grid(record: Record, key: str) -> Table:
         bold,
         _data(record, values, published),
     )
-
-
-@cache
-def published_frame() -> pd.DataFrame:
-    """The course report's cells: table, task, part, mode, depth, lr, epochs, metric, value."""
-    with files("analysis").joinpath("published.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file, comment="#", keep_default_na=False)
 
 
 def published_value(

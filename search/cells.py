@@ -1,7 +1,7 @@
 """The cells of a study and the configs drawn in each: one Optuna sampler a cell.
 
-Random and quasi-random configs depend on (seed, cell, number) alone. A TPE config also depends on the
-results of its cell so far, and the journal keeps it.
+Random and quasi-random configs depend on (seed, cell, number) alone. A TPE config also depends on
+the results of its cell so far, and the journal keeps it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import (
@@ -22,6 +22,7 @@ from optuna.distributions import (
 )
 
 from search.spec import Range, StudySpec, Value
+from trainables import TASKS
 
 Config = dict[str, Any]
 
@@ -44,7 +45,9 @@ class CellSampler:
         self._sampler = spec.sampler
         self._seed = cell_seed(spec.seed, cell)
         self._space = {key: _distribution(space.at(cell)) for key, space in spec.space.items()}
-        self._mode = "maximize" if _mode(spec) == "max" else "minimize"
+        self._mode: Literal["minimize", "maximize"] = (
+            "maximize" if TASKS[spec.task].mode == "max" else "minimize"
+        )
         self._configs: dict[int, Config] = {}
         self._results: dict[int, tuple[int, float] | None] = {}
         if self._space and self._sampler != "tpe":
@@ -63,20 +66,24 @@ class CellSampler:
 
     def tell(self, number: int, epoch: int, value: float | None) -> None:
         """Take a result: the value at the longest training so far; None if diverged or failed."""
-        self._results[number] = None if value is None or not math.isfinite(value) else (epoch, value)
+        self._results[number] = (
+            None if value is None or not math.isfinite(value) else (epoch, value)
+        )
 
     def _ask_tpe(self, number: int) -> Config:
         """TPE over the results at the deepest rung that has enough of them.
 
-        Values of different lengths are never compared: of the trials that went on, the value at the
-        common rung is not kept, so the shorter ones are told as PRUNED at their epoch, which is how
-        Optuna's TPE ranks them below every longer trial.
+        Values of different lengths are never compared: shorter trials are told as PRUNED at their
+        epoch, which is how Optuna's TPE ranks them below every longer one.
         """
         sampler = optuna.samplers.TPESampler(seed=self._seed + number, n_startup_trials=4)
         study = _study(sampler, self._mode)
         deepest = max((r[0] for r in self._results.values() if r), default=0)
         for other, result in sorted(self._results.items()):
-            held = {"params": self._configs[other], "distributions": self._space}
+            held: dict[str, Any] = {
+                "params": self._configs[other],
+                "distributions": self._space,
+            }
             if result is None:
                 trial = optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, **held)
             elif result[0] == deepest:
@@ -91,13 +98,10 @@ class CellSampler:
         return dict(study.ask(self._space).params)
 
 
-def _mode(spec: StudySpec) -> str:
-    from trainables import TASKS
-
-    return TASKS[spec.task].mode
-
-
-def _study(sampler: optuna.samplers.BaseSampler, direction: str = "minimize") -> optuna.Study:
+def _study(
+    sampler: optuna.samplers.BaseSampler,
+    direction: Literal["minimize", "maximize"] = "minimize",
+) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(sampler=sampler, direction=direction)
 
@@ -108,7 +112,9 @@ def _draw(name: str, space: dict[str, BaseDistribution], count: int, seed: int) 
         return [dict(study.ask(space).params) for _ in range(count)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        sampler = optuna.samplers.QMCSampler(
+            seed=seed, scramble=True, warn_independent_sampling=False
+        )
     study = _study(sampler)
     study.ask(space)  # the first draw only teaches the sampler the space, at random
     return [dict(study.ask(space).params) for _ in range(count)]

@@ -7,12 +7,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from search import record
 from search.journal import JournalError
 from search.record import RecordError
+
+if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
+    from search.launch import Options
+    from search.progress import Progress
+    from search.spec import StudySpec
 
 # `--epochs 50` is short for `--set budget.max_epochs=50`; these are the report's own switches
 SHORT = {
@@ -60,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument(f"--{name.replace('_', '-')}", help=text)
     run.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
     run.set_defaults(command=_run)
-    resume = commands.add_parser("resume", help="go on with a study that was interrupted or killed")
+    resume = commands.add_parser(
+        "resume", help="go on with a study that was interrupted or killed"
+    )
     resume.add_argument("run", type=Path, metavar="RUN", help="its run folder")
     resume.set_defaults(command=_resume)
     for command in (run, resume):
@@ -91,10 +99,15 @@ def _add_places(command: argparse.ArgumentParser) -> None:
         default="local",
         help="Ray: local (default), auto (the cluster of this machine), HOST:PORT or ray://HOST:PORT",
     )
+    command.add_argument(
+        "--offline",
+        action="store_true",
+        help="never download; missing data or weights are an error",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from search.launch import Options, start
+    from search.launch import start
     from search.spec import find_study, load_spec
 
     overrides = [*_short_overrides(arguments), *arguments.overrides]
@@ -102,32 +115,20 @@ def _run(arguments: argparse.Namespace) -> int:
         overrides.append(f'name="{arguments.name}"')
     spec, text = load_spec(find_study(arguments.study), overrides)
     console = _console()
-    options = Options(
-        arguments.data_dir,
-        arguments.weights_dir,
-        arguments.runs_dir,
-        arguments.address,
-        _sayer(console),
-    )
+    options = _options(arguments, arguments.runs_dir, console)
     with _progress(spec, console) as progress:
         folder, done = start(spec, text, overrides, options, progress)
     return _finish(folder, done, console)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from search.launch import Options, resume
+    from search.launch import resume
     from search.spec import parse_spec
 
     study = record.load_study(arguments.run)
     spec = parse_spec(study["spec"], str(arguments.run / record.STUDY))
     console = _console()
-    options = Options(
-        arguments.data_dir,
-        arguments.weights_dir,
-        arguments.run.parent,
-        arguments.address,
-        _sayer(console),
-    )
+    options = _options(arguments, arguments.run.parent, console)
     with _progress(spec, console) as progress:
         done = resume(arguments.run, options, progress)
     return _finish(arguments.run, done, console)
@@ -139,11 +140,20 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-def _sayer(console: Console):  # type: ignore[no-untyped-def]
-    return lambda text: console.print(text, style="dim", markup=False, highlight=False)
+def _options(arguments: argparse.Namespace, runs_dir: Path, console: Console) -> Options:
+    from search.launch import Options
+
+    return Options(
+        arguments.data_dir,
+        arguments.weights_dir,
+        runs_dir,
+        arguments.address,
+        lambda text: console.print(text, style="dim", markup=False, highlight=False),
+        download=not arguments.offline,
+    )
 
 
-def _progress(spec, console):  # type: ignore[no-untyped-def]
+def _progress(spec: StudySpec, console: Console) -> Progress:
     from search.progress import Progress
     from search.study import make_plan
     from trainables import TASKS
@@ -157,7 +167,9 @@ def _progress(spec, console):  # type: ignore[no-untyped-def]
 def _finish(folder: Path, done: bool, console: Console) -> int:
     shown = os.path.relpath(folder)
     if not done:
-        text = f"interrupted; everything finished is on record. Go on: resnet-search resume {shown}"
+        text = (
+            f"interrupted; everything finished is on record. Go on: resnet-search resume {shown}"
+        )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         return 130
     text = f"done: {shown}. Report: resnet-report build {shown}"

@@ -1,7 +1,7 @@
-"""Ray Tune as executor: a thin Searcher asks the scheduler, Ray runs the jobs, results are told back.
+"""Ray Tune as executor: a Searcher asks the scheduler, Ray runs the jobs, results are told back.
 
-One Ray trial is one job. A trial of ours that waits at a rung is no Ray object at all: it is lines in
-the journal and a checkpoint, so Ray's own restore and pausing are never needed, and when Ray's
+One Ray trial is one job. A trial of ours that waits at a rung is no Ray object at all: it is lines
+in the journal and a checkpoint, so Ray's own restore and pausing are never needed, and when Ray's
 experiment dies the next one starts from the scheduler as it stands. Public interfaces of Ray only.
 """
 
@@ -25,16 +25,18 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the record is ours
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `_stop_on_signals` does it
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nobody reads Ray's snapshots
-os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "600")  # a slow end must not fail the next job
-# The memory monitor's kill is no actor death to Tune, and ends the whole experiment; a kernel kill is one.
+os.environ.setdefault(
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
+)  # a slow end must not fail the next job
+# The memory monitor's kill ends the whole experiment; a kernel kill is an actor death to Tune.
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 
-import ray  # noqa: E402 -- after the environment
-from ray import tune  # noqa: E402
-from ray.tune import Callback, RunConfig, TuneConfig, Tuner  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+import ray
+from ray import tune
+from ray.tune import Callback, RunConfig, TuneConfig, Tuner
+from ray.tune.search import Searcher
 
-from search.trial import Assignment, run_job  # noqa: E402
+from search.trial import Assignment, run_job
 
 if TYPE_CHECKING:
     from search.study import Study
@@ -78,7 +80,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study how a job ended; a job that was only stopped is not told, and comes again."""
+        """Tell the study how a job ended; one that was only stopped is put back, not told."""
         trial = self.jobs.pop(trial_id, None)
         if trial is None:
             return
@@ -145,6 +147,11 @@ def connect(address: str) -> None:
             f"no Ray cluster at --address {address} ({error}); start one with `ray start --head`, "
             "or leave --address out to run on this machine"
         ) from error
+
+
+def disconnect() -> None:
+    """Leave the cluster, or end the one that was started here."""
+    ray.shutdown()
 
 
 def gpus_in_cluster() -> float:

@@ -54,21 +54,21 @@ def read_lines(path: Path) -> list[Event]:
     """
     if not path.is_file():
         return []
-    *lines, rest = path.read_bytes().split(b"\n")
+    *lines, _ = path.read_bytes().split(b"\n")
     events = []
     for number, line in enumerate(lines, 1):
         try:
             events.append(json.loads(line))
         except ValueError as error:
             raise JournalError(
-                f"{path}, line {number} is not JSON ({error}); restore the file from a copy, or cut "
-                "it before this line: what follows is then run again"
+                f"{path}, line {number} is not JSON ({error}); restore the file from a copy, or "
+                "cut it before this line: what follows is then run again"
             ) from error
     return events
 
 
 def cut_truncated_line(path: Path) -> bool:
-    """Cut off what follows the last line end, as a killed writer leaves it; True if there was any."""
+    """Cut off what a killed writer left after the last line end; True if there was any."""
     if not path.is_file():
         return False
     held = path.read_bytes()

@@ -1,4 +1,4 @@
-"""From a spec to a finished record: preflight, run folder, Ray, and back; `resume` is the same again."""
+"""From a spec to a finished record: preflight, run folder, Ray, and back; `resume` likewise."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Options:
         runs_dir: folder of run folders.
         address: "local", "auto" or a Ray address.
         say: told of every step before the first trial.
+        download: fetch missing data and weights where a task and torchvision can.
     """
 
     data_dir: Path
@@ -47,6 +48,7 @@ class Options:
     runs_dir: Path
     address: str
     say: Callable[[str], None]
+    download: bool = True
 
 
 def start(
@@ -96,7 +98,7 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
     if data != held["data"]:
         raise PreflightError(
             f"the data under {options.data_dir} is not what {folder.name} was started with: found "
-            f"{_short(data)}, on record {_short(held['data'])}. Name the right folder with --data-dir"
+            f"{_short(data)}, on record {_short(held['data'])}. Name the right one with --data-dir"
         )
     weights = _weights(spec, options, folder)
     return _execute(spec, folder, options, weights, "resume", watcher)
@@ -104,7 +106,8 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
 
 def _short(data: list[dict[str, Any]]) -> str:
     return ", ".join(
-        f"{d['data']} ({d['edition']}, {d['train_images']} + {d['test_images']} images)" for d in data
+        f"{d['data']} ({d['edition']}, {d['train_images']} + {d['test_images']} images)"
+        for d in data
     )
 
 
@@ -116,7 +119,9 @@ def _execute(
     kind: str,
     watcher: Watcher,
 ) -> bool:
-    from search import executor  # imports ray, which takes seconds: not before the preflight is over
+    from search import (
+        executor,
+    )  # imports ray, which takes seconds: not before the preflight is over
 
     executor.storage_ready(folder)
     options.say(f"starting Ray ({options.address})")
@@ -133,7 +138,7 @@ def _execute(
             study.close()
             _end_session(folder)
     finally:
-        executor.ray.shutdown()
+        executor.disconnect()
 
 
 def _gpus(spec: StudySpec, available: float) -> dict[int, float]:
@@ -164,11 +169,12 @@ def _fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
         try:
             print_ = task.fingerprint(options.data_dir, config)
         except DataError as error:
-            if task.download is None or config["edition"] not in ("auto", "binary"):
+            fetch = task.download if options.download else None
+            if fetch is None or config["edition"] not in ("auto", "binary"):
                 raise PreflightError(str(error)) from error
             options.say(f"no data in {options.data_dir}; downloading {spec.task} into it")
             try:
-                task.download(options.data_dir)
+                fetch(options.data_dir)
                 print_ = task.fingerprint(options.data_dir, config)
             except DataError as second:
                 raise PreflightError(str(second)) from second
@@ -190,7 +196,7 @@ def _weights(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]
                     options.say(f"training ResNet-{depth} on a synthetic source task")
                     synthetic.make_source_weights(depth, found[depth])
             else:
-                found[depth] = find_weights(depth, options.weights_dir, download=True)
+                found[depth] = find_weights(depth, options.weights_dir, options.download)
             check_weights(depth, found[depth])
         except WeightsError as error:
             faults.append(str(error))
@@ -225,9 +231,11 @@ def _create(
         "shown_split": task.report_split if spec.protocol == "report" else "test",
         "protocol": spec.protocol,
         "checkpoint_rule": config["checkpoint_rule"],
-        "synthetic": any(d["synthetic"] for d in data) or (spec.weights == "synthetic" and bool(weights)),
+        "synthetic": any(d["synthetic"] for d in data)
+        or (spec.weights == "synthetic" and bool(weights)),
         "cells": spec.cell_values(),
         "space_keys": list(spec.space),
+        "settings": {k: config[k] for k in config if k not in spec.cells and k not in spec.space},
         "rungs": list(plan.rungs),
         "seed": spec.seed,
         "confirm_seeds": list(plan.confirm_seeds),
@@ -235,7 +243,9 @@ def _create(
         "text": text,
         "overrides": overrides,
         "data": data,
-        "weights": {str(d): {"source": spec.weights, **describe_weights(p)} for d, p in weights.items()},
+        "weights": {
+            str(d): {"source": spec.weights, **describe_weights(p)} for d, p in weights.items()
+        },
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "git": _git(),
         "machine": _machine(),

@@ -12,9 +12,9 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
 
     Args:
         raw: the parsed study file; left as it is.
-        overrides: e.g. `budget.max_epochs=30`, `cells.depth=[18, 34]`, `fixed.part=A`. A value that
-            is not TOML is taken as text. Setting a parameter in [fixed], [cells] or [space] takes it
-            out of the other two.
+        overrides: e.g. `budget.max_epochs=30`, `cells.depth=[18, 34]`, `fixed.part=A`. A value
+            that is not TOML is taken as text. Setting a parameter in [fixed], [cells] or [space]
+            takes it out of the other two.
 
     Raises:
         ValueError: no `=`, no key, or a key that leads through something that is no table.
@@ -24,7 +24,9 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
         key, found, text = override.partition("=")
         parts = key.strip().split(".")
         if not found or not all(parts):
-            raise ValueError(f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30")
+            raise ValueError(
+                f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30"
+            )
         table = changed
         for part in parts[:-1]:
             table = table.setdefault(part, {})

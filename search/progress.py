@@ -94,7 +94,9 @@ class Progress:
     def _note_best(self, job: Job, value: float) -> None:
         if job.to_epoch == self._plan.rungs[-1]:
             held = self._best.get(job.cell, value)
-            self._best[job.cell] = max(held, value) if self._plan.mode == "max" else min(held, value)
+            self._best[job.cell] = (
+                max(held, value) if self._plan.mode == "max" else min(held, value)
+            )
 
     def _decided(self, decision: Event) -> None:
         trial, verdict = decision["trial"], decision["verdict"]
@@ -117,7 +119,15 @@ class Progress:
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("cell", "started", "waiting", "stopped", "lost", "full", f"best {self._metric}"):
+        for name in (
+            "cell",
+            "started",
+            "waiting",
+            "stopped",
+            "lost",
+            "full",
+            f"best {self._metric}",
+        ):
             table.add_column(name, justify="left" if name == "cell" else "right")
         for number, cell in enumerate(self._cells):
             states = [s for t, s in self._trials.items() if self._of_cell[t] == number]

@@ -25,8 +25,8 @@ trials.parquet
     <space keys> value of each searched parameter, e.g. lr
     config       JSON of the settings that differ from the task's defaults
     seed         of initial weights, order and augmentation
-    status       completed (trained to its full budget), stopped (ended at a rung), paused (waits at
-                 a rung), running, diverged, failed
+    status       completed (trained to its full budget), stopped (ended at a rung), paused (waits
+                 at a rung), running, diverged, failed
     reason       why it ended, in words
     epochs       epochs trained, as told or reported
     budget       epochs of a full training
@@ -87,7 +87,7 @@ class Record:
         run: its folder.
         study: study.json: `name`, `task`, `metric`, `mode`, `protocol`, `synthetic`, `spec` (the
             whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
-            `rungs`, `data` (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`.
+            `settings` (all that hold in every cell, defaults included), `rungs`, `data` (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`.
         trials: see the module.
         curves: see the module.
         per_image: see the module.

@@ -1,4 +1,4 @@
-"""The frames of the record as functions of its two logs; the columns are documented in search.record."""
+"""The frames of the record as functions of its two logs; for the columns see search.record."""
 
 from __future__ import annotations
 
@@ -53,7 +53,13 @@ def curves_frame(study: str, epochs: list[dict[str, Any]]) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=["study", "trial", "epoch", "name", "value"])
     return frame.astype(
-        {"study": "string", "trial": "string", "epoch": "Int64", "name": "string", "value": "float64"}
+        {
+            "study": "string",
+            "trial": "string",
+            "epoch": "Int64",
+            "name": "string",
+            "value": "float64",
+        }
     )
 
 
@@ -132,7 +138,10 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
 
 
 def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
-    verdict, place = event["verdict"], f"rank {event['rank']} of {event['n']} at epoch {event['epoch']}"
+    verdict, place = (
+        event["verdict"],
+        f"rank {event['rank']} of {event['n']} at epoch {event['epoch']}",
+    )
     if verdict == "stop":
         trial.update(status="stopped", reason=place)
     elif verdict in ("promote", "replace", "promote early"):
@@ -146,7 +155,7 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
 
 
 def _by_epoch(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """trial -> frame of its curve, one row an epoch, one column a quantity."""
+    """Trial -> frame of its curve, one row an epoch, one column a quantity."""
     if curves.empty:
         return {}
     return {
@@ -155,14 +164,11 @@ def _by_epoch(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def _from_curve(
-    trial: dict[str, Any], study: dict[str, Any], curve: pd.DataFrame | None
-) -> None:
+def _from_curve(trial: dict[str, Any], study: dict[str, Any], curve: pd.DataFrame | None) -> None:
     """Best, last, and all metrics of the last and of the chosen epoch."""
     if curve is None:
         return
-    if trial["status"] == "running":
-        trial["epochs"] = max(int(trial["epochs"]), int(curve.index[-1]))
+    trial["epochs"] = max(int(trial["epochs"]), int(curve.index[-1]))
     watched = curve.get(trial["metric"])
     if watched is not None and watched.notna().any():
         trial["best"] = watched.max() if study["mode"] == "max" else watched.min()

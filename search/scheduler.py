@@ -1,9 +1,9 @@
 """Which job next? Cell-wise promotion ASHA as a pure ask/tell class: no Ray, no clock, no files.
 
-Rungs are kept per cell, after Li et al. 2020 (arXiv 1810.05934): a trial leaves its worker at a rung,
-and the best of its cell come back. When a rung of a cell is complete, max(full_per_cell, floor(n/eta))
-of its n trials go on and the others end. Nothing is ever compared across cells. A cell whose search
-is over goes on by itself to its confirmation runs.
+Rungs are kept per cell, after Li et al. 2020 (arXiv 1810.05934): a trial leaves its worker at a
+rung, and the best of its cell come back. When a rung of a cell is complete, max(full_per_cell,
+floor(n/eta)) of its n trials go on and the others end. Nothing is ever compared across cells. A
+cell whose search is over goes on by itself to its confirmation runs.
 
 `ask` is a function of the tells and asks before it alone, so replaying a journal gives the same
 scheduler back.
@@ -223,7 +223,7 @@ class CellASHA:
                         break
 
     def _job(self, trial: _Trial, rung: int) -> Job:
-        rungs, plan = self.plan.rungs, self.plan
+        rungs = self.plan.rungs
         last = rung == len(rungs) - 1
         return Job(
             trial.name,
@@ -310,7 +310,7 @@ class CellASHA:
     # -- the account --------------------------------------------------------------------------
 
     def _note(self, trial: _Trial, epoch: int, verdict: str, value: float | None = None) -> None:
-        """Append a decision: the value as the metric has it, its rank among the rung's n so far."""
+        """Append a decision: the metric's value, and its rank among the rung's n so far."""
         rank = n = None
         rung = self.plan.rungs.index(epoch) if epoch in self.plan.rungs else 0
         if trial.stage == "search" and len(trial.values) > rung:
@@ -347,7 +347,8 @@ class CellASHA:
 
 def rungs(max_epochs: int, grace_epochs: int, reduction_factor: float) -> tuple[int, ...]:
     """Rungs: grace, grace*eta, ... below max_epochs, and max_epochs itself."""
-    found, at = [], float(grace_epochs)
+    found: list[int] = []
+    at = float(grace_epochs)
     while round(at) < max_epochs:
         if not found or round(at) > found[-1]:
             found.append(round(at))
@@ -356,11 +357,14 @@ def rungs(max_epochs: int, grace_epochs: int, reduction_factor: float) -> tuple[
 
 
 def expected_epochs(plan: Plan) -> list[tuple[int, int]]:
-    """What a cell costs when nothing fails: per rung, how many trials train how many epochs more."""
+    """What a cell costs when nothing fails: per rung, (trials, epochs that each trains)."""
     counts, before, n = [], 0, plan.trials_per_cell
     for rung in plan.rungs:
         counts.append((n, rung - before))
-        n, before = max(min(n, plan.full_per_cell), math.floor(n / plan.reduction_factor + 1e-9)), rung
+        n, before = (
+            max(min(n, plan.full_per_cell), math.floor(n / plan.reduction_factor + 1e-9)),
+            rung,
+        )
     if not plan.trials_per_cell:
         counts = []
     return [*counts, (len(plan.confirm_seeds), plan.rungs[-1])]

@@ -1,6 +1,6 @@
 """StudySpec and load_spec: a TOML study file to frozen models; the only place that validates.
 
-Every fault of a file is reported at once, by key: first those of form, which pydantic finds, and with
+Every fault of a file is reported at once, by key: those of form, which pydantic finds, and with
 them those that need the task's settings, which are looked for in the raw file.
 """
 
@@ -67,7 +67,7 @@ class Space(Range):
     when: Annotated[tuple[Condition, ...], BeforeValidator(_tuple)] = ()
 
     def at(self, cell: Mapping[str, Value]) -> Range:
-        """The range in this cell; a condition inherits `log` and `integer` unless it says otherwise."""
+        """The range in this cell; a condition inherits `log` and `integer` unless it has them."""
         for condition in self.when:
             if all(cell.get(key) == value for key, value in condition.where().items()):
                 general = {"log": self.log, "integer": self.integer}
@@ -101,10 +101,15 @@ class Confirm(_Model):
 
 
 class Resources(_Model):
-    """What one trial takes: a number, or a table by depth for GPUs; "auto" is one GPU where there is any."""
+    """What one trial takes.
+
+    Attributes:
+        gpus_per_trial: a number, a table by depth, or "auto": one GPU where there is any.
+        cpus_per_trial: also the number of CPU threads of a trial.
+    """
 
     gpus_per_trial: Literal["auto"] | float | dict[str, float] = "auto"
-    cpus_per_trial: float = Field(1.0, gt=0)
+    cpus_per_trial: float = Field(default=1.0, gt=0)
 
 
 class StudySpec(_Model):
@@ -154,7 +159,9 @@ def find_study(name: str) -> Path:
         return shipped[name]
     if path.suffix == ".toml":
         raise SpecError(f"{name}: no such file")
-    raise SpecError(f"{name}: no such file, and no shipped study; shipped are {', '.join(shipped)}")
+    raise SpecError(
+        f"{name}: no such file, and no shipped study; shipped are {', '.join(shipped)}"
+    )
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -225,7 +232,10 @@ def _worded(fault: Any) -> str:
         return "must be given"
     if fault["type"] == "extra_forbidden":
         models: dict[str, type[BaseModel]] = {
-            "budget": Budget, "confirm": Confirm, "resources": Resources, "space": Space
+            "budget": Budget,
+            "confirm": Confirm,
+            "resources": Resources,
+            "space": Space,
         }
         *above, key = fault["loc"]
         known = (models[above[0]] if above and above[0] in models else StudySpec).model_fields
@@ -280,7 +290,9 @@ def _task_faults(raw: dict[str, Any]) -> dict[str, str]:
     for key, entry in space.items():
         if key in task.settings:
             faults.update(_space_faults(key, entry, task.settings[key], cells))
-    for key in cells.keys() & fixed.keys() | cells.keys() & space.keys() | fixed.keys() & space.keys():
+    for key in (
+        cells.keys() & fixed.keys() | cells.keys() & space.keys() | fixed.keys() & space.keys()
+    ):
         homes = [name for name in ("cells", "space", "fixed") if key in _table(raw, name)]
         faults[f"{homes[-1]}.{key}"] = f"is also in [{homes[0]}]; a parameter has one home"
     return faults
@@ -288,7 +300,9 @@ def _task_faults(raw: dict[str, Any]) -> dict[str, str]:
 
 def _unknown(key: str, task: Task) -> str:
     near = difflib.get_close_matches(key, task.settings, 1)
-    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(task.settings))}"
+    hint = (
+        f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(task.settings))}"
+    )
     return f"no setting of task {task.name}{hint}"
 
 
@@ -303,9 +317,7 @@ def _list_faults(key: str, values: list[Any], setting: Setting) -> dict[str, str
     return {}
 
 
-def _space_faults(
-    key: str, entry: Any, setting: Setting, cells: dict[str, Any]
-) -> dict[str, str]:
+def _space_faults(key: str, entry: Any, setting: Setting, cells: dict[str, Any]) -> dict[str, str]:
     if isinstance(entry, list):
         return _list_faults(f"space.{key}", entry, setting)
     if not isinstance(entry, dict):

@@ -11,7 +11,7 @@ STATES = ("completed", "running", "paused", "stopped", "diverged", "failed")
 
 
 def status_table(held: Record) -> Table:
-    """One row a cell: trials by status, search and confirmation apart, and the best complete value."""
+    """One row a cell: searched trials by status, confirmed seeds, best complete value."""
     metric = f"{held.study['watched']}_{held.study['metric']}"
     table = Table(title=_title(held), title_justify="left", box=None, pad_edge=False)
     table.add_column("cell")

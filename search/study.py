@@ -1,4 +1,4 @@
-"""A study while it runs: scheduler, samplers, journal and record held together; resume is replay."""
+"""A study while it runs: scheduler, samplers, journal and record together; resume is replay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from search.spec import StudySpec
 from search.trial import Assignment
 from trainables import TASKS
 
-WRITE_EVERY = 5.0  # seconds between rewrites of the frames, and never more than a tenth of the time
+WRITE_EVERY = (
+    5.0  # seconds between rewrites of the frames, and never more than a tenth of the time
+)
 
 
 class Watcher(Protocol):
@@ -239,7 +241,7 @@ class Study:
         return self.folder / "checkpoints" / f"{trial}.pt"
 
     def _clean(self, job: Job, told: Mapping[str, Any], decisions: list[Event]) -> None:
-        """Remove checkpoints that no job will go on from; a stopped trial may yet replace a leader."""
+        """Remove checkpoints that are over; until its cell is, a stopped trial may come back."""
         if self.spec.keep_checkpoints:
             return
         winner = None

@@ -1,8 +1,8 @@
 """What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("epoch" or "end"), `trial` and a `payload` of plain numbers and texts. An exception in a trial is an
-"end" report too; only a worker that dies is Ray's to notice.
+("epoch" or "end"), `trial` and a `payload` of plain numbers and texts. An exception in a trial is
+an "end" report too; only a worker that dies is Ray's to notice.
 """
 
 from __future__ import annotations

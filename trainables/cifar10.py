@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-import torch.nn.functional as F  # noqa: N812 -- the name every PyTorch reader knows
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.datasets import CIFAR10
@@ -41,7 +41,9 @@ SETTINGS = {
         "which files: binary (torchvision's), parquet, synthetic, or auto for the first found",
         choices=("auto", "binary", "parquet", "synthetic"),
     ),
-    "val_fraction": Setting(0.1, "share of the training images cut off for validation", 0.001, 0.5),
+    "val_fraction": Setting(
+        0.1, "share of the training images cut off for validation", 0.001, 0.5
+    ),
     "train_images": Setting(None, "use only so many training images", 1, optional=True, kind=int),
     "val_images": Setting(None, "use only so many validation images", 1, optional=True, kind=int),
     "test_images": Setting(None, "use only so many test images", 1, optional=True, kind=int),
@@ -115,7 +117,10 @@ def _splits(
 
 def network(config: Config, weights: Path | None) -> nn.Module:
     """ResNet of the config's depth and stem with a linear layer of 10 outputs."""
-    return backbone(config["depth"], lambda n: nn.Linear(n, CLASSES), config["stem"], weights)
+    net: nn.Module = backbone(
+        config["depth"], lambda n: nn.Linear(n, CLASSES), config["stem"], weights
+    )
+    return net
 
 
 def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[Batch]:
@@ -131,11 +136,11 @@ def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[
 
 def steps(data: Data, config: Config) -> int:
     """Steps an epoch: 352 for 45,000 images at batch 128."""
-    return math.ceil(len(data.images["train"]) / config["batch_size"])
+    return -(-len(data.images["train"]) // int(config["batch_size"]))
 
 
 def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip each image with chance 1/2 and crop it at random from its copy padded by 4 black pixels.
+    """Flip each image with chance 1/2, pad it with 4 black pixels, crop it at random.
 
     Args:
         images: uint8 `(batch, 3, height, width)`.
@@ -161,7 +166,12 @@ def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[s
 
 @torch.no_grad()
 def evaluate(
-    net: nn.Module, data: Data, split: str, config: Config, generator: torch.Generator, detail: bool
+    net: nn.Module,
+    data: Data,
+    split: str,
+    config: Config,
+    generator: torch.Generator,
+    detail: bool,
 ) -> Evaluation:
     """Cross-entropy (without label smoothing) and accuracy, a fraction, over a split."""
     images, labels = data.images[split], data.labels[split]
@@ -214,7 +224,7 @@ class _Source:
         return self.classes[part]
 
     def images(self, part: str, rows: np.ndarray) -> np.ndarray:
-        """uint8 `(len(rows), 3, 32, 32)`; encoded images are decoded here, and only those asked for."""
+        """uint8 `(len(rows), 3, 32, 32)`; encoded images are decoded here, if asked for."""
         held = self.pixels[part]
         if isinstance(held, np.ndarray):
             return np.ascontiguousarray(held[rows].transpose(0, 3, 1, 2))
@@ -253,13 +263,15 @@ def _read_parquet(data_dir: Path) -> _Source:
     pixels, classes = {}, {}
     for part in ("train", "test"):
         try:
-            table = pq.read_table(sorted(folder.glob(f"{part}-*.parquet")), columns=["img", "label"])
+            table = pq.read_table(
+                sorted(folder.glob(f"{part}-*.parquet")), columns=["img", "label"]
+            )
             pixels[part] = table.column("img").combine_chunks().field("bytes").to_pylist()
             classes[part] = table.column("label").to_numpy()
         except (OSError, KeyError, ValueError) as error:
             raise DataError(
-                f"cifar10: {folder}/{part}-*.parquet cannot be read as columns img {{bytes, path}} "
-                f"and label ({error}); fetch the parquet edition again"
+                f"cifar10: {folder}/{part}-*.parquet cannot be read as columns img {{bytes, "
+                f"path}} and label ({error}); fetch the parquet edition again"
             ) from error
     return _Source(pixels, classes)
 
@@ -271,9 +283,9 @@ def _read_binary(data_dir: Path) -> _Source:
             held = CIFAR10(str(data_dir), train=part == "train")
         except RuntimeError as error:
             raise DataError(
-                f"cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the binary "
-                f"one (cifar-10-batches-py) is in {data_dir}; name the folder that holds one with "
-                f"--data-dir, or let `resnet-search run` download it ({error})"
+                "cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the "
+                f"binary one (cifar-10-batches-py) is in {data_dir}; name the folder that holds "
+                f"one with --data-dir, or let `resnet-search run` download it ({error})"
             ) from error
         pixels[part], classes[part] = held.data, np.asarray(held.targets)
     return _Source(pixels, classes)

@@ -24,15 +24,15 @@ from trainables import synthetic
 from trainables.task import Config, DataError
 
 SOURCE = (
-    "ShanghaiTech (Zhang et al., CVPR 2016) is free for research: get it from its authors' page or "
-    "a public copy and unpack it so that DATA_DIR/ShanghaiTech/part_A_final/train_data/images/"
+    "ShanghaiTech (Zhang et al., CVPR 2016) is free for research: get it from its authors' page "
+    "or a public copy and unpack it so that DATA_DIR/ShanghaiTech/part_A_final/train_data/images/"
     "IMG_1.jpg and .../ground_truth/GT_IMG_1.mat exist, then pass --data-dir DATA_DIR"
 )
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Images with annotated heads; decoded images are shared by all subsets and trials of a process.
+    """Images with annotated heads; a process decodes each image once for all its trials.
 
     Attributes:
         names: file stems, e.g. IMG_12.
@@ -98,6 +98,7 @@ def _fingerprint(data_dir: Path, edition: str, part: str) -> dict[str, Any]:
         "data": f"ShanghaiTech Part {part}"
         if edition != "synthetic"
         else f"synthetic crowd, part {part}",
+        "part": part,
         "edition": "synthetic" if edition == "synthetic" else "files",
         "synthetic": edition == "synthetic",
     }
@@ -107,7 +108,8 @@ def _fingerprint(data_dir: Path, edition: str, part: str) -> dict[str, Any]:
         found[f"{split}_images"] = len(crowd.names)
         found[f"{split}_heads"] = int(crowd.counts().sum())
         found[f"{split}_points_outside"] = sum(
-            _count_outside(points, held) for points, held in zip(crowd.points, crowd.held, strict=True)
+            _count_outside(points, held)
+            for points, held in zip(crowd.points, crowd.held, strict=True)
         )
         for name, points in zip(crowd.names, crowd.points, strict=True):
             digest.update(name.encode() + points.numpy().tobytes())
@@ -133,7 +135,9 @@ def _decode(path: Path) -> Tensor:
         with Image.open(path) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
     except OSError as error:
-        raise DataError(f"shanghaitech: {path} cannot be decoded ({error}); fetch it again") from error
+        raise DataError(
+            f"shanghaitech: {path} cannot be decoded ({error}); fetch it again"
+        ) from error
 
 
 def _folders(data_dir: Path, part: str, split: str) -> tuple[Path, Path]:

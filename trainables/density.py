@@ -2,8 +2,8 @@
 
 Two kernels: "gaussian", normalised at each head over the part of it that lies inside the map, and
 "disc", the report's own: the Gaussian cut where its density falls below 3e-4 a pixel, cut again at
-the border, and the whole map rescaled to the number of heads. For sigma 15 the disc has a radius of
-19 px and keeps 58 % of the Gaussian's mass.
+the border, and the whole map rescaled to the number of heads. For sigma 15 the disc has a radius
+of 19 px and keeps 58 % of the Gaussian's mass.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def density_map(
 
 @lru_cache(maxsize=8)
 def _edge_kernels(length: int, sigma: float, device: torch.device) -> Tensor:
-    """`(length, length)`: column i is a 1-D Gaussian centred at i, summing to one inside the map."""
+    """`(length, length)`: column i is a 1-D Gaussian at i, summing to one inside the map."""
     at = torch.arange(length, dtype=torch.float64)
     weights = torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
     return (weights / weights.sum(0, keepdim=True)).to(device, torch.float32)
@@ -57,7 +57,9 @@ def _edge_kernels(length: int, sigma: float, device: torch.device) -> Tensor:
 def _disc(sigma: float, device: torch.device) -> Tensor:
     """`(side, side)`: the report's kernel, normalised to one."""
     peak = 1 / (2 * math.pi * sigma**2)
-    radius = int(math.sqrt(max(2 * sigma**2 * math.log(peak / DISC_CUT), 0))) if peak > DISC_CUT else 0
+    radius = (
+        int(math.sqrt(max(2 * sigma**2 * math.log(peak / DISC_CUT), 0))) if peak > DISC_CUT else 0
+    )
     at = torch.arange(-radius, radius + 1, dtype=torch.float64)
     square = at[:, None] ** 2 + at[None, :] ** 2
     values = peak * torch.exp(-square / (2 * sigma**2))
@@ -75,5 +77,7 @@ def _stamp_discs(rows: Tensor, columns: Tensor, height: int, width: int, sigma: 
         columns[:, None, None] + offset
     )
     padded.index_add_(0, index.flatten(), disc.flatten().repeat(len(rows)))
-    inside = padded.view(height + 2 * radius, -1)[radius : radius + height, radius : radius + width]
+    inside = padded.view(height + 2 * radius, -1)[
+        radius : radius + height, radius : radius + width
+    ]
     return inside * (len(rows) / inside.sum()) if len(rows) else inside

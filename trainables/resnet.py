@@ -1,4 +1,4 @@
-"""ResNet 18 to 152 from torchvision: stems, heads, and pretrained weights that are checked before use."""
+"""ResNet 18 to 152 from torchvision: stems, heads, and pretrained weights, checked before use."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def backbone(
         net.maxpool = nn.Identity()
     if weights is not None:
         _load_all_but_head(net, depth, weights)
-    net.fc = head(net.fc.in_features)  # type: ignore[assignment]
+    net.fc = head(net.fc.in_features)
     return net
 
 
 def weights_name(depth: int) -> str:
-    """Name of torchvision's own file for IMAGENET1K_V1 at this depth, e.g. resnet18-f37072fd.pth."""
+    """Name of torchvision's own IMAGENET1K_V1 file, e.g. resnet18-f37072fd.pth."""
     return str(DEPTHS[depth][1].url).rsplit("/", 1)[-1]
 
 
@@ -113,7 +113,7 @@ def describe_weights(path: Path) -> dict[str, Any]:
 
 
 def check_weights(depth: int, path: Path) -> None:
-    """Load the file into a network of this depth once, so that a wrong one is refused before a trial.
+    """Load the file into a network of this depth once: a wrong one is refused before a trial.
 
     Raises:
         WeightsError: see `backbone`.
@@ -124,7 +124,7 @@ def check_weights(depth: int, path: Path) -> None:
 
 
 def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = False) -> None:
-    """Copy every tensor but the head's; each one must be there, of the right shape, and no other."""
+    """Copy every tensor but the head's; each must be there, in its shape, and no other."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -40,7 +40,9 @@ def common_conflicts(config: Config) -> dict[str, str]:
     """Faults that need several shared settings to see, by key."""
     faults = {}
     if config["pretrained"] and config["stem"] == "cifar":
-        faults["stem"] = "'cifar' has no pretrained weights; use 'imagenet' where pretrained = true"
+        faults["stem"] = (
+            "'cifar' has no pretrained weights; use 'imagenet' where pretrained = true"
+        )
     if config["nesterov"] and (config["optimizer"] != "sgd" or config["momentum"] == 0):
         faults["nesterov"] = "needs optimizer = 'sgd' and momentum above 0"
     return faults

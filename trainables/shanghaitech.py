@@ -1,4 +1,4 @@
-"""ShanghaiTech: images and head points, crops, density ground truth, MAE and root MSE; ends in TASK."""
+"""ShanghaiTech: images and head points, crops, density maps, MAE and root MSE; ends in TASK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +36,10 @@ SETTINGS = {
         choices=("auto", "files", "synthetic"),
     ),
     "val_fraction": Setting(
-        0.2, "share of the training images cut off for validation; 0 tests after each epoch", 0, 0.5
+        0.2,
+        "share of the training images cut off for validation; 0 tests after each epoch",
+        0,
+        0.5,
     ),
     "train_images": Setting(None, "use only so many training images", 1, optional=True, kind=int),
     "val_images": Setting(None, "use only so many validation images", 1, optional=True, kind=int),
@@ -49,10 +51,14 @@ SETTINGS = {
     "kernel": Setting(
         "gaussian", "ground truth: see trainables.density", choices=("gaussian", "disc")
     ),
-    "density_scale": Setting(512.0, "factor on density maps, divided out of counts", positive=True),
+    "density_scale": Setting(
+        512.0, "factor on density maps, divided out of counts", positive=True
+    ),
     "loss": Setting("mse", "between maps", choices=("mse", "dice")),
     "outside": Setting(
-        "clamp", "points outside the image: moved to its border, or skipped", choices=("clamp", "skip")
+        "clamp",
+        "points outside the image: moved to its border, or skipped",
+        choices=("clamp", "skip"),
     ),
     "double_single_head": Setting(False, "a crop of one head weighs two, as in the report's code"),
     "round_counts": Setting(False, "round predicted counts to whole heads, as in the report"),
@@ -132,9 +138,10 @@ class DensityHead(nn.Module):
 
 def network(config: Config, weights: Path | None) -> nn.Module:
     """ResNet with the report's head: one output a pixel of the crop."""
-    return backbone(
+    net: nn.Module = backbone(
         config["depth"], lambda n: DensityHead(n, config["crop"]), config["stem"], weights
     )
+    return net
 
 
 def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[Batch]:
@@ -149,7 +156,7 @@ def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[
 
 def steps(data: Data, config: Config) -> int:
     """Steps an epoch."""
-    return -(-len(data.train.names) // config["batch_size"])
+    return -(-len(data.train.names) // int(config["batch_size"]))
 
 
 def random_crop(
@@ -157,7 +164,7 @@ def random_crop(
 ) -> tuple[Tensor, Tensor]:
     """Rescale at random, never below the crop on the short side, crop at random, flip at random.
 
-    The window is cut first and resized after, which draws the same crops for a fraction of the work.
+    The window is cut first and resized after: the same crops for a fraction of the work.
 
     Args:
         image: uint8 `(3, height, width)`.
@@ -191,7 +198,7 @@ def _target(points: Tensor, config: Config) -> Tensor:
     target = density_map(points, size, size, config["sigma"], config["kernel"])
     if config["double_single_head"] and len(points) == 1:
         target = target * 2
-    return target * config["density_scale"]
+    return target * float(config["density_scale"])
 
 
 def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
@@ -209,7 +216,12 @@ def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[s
 
 @torch.no_grad()
 def evaluate(
-    net: nn.Module, data: Data, split: str, config: Config, generator: torch.Generator, detail: bool
+    net: nn.Module,
+    data: Data,
+    split: str,
+    config: Config,
+    generator: torch.Generator,
+    detail: bool,
 ) -> Evaluation:
     """MAE and root MSE of the counts, people an image, over whole images squashed to the crop."""
     held = data.fixed[split]
@@ -294,7 +306,9 @@ def conflicts(config: Config) -> dict[str, str]:
     if config["stem"] == "cifar":
         faults["stem"] = "'cifar' is for 32x32 images; crowd counting takes 'imagenet'"
     if config["val_fraction"] == 0 and config["checkpoint_rule"] == "best":
-        faults["val_fraction"] = "0 leaves nothing to choose the best by; use checkpoint_rule = 'last'"
+        faults["val_fraction"] = (
+            "0 leaves nothing to choose the best by; use checkpoint_rule = 'last'"
+        )
     return faults
 
 

@@ -1,4 +1,4 @@
-"""One optimisation step: the optimizer, the learning rate at a step, and the step itself (eager)."""
+"""One optimisation step: the optimizer, the learning rate, and the step itself (eager)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def restart_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Zero the momentum: with no dampening, the next step equals the first one of a new optimizer."""
+    """Zero the momentum: without dampening, the next step is the first of a new optimizer."""
     for state in optimizer.state.values():
         if state.get("momentum_buffer") is not None:
             state["momentum_buffer"].zero_()
@@ -68,6 +68,6 @@ def eager_step(
     x, target = batch
     optimizer.zero_grad(set_to_none=True)
     loss, sums = task.loss(net(x.contiguous(memory_format=torch.channels_last)), target, config)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     return {"loss": loss.detach() * len(x), **sums}

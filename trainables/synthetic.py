@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 -- the name every PyTorch reader knows
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.resnet import backbone
@@ -26,7 +26,7 @@ CROWD_HEADS = {"A": (20, 120), "B": (4, 40)}  # A is the dense part, as in the r
 
 @lru_cache(maxsize=2)
 def images(seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Ten classes of coloured gratings in noise: a class is an orientation, a frequency and a tint.
+    """Ten classes of coloured gratings in noise: an orientation, a frequency and a tint each.
 
     Args:
         seed: another seed gives other classes.
@@ -57,7 +57,7 @@ def images(seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 
 @lru_cache(maxsize=4)
 def crowd(part: str, split: str) -> tuple[list[str], list[Tensor], list[Any]]:
-    """Street-like noise with bright blobs for heads, of mixed sizes; some grey, some without heads.
+    """Noise with bright blobs for heads, of mixed sizes; some grey, some without heads.
 
     Returns:
         names, points `(heads, 2)` (x then y, 0-based; now and then one outside the image), and
@@ -82,9 +82,13 @@ def crowd(part: str, split: str) -> tuple[list[str], list[Tensor], list[Any]]:
 
 
 def _street(rng: np.random.Generator, at: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`(3, height, width)`: a vertical gradient, noise, and a blob of radius 3 px at each point."""
+    """`(3, height, width)`: a vertical gradient, noise, and a 3 px blob at each point."""
     y, x = np.mgrid[:height, :width]
-    ground = rng.uniform(40, 90, 3)[:, None, None] + 40 * (y / height) + rng.normal(0, 12, (3, *y.shape))
+    ground = (
+        rng.uniform(40, 90, 3)[:, None, None]
+        + 40 * (y / height)
+        + rng.normal(0, 12, (3, *y.shape))
+    )
     light = np.zeros((height, width))
     for cx, cy in at:
         light = np.maximum(light, np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 3.0**2)))
@@ -92,7 +96,7 @@ def _street(rng: np.random.Generator, at: np.ndarray, height: int, width: int) -
 
 
 def make_source_weights(depth: int, path: Path, images_used: int = 480, epochs: int = 3) -> None:
-    """Train a ResNet on another synthetic source task and save it in the form of torchvision's files.
+    """Train a ResNet on another synthetic task and save it in the form of torchvision's files.
 
     Args:
         depth: of the network.

@@ -1,4 +1,4 @@
-"""The seam between tasks and everything else: a task is one frozen `Task`, its settings are `Setting`s."""
+"""The seam between tasks and everything else: a frozen `Task` and its `Setting`s."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class DataError(ValueError):
-    """The data set is missing or not as expected; the message names the place looked at and the fix."""
+    """The data set is missing or not as expected; the message names the place and the fix."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Setting:
 
     The type of `default` is the type of the setting; a float setting also takes whole numbers.
     `optional` allows None, which TOML writes by leaving the key out. `low` and `high` are
-    inclusive unless `positive`, which asks for more than zero. A tuple default is a list of numbers.
+    inclusive; `positive` asks for more than zero. A tuple default is a list of numbers.
     """
 
     default: Any
@@ -50,7 +50,9 @@ class Setting:
         if self.kind is tuple:
             if not isinstance(value, (list, tuple)) or not all(map(_is_number, value)):
                 return f"must be a list of numbers, not {value!r}"
-            return None if all(v > 0 for v in value) else f"must hold numbers above 0, not {value!r}"
+            return (
+                None if all(v > 0 for v in value) else f"must hold numbers above 0, not {value!r}"
+            )
         if self.kind is float:
             right_type = _is_number(value)
         elif self.kind is int:

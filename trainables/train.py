@@ -1,4 +1,4 @@
-"""The one training loop: any task, any device, from one epoch to another, checkpoint to checkpoint.
+"""The one training loop: any task, any device, from one checkpoint to the next.
 
 It knows a task, a config and a `report` function, and nothing of searches. Every random draw of an
 epoch comes from (seed, epoch), so a trial that stops at a rung and goes on elsewhere computes what
@@ -97,7 +97,7 @@ class Outcome:
 
 
 def watched_split(config: Config) -> str:
-    """The split scored after each epoch: val, or test where the config leaves no validation images."""
+    """The split scored after each epoch: val, or test where there are no validation images."""
     return "test" if config.get("val_fraction") == 0 else "val"
 
 
@@ -116,7 +116,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     """
     config, device = stay.config, torch.device(stay.device)
     data = task.open_data(stay.data_dir, config, stay.split_seed, device)
-    net = _network(task, stay).to(device, memory_format=torch.channels_last)
+    net = _network(task, stay).to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(net, config)
     progress = _restore(stay, net, optimizer)
     for row in progress.rows:  # whoever asked may have died before hearing of them

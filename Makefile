@@ -1,0 +1,40 @@
+# make venv    set up .venv, nothing else        make test   all tests (no GPU, no network, no data needed)
+# make demo    two small studies and a report    make lint   ruff and mypy
+#
+# Needs Python 3.11 or newer; choose one with `make PYTHON=python3.12 ...`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN = .venv/bin
+REPORT = runs/quickstart/report
+
+.PHONY: venv demo test lint clean-demo
+.DELETE_ON_ERROR:
+
+venv: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no python3 found; install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
+	@echo "installing into .venv: about 6 GB with torch's CUDA libraries, 2 to 5 minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable . --group dev \
+		| sed -un 's/^Collecting \([^ ]*\).*/  \1/p; s/^Installing collected.*/  unpacking all of it/p' ; test -x $(BIN)/resnet-search || { \
+		echo "make: installation failed; run it by hand to see why: $(BIN)/python -m pip install -c constraints.txt -e . --group dev"; exit 1; }
+	@touch $@
+
+demo: venv clean-demo
+	$(BIN)/resnet-search run quickstart-cifar10
+	$(BIN)/resnet-search run quickstart-crowd
+	$(BIN)/resnet-report build runs/quickstart-cifar10 runs/quickstart-crowd --out $(REPORT)
+	@echo "open $(REPORT)/index.html"
+
+clean-demo:
+	@rm -rf runs/quickstart-cifar10 runs/quickstart-crowd runs/quickstart
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

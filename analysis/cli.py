@@ -1,0 +1,68 @@
+"""`resnet-report`: what the record of a study says, as a page or as one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis import tables
+from analysis.published import load_published
+from analysis.report import build
+from search.record import load
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+
+    Returns:
+        Exit code: 0, or 2 with one line on stderr where the input is at fault.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        text = _build(args) if args.command == "build" else _table(args)
+    except (ValueError, OSError) as error:
+        print(f"resnet-report: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="build|table")
+    page = commands.add_parser("build", help="write an HTML page with tables and figures")
+    page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
+    page.add_argument("--out", type=Path, help="folder to write to (of one run: RUN/report)")
+    page.add_argument(
+        "--published-curves",
+        type=Path,
+        metavar="FILE",
+        help="csv of the course report's learning curves, drawn thin and grey under ours",
+    )
+    one = commands.add_parser("table", help="print one table")
+    one.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    one.add_argument("--table", default="cells", help="T1 to T4, cells (default) or search")
+    one.add_argument("--format", default="md", choices=tables.FORMATS, help="default: md")
+    return parser
+
+
+def _build(args: argparse.Namespace) -> str:
+    if args.out is None and len(args.runs) > 1:
+        raise ValueError("several runs need --out DIR, the folder to write to")
+    published = load_published(args.published_curves) if args.published_curves else None
+    return str(build(args.runs, args.out or args.runs[0] / "report", published))
+
+
+def _table(args: argparse.Namespace) -> str:
+    record = load(args.run)
+    held = tables.keys(record)
+    if args.table not in held:
+        raise ValueError(
+            f"study {record.study['name']} has no table {args.table}; it has {', '.join(held)}"
+        )
+    return tables.render(tables.make(record, args.table), args.format).rstrip("\n")

@@ -1,0 +1,15 @@
+"""Shared by all tests: where real data is, if anywhere."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The data directory named by RESNET_TUNE_DATA; skips without."""
+    held = os.environ.get("RESNET_TUNE_DATA")
+    if not held:
+        pytest.skip("RESNET_TUNE_DATA is not set: no real data to test on")
+    return Path(held)

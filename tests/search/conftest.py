@@ -1,0 +1,104 @@
+"""A study driven without Ray and training: values are a function of trial and epoch."""
+
+import json
+import random
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from search import launch, record
+from search.spec import parse_spec
+from search.study import Places, Study
+
+TEXT = """
+name = "tiny"
+task = "cifar10"
+seed = 3
+[cells]
+depth = [18, 34]
+[space.lr]
+low = 0.01
+high = 0.1
+log = true
+[fixed]
+edition = "synthetic"
+[budget]
+trials_per_cell = 5
+max_epochs = 4
+grace_epochs = 1
+reduction_factor = 2
+[confirm]
+seeds = [1, 2]
+"""
+
+
+class Silent:
+    """A watcher that looks away."""
+
+    def asked(self, job, config):
+        pass
+
+    def reported(self, job, row):
+        pass
+
+    def told(self, job, told, decisions):
+        pass
+
+
+def score(trial: str, epoch: int) -> float:
+    """What the trial reaches at the epoch, the same in every run."""
+    return random.Random(f"{trial} {epoch}").random()
+
+
+def outcome(assignment):
+    """The tell of a job, as a worker would send it; a share of jobs fails or diverges."""
+    trial, epoch = assignment.trial, assignment.stay["to_epoch"]
+    draw = random.Random(f"{trial} {epoch} luck").random()
+    rest = {"seconds": 1.0, "gpu_seconds": 0.0, "peak_mb": 1.0, "node": "n", "device": "cpu"}
+    if draw < 0.08:
+        return {"ending": "failed", "error": "made to fail", **rest}
+    if draw < 0.16:
+        return {"ending": "diverged", "value": None, "epoch": epoch, "value_epoch": epoch, **rest}
+    told = {"ending": "value", "value": score(trial, epoch), "epoch": epoch, "value_epoch": epoch}
+    if assignment.stay["score_test"]:
+        told["test"] = {"loss": 1.0, "accuracy": score(trial, 99)}
+        told["baselines"] = {"most frequent class": {"loss": 2.3, "accuracy": 0.1}}
+    return {**told, **rest}
+
+
+@pytest.fixture
+def make_study(tmp_path):
+    """Open a study in a folder (made when new), with changes to TEXT."""
+
+    def make(folder: Path | None = None, text: str = TEXT) -> Study:
+        folder = folder or tmp_path / "tiny"
+        spec = parse_spec(tomllib.loads(text), "tiny.toml")
+        if not (folder / record.STUDY).exists():
+            data = [{"data": "synthetic", "edition": "synthetic", "synthetic": True}]
+            launch._create(folder, spec, text, [], data, {})
+        return Study(spec, folder, Places(tmp_path, {}, {}), Silent())
+
+    return make
+
+
+def drive(study, most=10**9):
+    """Run a study's jobs one after another, at most so many; returns the trials' names."""
+    order = []
+    while len(order) < most and (assignment := study.ask()) is not None:
+        start = max(
+            (j["to_epoch"] for j in past_jobs(study.folder, assignment.trial)[:-1]), default=0
+        )
+        for epoch in range(start + 1, assignment.stay["to_epoch"] + 1):
+            row = {"epoch": epoch, "lr": 0.1, "train_loss": 1.0, "seconds": 1.0}
+            row |= {"val_loss": 1.0, "val_accuracy": score(assignment.trial, epoch)}
+            study.epoch(assignment.trial, row)
+        study.tell(assignment.trial, outcome(assignment))
+        order.append(assignment.trial)
+    return order
+
+
+def past_jobs(folder, trial):
+    lines = (folder / record.JOURNAL).read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    return [e["job"] for e in events if e["event"] == "ask" and e["job"]["trial"] == trial]

@@ -1,0 +1,88 @@
+"""Bad input gets one clear error and status 2 before anything starts."""
+
+import pytest
+
+from search import record
+from search.cli import main
+from tests.search.conftest import drive
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["run", "nothing"], "shipped are cifar10"),
+        (["run", "nothing.toml"], "no such file"),
+        (["run", "cifar10", "--set", "budget.max_epoch=3"], "did you mean max_epochs?"),
+        (["run", "cifar10", "--set", "budget.max_epochs"], "key=value"),
+        (["run", "report-crowd-lr", "--part", "C"], "must be one of 'A', 'B', not 'C'"),
+        (["run", "report-crowd-lr"], "no part_A_final/train_data"),
+        (["status", "nowhere"], "is no run folder"),
+        (["resume", "nowhere"], "is no run folder"),
+    ],
+)
+def test_bad_input_is_one_error_that_names_the_fix(words, text, capsys):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("resnet-search: ")
+    assert text in error
+    assert "Traceback" not in error
+
+
+def test_missing_weights_name_every_depth_and_file(capsys, tmp_path):
+    words = ["run", "cifar10", "--set", "fixed.edition=synthetic", "--depth", "18,34", "--offline"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    for name in ("resnet18-f37072fd.pth", "resnet34-b627a593.pth"):
+        assert name in error
+    assert "--weights-dir" in error
+    assert not (tmp_path / "runs" / "cifar10" / record.STUDY).exists()
+
+
+def test_a_second_run_does_not_overwrite_the_first(make_study, capsys, tmp_path):
+    make_study(tmp_path / "runs" / "quickstart-crowd").close()
+    assert main(["run", "quickstart-crowd"]) == 2
+    error = capsys.readouterr().err
+    assert "resnet-search resume" in error
+    assert "--name" in error
+
+
+def test_status_shows_every_cell(make_study, capsys):
+    study = make_study()
+    drive(study)
+    study.close()
+    assert main(["status", str(study.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "depth=18" in shown
+    assert "depth=34" in shown
+    assert "SYNTHETIC DATA" in shown
+
+
+def test_status_of_an_unfilled_cell_is_not_success(make_study, capsys):
+    study = make_study()
+    drive(study, most=2)
+    study.close()
+    assert main(["status", str(study.folder)]) == 1
+
+
+def test_studies_lists_what_ships(capsys):
+    assert main(["studies"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("quickstart-cifar10", "report-crowd-lr", "shanghaitech"):
+        assert name in shown
+
+
+def test_the_report_s_switches_set_the_study(make_study):
+    from search.cli import _parser, _short_overrides
+    from search.spec import find_study, load_spec
+
+    words = ["run", "report-crowd-depth", "--part", "B", "--batch-size", "4", "--epochs", "500"]
+    arguments = _parser().parse_args([*words, "--depth", "18,34", "--lr", "0.001"])
+    spec, _ = load_spec(find_study(arguments.study), _short_overrides(arguments))
+    assert spec.cells == {"depth": (18, 34), "part": ("B",), "lr": (0.001,)}
+    assert spec.fixed == {"batch_size": 4}
+    assert spec.budget.max_epochs == 500

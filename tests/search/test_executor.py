@@ -1,0 +1,186 @@
+"""Real Ray: whole studies by the command line, and what happens when something dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search import record
+from search.journal import read_lines
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+STUDY = """
+name = "tiny"
+task = "cifar10"
+[cells]
+pretrained = [false, true]
+[space.lr]
+low = 0.01
+high = 0.1
+log = true
+[fixed]
+depth = 18
+edition = "synthetic"
+batch_size = 16
+train_images = 32
+val_images = 16
+test_images = 20
+[budget]
+trials_per_cell = 3
+max_epochs = 4
+grace_epochs = 1
+reduction_factor = 2
+[confirm]
+seeds = [1]
+"""
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "search", *words]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(*words),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
+    """Until a log has so many lines."""
+    for _ in range(1200):
+        if path.is_file() and path.read_bytes().count(b"\n") >= count:
+            return
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.1)
+    raise AssertionError(f"{path} never had {count} lines")
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study file whose pretrained cell starts from weights that the test makes."""
+    import torch
+    from torchvision.models import resnet18
+
+    from trainables.resnet import weights_name
+
+    (tmp_path / "weights").mkdir()
+    torch.save(resnet18().state_dict(), tmp_path / "weights" / weights_name(18))
+    (tmp_path / "tiny.toml").write_text(STUDY)
+    return tmp_path
+
+
+def test_killed_in_the_middle_a_study_resumes_and_repeats_nothing_finished(study):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml")
+    wait_for_lines(run / record.EPOCHS, 5, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = read_lines(run / record.JOURNAL)
+    told = {(e["trial"], e["epoch"]) for e in before if e["event"] == "tell"}
+    time.sleep(5)  # workers of a killed driver take seconds to go
+
+    done = subprocess.run(
+        command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = read_lines(run / record.JOURNAL)
+    assert after[: len(before)] == before
+    later = {(e["trial"], e["epoch"]) for e in after[len(before) :] if e["event"] == "tell"}
+    assert not told & later
+    asks = [str(e["job"]) for e in after if e["event"] == "ask"]
+    assert len(asks) == len(set(asks))
+
+    held = record.load(run)
+    complete = held.trials[held.trials["status"] == "completed"]
+    assert set(complete.loc[complete["stage"] == "confirm", "cell"]) == {0, 1}
+    assert complete.loc[complete["stage"] == "confirm", "test_accuracy"].notna().all()
+    assert len(held.per_image) == 2 * 20
+    assert [s["kind"] for s in held.study["sessions"]] == ["run", "resume"]
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+def test_ctrl_c_ends_cleanly_and_resume_goes_on(study):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml")
+    wait_for_lines(run / record.EPOCHS, 3, process)
+    os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "resnet-search resume runs/tiny" in output
+    assert "Traceback" not in output
+    done = subprocess.run(
+        command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    statuses = set(record.load(run).trials["status"])
+    assert statuses == {"completed", "stopped"}
+
+
+def test_a_killed_worker_costs_its_job_only(study):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml")
+    wait_for_lines(run / record.EPOCHS, 2, process)
+    os.kill(_worker_below(process.pid), signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    trials = record.load(run).trials
+    assert trials["attempts"].sum() >= 1
+    assert trials.loc[trials["attempts"] > 0, "error"].str.contains("died").all()
+    assert set(trials["status"]) == {"completed", "stopped"}
+
+
+def _worker_below(driver: int) -> int:
+    """A process of Ray that runs a trial, below the driver."""
+    parents, names = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                names[int(folder.name)] = (folder / "cmdline").read_bytes()
+                status = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(status[1])
+            except OSError:
+                continue
+    for pid, name in names.items():
+        above = pid
+        while above not in (0, driver):
+            above = parents.get(above, 0)
+        if above == driver and name.startswith(b"ray::") and b"train" in name:
+            return pid
+    raise AssertionError("no worker found")
+
+
+def test_output_is_plain_lines_without_ray_s_own(study):
+    done = subprocess.run(
+        command("run", "tiny.toml", "--set", "cells.pretrained=[false]", "--epochs", "1"),
+        cwd=study,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stderr
+    assert "\x1b" not in done.stdout
+    assert "select 00-0" in done.stdout
+    assert "resnet-report build runs/tiny" in done.stdout
+
+
+def test_a_request_no_machine_can_meet_is_refused_at_once(study):
+    done = subprocess.run(
+        command("run", "tiny.toml", "--set", "resources.gpus_per_trial=64"),
+        cwd=study,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no node has them" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,283 @@
+"""CellASHA against its promises: property tests with random plans, outcomes and arrival orders."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.scheduler import CellASHA, Plan, expected_epochs, rungs
+
+PLAN = Plan(9, (1, 3, 9), 3, 1, "max", (), 1)
+
+
+@st.composite
+def plans(draw):
+    trials = draw(st.integers(1, 10))
+    grace, eta = draw(st.sampled_from([1, 2, 3, 27])), draw(st.sampled_from([2, 2.5, 3, 4]))
+    return Plan(
+        trials,
+        rungs(27, grace, eta),
+        eta,
+        draw(st.integers(1, trials)),
+        draw(st.sampled_from(["max", "min"])),
+        tuple(range(draw(st.integers(0, 3)))),
+        draw(st.integers(0, 2)),
+    )
+
+
+def run(scheduler, rng, workers, outcome):
+    """Drive a scheduler to its end, jobs ending in random order; (job, ending, value) each."""
+    running, history = [], []
+    while True:
+        while len(running) < workers and (job := scheduler.ask()) is not None:
+            running.append(job)
+        if not running:
+            return history
+        job = running.pop(rng.randrange(len(running)))
+        ending, value = outcome(job, rng)
+        scheduler.tell(job, ending, value)
+        history.append((job, ending, value))
+
+
+def mostly_fine(job, rng):
+    draw = rng.random()
+    if draw < 0.08:
+        return "failed", math.nan
+    return ("diverged", math.nan) if draw < 0.16 else ("value", rng.random())
+
+
+def always_fine(job, rng):
+    return "value", rng.random()
+
+
+def verdicts(scheduler, cell, verdict):
+    return [d for d in scheduler.decisions if d["cell"] == cell and d["verdict"] == verdict]
+
+
+def searched(decisions):
+    return {d["trial"] for d in decisions if "seed" not in d["trial"]}
+
+
+@settings(max_examples=150, deadline=None)
+@given(plans(), st.integers(0, 10**6), st.integers(1, 8))
+def test_every_cell_is_filled_or_its_losses_explain_why(plan, seed, workers):
+    scheduler = CellASHA(3, plan)
+    run(scheduler, random.Random(seed), workers, mostly_fine)
+    assert scheduler.done
+    for cell in range(3):
+        full = searched(verdicts(scheduler, cell, "complete"))
+        lost = searched(
+            verdicts(scheduler, cell, "failed") + verdicts(scheduler, cell, "diverged")
+        )
+        assert len(full) >= min(plan.full_per_cell, plan.trials_per_cell - len(lost))
+
+
+@settings(max_examples=150, deadline=None)
+@given(plans(), st.integers(0, 10**6), st.integers(1, 8))
+def test_no_epoch_is_trained_twice(plan, seed, workers):
+    """A job starts where the trial's last successful one ended."""
+    scheduler = CellASHA(2, plan)
+    at = {}
+    for job, ending, _ in run(scheduler, random.Random(seed), workers, mostly_fine):
+        assert job.from_epoch == at.get(job.trial, 0)
+        if ending == "value":
+            at[job.trial] = job.to_epoch
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans(), st.integers(0, 10**6), st.integers(1, 8))
+def test_work_without_losses_stays_within_twice_the_expected_promotions(plan, seed, workers):
+    scheduler = CellASHA(2, plan)
+    history = run(scheduler, random.Random(seed), workers, always_fine)
+    expected = expected_epochs(plan)
+    most = expected[0][0] * expected[0][1] + 2 * sum(n * e for n, e in expected[1:-1])
+    for cell in range(2):
+        spent = sum(
+            j.to_epoch - j.from_epoch for j, *_ in history if j.cell == cell and j.seed is None
+        )
+        assert spent <= most
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans(), st.integers(0, 10**6))
+def test_one_worker_spends_exactly_the_expected_epochs(plan, seed):
+    """With one worker nothing idles, so nothing is promoted early."""
+    scheduler = CellASHA(2, plan)
+    history = run(scheduler, random.Random(seed), 1, always_fine)
+    spent = sum(j.to_epoch - j.from_epoch for j, *_ in history)
+    assert spent == 2 * sum(n * e for n, e in expected_epochs(plan))
+
+
+@settings(max_examples=60, deadline=None)
+@given(plans(), st.integers(0, 10**6))
+def test_a_cells_outcome_does_not_depend_on_another_cells_values(plan, seed):
+    def values(other):
+        def outcome(job, rng):
+            own = random.Random(f"{seed} {job.trial} {job.to_epoch}").random()
+            return "value", own if job.cell == 0 else own * other
+
+        scheduler = CellASHA(2, plan)
+        run(scheduler, random.Random(seed), 1, outcome)
+        return [d for d in scheduler.decisions if d["cell"] == 0]
+
+    assert values(1.0) == values(-1000.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(plans(), st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 60))
+def test_replay_gives_the_same_scheduler(plan, seed, workers, cut):
+    """The asks and tells so far, given to a new scheduler, lead to the same later decisions."""
+    events, rng = [], random.Random(seed)
+    scheduler = CellASHA(2, plan)
+    running = []
+    while len(events) < cut:
+        if len(running) < workers and (job := scheduler.ask()) is not None:
+            running.append(job)
+            events.append(("ask", job))
+        elif running:
+            job = running.pop(rng.randrange(len(running)))
+            told = mostly_fine(job, rng)
+            scheduler.tell(job, *told)
+            events.append(("tell", job, *told))
+        else:
+            break
+    again = CellASHA(2, plan)
+    for kind, job, *told in events:
+        if kind == "ask":
+            assert again.ask() == job
+        else:
+            again.tell(job, *told)
+    assert str(again.decisions) == str(scheduler.decisions)
+    assert again.running == scheduler.running
+    ends = []
+    for held in (scheduler, again):
+        later = random.Random(seed + 1)
+        for job in held.running:
+            held.tell(job, *mostly_fine(job, later))
+        run(held, later, workers, mostly_fine)
+        ends.append(str(held.decisions))
+    assert ends[0] == ends[1]
+
+
+def drive(plan, values, cells=1):
+    """One worker; the value of a job is `values(job)`, "fail" for a failure."""
+    scheduler = CellASHA(cells, plan)
+
+    def outcome(job, rng):
+        value = values(job)
+        return ("failed", math.nan) if value == "fail" else ("value", value)
+
+    return scheduler, run(scheduler, random.Random(0), 1, outcome)
+
+
+def test_the_best_of_a_cell_climb():
+    _, history = drive(PLAN, lambda job: float(job.config))
+    at = {
+        rung: sorted({j.config for j, *_ in history if j.to_epoch == rung}) for rung in (1, 3, 9)
+    }
+    assert at == {1: list(range(9)), 3: [6, 7, 8], 9: [8]}
+
+
+def test_min_metrics_promote_the_smallest():
+    _, history = drive(replace(PLAN, mode="min"), lambda job: float(job.config))
+    assert {j.config for j, *_ in history if j.to_epoch == 9} == {0}
+
+
+def test_a_tie_goes_to_the_earlier_config():
+    _, history = drive(PLAN, lambda job: 1.0)
+    assert {j.config for j, *_ in history if j.to_epoch == 9 and j.from_epoch == 3} == {0}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_out_of_the_rung_at_once(bad):
+    scheduler, history = drive(PLAN, lambda job: bad if job.config == 8 else float(job.config))
+    assert [d["trial"] for d in scheduler.decisions if d["verdict"] == "diverged"] == ["00-008"]
+    assert sum(j.config == 8 for j, *_ in history) == 1
+    assert {j.config for j, *_ in history if j.to_epoch == 9} == {7}
+
+
+def test_a_failed_leader_is_replaced_by_the_next_best():
+    scheduler, _ = drive(
+        PLAN, lambda job: "fail" if job.config == 8 and job.to_epoch == 9 else float(job.config)
+    )
+    assert [d["trial"] for d in scheduler.decisions if d["verdict"] == "replace"] == ["00-007"]
+    assert searched(verdicts(scheduler, 0, "complete")) == {"00-007"}
+
+
+def test_a_failed_job_is_run_again_as_often_as_the_plan_says():
+    _, history = drive(replace(PLAN, retries=2), lambda job: "fail" if job.config == 0 else 1.0)
+    assert sum(j.config == 0 for j, *_ in history) == 3
+
+
+def test_a_cell_of_losses_alone_ends_empty():
+    scheduler, _ = drive(PLAN, lambda job: math.nan)
+    assert [d["verdict"] for d in scheduler.decisions][-1] == "empty"
+    assert scheduler.done
+
+
+def test_the_winner_is_confirmed_over_the_seeds_and_scored_on_test():
+    _, history = drive(replace(PLAN, confirm_seeds=(5, 6)), lambda job: float(job.config))
+    confirm = [j for j, *_ in history if j.stage == "confirm"]
+    assert [(j.config, j.seed, j.from_epoch, j.to_epoch) for j in confirm] == [
+        (8, 5, 0, 9),
+        (8, 6, 0, 9),
+    ]
+    assert all(j.score_test for j in confirm)
+    assert not any(j.score_test for j, *_ in history if j.stage == "search")
+
+
+def test_without_confirmation_the_winner_alone_is_scored_on_test():
+    _, history = drive(PLAN, lambda job: float(job.config))
+    assert [(j.config, j.from_epoch, j.to_epoch) for j, *_ in history if j.score_test] == [
+        (8, 9, 9)
+    ]
+
+
+def test_nothing_to_search_goes_straight_to_the_seeds():
+    plan = Plan(0, (50,), 3, 1, "min", (42,), 1)
+    _, history = drive(plan, lambda job: 1.0, cells=2)
+    assert [(j.trial, j.to_epoch, j.score_test) for j, *_ in history] == [
+        ("00-seed42", 50, True),
+        ("01-seed42", 50, True),
+    ]
+
+
+def test_a_free_worker_waits_rather_than_promote_early_while_there_are_new_trials():
+    scheduler = CellASHA(1, PLAN)
+    jobs = [scheduler.ask() for _ in range(8)]
+    for job in jobs:
+        scheduler.tell(job, "value", float(job.config))
+    assert scheduler.ask().config == 8  # new, though seven trials could be ranked
+    early = scheduler.ask()
+    assert (early.config, early.to_epoch) == (7, 3)  # now it would idle
+    assert scheduler.decisions[-1]["verdict"] == "promote early"
+
+
+def test_cells_start_evenly():
+    scheduler = CellASHA(3, PLAN)
+    assert [scheduler.ask().cell for _ in range(6)] == [0, 1, 2, 0, 1, 2]
+
+
+def test_telling_a_job_twice_is_an_error():
+    scheduler = CellASHA(1, PLAN)
+    job = scheduler.ask()
+    scheduler.tell(job, "value", 1.0)
+    with pytest.raises(KeyError):
+        scheduler.tell(job, "value", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((81, 9, 3), (9, 27, 81)),
+        ((200, 7, 3), (7, 21, 63, 189, 200)),
+        ((10, 10, 3), (10,)),
+        ((27, 3, 2.5), (3, 8, 19, 27)),
+        ((4, 1, 1.2), (1, 2, 3, 4)),
+    ],
+)
+def test_rungs_grow_by_eta_and_end_at_the_budget(arguments, expected):
+    assert rungs(*arguments) == expected

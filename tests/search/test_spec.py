@@ -1,0 +1,154 @@
+import tomllib
+
+import pytest
+
+from search.spec import SpecError, find_study, load_spec, parse_spec, shipped_studies
+
+GOOD = """
+name = "mine"
+task = "cifar10"
+[cells]
+depth = [18, 34]
+pretrained = [false, true]
+[space.lr]
+low = 0.02
+high = 0.4
+log = true
+[[space.lr.when]]
+pretrained = true
+low = 0.001
+high = 0.03
+[fixed]
+batch_size = 64
+[budget]
+trials_per_cell = 9
+max_epochs = 27
+"""
+
+
+def faults(text):
+    with pytest.raises(SpecError) as caught:
+        parse_spec(tomllib.loads(text), "mine.toml")
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("mine.toml: ")
+    return {line.strip().partition(": ")[0]: line.strip().partition(": ")[2] for line in lines[1:]}
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_every_shipped_study_loads_under_its_own_name(name):
+    spec, text = load_spec(find_study(name))
+    assert spec.name == name
+    assert spec.description
+    assert f'name = "{name}"' in text
+
+
+def test_cells_are_every_combination_in_the_order_of_the_file():
+    spec = parse_spec(tomllib.loads(GOOD), "mine.toml")
+    assert [(c["depth"], c["pretrained"]) for c in spec.cell_values()] == [
+        (18, False),
+        (18, True),
+        (34, False),
+        (34, True),
+    ]
+
+
+def test_a_condition_changes_the_range_and_keeps_the_scale():
+    space = parse_spec(tomllib.loads(GOOD), "mine.toml").space["lr"]
+    scratch = space.at({"depth": 18, "pretrained": False})
+    tuned = space.at({"depth": 18, "pretrained": True})
+    assert (scratch.low, scratch.high, scratch.log) == (0.02, 0.4, True)
+    assert (tuned.low, tuned.high, tuned.log) == (0.001, 0.03, True)
+
+
+def test_a_config_is_defaults_then_protocol_then_fixed_then_cell_then_drawn():
+    text = GOOD.replace('task = "cifar10"', 'task = "cifar10"\nprotocol = "report"')
+    text = text.split("[space.lr]")[0] + "[fixed]\nmomentum = 0.8\n[budget]\nmax_epochs = 2\n"
+    spec = parse_spec(tomllib.loads(text), "mine.toml")
+    config = spec.config({"depth": 34, "pretrained": True}, {"lr": 0.5})
+    assert config["momentum"] == 0.8  # the file
+    assert config["augment_evaluation"] is True  # the report's habit
+    assert config["label_smoothing"] == 0.0  # the task's default
+    assert (config["depth"], config["lr"]) == (34, 0.5)
+
+
+def test_every_fault_is_reported_at_once_by_key():
+    found = faults(
+        """
+name = "a b"
+task = "cifar10"
+sed = 1
+protocol = "hones"
+[cells]
+depth = [18, 20]
+[space.lr]
+low = 0.4
+high = 0.02
+[[space.lr.when]]
+pretraind = true
+low = 0.1
+high = 0.2
+[fixed]
+batch_sise = 3
+momentum = "a"
+[budget]
+max_epochs = 3
+grace_epochs = 5
+"""
+    )
+    assert found["sed"] == "no such key; did you mean seed?"
+    assert "20" in found["cells.depth"]
+    assert "did you mean batch_size?" in found["fixed.batch_sise"]
+    assert found["fixed.momentum"] == "must be a number, not 'a'"
+    assert found["space.lr.low"] == "must be below high (0.02), not 0.4"
+    assert "pretraind" in str(found)
+    assert "above max_epochs (3)" in found["budget.grace_epochs"]
+    assert {"name", "protocol"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "text"),
+    [
+        (("depth = [18, 34]", "depth = []"), "cells.depth", "is empty"),
+        (("depth = [18, 34]", "depth = [18, 18]"), "cells.depth", "twice"),
+        (("low = 0.02", "low = -0.02"), "space.lr.low", "above 0"),
+        (("low = 0.02\n", ""), "space.lr.low", "must be given"),
+        (("batch_size = 64", "depth = 50"), "fixed.depth", "also in [cells]"),
+        (("batch_size = 64", "lr = 0.1"), "fixed.lr", "also in [space]"),
+        (("batch_size = 64", 'stem = "cifar"'), "fixed.stem", "no pretrained weights"),
+        (("trials_per_cell = 9", "full_per_cell = 3"), "budget.full_per_cell", "promises 3"),
+        (("max_epochs = 27", ""), "budget.max_epochs", "must be given"),
+        (("max_epochs = 27", "max_epochs = 27.5"), "budget.max_epochs", "integer"),
+        (('task = "cifar10"', 'task = "mnist"'), "task", "cifar10, shanghaitech"),
+        (
+            ("pretrained = true\nlow", "pretrained = 3\nlow"),
+            "space.lr.when.0.pretrained",
+            "not among",
+        ),
+        (('name = "mine"', 'name = "../mine"'), "name", "../mine"),
+    ],
+)
+def test_a_fault_names_its_key_and_the_bad_value(change, key, text):
+    assert change[0] in GOOD
+    assert text in faults(GOOD.replace(*change))[key]
+
+
+def test_the_report_protocol_refuses_to_choose_a_config():
+    found = faults(GOOD.replace('task = "cifar10"', 'task = "cifar10"\nprotocol = "report"'))
+    assert "cannot choose a config" in found["space"]
+
+
+def test_trials_without_a_space_are_refused():
+    text = GOOD.split("[space.lr]")[0] + "[budget]\nmax_epochs = 2\ntrials_per_cell = 3\n"
+    assert "confirm.seeds" in faults(text)["budget.trials_per_cell"]
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text("name = ")
+    with pytest.raises(SpecError, match=r"bad\.toml: cannot be read as TOML"):
+        load_spec(path)
+
+
+def test_an_unknown_study_lists_the_shipped_ones():
+    with pytest.raises(SpecError, match="quickstart-cifar10"):
+        find_study("quickstar")

@@ -1,0 +1,145 @@
+"""A study holds scheduler, journal and record together; resume is replay."""
+
+import json
+import random
+import shutil
+
+import pytest
+
+from search import record
+from search.journal import JournalError, read_lines
+from tests.search.conftest import TEXT, drive
+
+
+def essence(folder):
+    """Asks, tells and decisions without times."""
+    keep = ("event", "job", "config", "trial", "ending", "value", "verdict", "epoch", "rank", "n")
+    return [
+        {k: e[k] for k in keep if k in e}
+        for e in read_lines(folder / record.JOURNAL)
+        if e["event"] in ("ask", "tell", "decision")
+    ]
+
+
+def test_a_study_runs_to_its_end(make_study):
+    study = make_study()
+    drive(study)
+    assert study.done
+    study.close()
+    held = record.load(study.folder)
+    confirmed = held.trials[(held.trials["stage"] == "confirm")]
+    assert sorted(confirmed["seed"]) == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("sampler", ["quasi-random", "tpe"])
+def test_cut_anywhere_a_study_goes_on_as_if_nothing_had_happened(make_study, tmp_path, sampler):
+    """The journal cut at random bytes, as a kill leaves it; all later asks and decisions agree."""
+    text = TEXT.replace("seed = 3", f'seed = 3\nsampler = "{sampler}"')
+    whole = make_study(tmp_path / "whole", text)
+    drive(whole)
+    whole.close()
+    expected = essence(whole.folder)
+    journal = (whole.folder / record.JOURNAL).read_bytes()
+    rng = random.Random(0)
+    for number in range(20):
+        folder = tmp_path / f"cut{number}"
+        folder.mkdir()
+        shutil.copy(whole.folder / record.STUDY, folder)
+        (folder / record.JOURNAL).write_bytes(journal[: rng.randrange(len(journal))])
+        study = make_study(folder, text)
+        drive(study)
+        study.close()
+        assert essence(folder) == expected
+
+
+def test_a_job_asked_for_and_never_heard_of_comes_first(make_study):
+    study = make_study()
+    drive(study, most=3)
+    lost = study.ask().trial
+    study.close()
+    again = make_study()
+    assert again.ask().trial == lost
+    again.close()
+    assert [
+        e["trial"] for e in read_lines(again.folder / record.JOURNAL) if e["event"] == "again"
+    ] == [lost]
+
+
+def test_a_job_put_back_is_handed_out_again(make_study):
+    study = make_study()
+    first = study.ask().trial
+    study.put_back(first)
+    assert not study.done
+    assert study.ask().trial == first
+
+
+def test_a_changed_study_does_not_fit_its_journal(make_study, tmp_path):
+    study = make_study()
+    drive(study, most=12)
+    study.close()
+    with pytest.raises(JournalError, match=r"Was study\.json changed"):
+        make_study(text=TEXT.replace("trials_per_cell = 5", "trials_per_cell = 3"))
+
+
+def test_a_folder_has_one_writer(make_study):
+    study = make_study()
+    with pytest.raises(JournalError, match="written by another process"):
+        make_study()
+    study.close()
+    make_study().close()
+
+
+def test_checkpoints_go_when_their_cell_is_decided(make_study):
+    study = make_study()
+    while (assignment := study.ask()) is not None:
+        path = study.folder / "checkpoints" / f"{assignment.trial}.pt"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        value = random.Random(assignment.trial).random()
+        epoch = assignment.stay["to_epoch"]
+        told = {"ending": "value", "value": value, "epoch": epoch, "value_epoch": epoch}
+        study.tell(assignment.trial, told)
+        for cell in ("00", "01"):
+            decided = any(
+                d["verdict"] == "select" and d["trial"].startswith(cell)
+                for d in read_lines(study.folder / record.JOURNAL)
+                if d["event"] == "decision"
+            )
+            held = list((study.folder / "checkpoints").glob(f"{cell}-0*.pt"))
+            assert not (decided and held)
+    assert list((study.folder / "checkpoints").iterdir()) == []
+
+
+def test_nothing_of_test_is_known_before_confirmation(make_study):
+    study = make_study()
+    while (assignment := study.ask()) is not None:
+        search = "seed" not in assignment.trial
+        assert assignment.stay["score_test"] is not search
+        study.tell(
+            assignment.trial,
+            {
+                "ending": "value",
+                "value": 0.5,
+                "epoch": assignment.stay["to_epoch"],
+                "value_epoch": 1,
+            },
+        )
+
+
+def test_the_order_of_the_journal_is_ask_tell_decision(make_study):
+    study = make_study()
+    drive(study)
+    study.close()
+    waiting = set()
+    for event in read_lines(study.folder / record.JOURNAL):
+        if event["event"] == "ask":
+            assert event["job"]["trial"] not in waiting
+            waiting.add(event["job"]["trial"])
+        elif event["event"] == "tell":
+            waiting.remove(event["trial"])
+    assert not waiting
+
+
+def test_what_a_worker_gets_is_plain_json(make_study):
+    study = make_study()
+    json.dumps(vars(study.ask()))

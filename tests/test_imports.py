@@ -1,0 +1,49 @@
+"""Imports go one way: analysis -> search.record -> nothing; search -> trainables."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def imported(package: str) -> set[str]:
+    found = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module)
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def top(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def test_trainables_know_nothing_of_searches():
+    assert not top(imported("trainables")) & {"ray", "optuna", "pydantic", "search", "analysis"}
+
+
+def test_search_knows_nothing_of_analysis():
+    assert "analysis" not in top(imported("search"))
+
+
+def test_analysis_knows_the_record_alone():
+    names = imported("analysis")
+    assert not top(names) & {"ray", "optuna", "pydantic", "torch", "trainables"}
+    assert {n for n in names if n.startswith("search.")} <= {
+        n for n in names if n == "search.record" or n.startswith("search.record.")
+    }
+
+
+@pytest.mark.parametrize("module", ["search.record", "search.status", "analysis.report"])
+def test_reading_a_record_loads_neither_ray_nor_torch(module):
+    code = f"import sys, {module}; print(sorted({{'ray', 'torch', 'optuna'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
