@@ -22,7 +22,7 @@ from analysis import figures, words
 from analysis.cells import CellValue, cell_values, require_comparable
 from analysis.frames import baselines_by_part
 from analysis.grids import cells_of
-from analysis.study import part_of
+from analysis.study import part_of, settings_of
 from search.record import Record
 
 SMALL = 1e-12
@@ -180,7 +180,7 @@ def _matching(
     if part:
         held = held[held["part"] == part]
     for key in ("depth", "lr"):
-        given = [{**study["spec"].get("fixed", {}), **study["cells"][cell]} for cell in cells]
+        given = [settings_of(study, study["cells"][cell]) for cell in cells]
         levels = [values[key] for values in given if key in values]
         held = held[held[key].isin(levels)] if levels else held
     return held

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from analysis.cells import MARKS, CellValue
@@ -85,6 +86,7 @@ def learning_curves(
             if line.unfinished:
                 ax.plot(x[-1:], y[-1:], marker="x", color=str(line.colour), linestyle="none")
     ax.set(xlabel="epoch", ylabel=metric)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title(f"{metric}: train dashed, {watched} solid", fontsize="medium")
     ax.grid(alpha=0.25)
     return ax
@@ -178,6 +180,7 @@ def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bo
     """
     if log:
         ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(NullFormatter())  # minor labels overlap in small panels
     for trial in trials.dropna(subset=key).to_dict("records"):
         marker, filled = ENDINGS[trial["status"]]
         look: dict[str, Any] = {

@@ -13,7 +13,7 @@ from analysis.cells import CellValue, cell_values
 from analysis.frames import DASH, baselines_by_part, bold_cells, fixed_point, long_frame, text
 from analysis.published import published_frame
 from analysis.render import Table
-from analysis.study import direction, part_of
+from analysis.study import direction, part_of, settings_of
 from search.record import Record
 
 TITLES = {
@@ -87,7 +87,7 @@ def published_value(
     key: str, study: Mapping[str, Any], at: Mapping[str, Any], metric: str
 ) -> float | None:
     """The published value of a cell; None where the report has no such cell."""
-    held = {**study["spec"].get("fixed", {}), **at}
+    held = settings_of(study, at)
     rows = published_frame()
     rows = rows[(rows["table"] == key) & (rows["metric"] == metric)]
     if "depth" in held:
@@ -103,7 +103,7 @@ def published_value(
 
 
 def _pretrained(study: Mapping[str, Any], at: Mapping[str, Any]) -> bool:
-    return bool(at.get("pretrained", study["spec"].get("fixed", {}).get("pretrained", False)))
+    return bool(settings_of(study, at)["pretrained"])
 
 
 def _row_labels(key: str, at: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -24,16 +23,17 @@ def seeds_due(study: Mapping[str, Any]) -> int:
     return max(1, len(study.get("confirm_seeds") or ()))
 
 
+def settings_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting that holds in a cell, but for the searched ones."""
+    return {**study["settings"], **at}
+
+
 def data_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
-    """Which images a cell is of: values of DATA_KEYS, the part of a crowd also if it is fixed."""
-    held = {**study["spec"].get("fixed", {}), **at}
-    found = [str(held[key]) for key in DATA_KEYS if key in held]
-    if "part" not in held and study["data"]:
-        named = re.search(r"\bpart (\w+)$", str(study["data"][0].get("data")), re.IGNORECASE)
-        found += [named[1]] if named else []
-    return " ".join(found)
+    """Which images a cell is of: the values of DATA_KEYS, e.g. "files A"."""
+    held = settings_of(study, at)
+    return " ".join(str(held[key]) for key in DATA_KEYS if key in held)
 
 
 def part_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
     """The crowd part of a cell, e.g. "A"; "" where there is none."""
-    return str(at["part"]) if "part" in at else data_of(study, {}).rpartition(" ")[2]
+    return str(settings_of(study, at).get("part", ""))

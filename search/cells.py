@@ -44,7 +44,7 @@ class CellSampler:
     def __init__(self, spec: StudySpec, cell: Mapping[str, Value]) -> None:
         self._sampler = spec.sampler
         self._seed = cell_seed(spec.seed, cell)
-        self._space = {key: _distribution(space.at(cell)) for key, space in spec.space.items()}
+        self._space = {key: _distribution(spec.range_of(key, cell)) for key in spec.space}
         self._mode: Literal["minimize", "maximize"] = (
             "maximize" if TASKS[spec.task].mode == "max" else "minimize"
         )

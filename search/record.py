@@ -87,7 +87,8 @@ class Record:
         run: its folder.
         study: study.json: `name`, `task`, `metric`, `mode`, `protocol`, `synthetic`, `spec` (the
             whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
-            `settings` (all that hold in every cell, defaults included), `rungs`, `data` (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`.
+            `settings` (all that hold in every cell, defaults included), `rungs`, `data`
+            (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`.
         trials: see the module.
         curves: see the module.
         per_image: see the module.

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from search.overrides import apply_overrides
+from search.spec_faults import budget_faults, task_faults
 from trainables import TASKS
-from trainables.task import Setting, Task
 
 Value = bool | int | float | str
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -66,10 +66,13 @@ class Space(Range):
 
     when: Annotated[tuple[Condition, ...], BeforeValidator(_tuple)] = ()
 
-    def at(self, cell: Mapping[str, Value]) -> Range:
-        """The range in this cell; a condition inherits `log` and `integer` unless it has them."""
+    def at(self, values: Mapping[str, Any]) -> Range:
+        """The range where cell and fixed parameters have these values.
+
+        A condition inherits `log` and `integer` unless it has them.
+        """
         for condition in self.when:
-            if all(cell.get(key) == value for key, value in condition.where().items()):
+            if all(values.get(key) == value for key, value in condition.where().items()):
                 general = {"log": self.log, "integer": self.integer}
                 own = condition.model_dump(include=set(Range.model_fields), exclude_unset=True)
                 return Range(**general | own)
@@ -136,6 +139,10 @@ class StudySpec(_Model):
     def cell_values(self) -> list[dict[str, Value]]:
         """Values of every cell, in the order of the file."""
         return [dict(zip(self.cells, v, strict=True)) for v in product(*self.cells.values())]
+
+    def range_of(self, key: str, cell: Mapping[str, Value]) -> Range:
+        """What a searched parameter may take in a cell."""
+        return self.space[key].at({**self.fixed, **cell})
 
     def config(self, cell: Mapping[str, Value], drawn: Mapping[str, Value]) -> dict[str, Any]:
         """Every setting of the task for a config in a cell."""
@@ -209,7 +216,7 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
         for fault in error.errors(include_url=False):
             key = ".".join(str(part) for part in fault["loc"] if not _is_branch(part))
             faults.setdefault(key, _worded(fault))
-    for key, text in {**_budget_faults(raw), **_task_faults(raw)}.items():
+    for key, text in {**budget_faults(raw), **task_faults(raw)}.items():
         faults.setdefault(key, text)
     if spec is not None and not faults:
         faults = _conflicts(spec)
@@ -244,127 +251,13 @@ def _worded(fault: Any) -> str:
     return f"{fault['msg']}, not {fault['input']!r}"
 
 
-def _table(raw: Any, key: str) -> dict[str, Any]:
-    found = raw.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _budget_faults(raw: dict[str, Any]) -> dict[str, str]:
-    budget, faults = _table(raw, "budget"), {}
-    numbers = {k: v for k, v in budget.items() if isinstance(v, int) and not isinstance(v, bool)}
-    most, trials = numbers.get("max_epochs"), numbers.get("trials_per_cell", 1)
-    if most is not None and numbers.get("grace_epochs", 1) > most:
-        faults["budget.grace_epochs"] = f"is above max_epochs ({most}); no rung is left"
-    if _table(raw, "space") and numbers.get("full_per_cell", 1) > trials:
-        faults["budget.full_per_cell"] = (
-            f"promises {numbers['full_per_cell']} full trainings a cell of {trials} trials; raise "
-            "budget.trials_per_cell"
-        )
-    if not _table(raw, "space") and trials > 1:
-        faults["budget.trials_per_cell"] = (
-            f"{trials} trials need something to differ in: add [space.lr], or leave it out and "
-            "repeat over confirm.seeds"
-        )
-    seeds = _table(raw, "confirm").get("seeds", [])
-    if isinstance(seeds, list) and len(set(map(repr, seeds))) < len(seeds):
-        faults["confirm.seeds"] = f"the same seed twice in {seeds}"
-    return faults
-
-
-def _task_faults(raw: dict[str, Any]) -> dict[str, str]:
-    """Faults of cells, space and fixed against the settings of the task."""
-    if raw.get("task") not in TASKS:
-        return {"task": f"must be one of {', '.join(TASKS)}, not {raw.get('task')!r}"}
-    task = TASKS[raw["task"]]
-    cells, space, fixed = (_table(raw, key) for key in ("cells", "space", "fixed"))
-    faults = {}
-    for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:
-        if key not in task.settings:
-            faults[f"{table}.{key}"] = _unknown(key, task)
-    for key, values in cells.items():
-        if isinstance(values, list) and key in task.settings:
-            faults.update(_list_faults(f"cells.{key}", values, task.settings[key]))
-    for key, value in fixed.items():
-        if key in task.settings and (text := task.settings[key].fault(value)):
-            faults[f"fixed.{key}"] = text
-    for key, entry in space.items():
-        if key in task.settings:
-            faults.update(_space_faults(key, entry, task.settings[key], cells))
-    for key in (
-        cells.keys() & fixed.keys() | cells.keys() & space.keys() | fixed.keys() & space.keys()
-    ):
-        homes = [name for name in ("cells", "space", "fixed") if key in _table(raw, name)]
-        faults[f"{homes[-1]}.{key}"] = f"is also in [{homes[0]}]; a parameter has one home"
-    return faults
-
-
-def _unknown(key: str, task: Task) -> str:
-    near = difflib.get_close_matches(key, task.settings, 1)
-    hint = (
-        f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(task.settings))}"
-    )
-    return f"no setting of task {task.name}{hint}"
-
-
-def _list_faults(key: str, values: list[Any], setting: Setting) -> dict[str, str]:
-    if not values:
-        return {key: "is empty"}
-    if len({repr(v) for v in values}) < len(values):
-        return {key: f"the same value twice in {values}"}
-    for value in values:
-        if text := setting.fault(value):
-            return {key: text}
-    return {}
-
-
-def _space_faults(key: str, entry: Any, setting: Setting, cells: dict[str, Any]) -> dict[str, str]:
-    if isinstance(entry, list):
-        return _list_faults(f"space.{key}", entry, setting)
-    if not isinstance(entry, dict):
-        return {}
-    faults = _range_faults(f"space.{key}", entry, setting)
-    when = entry.get("when", [])
-    for number, condition in enumerate(when if isinstance(when, list) else []):
-        if not isinstance(condition, dict):
-            continue
-        where = f"space.{key}.when.{number}"
-        names = set(condition) - set(Range.model_fields)
-        for name in names:
-            if name not in cells:
-                faults[f"{where}.{name}"] = f"is no cell parameter; cells has {', '.join(cells)}"
-            elif isinstance(cells[name], list) and condition[name] not in cells[name]:
-                faults[f"{where}.{name}"] = f"{condition[name]!r} is not among cells.{name}"
-        if not names:
-            faults[where] = "names no cell parameter, so it would always hold"
-        faults.update(_range_faults(where, condition, setting))
-    return faults
-
-
-def _range_faults(key: str, entry: dict[str, Any], setting: Setting) -> dict[str, str]:
-    if isinstance(entry.get("values"), list):
-        return _list_faults(f"{key}.values", entry["values"], setting)
-    faults = {}
-    for end in ("low", "high"):
-        value = entry.get(end)
-        if end not in entry:
-            faults[f"{key}.{end}"] = "must be given (or values = [...])"
-        elif text := setting.fault(value):
-            faults[f"{key}.{end}"] = text
-    low, high = entry.get("low"), entry.get("high")
-    if not faults and low >= high:  # type: ignore[operator]
-        faults[f"{key}.low"] = f"must be below high ({high}), not {low!r}"
-    if not faults and entry.get("log") and low <= 0:  # type: ignore[operator]
-        faults[f"{key}.low"] = f"must be above 0 where log = true, not {low!r}"
-    return faults
-
-
 def _conflicts(spec: StudySpec) -> dict[str, str]:
     """What the task finds wrong with a cell's settings taken together."""
     task, faults = TASKS[spec.task], {}
     for cell in spec.cell_values():
         drawn = {}
-        for key, space in spec.space.items():
-            held = space.at(cell)
+        for key in spec.space:
+            held = spec.range_of(key, cell)
             drawn[key] = held.values[0] if held.values else held.low
         config = spec.config(cell, drawn)  # type: ignore[arg-type]
         for key, text in task.conflicts(config).items():

@@ -228,8 +228,14 @@ class _Source:
         held = self.pixels[part]
         if isinstance(held, np.ndarray):
             return np.ascontiguousarray(held[rows].transpose(0, 3, 1, 2))
-        decoded = [np.asarray(Image.open(io.BytesIO(held[i])).convert("RGB")) for i in rows]
-        return np.ascontiguousarray(np.stack(decoded).transpose(0, 3, 1, 2))
+        try:
+            decoded = [np.asarray(Image.open(io.BytesIO(held[i])).convert("RGB")) for i in rows]
+            return np.ascontiguousarray(np.stack(decoded).transpose(0, 3, 1, 2))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cifar10: an image of the {part} part cannot be decoded ({error}); fetch the "
+                "parquet edition again"
+            ) from error
 
 
 def _edition(data_dir: Path, config: Config) -> str:
@@ -267,8 +273,8 @@ def _read_parquet(data_dir: Path) -> _Source:
                 sorted(folder.glob(f"{part}-*.parquet")), columns=["img", "label"]
             )
             pixels[part] = table.column("img").combine_chunks().field("bytes").to_pylist()
-            classes[part] = table.column("label").to_numpy()
-        except (OSError, KeyError, ValueError) as error:
+            classes[part] = table.column("label").to_numpy().astype(np.int64)
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise DataError(
                 f"cifar10: {folder}/{part}-*.parquet cannot be read as columns img {{bytes, "
                 f"path}} and label ({error}); fetch the parquet edition again"

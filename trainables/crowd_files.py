@@ -122,8 +122,11 @@ def _count_outside(points: Tensor, held: Path | Tensor) -> int:
     if isinstance(held, Tensor):
         height, width = held.shape[1:]
     else:
-        with Image.open(held) as image:  # reads the header only
-            width, height = image.size
+        try:
+            with Image.open(held) as image:  # reads the header only
+                width, height = image.size
+        except OSError as error:
+            raise _undecodable(held, error) from error
     pixel = points.round()
     inside = (pixel >= 0) & (pixel <= torch.tensor([width - 1, height - 1]))
     return int((~inside.all(1)).sum())
@@ -135,9 +138,11 @@ def _decode(path: Path) -> Tensor:
         with Image.open(path) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
     except OSError as error:
-        raise DataError(
-            f"shanghaitech: {path} cannot be decoded ({error}); fetch it again"
-        ) from error
+        raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: OSError) -> DataError:
+    return DataError(f"shanghaitech: {path} cannot be decoded ({error}); fetch it again")
 
 
 def _folders(data_dir: Path, part: str, split: str) -> tuple[Path, Path]:
@@ -161,13 +166,16 @@ def _number(path: Path) -> tuple[int, str]:
 def _read_points(path: Path, image: Path) -> Tensor:
     """`(heads, 2)`: MATLAB counts pixels from 1, we count from 0."""
     try:
-        location = loadmat(path)["image_info"][0, 0][0, 0]["location"]
-        points = np.asarray(location, dtype=np.float32).reshape(-1, 2)
+        with path.open("rb") as file:
+            location = loadmat(file)["image_info"][0, 0][0, 0]["location"]
+        points = np.asarray(location, dtype=np.float32)
+        if points.size and points.shape[1:] != (2,):
+            raise ValueError(f"location is {' x '.join(map(str, points.shape))}")
     except FileNotFoundError:
         raise DataError(f"shanghaitech: {image} has no annotation {path}. {SOURCE}") from None
-    except (KeyError, IndexError, ValueError, TypeError, OSError, NotImplementedError) as error:
+    except Exception as error:  # loadmat raises many kinds for a truncated or foreign file
         raise DataError(
             f"shanghaitech: {path} is no annotation of the official form "
             f"(image_info{{1}}.location, N x 2): {error!r}"
         ) from error
-    return torch.from_numpy(points - 1)
+    return torch.from_numpy(points.reshape(-1, 2) - 1)

@@ -95,7 +95,8 @@ def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.dev
     read = partial(read_crowd, data_dir, config["edition"], config["part"])
     train, test = read("train"), read("test")
     order = torch.randperm(len(train.names), generator=torch.Generator().manual_seed(split_seed))
-    kept = len(order) - round(len(order) * config["val_fraction"])
+    share = config["val_fraction"]
+    kept = len(order) - (max(1, round(len(order) * share)) if share else 0)
     val = train.take(order[kept:].tolist()[: config["val_images"]])
     fixed = {"test": _resized(test.take(range(len(test.names))[: config["test_images"]]), config)}
     if val.names:

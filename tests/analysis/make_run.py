@@ -49,6 +49,7 @@ class Run:
             "cells": list(cells),
             "space_keys": ["lr"],
             "rungs": [1, 3, 9],
+            "settings": {"pretrained": False, **({"part": "B", "depth": 18} if crowd else {})},
             "seed": 0,
             "confirm_seeds": [1, 2, 3],
             "spec": {"fixed": {}, "budget": {"trials_per_cell": 4}},

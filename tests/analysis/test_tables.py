@@ -25,7 +25,7 @@ def test_tables_follow_task_and_cell_parameters(tmp_path):
     crowd(tmp_path / "t3")
     crowd(tmp_path / "t4", key="depth")
     Run(tmp_path / "scratch", cells=[{"depth": 18}])
-    Run(tmp_path / "tuned", spec={"fixed": {"pretrained": True}})
+    Run(tmp_path / "tuned", settings={"pretrained": True})
     found = {p.name: tables.keys(load(p))[:-2] for p in tmp_path.iterdir()}
     assert found == {
         "c": ["T1", "T2"],

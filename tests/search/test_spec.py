@@ -122,7 +122,7 @@ grace_epochs = 5
         (
             ("pretrained = true\nlow", "pretrained = 3\nlow"),
             "space.lr.when.0.pretrained",
-            "not among",
+            "true or false",
         ),
         (('name = "mine"', 'name = "../mine"'), "name", "../mine"),
     ],
@@ -130,6 +130,14 @@ grace_epochs = 5
 def test_a_fault_names_its_key_and_the_bad_value(change, key, text):
     assert change[0] in GOOD
     assert text in faults(GOOD.replace(*change))[key]
+
+
+def test_narrowing_the_cells_leaves_a_condition_that_never_holds():
+    for narrow in ("pretrained = [false]", ""):
+        text = GOOD.replace("pretrained = [false, true]", narrow)
+        text = text if narrow else text.replace("batch_size = 64", "pretrained = false")
+        spec = parse_spec(tomllib.loads(text), "mine.toml")
+        assert spec.range_of("lr", {"depth": 18}).low == 0.02
 
 
 def test_the_report_protocol_refuses_to_choose_a_config():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,6 @@ def complete() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The folder with the real data sets, of the tests that look at them."""
-    folder = os.environ.get("RESNET_TUNE_DATA")
-    if not folder:
-        pytest.skip("RESNET_TUNE_DATA does not name the folder with cifar10/ and ShanghaiTech/")
-    return Path(folder)
-
-
-@pytest.fixture(scope="session")
 def write_parquet() -> Callable[..., None]:
     """A function that writes one part of CIFAR-10 as its public parquet edition has it."""
 
@@ -56,7 +46,7 @@ def write_parquet() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def write_annotation() -> Callable[[Path, Any], None]:
-    """A function that writes `image_info{1}.location` and `.number`, nested as in the official files."""
+    """A function that writes `image_info{1}.location` and `.number`, nested as officially."""
 
     def write(path: Path, location: Any) -> None:
         struct = np.empty((1, 1), dtype=[("location", "O"), ("number", "O")])
@@ -71,7 +61,7 @@ def write_annotation() -> Callable[[Path, Any], None]:
 
 @pytest.fixture(scope="session")
 def write_crowd(write_annotation: Callable[[Path, Any], None]) -> Callable[..., Path]:
-    """A function that writes one split: {number: (image array, 1-based points x, y)}; official layout."""
+    """A function that writes one split: {number: (image array, 1-based points x, y)}."""
 
     def write(
         root: Path,

@@ -97,7 +97,7 @@ def test_gaussian_kernel_has_the_gaussians_values_far_from_borders():
 
 
 def test_gaussian_kernel_keeps_every_head_whole_where_the_disc_shares_the_loss():
-    """A head in the corner counts one by itself; the report rescaled the map, so it counts less."""
+    """A head in the corner counts one; the report rescaled the map, so there it counts less."""
     corner, middle = (0, 0), (150, 150)
     whole = density_map(points(corner, middle), 300, 300, 15.0, "gaussian")
     assert float(whole[:75, :75].sum()) == pytest.approx(1, abs=1e-4)

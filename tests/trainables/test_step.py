@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_learning_rate_follows_half_a_cosine():
     assert rates[0] == pytest.approx(0.4)
     assert rates[25] == pytest.approx(0.2 * (1 + math.sqrt(0.5)))
     assert rates[50] == pytest.approx(0.2)
-    assert all(a > b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a > b for a, b in pairwise(rates))
     assert 0 < rates[-1] < 0.001
 
 

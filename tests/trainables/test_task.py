@@ -129,7 +129,7 @@ def test_conflicts_lets_the_neighbouring_combinations_pass(name, changed, comple
 
 
 def test_report_settings_are_the_reports_protocol():
-    """The report's page: SGD 0.9, batch 128, drops at 32,000 and 48,000 steps; Adam, batch 1, 512 px."""
+    """SGD 0.9, batch 128, drops at 32,000 and 48,000 steps; Adam, batch 1, 512 px crops."""
     cifar10 = {k: s.default for k, s in TASKS["cifar10"].settings.items()}
     cifar10.update(TASKS["cifar10"].report_settings)
     told = {

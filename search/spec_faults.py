@@ -1,0 +1,140 @@
+"""Faults of a raw study file that pydantic cannot see: settings of the task, ranges, budgets.
+
+They are looked for in the parsed TOML, whatever else is wrong with it, so that all are told at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from trainables import TASKS
+from trainables.task import Setting, Task
+
+RANGE = ("low", "high", "log", "integer", "values")  # keys of a range; others are conditions
+
+
+def _table(raw: Any, key: str) -> dict[str, Any]:
+    found = raw.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def budget_faults(raw: dict[str, Any]) -> dict[str, str]:
+    """Faults that need several keys of [budget], [space] and [confirm] to see; key -> fault."""
+    budget, faults = _table(raw, "budget"), {}
+    numbers = {k: v for k, v in budget.items() if isinstance(v, int) and not isinstance(v, bool)}
+    most, trials = numbers.get("max_epochs"), numbers.get("trials_per_cell", 1)
+    if most is not None and numbers.get("grace_epochs", 1) > most:
+        faults["budget.grace_epochs"] = f"is above max_epochs ({most}); no rung is left"
+    if _table(raw, "space") and numbers.get("full_per_cell", 1) > trials:
+        faults["budget.full_per_cell"] = (
+            f"promises {numbers['full_per_cell']} full trainings a cell of {trials} trials; raise "
+            "budget.trials_per_cell"
+        )
+    if not _table(raw, "space") and trials > 1:
+        faults["budget.trials_per_cell"] = (
+            f"{trials} trials need something to differ in: add [space.lr], or leave it out and "
+            "repeat over confirm.seeds"
+        )
+    seeds = _table(raw, "confirm").get("seeds", [])
+    if isinstance(seeds, list) and len(set(map(repr, seeds))) < len(seeds):
+        faults["confirm.seeds"] = f"the same seed twice in {seeds}"
+    return faults
+
+
+def task_faults(raw: dict[str, Any]) -> dict[str, str]:
+    """Faults of cells, space and fixed against the settings of the task."""
+    if raw.get("task") not in TASKS:
+        return {"task": f"must be one of {', '.join(TASKS)}, not {raw.get('task')!r}"}
+    task = TASKS[raw["task"]]
+    cells, space, fixed = (_table(raw, key) for key in ("cells", "space", "fixed"))
+    faults = {}
+    for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:
+        if key not in task.settings:
+            faults[f"{table}.{key}"] = _unknown(key, task)
+    for key, values in cells.items():
+        if isinstance(values, list) and key in task.settings:
+            faults.update(_list_faults(f"cells.{key}", values, task.settings[key]))
+    for key, value in fixed.items():
+        if key in task.settings and (text := task.settings[key].fault(value)):
+            faults[f"fixed.{key}"] = text
+    for key, entry in space.items():
+        if key in task.settings:
+            faults.update(_space_faults(key, entry, task, raw))
+    for key in (
+        cells.keys() & fixed.keys() | cells.keys() & space.keys() | fixed.keys() & space.keys()
+    ):
+        homes = [name for name in ("cells", "space", "fixed") if key in _table(raw, name)]
+        faults[f"{homes[-1]}.{key}"] = f"is also in [{homes[0]}]; a parameter has one home"
+    return faults
+
+
+def _unknown(key: str, task: Task) -> str:
+    near = difflib.get_close_matches(key, task.settings, 1)
+    hint = (
+        f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(task.settings))}"
+    )
+    return f"no setting of task {task.name}{hint}"
+
+
+def _list_faults(key: str, values: list[Any], setting: Setting) -> dict[str, str]:
+    if not values:
+        return {key: "is empty"}
+    if len({repr(v) for v in values}) < len(values):
+        return {key: f"the same value twice in {values}"}
+    for value in values:
+        if text := setting.fault(value):
+            return {key: text}
+    return {}
+
+
+def _space_faults(key: str, entry: Any, task: Task, raw: dict[str, Any]) -> dict[str, str]:
+    setting = task.settings[key]
+    if isinstance(entry, list):
+        return _list_faults(f"space.{key}", entry, setting)
+    if not isinstance(entry, dict):
+        return {}
+    faults = _range_faults(f"space.{key}", entry, setting)
+    when = entry.get("when", [])
+    for number, condition in enumerate(when if isinstance(when, list) else []):
+        where = f"space.{key}.when.{number}"
+        if isinstance(condition, dict):
+            faults |= _condition_faults(where, condition, task, raw)
+            faults |= _range_faults(where, condition, setting)
+    return faults
+
+
+def _condition_faults(
+    where: str, condition: dict[str, Any], task: Task, raw: dict[str, Any]
+) -> dict[str, str]:
+    """A condition asks for values of cell or fixed parameters; one that never holds is allowed."""
+    known = {**_table(raw, "cells"), **_table(raw, "fixed")}
+    names, faults = [name for name in condition if name not in RANGE], {}
+    for name in names:
+        if name not in known:
+            faults[f"{where}.{name}"] = (
+                f"is no cell or fixed parameter; those are {', '.join(known)}"
+            )
+        elif name in task.settings and (text := task.settings[name].fault(condition[name])):
+            faults[f"{where}.{name}"] = text
+    if not names:
+        faults[where] = "names no cell parameter, so it would always hold"
+    return faults
+
+
+def _range_faults(key: str, entry: dict[str, Any], setting: Setting) -> dict[str, str]:
+    if isinstance(entry.get("values"), list):
+        return _list_faults(f"{key}.values", entry["values"], setting)
+    faults = {}
+    for end in ("low", "high"):
+        value = entry.get(end)
+        if end not in entry:
+            faults[f"{key}.{end}"] = "must be given (or values = [...])"
+        elif text := setting.fault(value):
+            faults[f"{key}.{end}"] = text
+    low, high = entry.get("low"), entry.get("high")
+    if not faults and low >= high:  # type: ignore[operator]
+        faults[f"{key}.low"] = f"must be below high ({high}), not {low!r}"
+    if not faults and entry.get("log") and low <= 0:  # type: ignore[operator]
+        faults[f"{key}.low"] = f"must be above 0 where log = true, not {low!r}"
+    return faults

@@ -1,0 +1,429 @@
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import random_split
+from torchvision.datasets import CIFAR10
+
+from trainables import cifar10
+from trainables.cifar10 import Data, flip_and_crop
+from trainables.task import DataError
+
+CPU = torch.device("cpu")
+TRAIN, TEST = 60, 20
+
+
+def noise(count: int, seed: int) -> np.ndarray:
+    """uint8 `(count, 32, 32, 3)`; the first byte of an image is its number."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(count)
+    return pixels
+
+
+PIXELS = {"train": noise(TRAIN, 0), "test": noise(TEST, 1)}
+LABELS = {"train": np.arange(TRAIN) * 7 % 10, "test": np.arange(TEST) * 3 % 10}
+
+
+@pytest.fixture
+def parquet(tmp_path, write_parquet) -> Path:
+    for part in ("train", "test"):
+        write_parquet(tmp_path / "plain_text", part, PIXELS[part], LABELS[part])
+    return tmp_path
+
+
+def numbers(images: Tensor) -> list[int]:
+    return images[:, 0, 0, 0].tolist()
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# ---- files
+
+
+@pytest.mark.parametrize("below", [".", "plain_text", "cifar10/plain_text"])
+def test_parquet_edition_is_found_and_read_in_order(below, tmp_path, write_parquet, complete):
+    for part in ("train", "test"):
+        write_parquet(tmp_path / below, part, PIXELS[part], LABELS[part])
+    data = cifar10.open_data(tmp_path, complete("cifar10"), 42, CPU)
+    assert data.images["test"].dtype == torch.uint8
+    assert data.labels["test"].dtype == torch.int64
+    assert np.array_equal(data.images["test"].permute(0, 2, 3, 1).numpy(), PIXELS["test"])
+    assert data.labels["test"].tolist() == LABELS["test"].tolist()
+    for split in ("train", "val"):
+        at = numbers(data.images[split])
+        read = data.images[split].permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(read, PIXELS["train"][at])
+        assert data.labels[split].tolist() == LABELS["train"][at].tolist()
+
+
+def test_parquet_edition_with_a_grey_image_has_three_channels(tmp_path, write_parquet, complete):
+    grey = np.random.default_rng(0).integers(0, 256, (20, 32, 32)).astype(np.uint8)
+    for part in ("train", "test"):
+        write_parquet(tmp_path, part, grey, LABELS["test"])
+    test = cifar10.open_data(tmp_path, complete("cifar10"), 42, CPU).images["test"]
+    assert test.shape == (20, 3, 32, 32)
+    for channel in range(3):
+        assert np.array_equal(test[:, channel].numpy(), grey)
+
+
+def write_binary(root: Path) -> dict[str, Any]:
+    """Write the binary edition; returns torchvision's table of checksums for these files."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+
+    def dump(name: str, held: dict[str, Any]) -> tuple[str, str]:
+        raw = pickle.dumps(held, protocol=2)
+        (folder / name).write_bytes(raw)
+        return name, hashlib.md5(raw).hexdigest()
+
+    def rows(part: str, at: slice) -> dict[str, Any]:
+        planes = PIXELS[part][at].transpose(0, 3, 1, 2).reshape(-1, 3072)
+        return {"data": planes, "labels": LABELS[part][at].tolist()}
+
+    share = TRAIN // 5
+    train = [
+        dump(f"data_batch_{n + 1}", rows("train", slice(n * share, (n + 1) * share)))
+        for n in range(5)
+    ]
+    test = [dump("test_batch", rows("test", slice(None)))]
+    name, md5 = dump("batches.meta", {"label_names": list("abcdefghij")})
+    meta = {"filename": name, "key": "label_names", "md5": md5}
+    return {"train_list": train, "test_list": test, "meta": meta}
+
+
+def test_binary_edition_holds_the_same_images_as_the_parquet_edition(
+    tmp_path, parquet, complete, monkeypatch
+):
+    """torchvision reads only files it has checksums of, so it is told those of ours."""
+    root = tmp_path / "binary"
+    root.mkdir()
+    for name, table in write_binary(root).items():
+        monkeypatch.setattr(CIFAR10, name, table)
+    found = cifar10.fingerprint(root, complete("cifar10"))
+    assert found["edition"] == "binary"
+    assert found == {
+        **cifar10.fingerprint(parquet, complete("cifar10", edition="parquet")),
+        "edition": "binary",
+    }
+    binary = cifar10.open_data(root, complete("cifar10"), 42, CPU)
+    for split, images in cifar10.open_data(parquet, complete("cifar10"), 42, CPU).images.items():
+        assert torch.equal(binary.images[split], images)
+
+
+def test_binary_edition_with_a_wrong_checksum_is_refused(tmp_path, complete):
+    write_binary(tmp_path)
+    with pytest.raises(DataError) as refused:
+        cifar10.fingerprint(tmp_path, complete("cifar10"))
+    assert str(tmp_path) in str(refused.value)
+    assert "corrupted" in str(refused.value)
+
+
+@pytest.mark.parametrize("edition", ["auto", "binary", "parquet"])
+def test_missing_data_names_folder_and_fix(edition, tmp_path, complete):
+    config = complete("cifar10", edition=edition)
+    for ask in (
+        lambda: cifar10.fingerprint(tmp_path, config),
+        lambda: cifar10.open_data(tmp_path, config, 42, CPU),
+    ):
+        with pytest.raises(DataError) as refused:
+            ask()
+        assert str(tmp_path) in str(refused.value)
+        assert "--data-dir" in str(refused.value)
+
+
+def test_parquet_edition_without_its_test_part_counts_as_missing(tmp_path, complete, parquet):
+    (parquet / "plain_text" / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match=r"test-\*\.parquet"):
+        cifar10.fingerprint(parquet, complete("cifar10", edition="parquet"))
+
+
+def image_cells(count: int) -> list[dict[str, Any]]:
+    return [{"bytes": b"no image", "path": "x.png"}] * count
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        None,
+        {"label": [0] * 20},
+        {"img": image_cells(20)},
+        {"img": [b"bytes without a struct"] * 20, "label": [0] * 20},
+        {"img": [{"path": "x.png"}] * 20, "label": [0] * 20},
+        {"img": image_cells(20), "label": ["cat"] * 20},
+        {"img": image_cells(20), "label": [None] * 20},
+    ],
+    ids=["junk", "no img", "no label", "img no struct", "no bytes", "label text", "label null"],
+)
+def test_corrupt_parquet_names_folder_and_fix(columns, parquet, complete):
+    path = parquet / "plain_text" / "train-00000-of-00001.parquet"
+    if columns is None:
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        pq.write_table(pa.table(columns), path)
+    with pytest.raises(DataError) as refused:
+        cifar10.fingerprint(parquet, complete("cifar10"))
+    assert str(parquet / "plain_text") in str(refused.value)
+    assert "again" in str(refused.value)
+
+
+def test_parquet_with_an_image_that_cannot_be_decoded_is_refused(parquet, complete):
+    path = parquet / "plain_text" / "train-00000-of-00001.parquet"
+    pq.write_table(pa.table({"img": image_cells(20), "label": [0] * 20}), path)
+    with pytest.raises(DataError, match="decode"):
+        cifar10.open_data(parquet, complete("cifar10"), 42, CPU)
+
+
+def test_fingerprint_counts_images_and_notices_other_labels(parquet, write_parquet, complete):
+    first = cifar10.fingerprint(parquet, complete("cifar10"))
+    assert (first["train_images"], first["test_images"]) == (TRAIN, TEST)
+    assert (first["edition"], first["synthetic"]) == ("parquet", False)
+    swapped = LABELS["train"].copy()
+    swapped[[0, 1]] = swapped[[1, 0]]
+    write_parquet(parquet / "other", "train", PIXELS["train"], swapped)
+    write_parquet(parquet / "other", "test", PIXELS["test"], LABELS["test"])
+    other = cifar10.fingerprint(parquet / "other", complete("cifar10"))
+    assert other["labels_sha256"] != first["labels_sha256"]
+    assert {**other, "labels_sha256": 0} == {**first, "labels_sha256": 0}
+
+
+def test_fingerprint_says_that_synthetic_data_is_synthetic(tmp_path, complete):
+    found = cifar10.fingerprint(tmp_path, complete("cifar10", edition="synthetic"))
+    assert found["synthetic"] is True
+    assert "synthetic" in found["data"]
+
+
+# ---- splits
+
+
+@pytest.mark.parametrize("seed", [42, 7])
+def test_open_data_cuts_train_and_val_as_random_split_does(seed, parquet, complete):
+    data = cifar10.open_data(parquet, complete("cifar10"), seed, CPU)
+    train, val = random_split(range(TRAIN), [54, 6], generator=seeded(seed))
+    assert numbers(data.images["train"]) == list(train)
+    assert numbers(data.images["val"]) == list(val)
+    assert not set(train) & set(val)
+    assert numbers(data.images["test"]) == list(range(TEST))
+
+
+def test_open_data_with_fewer_images_takes_the_first_of_the_same_split(parquet, complete):
+    whole = cifar10.open_data(parquet, complete("cifar10"), 42, CPU)
+    few = {"train_images": 11, "val_images": 3, "test_images": 5}
+    part = cifar10.open_data(parquet, complete("cifar10", **few), 42, CPU)
+    for split, count in (("train", 11), ("val", 3), ("test", 5)):
+        assert torch.equal(part.images[split], whole.images[split][:count])
+        assert torch.equal(part.labels[split], whole.labels[split][:count])
+
+
+def test_open_data_leaves_at_least_one_image_for_validation(parquet, complete):
+    data = cifar10.open_data(parquet, complete("cifar10", val_fraction=0.001), 42, CPU)
+    assert [len(data.images[split]) for split in ("train", "val")] == [TRAIN - 1, 1]
+
+
+# ---- batches
+
+
+def test_batches_are_352_of_the_reports_45000_images_the_last_with_72(complete):
+    config = complete("cifar10", augment=False)
+    images = torch.zeros(45_000, 3, 1, 1, dtype=torch.uint8)
+    data = Data({"train": images}, {"train": torch.arange(45_000)})
+    assert cifar10.steps(data, config) == 352
+    sizes, labels = [], []
+    for x, y in cifar10.batches(data, config, seeded(0)):
+        assert len(x) == len(y)
+        sizes.append(len(x))
+        labels += y.tolist()
+    assert sizes == [128] * 351 + [72]
+    assert sorted(labels) == list(range(45_000))  # every image once
+    assert labels != sorted(labels)  # in another order
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_batches_follow_the_generator(augment, parquet, complete):
+    config = complete("cifar10", augment=augment, batch_size=16)
+    data = cifar10.open_data(parquet, config, 42, CPU)
+    first, again, other = (list(cifar10.batches(data, config, seeded(n))) for n in (3, 3, 4))
+    assert len(first) == cifar10.steps(data, config) == 4
+    assert all(
+        torch.equal(a, b)
+        for x, y in zip(first, again, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
+    assert not torch.equal(first[0][0], other[0][0])
+
+
+def test_batches_without_augmentation_are_the_images_normalised(parquet, complete):
+    config = complete("cifar10", augment=False, batch_size=16)
+    data = cifar10.open_data(parquet, config, 42, CPU)
+    for x, y in cifar10.batches(data, config, seeded(0)):
+        back = ((x * 0.5 + 0.5) * 255).round().to(torch.uint8)
+        at = numbers(back)
+        assert np.array_equal(back.permute(0, 2, 3, 1).numpy(), PIXELS["train"][at])
+        assert y.tolist() == LABELS["train"][at].tolist()
+
+
+@pytest.mark.parametrize(
+    ("normalise", "black", "white"),
+    [
+        ("half", (-1, -1, -1), (1, 1, 1)),
+        # (0 - mean) / std and (1 - mean) / std, by hand
+        ("imagenet", (-2.1179, -2.0357, -1.8044), (2.2489, 2.4286, 2.6400)),
+    ],
+)
+def test_batches_normalise_each_channel(normalise, black, white, complete):
+    config = complete("cifar10", augment=False, normalise=normalise, batch_size=1)
+    for value, expected in ((0, black), (255, white)):
+        images = torch.full((1, 3, 2, 2), value, dtype=torch.uint8)
+        data = Data({"train": images}, {"train": torch.zeros(1, dtype=torch.int64)})
+        ((x, _),) = cifar10.batches(data, config, seeded(0))
+        assert x.dtype == torch.float32
+        assert x[0, :, 1, 1].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def augmentations(image: Tensor) -> Tensor:
+    """`(162, 3, height, width)`: all results of torchvision's flip, pad by 4 and crop."""
+    _, height, width = image.shape
+    results = []
+    for flipped in (image, image.flip(2)):
+        padded = F.pad(flipped, (4, 4, 4, 4))
+        results += [
+            padded[:, top : top + height, left : left + width]
+            for top in range(9)
+            for left in range(9)
+        ]
+    return torch.stack(results)
+
+
+def test_flip_and_crop_draws_every_flip_and_offset_about_equally_often():
+    """4,860 draws of 162 outcomes: 30 each; a fair drawer leaves 5 to 70 practically always."""
+    image = torch.arange(1, 3 * 5 * 6 + 1, dtype=torch.uint8).view(3, 5, 6)
+    drawn = flip_and_crop(image.expand(4_860, -1, -1, -1), seeded(0))
+    assert drawn.dtype == torch.uint8
+    outcomes = augmentations(image)
+    same = (drawn[:, None] == outcomes[None]).flatten(2).all(2)
+    assert bool((same.sum(1) == 1).all())  # each is one of torchvision's, pixel for pixel
+    times = same.sum(0)
+    assert int(times.min()) > 5
+    assert int(times.max()) < 70
+    assert int(same[:, :81].sum()) == pytest.approx(2_430, abs=200)
+
+
+def test_flip_and_crop_treats_each_image_of_a_batch_by_itself():
+    images = torch.randint(1, 256, (64, 3, 32, 32), generator=seeded(1)).to(torch.uint8)
+    which = set()
+    for image, drawn in zip(images, flip_and_crop(images, seeded(2)), strict=True):
+        (at,) = (augmentations(image) == drawn).flatten(1).all(1).nonzero()
+        which.add(int(at))
+    assert len(which) > 30
+
+
+def test_flip_and_crop_moves_a_pixel_by_at_most_four():
+    """White only at row 4, column 5: moved by up to 4, mirrored or not, never doubled."""
+    image = torch.zeros(3, 12, 12, dtype=torch.uint8)
+    image[:, 4, 5] = 255
+    drawn = flip_and_crop(image.expand(500, -1, -1, -1), seeded(0))
+    assert set(drawn.unique().tolist()) == {0, 255}
+    at = (drawn[:, 0] == 255).nonzero()
+    assert len(at) == 500  # 4 px from every border it stays inside
+    assert set(at[:, 1].tolist()) == set(range(9))
+    assert set(at[:, 2].tolist()) == set(range(1, 11))  # 5 - 4 .. 5 + 4, mirrored 6 - 4 .. 6 + 4
+
+
+# ---- loss and evaluation
+
+
+def test_loss_is_smoothed_cross_entropy_by_hand(complete):
+    """Logits 2 and nine 0: log p is 2 - log(e^2 + 9) for class 0, -log(e^2 + 9) for others."""
+    output = torch.zeros(2, 10)
+    output[:, 0] = 2
+    target = torch.tensor([0, 3])
+    log_sum = math.log(math.e**2 + 9)
+    plain, sums = cifar10.loss(output, target, complete("cifar10"))
+    assert float(plain) == pytest.approx(((log_sum - 2) + log_sum) / 2, rel=1e-6)
+    assert int(sums["accuracy"]) == 1
+    # 0.1 spread over ten classes: 0.91 on the target, 0.01 on each other
+    smooth, _ = cifar10.loss(output, target, complete("cifar10", label_smoothing=0.1))
+    assert float(smooth) == pytest.approx(
+        ((log_sum - 0.91 * 2) + (log_sum - 0.01 * 2)) / 2, rel=1e-6
+    )
+
+
+def constant_net(logits: list[float]) -> nn.Module:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 10))
+    nn.init.zeros_(net[1].weight)
+    with torch.no_grad():
+        net[1].bias.copy_(torch.tensor(logits))
+    return net
+
+
+def test_evaluate_averages_over_images_by_hand(complete):
+    """Chance 1/2 on class 3, 1/18 on each other; 750 images, which is one and a half batches."""
+    config = complete("cifar10", label_smoothing=0.5)
+    labels = torch.tensor([3] * 600 + [0] * 150)
+    data = Data({"val": torch.zeros(750, 3, 4, 4, dtype=torch.uint8)}, {"val": labels})
+    net = constant_net([math.log(9) if c == 3 else 0.0 for c in range(10)])
+    found = cifar10.evaluate(net, data, "val", config, seeded(0), True)
+    assert found.metrics["accuracy"] == 0.8
+    assert found.metrics["loss"] == pytest.approx(0.8 * math.log(2) + 0.2 * math.log(18), rel=1e-6)
+    assert found.per_image["image"] == [str(i) for i in range(750)]
+    assert found.per_image["truth"] == labels.tolist()
+    assert found.per_image["prediction"] == [3] * 750
+    brief = cifar10.evaluate(net, data, "val", config, seeded(0), False)
+    assert brief.metrics == found.metrics
+    assert brief.per_image == {}
+
+
+def test_evaluate_augments_only_if_told_and_repeatably(complete):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    images = torch.from_numpy(PIXELS["test"]).permute(0, 3, 1, 2)
+    data = Data({"val": images}, {"val": torch.from_numpy(LABELS["test"])})
+
+    def losses(augmented: bool, *seeds: int) -> list[float]:
+        config = complete("cifar10", augment_evaluation=augmented)
+        return [
+            cifar10.evaluate(net, data, "val", config, seeded(n), False).metrics["loss"]
+            for n in seeds
+        ]
+
+    clean = losses(False, 1, 2)
+    assert clean[0] == clean[1]
+    augmented = losses(True, 1, 1, 2)
+    assert augmented[0] == augmented[1]
+    assert len({clean[0], augmented[0], augmented[2]}) == 3
+
+
+def test_baselines_answer_with_the_most_frequent_training_class():
+    train, test = torch.tensor([4, 4, 4, 1, 0, 1]), torch.tensor([4, 1, 1, 9])
+    found = cifar10.baselines(Data({}, {"train": train, "test": test}))
+    assert found["most frequent class"]["accuracy"] == 0.25
+    assert found["most frequent class"]["loss"] == pytest.approx(math.log(10))
+
+
+# ---- the real data
+
+
+@pytest.mark.timeout(300)
+def test_real_cifar10_is_split_as_in_the_report(real_data, complete):
+    config = complete("cifar10", edition="parquet", train_images=200, test_images=10)
+    found = cifar10.fingerprint(real_data, config)
+    assert (found["train_images"], found["test_images"]) == (50_000, 10_000)
+    (path,) = real_data.glob("**/train-*.parquet")
+    labels = pq.read_table(path, columns=["label"]).column("label").to_pylist()
+    train, val = random_split(labels, [45_000, 5_000], generator=seeded(42))
+    data = cifar10.open_data(real_data, config, 42, CPU)
+    assert data.labels["val"].tolist() == list(val)
+    assert data.labels["train"].tolist() == [train[i] for i in range(200)]
+    assert data.images["val"].shape == (5_000, 3, 32, 32)
