@@ -19,8 +19,10 @@ DASH = "—"
 
 
 def fixed_point(value: float, metric: str) -> str:
-    """A number at its metric's digits; a dash for NaN."""
-    return f"{value:.{DECIMALS.get(metric, 4)}f}" if math.isfinite(value) else DASH
+    """A number at its metric's digits, or in powers of ten from 100,000; a dash for NaN."""
+    if not math.isfinite(value):
+        return DASH
+    return f"{value:.{DECIMALS.get(metric, 4)}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
 def text(value: CellValue) -> str:

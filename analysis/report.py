@@ -124,8 +124,8 @@ def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
         ("protocol", f"{study['protocol']}. {words.protocol(study)}"),
         ("rungs", f"{', '.join(str(rung) for rung in study['rungs'])} epochs"),
         ("configs a cell", str(budget.get("trials_per_cell", 1)) if study["space_keys"] else "1"),
-        ("weights", _words(weights)),
-        ("versions", _words(versions)),
+        ("weights", "; ".join(_weights(depth, held) for depth, held in weights.items())),
+        ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
         ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores, {gpus}"),
         ("commit", words.commit(study)),
         ("dates", f"{words.dates(study)}, sessions: {len(sessions)}"),
@@ -133,10 +133,9 @@ def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
     return [(name, text) for name, text in facts if text]
 
 
-def _words(held: Mapping[str, Any] | str) -> str:
-    if isinstance(held, str):
-        return held
-    return ", ".join(f"{name} {value}" for name, value in held.items())
+def _weights(depth: str, held: Mapping[str, Any]) -> str:
+    official = "torchvision's own" if held["official"] else "not torchvision's file"
+    return f"depth {depth}: {held['file']} ({official}, sha256 {held['sha256'][:8]})"
 
 
 def _casualties(record: Record) -> list[dict[str, str]]:

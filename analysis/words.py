@@ -89,7 +89,9 @@ def protocol(study: Mapping[str, Any]) -> str:
 
 def data_words(study: Mapping[str, Any]) -> list[str]:
     """One line a data set: name, edition, images, heads, points outside."""
-    used = study.get("used_images")
+    limits = {
+        split: study["settings"].get(f"{split}_images") for split in ("train", "val", "test")
+    }
     lines = []
     for held in study["data"]:
         counts = []
@@ -98,11 +100,12 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
             if f"{split}_heads" in held:
                 text += f" with {held[f'{split}_heads']} heads"
             if held.get(f"{split}_points_outside"):
-                text += f" ({held[f'{split}_points_outside']} more points outside)"
+                text += f" ({held[f'{split}_points_outside']} of them outside the image)"
             counts.append(text)
         lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
+    used = [f"{count} {split}" for split, count in limits.items() if count is not None]
     if used:
-        lines.append("of these used: " + ", ".join(f"{n} {split}" for split, n in used.items()))
+        lines.append(f"of these at most {', '.join(used)} images used")
     return lines or ["not recorded"]
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.journal import Event
+from search.record import Record
 from search.scheduler import Job, Plan, expected_epochs
 from search.spec import StudySpec
 
@@ -62,6 +63,17 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
+    def restored(self, held: Record) -> None:
+        """Take over what an earlier run of the study did."""
+        shown = {"completed": "full", "paused": "waiting", "running": "waiting"}
+        for row in held.trials.to_dict("records"):
+            self._trials[row["trial"]] = shown.get(row["status"], row["status"])
+            self._of_cell[row["trial"]] = row["cell"]
+            if row["status"] == "completed":
+                self._note_best(row["cell"], row["value"])
+        pairs = held.curves[["trial", "epoch"]].drop_duplicates()
+        self._epochs |= set(pairs.itertuples(index=False, name=None))
+
     def asked(self, job: Job, config: Mapping[str, Any]) -> None:
         """A job starts."""
         self._running[job.trial] = (job, config, {})
@@ -80,7 +92,8 @@ class Progress:
         self._trials[job.trial] = "waiting"
         value = told.get("value")
         if told["ending"] == "value" and value is not None:
-            self._note_best(job, value)
+            if job.to_epoch == self._plan.rungs[-1]:
+                self._note_best(job.cell, value)
             tested = "".join(f", test {k} {v:.4g}" for k, v in (told.get("test") or {}).items())
             text = f"{self._metric} {value:.4g} at epoch {told['value_epoch']}{tested}"
             self._line(job, f"{text} ({told['seconds']:.0f} s)")
@@ -91,12 +104,9 @@ class Progress:
         for decision in decisions:
             self._decided(decision)
 
-    def _note_best(self, job: Job, value: float) -> None:
-        if job.to_epoch == self._plan.rungs[-1]:
-            held = self._best.get(job.cell, value)
-            self._best[job.cell] = (
-                max(held, value) if self._plan.mode == "max" else min(held, value)
-            )
+    def _note_best(self, cell: int, value: float) -> None:
+        pick = max if self._plan.mode == "max" else min
+        self._best[cell] = pick(self._best.get(cell, value), value)
 
     def _decided(self, decision: Event) -> None:
         trial, verdict = decision["trial"], decision["verdict"]

@@ -133,7 +133,7 @@ class StudySpec(_Model):
     confirm: Confirm = Confirm()
     resources: Resources = Resources()
     retries: int = Field(1, ge=0)
-    checkpoint_seconds: float = Field(600.0, gt=0)
+    checkpoint_seconds: float = Field(120.0, gt=0)
     keep_checkpoints: bool = False
 
     def cell_values(self) -> list[dict[str, Value]]:

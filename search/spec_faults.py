@@ -1,6 +1,7 @@
 """Faults of a raw study file that pydantic cannot see: settings of the task, ranges, budgets.
 
-They are looked for in the parsed TOML, whatever else is wrong with it, so that all are told at once.
+They are looked for in the parsed TOML, whatever else is wrong with it, so that all are told
+at once.
 """
 
 from __future__ import annotations

@@ -26,6 +26,9 @@ WRITE_EVERY = (
 class Watcher(Protocol):
     """Who wants to see what happens as it happens."""
 
+    def restored(self, held: record.Record) -> None:
+        """The study goes on from this record."""
+
     def asked(self, job: Job, config: Mapping[str, Any]) -> None:
         """A job starts."""
 
@@ -97,6 +100,8 @@ class Study:
         self._journal = Appender(folder / record.JOURNAL, sync=True)
         self._epochs = Appender(folder / record.EPOCHS)
         self._replay(events)
+        if events:
+            watcher.restored(record.load(folder))
         self._written, self._writing = time.monotonic(), 0.0
 
     @property

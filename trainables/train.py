@@ -47,7 +47,8 @@ class Stay:
         weights: pretrained weights to start from, if the config says pretrained.
         device: "cpu", "cuda".
         checkpoint: file to go on from where it exists, and to write.
-        checkpoint_seconds: also write it when so many seconds have passed since the last one.
+        checkpoint_seconds: also write it when so many seconds have passed since the last one, and
+            50 times what the last one took (a crowd net's is two gigabytes).
     """
 
     config: Config
@@ -60,7 +61,7 @@ class Stay:
     weights: Path | None
     device: str
     checkpoint: Path
-    checkpoint_seconds: float = 600.0
+    checkpoint_seconds: float = 120.0
 
 
 @dataclass
@@ -122,7 +123,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     for row in progress.rows:  # whoever asked may have died before hearing of them
         report(row)
     parameters = sum(p.numel() for p in net.parameters())
-    saved = time.monotonic()
+    saved, wait = time.monotonic(), stay.checkpoint_seconds
     while progress.epoch < stay.to_epoch:
         row = _epoch(task, stay, net, optimizer, data, progress.epoch + 1)
         progress.epoch += 1
@@ -133,9 +134,11 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
         report(row)
         if diverged:
             return Outcome(True, progress.epoch, math.nan, progress.epoch, parameters)
-        if progress.epoch == stay.to_epoch or time.monotonic() - saved > stay.checkpoint_seconds:
+        started = time.monotonic()
+        if progress.epoch == stay.to_epoch or started - saved > wait:
             _save(stay, net, optimizer, progress)
             saved = time.monotonic()
+            wait = max(stay.checkpoint_seconds, 50 * (saved - started))
     value_epoch = progress.best_epoch if config["checkpoint_rule"] == "best" else progress.epoch
     value = progress.rows[value_epoch - 1][f"{watched_split(config)}_{task.metric}"]
     outcome = Outcome(False, progress.epoch, value, value_epoch, parameters)

@@ -36,6 +36,9 @@ seeds = [1, 2]
 class Silent:
     """A watcher that looks away."""
 
+    def restored(self, held):
+        pass
+
     def asked(self, job, config):
         pass
 

@@ -88,6 +88,12 @@ def test_density_map_takes_points_as_x_then_y(kernel):
     assert divmod(int(field.argmax()), 50) == (10, 30)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_density_map_counts_a_point_at_its_nearest_pixel(kernel):
+    field = density_map(points((29.6, 10.4)), 40, 50, 2.0, kernel)
+    assert divmod(int(field.argmax()), 50) == (10, 30)
+
+
 def test_gaussian_kernel_has_the_gaussians_values_far_from_borders():
     field = density_map(points((100, 100)), 201, 201, 15.0)
     peak = 1 / (2 * math.pi * 15**2)

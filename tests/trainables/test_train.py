@@ -17,7 +17,7 @@ from trainables.train import Outcome, Row, Stay, train, watched_split
 EPOCHS = 3
 TIMES = {"seconds", "train_seconds"}
 
-# Small, but with an odd last batch, a moving lr, momentum or Adam's state, and random augmentation.
+# Small, but with an odd last batch, a moving lr, momentum or Adam's state, and augmentation.
 SMALL: dict[str, dict[str, Any]] = {
     "cifar10": {
         "train_images": 40,
@@ -200,6 +200,7 @@ class Toy:
     def __init__(self, *curve: float, mode: str = "max", sizes: tuple[int, ...] = (2,)) -> None:
         self.curve, self.sizes = curve, sizes
         self.tested = 0
+        self.draws: dict[str, list[float]] = {"train": [], "val": [], "test": []}
         self.task = Task(
             name="toy",
             metric="height",
@@ -220,13 +221,15 @@ class Toy:
         )
 
     def batches(self, data: Any, config: Config, generator: torch.Generator) -> Iterator[Any]:
+        self.draws["train"].append(torch.rand((), generator=generator).item())
         for size in self.sizes:
             yield torch.zeros(size, 1, 1, 1), torch.ones(size)
 
     def evaluate(
         self, net: Any, data: Any, split: str, config: Any, generator: Any, detail: bool
     ) -> Evaluation:
-        steps = float(net.weight)
+        self.draws[split].append(torch.rand((), generator=generator).item())
+        steps = net.weight.item()
         self.tested += split == "test"
         height = steps if split == "test" else self.curve[round(steps)]
         columns = {"image": ["a"], "truth": [0], "prediction": [steps]} if detail else {}
@@ -374,6 +377,21 @@ def test_learning_rate_is_laid_out_over_the_budget_not_the_stay(checkpoint):
     config = toy_config(schedule="cosine", checkpoint_rule="last")
     _, rows = go(Toy(*range(9)), checkpoint, 2, config)
     assert [row["lr"] for row in rows] == pytest.approx([1, 0.5 * (1 + math.sqrt(0.5))])
+
+
+def test_random_draws_are_others_in_every_epoch_and_of_every_seed(tmp_path):
+    """What a batch or an evaluation draws hangs on the trial's seed and the epoch alone."""
+
+    def draws(seed: int, *stops: int) -> dict[str, list[float]]:
+        toy = Toy(*range(9))
+        for epoch in stops:
+            go(toy, tmp_path / f"{seed}-{len(stops)}", epoch, seed=seed)
+        return toy.draws
+
+    first, stopped, other = draws(1, 4), draws(1, 1, 4), draws(2, 4)
+    assert first == stopped
+    seen = [*first["train"], *first["val"], *other["train"], *other["val"]]
+    assert len(set(seen)) == len(seen) == 16
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -1,0 +1,74 @@
+"""A job in this process: what it tells, also when it goes wrong."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from search.trial import Assignment, execute
+from trainables import TASKS
+
+
+def assignment(tmp_path, task="cifar10", score_test=True, **settings):
+    config = {key: setting.default for key, setting in TASKS[task].settings.items()}
+    small = {"edition": "synthetic", "train_images": 8, "val_images": 4, "test_images": 6}
+    small |= {"batch_size": 4, "crop": 32} if task == "shanghaitech" else {"batch_size": 4}
+    stay = {
+        "config": {**config, **small, **settings},
+        "seed": 1,
+        "split_seed": 0,
+        "to_epoch": 1,
+        "max_epochs": 1,
+        "score_test": score_test,
+        "data_dir": str(tmp_path),
+        "weights": None,
+        "device": "cpu",
+        "checkpoint": str(tmp_path / "checkpoints" / "t.pt"),
+    }
+    return Assignment(task, "t", str(tmp_path), stay, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_tell_is_json_with_value_test_scores_and_costs(tmp_path, task):
+    rows = []
+    told = json.loads(json.dumps(execute(assignment(tmp_path, task), rows.append)))
+    assert told["ending"] == "value"
+    assert told["epoch"] == told["value_epoch"] == 1
+    assert told["value"] == rows[0][f"val_{TASKS[task].metric}"]
+    assert set(told["test"]) == set(TASKS[task].metrics)
+    assert told["seconds"] > 0
+    assert told["gpu_seconds"] == 0
+    part = pd.read_parquet(tmp_path / "parts" / "t.parquet")
+    assert list(part.columns) == ["image", "truth", "prediction"]
+    assert len(part) == 6
+    assert (tmp_path / "samples" / "t.npz").exists() is (task == "shanghaitech")
+
+
+def test_samples_hold_image_and_both_maps(tmp_path):
+    execute(assignment(tmp_path, "shanghaitech"), lambda row: None)
+    with np.load(tmp_path / "samples" / "t.npz") as held:
+        assert held["image"].shape == (3, 3, 32, 32)
+        assert held["truth_map"].shape == held["predicted_map"].shape == (3, 32, 32)
+        assert held["truth_map"].sum((1, 2)) == pytest.approx(held["truth"], rel=1e-4)
+
+
+def test_a_search_job_knows_nothing_of_test(tmp_path):
+    told = execute(assignment(tmp_path, score_test=False), lambda row: None)
+    assert "test" not in told
+    assert not (tmp_path / "parts").exists()
+
+
+def test_an_exception_is_told_with_its_traceback(tmp_path):
+    told = execute(assignment(tmp_path, edition="parquet"), lambda row: None)
+    assert told["ending"] == "failed"
+    assert "DataError" in told["error"]
+    assert "--data-dir" in told["error"]
+
+
+def test_divergence_is_told_without_numbers_that_are_none(tmp_path):
+    rows = []
+    told = execute(assignment(tmp_path, lr=1e30), rows.append)
+    assert told["ending"] == "diverged"
+    assert told["value"] is None
+    json.dumps([told, rows], allow_nan=False)
