@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from search import record
-from search.spec import SpecError, StudySpec, parse_spec
-from search.study import Places, Study, Watcher, make_plan
+from search import manifest, record
+from search.spec import StudySpec, parse_spec
+from search.study import Places, Study, Watcher
 from trainables import TASKS, synthetic
-from trainables.resnet import WeightsError, check_weights, describe_weights, find_weights
+from trainables.resnet import WeightsError, check_weights, find_weights
 from trainables.task import DataError
-from trainables.train import watched_split
-
-PACKAGES = ("resnet-tune", "torch", "torchvision", "ray", "optuna", "numpy", "scipy", "pandas")
 
 
 class PreflightError(ValueError):
@@ -78,8 +67,11 @@ def start(
         )
     data = _fingerprints(spec, options)
     weights = _weights(spec, options, folder)
-    _create(folder, spec, text, overrides, data, weights)
-    return folder, _execute(spec, folder, options, weights, "run", watcher)
+
+    def create() -> None:
+        manifest.create(folder, spec, text, overrides, data, weights)
+
+    return folder, _execute(spec, folder, options, weights, watcher, create)
 
 
 def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
@@ -101,7 +93,7 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
             f"{_short(data)}, on record {_short(held['data'])}. Name the right one with --data-dir"
         )
     weights = _weights(spec, options, folder)
-    return _execute(spec, folder, options, weights, "resume", watcher)
+    return _execute(spec, folder, options, weights, watcher)
 
 
 def _short(data: list[dict[str, Any]]) -> str:
@@ -116,27 +108,30 @@ def _execute(
     folder: Path,
     options: Options,
     weights: Mapping[int, Path],
-    kind: str,
     watcher: Watcher,
+    create: Callable[[], None] | None = None,
 ) -> bool:
+    """Run what is left of a study; a new one is created when nothing can refuse it any more."""
     from search import (
         executor,
     )  # imports ray, which takes seconds: not before the preflight is over
 
-    executor.storage_ready(folder)
     options.say(f"starting Ray ({options.address})")
     executor.connect(options.address)
     try:
         gpus = _gpus(spec, executor.gpus_in_cluster())
         for share in set(gpus.values()):
             executor.check_feasible(spec.resources.cpus_per_trial, share)
+        if create:
+            create()
+        executor.storage_ready(folder)
         study = Study(spec, folder, Places(options.data_dir.resolve(), weights, gpus), watcher)
-        _add_session(folder, kind, options.address)
+        manifest.add_session(folder, "run" if create else "resume", options.address)
         try:
             return executor.execute(study)
         finally:
             study.close()
-            _end_session(folder)
+            manifest.end_session(folder)
     finally:
         executor.disconnect()
 
@@ -203,113 +198,3 @@ def _weights(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]
     if faults:
         raise PreflightError("\n".join(faults))
     return found
-
-
-def _create(
-    folder: Path,
-    spec: StudySpec,
-    text: str,
-    overrides: list[str],
-    data: list[dict[str, Any]],
-    weights: Mapping[int, Path],
-) -> None:
-    """Write study.json; its keys are documented in search.record."""
-    task = TASKS[spec.task]
-    config = spec.config(spec.cell_values()[0], {})
-    watched = watched_split(config)
-    measured = [f"{watched}_{name}" for name in task.metrics]
-    plan = make_plan(spec)
-    study = {
-        "format": record.FORMAT,
-        "name": spec.name,
-        "task": spec.task,
-        "metric": task.metric,
-        "mode": task.mode,
-        "metrics": list(task.metrics),
-        "row_metrics": ["train_loss", f"train_{task.metric}", *measured],
-        "watched": watched,
-        "shown_split": task.report_split if spec.protocol == "report" else "test",
-        "protocol": spec.protocol,
-        "checkpoint_rule": config["checkpoint_rule"],
-        "synthetic": any(d["synthetic"] for d in data)
-        or (spec.weights == "synthetic" and bool(weights)),
-        "cells": spec.cell_values(),
-        "space_keys": list(spec.space),
-        "settings": {k: config[k] for k in config if k not in spec.cells and k not in spec.space},
-        "rungs": list(plan.rungs),
-        "seed": spec.seed,
-        "confirm_seeds": list(plan.confirm_seeds),
-        "spec": spec.model_dump(mode="json", exclude_unset=True),
-        "text": text,
-        "overrides": overrides,
-        "data": data,
-        "weights": {
-            str(d): {"source": spec.weights, **describe_weights(p)} for d, p in weights.items()
-        },
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
-        "git": _git(),
-        "machine": _machine(),
-        "sessions": [],
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / record.STUDY, study)
-
-
-def _add_session(folder: Path, kind: str, address: str) -> None:
-    study = record.load_study(folder)
-    study["sessions"].append({"kind": kind, "address": address, "started": _now(), "ended": None})
-    _write_json(folder / record.STUDY, study)
-
-
-def _end_session(folder: Path) -> None:
-    study = record.load_study(folder)
-    study["sessions"][-1]["ended"] = _now()
-    _write_json(folder / record.STUDY, study)
-
-
-def _write_json(path: Path, held: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(held, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the code that runs; None where it is no checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        commit = git("rev-parse", "HEAD")
-    except OSError:
-        return None
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else None
-
-
-def _machine() -> dict[str, Any]:
-    """The driver's machine; a trial's own device is in its row."""
-    processor = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return {
-        "processor": f"{processor} ({torch.backends.cpu.get_cpu_capability()})",
-        "cores": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-    }
-
-
-__all__ = ["Options", "PreflightError", "SpecError", "resume", "start"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search import launch, record
+from search import manifest, record
 from search.spec import parse_spec
 from search.study import Places, Study
 
@@ -79,7 +79,7 @@ def make_study(tmp_path):
         spec = parse_spec(tomllib.loads(text), "tiny.toml")
         if not (folder / record.STUDY).exists():
             data = [{"data": "synthetic", "edition": "synthetic", "synthetic": True}]
-            launch._create(folder, spec, text, [], data, {})
+            manifest.create(folder, spec, text, [], data, {})
         return Study(spec, folder, Places(tmp_path, {}, {}), Silent())
 
     return make

@@ -184,3 +184,6 @@ def test_a_request_no_machine_can_meet_is_refused_at_once(study):
     assert done.returncode == 1
     assert "no node has them" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (
+        study / "runs" / "tiny" / record.STUDY
+    ).exists()  # the mended study may take its name

@@ -1,0 +1,133 @@
+"""study.json: what was asked for, of what data, with which versions; see search.record.Record."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search import record
+from search.spec import StudySpec
+from search.study import make_plan
+from trainables import TASKS
+from trainables.resnet import describe_weights
+from trainables.train import watched_split
+
+PACKAGES = ("resnet-tune", "torch", "torchvision", "ray", "optuna", "numpy", "scipy", "pandas")
+
+
+def create(
+    folder: Path,
+    spec: StudySpec,
+    text: str,
+    overrides: list[str],
+    data: list[dict[str, Any]],
+    weights: Mapping[int, Path],
+) -> None:
+    """Write study.json; its keys are documented in search.record."""
+    task = TASKS[spec.task]
+    config = spec.config(spec.cell_values()[0], {})
+    watched = watched_split(config)
+    measured = [f"{watched}_{name}" for name in task.metrics]
+    plan = make_plan(spec)
+    study = {
+        "format": record.FORMAT,
+        "name": spec.name,
+        "task": spec.task,
+        "metric": task.metric,
+        "mode": task.mode,
+        "metrics": list(task.metrics),
+        "row_metrics": ["train_loss", f"train_{task.metric}", *measured],
+        "watched": watched,
+        "shown_split": task.report_split if spec.protocol == "report" else "test",
+        "protocol": spec.protocol,
+        "checkpoint_rule": config["checkpoint_rule"],
+        "synthetic": any(d["synthetic"] for d in data)
+        or (spec.weights == "synthetic" and bool(weights)),
+        "cells": spec.cell_values(),
+        "space_keys": list(spec.space),
+        "settings": {k: config[k] for k in config if k not in spec.cells and k not in spec.space},
+        "rungs": list(plan.rungs),
+        "seed": spec.seed,
+        "confirm_seeds": list(plan.confirm_seeds),
+        "spec": spec.model_dump(mode="json", exclude_unset=True),
+        "text": text,
+        "overrides": overrides,
+        "data": data,
+        "weights": {
+            str(d): {"source": spec.weights, **describe_weights(p)} for d, p in weights.items()
+        },
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "git": _git(),
+        "machine": _machine(),
+        "sessions": [],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / record.STUDY, study)
+
+
+def add_session(folder: Path, kind: str, address: str) -> None:
+    """Note that a driver starts to work on the study: `kind` is run or resume."""
+    study = record.load_study(folder)
+    study["sessions"].append({"kind": kind, "address": address, "started": _now(), "ended": None})
+    _write_json(folder / record.STUDY, study)
+
+
+def end_session(folder: Path) -> None:
+    """Note that it has ended; a killed one never does."""
+    study = record.load_study(folder)
+    study["sessions"][-1]["ended"] = _now()
+    _write_json(folder / record.STUDY, study)
+
+
+def _write_json(path: Path, held: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(held, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the code that runs; None where it is no checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "HEAD")
+    except OSError:
+        return None
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else None
+
+
+def _machine() -> dict[str, Any]:
+    """The driver's machine; a trial's own device is in its row."""
+    processor = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return {
+        "processor": f"{processor} ({torch.backends.cpu.get_cpu_capability()})",
+        "cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
