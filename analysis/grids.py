@@ -176,11 +176,16 @@ def _predictors(record: Record) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     crowd = record.study["task"] == "shanghaitech"
     for name in CONSTANTS if crowd else ():
-        found[f"predict {name}"] = {}  # a row also while nothing has been scored
+        found[_constant(name)] = {}  # a row also while nothing has been scored
     for part, held in baselines_by_part(record).items():
         for name, scores in held.items():
-            found.setdefault(f"predict {name}", {})[part if crowd else ""] = scores
+            found.setdefault(_constant(name), {})[part if crowd else ""] = scores
     return found or {name: {"": scores} for name, scores in CHANCE.items()}
+
+
+def _constant(name: str) -> str:
+    """A constant predictor as a row's label."""
+    return name if name in CHANCE else f"predict {name}"
 
 
 def _constant_rows(record: Record, key: str, heads: list[str]) -> pd.DataFrame:

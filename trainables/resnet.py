@@ -108,7 +108,7 @@ def describe_weights(path: Path) -> dict[str, Any]:
     return {
         "file": path.name,
         "sha256": digest,
-        "official": bool(prefix) and digest.startswith(prefix.group(1)) if prefix else False,
+        "official": prefix is not None and digest.startswith(prefix.group(1)),
     }
 
 

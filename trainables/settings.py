@@ -45,4 +45,6 @@ def common_conflicts(config: Config) -> dict[str, str]:
         )
     if config["nesterov"] and (config["optimizer"] != "sgd" or config["momentum"] == 0):
         faults["nesterov"] = "needs optimizer = 'sgd' and momentum above 0"
+    if config["momentum_restart"] and (config["schedule"], config["optimizer"]) != ("step", "sgd"):
+        faults["momentum_restart"] = "needs schedule = 'step' and optimizer = 'sgd'"
     return faults

@@ -44,7 +44,7 @@ SETTINGS = {
     "train_images": Setting(None, "use only so many training images", 1, optional=True, kind=int),
     "val_images": Setting(None, "use only so many validation images", 1, optional=True, kind=int),
     "test_images": Setting(None, "use only so many test images", 1, optional=True, kind=int),
-    "crop": Setting(512, "side of crops and of resized test images, px", low=32),
+    "crop": Setting(512, "side of crops and of resized test images, px", low=64),
     "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
     "scale_high": Setting(1.5, "largest random rescale in training", positive=True),
     "sigma": Setting(15.0, "of the ground truth's Gaussian, px", positive=True),
@@ -111,7 +111,8 @@ def _resized(crowd: Crowd, config: Config) -> Fixed:
         height, width = image.shape[1:]
         images.append(resize(image, [size, size], antialias=True))
         inside = _treat_outside(heads, height, width, config["outside"])
-        points.append(inside * torch.tensor([size / width, size / height]))
+        # pixel centres are whole numbers, so edges lie half a pixel out
+        points.append((inside + 0.5) * torch.tensor([size / width, size / height]) - 0.5)
     return Fixed(torch.stack(images), points, crowd.counts(), crowd.names)
 
 

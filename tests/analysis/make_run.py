@@ -14,7 +14,7 @@ CONSTANTS = {
     "training mean": {"count": 120.0, "mae": 75.0, "rmse": 95.0},
     "training median": {"count": 90.0, "mae": 68.0, "rmse": 98.0},
 }
-CHANCE = {"most frequent class": {"loss": 2.302585, "accuracy": 0.1}}
+CHANCE = {"uniform guess": {"loss": 2.302585, "accuracy": 0.1}}
 
 
 class Run:

@@ -54,7 +54,7 @@ def test_t1_and_t2_show_their_own_mode_with_the_published_value_beside(tmp_path)
 def test_t1_has_a_chance_row(tmp_path):
     cifar(tmp_path / "c")
     last = made(tmp_path / "c", "T1").display.iloc[-1]
-    assert last["Depth"] == "predict most frequent class"
+    assert last["Depth"] == "uniform guess"
     assert last["Test accuracy ↑"] == "0.1000"
 
 

@@ -66,7 +66,7 @@ def outcome(assignment):
     told = {"ending": "value", "value": score(trial, epoch), "epoch": epoch, "value_epoch": epoch}
     if assignment.stay["score_test"]:
         told["test"] = {"loss": 1.0, "accuracy": score(trial, 99)}
-        told["baselines"] = {"most frequent class": {"loss": 2.3, "accuracy": 0.1}}
+        told["baselines"] = {"uniform guess": {"loss": 2.3, "accuracy": 0.1}}
     return {**told, **rest}
 
 

@@ -405,11 +405,18 @@ def test_evaluate_augments_only_if_told_and_repeatably(complete):
     assert len({clean[0], augmented[0], augmented[2]}) == 3
 
 
-def test_baselines_answer_with_the_most_frequent_training_class():
-    train, test = torch.tensor([4, 4, 4, 1, 0, 1]), torch.tensor([4, 1, 1, 9])
-    found = cifar10.baselines(Data({}, {"train": train, "test": test}))
-    assert found["most frequent class"]["accuracy"] == 0.25
-    assert found["most frequent class"]["loss"] == pytest.approx(math.log(10))
+def test_baselines_are_the_uniform_guess():
+    found = cifar10.baselines(Data({}, {}))
+    assert found == {"uniform guess": {"loss": pytest.approx(2.302585), "accuracy": 0.1}}
+
+
+def test_a_last_image_alone_joins_the_step_before():
+    """BatchNorm cannot train on one image whose maps are 1 x 1."""
+    data = Data({"train": torch.zeros(9, 3, 32, 32, dtype=torch.uint8)}, {"train": torch.zeros(9)})
+    config = {"batch_size": 4, "augment": False, "normalise": "half"}
+    sizes = [len(x) for x, _ in cifar10.batches(data, config, seeded(0))]
+    assert sizes == [4, 5]
+    assert cifar10.steps(data, config) == 2
 
 
 # ---- the real data

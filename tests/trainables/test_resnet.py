@@ -124,7 +124,7 @@ def test_backbone_takes_files_without_batch_counters(state, tmp_path):
 
 
 def test_network_of_a_task_starts_from_the_pretrained_body(state, weights, complete):
-    config = complete("shanghaitech", pretrained=True, crop=32)
+    config = complete("shanghaitech", pretrained=True, crop=64)
     net = TASKS["shanghaitech"].network(config, weights)
     assert torch.equal(net.state_dict()["conv1.weight"], state["conv1.weight"])
 

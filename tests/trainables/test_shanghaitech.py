@@ -303,7 +303,7 @@ def names(data: Data, split: str) -> list[str]:
 
 
 def test_open_data_cuts_validation_repeatably_and_disjointly(part, complete):
-    config = complete("shanghaitech", crop=32)
+    config = complete("shanghaitech", crop=64)
     first, again, other = (
         shanghaitech.open_data(part, config, seed, CPU) for seed in (42, 42, 43)
     )
@@ -321,21 +321,21 @@ def test_open_data_cuts_validation_repeatably_and_disjointly(part, complete):
     ("fraction", "train", "val"), [(0.2, 16, 4), (0.5, 10, 10), (0.12, 18, 2), (0.01, 19, 1)]
 )
 def test_open_data_cuts_the_share_asked_for_and_at_least_one(fraction, train, val, part, complete):
-    config = complete("shanghaitech", crop=32, val_fraction=fraction)
+    config = complete("shanghaitech", crop=64, val_fraction=fraction)
     data = shanghaitech.open_data(part, config, 42, CPU)
     assert (len(names(data, "train")), len(names(data, "val"))) == (train, val)
 
 
 def test_open_data_without_validation_trains_on_all_images(part, complete):
-    config = complete("shanghaitech", crop=32, val_fraction=0.0, checkpoint_rule="last")
+    config = complete("shanghaitech", crop=64, val_fraction=0.0, checkpoint_rule="last")
     data = shanghaitech.open_data(part, config, 42, CPU)
     assert len(data.train.names) == 20
     assert set(data.fixed) == {"test"}
 
 
 def test_open_data_with_fewer_images_takes_the_first_of_the_same_split(part, complete):
-    whole = shanghaitech.open_data(part, complete("shanghaitech", crop=32), 42, CPU)
-    config = complete("shanghaitech", crop=32, train_images=5, val_images=2, test_images=1)
+    whole = shanghaitech.open_data(part, complete("shanghaitech", crop=64), 42, CPU)
+    config = complete("shanghaitech", crop=64, train_images=5, val_images=2, test_images=1)
     some = shanghaitech.open_data(part, config, 42, CPU)
     for split, count in (("train", 5), ("val", 2), ("test", 1)):
         assert names(some, split) == names(whole, split)[:count]
@@ -356,7 +356,7 @@ def test_open_data_squashes_whole_images_with_their_points(part, complete):
 def test_open_data_counts_every_annotated_head_whatever_becomes_of_points_outside(
     rule, left, part, complete
 ):
-    config = complete("shanghaitech", crop=32, outside=rule)
+    config = complete("shanghaitech", crop=64, outside=rule)
     test = shanghaitech.open_data(part, config, 42, CPU).fixed["test"]
     assert test.counts.tolist() == [1, 2, 1]
     assert len(test.points[2]) == left

@@ -435,7 +435,7 @@ class KilledError(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize(("seconds", "kept"), [(0.0, 2), (3600.0, None)])
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, {1, 2}), (3600.0, {None})])
 def test_checkpoint_is_also_written_between_when_enough_time_passed(seconds, kept, checkpoint):
     """Killed in epoch 3, a trial goes on after the last checkpoint, to the same end."""
     told: list[float] = []
@@ -450,7 +450,8 @@ def test_checkpoint_is_also_written_between_when_enough_time_passed(seconds, kep
     with pytest.raises(KilledError):
         train(Toy(*curve).task, long, report)
     assert told == [1, 2, 3]
-    assert (load(checkpoint)["epoch"] if checkpoint.exists() else None) == kept
+    # after epoch 1; after epoch 2 only if that took far longer than writing the first one
+    assert (load(checkpoint)["epoch"] if checkpoint.exists() else None) in kept
     outcome, rows = go(Toy(*curve), checkpoint, 4, score_test=True)
     assert [row["val_height"] for row in rows] == [1, 5, 3, 2]
     assert (outcome.value_epoch, outcome.test.metrics["height"]) == (2, 2)
