@@ -17,9 +17,9 @@ venv: .venv/ready
 	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
 	@echo "installing into .venv: about 6 GB with torch's CUDA libraries, 2 to 5 minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
-	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable . --group dev \
-		| sed -un 's/^Collecting \([^ ]*\).*/  \1/p; s/^Installing collected.*/  unpacking all of it/p' ; test -x $(BIN)/resnet-search || { \
-		echo "make: installation failed; run it by hand to see why: $(BIN)/python -m pip install -c constraints.txt -e . --group dev"; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable . --group dev > .venv/install.log 2>&1 & \
+	pid=$$!; while kill -0 $$pid 2>/dev/null; do sleep 10; sed -n 's/^Collecting \([^ ]*\).*/  \1/p; s/^Installing collected.*/  unpacking/p' .venv/install.log | tail -n 1; done; \
+	wait $$pid || { tail -n 5 .venv/install.log; echo "make: installation failed; the whole of it is in .venv/install.log"; exit 1; }
 	@touch $@
 
 demo: venv clean-demo

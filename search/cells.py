@@ -71,10 +71,11 @@ class CellSampler:
         )
 
     def _ask_tpe(self, number: int) -> Config:
-        """TPE over the results at the deepest rung that has enough of them.
+        """TPE over the results at the deepest rung reached so far.
 
         Values of different lengths are never compared: shorter trials are told as PRUNED at their
-        epoch, which is how Optuna's TPE ranks them below every longer one.
+        epoch, which is how Optuna's TPE ranks them below every longer one, and lost ones as PRUNED
+        without a value, below all, since TPE does not see a FAIL.
         """
         sampler = optuna.samplers.TPESampler(seed=self._seed + number, n_startup_trials=4)
         study = _study(sampler, self._mode)
@@ -85,7 +86,7 @@ class CellSampler:
                 "distributions": self._space,
             }
             if result is None:
-                trial = optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, **held)
+                trial = optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, **held)
             elif result[0] == deepest:
                 trial = optuna.trial.create_trial(value=result[1], **held)
             else:

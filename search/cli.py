@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,19 +85,17 @@ def _add_places(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir",
         type=Path,
-        default=Path(os.environ.get("RESNET_TUNE_DATA", "data")),
-        help="folder of the data sets; default: $RESNET_TUNE_DATA or ./data",
+        help="folder of the data sets; default: $RESNET_TUNE_DATA or ./data; resume: as before",
     )
     command.add_argument(
         "--weights-dir",
         type=Path,
-        default=Path(os.environ.get("RESNET_TUNE_WEIGHTS", "weights")),
-        help="folder of torchvision's weights files; default: $RESNET_TUNE_WEIGHTS or ./weights",
+        help="folder of torchvision's weights; default: $RESNET_TUNE_WEIGHTS or ./weights",
     )
     command.add_argument(
         "--address",
         default="local",
-        help="Ray: local (default), auto (the cluster of this machine), HOST:PORT or ray://HOST:PORT",
+        help="Ray: local (default), auto (the cluster of this machine), or HOST:PORT",
     )
     command.add_argument(
         "--offline",
@@ -115,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
         overrides.append(f'name="{arguments.name}"')
     spec, text = load_spec(find_study(arguments.study), overrides)
     console = _console()
-    options = _options(arguments, arguments.runs_dir, console)
+    options = _options(arguments, arguments.runs_dir, console, {})
     with _progress(spec, console) as progress:
         folder, done = start(spec, text, overrides, options, progress)
     return _finish(folder, done, console)
@@ -128,7 +126,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     study = record.load_study(arguments.run)
     spec = parse_spec(study["spec"], str(arguments.run / record.STUDY))
     console = _console()
-    options = _options(arguments, arguments.run.parent, console)
+    options = _options(arguments, arguments.run.parent, console, study["sessions"][-1])
     with _progress(spec, console) as progress:
         done = resume(arguments.run, options, progress)
     return _finish(arguments.run, done, console)
@@ -140,16 +138,21 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-def _options(arguments: argparse.Namespace, runs_dir: Path, console: Console) -> Options:
+def _options(
+    arguments: argparse.Namespace, runs_dir: Path, console: Console, before: Mapping[str, str]
+) -> Options:
+    """Where and how to run; `before` is the session that a resumed study goes on from."""
     from search.launch import Options
 
+    data_dir = os.environ.get("RESNET_TUNE_DATA", "data")
+    weights_dir = os.environ.get("RESNET_TUNE_WEIGHTS", "weights")
     return Options(
-        arguments.data_dir,
-        arguments.weights_dir,
+        (arguments.data_dir or Path(before.get("data_dir", data_dir))).resolve(),
+        (arguments.weights_dir or Path(before.get("weights_dir", weights_dir))).resolve(),
         runs_dir,
         arguments.address,
         lambda text: console.print(text, style="dim", markup=False, highlight=False),
-        download=not arguments.offline,
+        download=not arguments.offline and not before,
     )
 
 
@@ -205,15 +208,17 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _status_of(folder: Path, console: Console) -> int:
-    """One line a cell; 0 if every cell has a completed trial, else 1."""
+    """One line a cell; 0 if every cell has all its seeds (or its winner's test score), else 1."""
     from search.status import status_table
 
     held = record.load(folder)
     console.print(status_table(held))
-    empty = set(range(len(held.study["cells"]))) - set(
-        held.trials.loc[held.trials["status"] == "completed", "cell"]
-    )
-    return 1 if empty else 0
+    seeds = held.study["confirm_seeds"]
+    done = held.trials[held.trials["status"] == "completed"]
+    done = done[done["stage"] == "confirm"] if seeds else done[done["value"].notna()]
+    per_cell = done.groupby("cell").size()
+    wanted = len(seeds) or 1
+    return int(any(per_cell.get(n, 0) < wanted for n in range(len(held.study["cells"]))))
 
 
 def _studies(arguments: argparse.Namespace) -> int:

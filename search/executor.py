@@ -124,11 +124,16 @@ class Listener(Callback):  # type: ignore[misc]
 
 
 def connect(address: str) -> None:
-    """Start Ray here (`local`), or join a cluster (`auto`, `host:port` or `ray://...`).
+    """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
 
     Raises:
         ExecutionError: nothing answers at the address.
     """
+    if address.startswith("ray://"):
+        raise ExecutionError(
+            "--address ray:// is Ray's client, which keeps the journal from Tune; run this "
+            "command on a machine of the cluster with --address auto, or by `ray job submit`"
+        )
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
@@ -195,19 +200,26 @@ def execute(study: Study) -> bool:
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
-            for trial in searcher.jobs.values():
-                study.put_back(trial)
+            _settle(study, searcher)
             continue
         if searcher.stopping or study.done:
             return study.done
-        for trial in searcher.jobs.values():
-            study.put_back(trial)
+        _settle(study, searcher)
         study.note({"event": "ray died", "error": "its experiment ended early"})
     raise ExecutionError(
         f"Ray's experiment died {RESTARTS + 1} times; the reasons are in "
         f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `resnet-search resume "
         f"{study.folder}` goes on"
     )
+
+
+def _settle(study: Study, searcher: JobSearcher) -> None:
+    """Tell what had ended when Ray died, put back the rest."""
+    for trial in searcher.jobs.values():
+        if trial in searcher.ended:
+            study.tell(trial, searcher.ended[trial])
+        else:
+            study.put_back(trial)
 
 
 def _tuner(study: Study, searcher: JobSearcher) -> Tuner:

@@ -93,7 +93,21 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
             f"{_short(data)}, on record {_short(held['data'])}. Name the right one with --data-dir"
         )
     weights = _weights(spec, options, folder)
+    if manifest.describe(spec, weights) != held["weights"]:
+        raise PreflightError(
+            f"the pretrained weights under {options.weights_dir} are not those that {folder.name} "
+            "was started with; name the right ones with --weights-dir"
+        )
     return _execute(spec, folder, options, weights, watcher)
+
+
+def places(options: Options) -> dict[str, str]:
+    """Where a session looks, so that the next one can look there by itself."""
+    return {
+        "data_dir": str(options.data_dir),
+        "weights_dir": str(options.weights_dir),
+        "address": options.address,
+    }
 
 
 def _short(data: list[dict[str, Any]]) -> str:
@@ -126,7 +140,7 @@ def _execute(
             create()
         executor.storage_ready(folder)
         study = Study(spec, folder, Places(options.data_dir.resolve(), weights, gpus), watcher)
-        manifest.add_session(folder, "run" if create else "resume", options.address)
+        manifest.add_session(folder, "run" if create else "resume", places(options))
         try:
             return executor.execute(study)
         finally:

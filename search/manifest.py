@@ -62,22 +62,32 @@ def create(
         "text": text,
         "overrides": overrides,
         "data": data,
-        "weights": {
-            str(d): {"source": spec.weights, **describe_weights(p)} for d, p in weights.items()
-        },
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
-        "git": _git(),
-        "machine": _machine(),
+        "weights": describe(spec, weights),
+        **_here(),
         "sessions": [],
     }
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / record.STUDY, study)
 
 
-def add_session(folder: Path, kind: str, address: str) -> None:
+def describe(spec: StudySpec, weights: Mapping[int, Path]) -> dict[str, dict[str, Any]]:
+    """Source, file name and checksum of the pretrained weights, by depth."""
+    return {
+        str(depth): {"source": spec.weights, **describe_weights(path)}
+        for depth, path in weights.items()
+    }
+
+
+def _here() -> dict[str, Any]:
+    """The code and the machine that run a session."""
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {"versions": versions, "git": _git(), "machine": _machine()}
+
+
+def add_session(folder: Path, kind: str, places: Mapping[str, str]) -> None:
     """Note that a driver starts to work on the study: `kind` is run or resume."""
     study = record.load_study(folder)
-    study["sessions"].append({"kind": kind, "address": address, "started": _now(), "ended": None})
+    study["sessions"].append({"kind": kind, "started": _now(), "ended": None, **places, **_here()})
     _write_json(folder / record.STUDY, study)
 
 

@@ -74,8 +74,10 @@ class Progress:
         pairs = held.curves[["trial", "epoch"]].drop_duplicates()
         self._epochs |= set(pairs.itertuples(index=False, name=None))
 
-    def asked(self, job: Job, config: Mapping[str, Any]) -> None:
-        """A job starts."""
+    def asked(self, job: Job, config: Mapping[str, Any], decisions: list[Event]) -> None:
+        """A job starts, perhaps by an early promotion."""
+        for decision in decisions:
+            self._decided(decision)
         self._running[job.trial] = (job, config, {})
         self._trials[job.trial], self._of_cell[job.trial] = "running", job.cell
         self._line(job, f"epoch {job.from_epoch} to {job.to_epoch}: {describe(config)}")

@@ -13,7 +13,7 @@ Loads neither ray nor torch; pandas and pyarrow only. A run folder `runs/<study>
     checkpoints/     of trials that may go on; removed when their cell is decided
 
 The parquet files are a function of the two logs, written again while the study runs; `load` makes
-them from the logs where those are newer, so nothing is lost with a killed driver.
+them from the logs where those have grown since, so nothing is lost with a killed driver.
 
 trials.parquet
     study        name of the study
@@ -73,6 +73,7 @@ from search.record_frames import curves_frame, trials_frame
 
 FORMAT = 1
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
+STAMP = "frames.json"  # says how much of the logs the parquet files hold
 
 
 class RecordError(ValueError):
@@ -112,10 +113,9 @@ def load(run: Path | str) -> Record:
     folder = Path(run)
     study = load_study(folder)
     events = read_lines(folder / JOURNAL)
-    newest = max((p.stat().st_mtime for p in _logs(folder)), default=0.0)
     frames = [folder / f"{name}.parquet" for name in ("trials", "curves")]
-    if all(p.is_file() and p.stat().st_mtime >= newest for p in frames):
-        trials, curves = (_read_parquet(p) for p in frames)
+    if _stamp(folder) == _sizes(folder) and all(path.is_file() for path in frames):
+        trials, curves = (_read_parquet(path) for path in frames)
     else:
         trials, curves = build(study, events, read_lines(folder / EPOCHS))
     decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
@@ -159,7 +159,9 @@ def build(
 def write(folder: Path) -> None:
     """Write the parquet and csv files from the logs, each whole or not at all."""
     study = load_study(folder)
-    stamp = max((p.stat().st_mtime for p in _logs(folder)), default=0.0)
+    sizes = _sizes(
+        folder
+    )  # of the logs before they are read: what comes later makes `load` rebuild
     trials, curves = build(study, read_lines(folder / JOURNAL), read_lines(folder / EPOCHS))
     frames = {"trials": trials, "curves": curves, "per_image": _per_image(folder, study)}
     (folder / "csv").mkdir(exist_ok=True)
@@ -171,12 +173,21 @@ def write(folder: Path) -> None:
             partial = path.with_name(path.name + ".partial")
             save(partial, index=False)
             partial.replace(path)
-    if max((p.stat().st_mtime for p in _logs(folder)), default=0.0) > stamp:
-        return  # a line came meanwhile: `load` will see that the logs are newer
+    (folder / STAMP).write_text(json.dumps(sizes))
 
 
-def _logs(folder: Path) -> list[Path]:
-    return [p for p in (folder / JOURNAL, folder / EPOCHS) if p.is_file()]
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the logs, which only grow."""
+    logs = (folder / JOURNAL, folder / EPOCHS)
+    return {path.name: path.stat().st_size for path in logs if path.is_file()}
+
+
+def _stamp(folder: Path) -> Any:
+    """Bytes of the logs that the frames were made from; None if that is not known."""
+    try:
+        return json.loads((folder / STAMP).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -144,8 +144,10 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
     )
     if verdict == "stop":
         trial.update(status="stopped", reason=place)
-    elif verdict in ("promote", "replace", "promote early"):
+    elif verdict in ("promote", "replace"):
         trial.update(status="paused", reason=f"{verdict}: {place}")
+    elif verdict == "promote early":  # its job has been asked for already
+        trial["reason"] = f"{trial['reason']}; {verdict}: {place}"
     elif verdict == "retry":
         trial.update(status="paused", reason="its job failed and is run again")
     elif verdict == "select":

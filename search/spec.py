@@ -100,7 +100,10 @@ class Budget(_Model):
 class Confirm(_Model):
     """The winner of each cell is trained again, in full, once a seed."""
 
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_tuple)] = ()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_tuple)] = ()
+
+
+Share = Annotated[float, Field(ge=0)]
 
 
 class Resources(_Model):
@@ -111,7 +114,7 @@ class Resources(_Model):
         cpus_per_trial: also the number of CPU threads of a trial.
     """
 
-    gpus_per_trial: Literal["auto"] | float | dict[str, float] = "auto"
+    gpus_per_trial: Literal["auto"] | Share | dict[str, Share] = "auto"
     cpus_per_trial: float = Field(default=1.0, gt=0)
 
 
@@ -141,8 +144,10 @@ class StudySpec(_Model):
         return [dict(zip(self.cells, v, strict=True)) for v in product(*self.cells.values())]
 
     def range_of(self, key: str, cell: Mapping[str, Value]) -> Range:
-        """What a searched parameter may take in a cell."""
-        return self.space[key].at({**self.fixed, **cell})
+        """What a searched parameter may take in a cell; whole numbers for a whole setting."""
+        held = self.space[key].at({**self.fixed, **cell})
+        whole = TASKS[self.task].settings[key].kind is int
+        return held.model_copy(update={"integer": held.integer or whole})
 
     def config(self, cell: Mapping[str, Value], drawn: Mapping[str, Value]) -> dict[str, Any]:
         """Every setting of the task for a config in a cell."""
@@ -215,7 +220,10 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             key = ".".join(str(part) for part in fault["loc"] if not _is_branch(part))
-            faults.setdefault(key, _worded(fault))
+            # a key that may be of several types is told what each of them asks for
+            faults[key] = (
+                f"{faults[key]}; or: {_worded(fault)}" if key in faults else _worded(fault)
+            )
     for key, text in {**budget_faults(raw), **task_faults(raw)}.items():
         faults.setdefault(key, text)
     if spec is not None and not faults:
@@ -263,6 +271,12 @@ def _conflicts(spec: StudySpec) -> dict[str, str]:
         for key, text in task.conflicts(config).items():
             home = next((t for t in ("cells", "space") if key in getattr(spec, t)), "fixed")
             faults[f"{home}.{key}"] = text
+        if spec.protocol == "honest" and config.get("val_fraction") == 0:
+            faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
+    if spec.space and spec.seed in spec.confirm.seeds:
+        faults["confirm.seeds"] = (
+            f"{spec.seed} is the search's own seed, so it repeats nothing new"
+        )
     if spec.protocol == "report" and spec.space:
         faults["space"] = (
             "protocol = 'report' judges by its own habits and cannot choose a config; list the "

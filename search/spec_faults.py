@@ -53,6 +53,14 @@ def task_faults(raw: dict[str, Any]) -> dict[str, str]:
     for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:
         if key not in task.settings:
             faults[f"{table}.{key}"] = _unknown(key, task)
+        elif table == "space" and task.settings[key].role != "any":
+            faults[f"space.{key}"] = (
+                "changes what a value means and cannot be searched; list it in [cells]"
+            )
+        elif table == "cells" and task.settings[key].role == "study":
+            faults[f"cells.{key}"] = (
+                "must be the same in every cell of a table; put it under [fixed]"
+            )
     for key, values in cells.items():
         if isinstance(values, list) and key in task.settings:
             faults.update(_list_faults(f"cells.{key}", values, task.settings[key]))
@@ -101,7 +109,7 @@ def _space_faults(key: str, entry: Any, task: Task, raw: dict[str, Any]) -> dict
         where = f"space.{key}.when.{number}"
         if isinstance(condition, dict):
             faults |= _condition_faults(where, condition, task, raw)
-            faults |= _range_faults(where, condition, setting)
+            faults |= _range_faults(where, {"log": entry.get("log"), **condition}, setting)
     return faults
 
 

@@ -29,8 +29,8 @@ class Watcher(Protocol):
     def restored(self, held: record.Record) -> None:
         """The study goes on from this record."""
 
-    def asked(self, job: Job, config: Mapping[str, Any]) -> None:
-        """A job starts."""
+    def asked(self, job: Job, config: Mapping[str, Any], decisions: list[Event]) -> None:
+        """A job starts, perhaps by an early promotion."""
 
     def reported(self, job: Job, row: Mapping[str, Any]) -> None:
         """An epoch is over."""
@@ -125,8 +125,8 @@ class Study:
             self.note({"event": "again", "trial": job.trial, "from_epoch": job.from_epoch})
         else:
             self._journal.write(self._ask_event(job, config))
-            self._write_decisions()
-        self._watcher.asked(job, {**self._cells[job.cell], **config})
+        decisions = self._write_decisions()
+        self._watcher.asked(job, {**self._cells[job.cell], **config}, decisions)
         return self._assignment(job, config)
 
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
@@ -216,11 +216,12 @@ class Study:
         cell = self._cells[job.cell]
         config = self.spec.config(cell, drawn)
         cpus, gpus = self._shape(cell)
-        weights = self.places.weights.get(config["depth"]) if config["pretrained"] else None
+        weights = self.places.weights[config["depth"]] if config["pretrained"] else None
         stay = {
             "config": config,
             "seed": self._seed(job),
             "split_seed": self.spec.seed,
+            "from_epoch": job.from_epoch,
             "to_epoch": job.to_epoch,
             "max_epochs": self.spec.budget.max_epochs,
             "score_test": job.score_test,

@@ -40,17 +40,26 @@ SETTINGS = {
         "auto",
         "which files: binary (torchvision's), parquet, synthetic, or auto for the first found",
         choices=("auto", "binary", "parquet", "synthetic"),
+        role="study",
     ),
     "val_fraction": Setting(
-        0.1, "share of the training images cut off for validation", 0.001, 0.5
+        0.1, "share of the training images cut off for validation", 0.001, 0.5, role="study"
     ),
-    "train_images": Setting(None, "use only so many training images", 1, optional=True, kind=int),
-    "val_images": Setting(None, "use only so many validation images", 1, optional=True, kind=int),
-    "test_images": Setting(None, "use only so many test images", 1, optional=True, kind=int),
+    "train_images": Setting(
+        None, "use only so many training images", 1, optional=True, kind=int, role="cell"
+    ),
+    "val_images": Setting(
+        None, "use only so many validation images", 1, optional=True, kind=int, role="cell"
+    ),
+    "test_images": Setting(
+        None, "use only so many test images", 1, optional=True, kind=int, role="cell"
+    ),
     "label_smoothing": Setting(0.0, "share of the target spread over all classes", 0.0, 0.9),
     "normalise": Setting("half", "mean and std of the inputs", choices=tuple(NORMALISE)),
     "augment": Setting(True, "random flip and random crop with 4 px padding in training"),
-    "augment_evaluation": Setting(False, "the same in validation and test, as in the report"),
+    "augment_evaluation": Setting(
+        False, "the same in validation and test, as in the report", role="study"
+    ),
 }
 
 

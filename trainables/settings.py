@@ -6,12 +6,15 @@ from trainables.resnet import DEPTHS
 from trainables.task import Config, Setting
 
 COMMON: dict[str, Setting] = {
-    "depth": Setting(18, "layers of the ResNet", choices=tuple(DEPTHS)),
-    "pretrained": Setting(False, "start from pretrained weights; all layers are trained"),
+    "depth": Setting(18, "layers of the ResNet", choices=tuple(DEPTHS), role="cell"),
+    "pretrained": Setting(
+        False, "start from pretrained weights; all layers are trained", role="cell"
+    ),
     "stem": Setting(
         "imagenet",
         "stock 7x7 stride 2 and max pool, or 3x3 stride 1 for 32x32 images",
         choices=("imagenet", "cifar"),
+        role="cell",
     ),
     "lr": Setting(0.1, "learning rate at the start", positive=True),
     "momentum": Setting(0.9, "of SGD", low=0.0, high=0.9999),
@@ -32,6 +35,7 @@ COMMON: dict[str, Setting] = {
         "best",
         "which weights a trial is judged by: the best on validation, or the last",
         choices=("best", "last"),
+        role="study",
     ),
 }
 

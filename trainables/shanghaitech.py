@@ -29,22 +29,32 @@ SETTINGS = {
     "optimizer": Setting("adam", "update rule", choices=("sgd", "adam")),
     "schedule": Setting("constant", COMMON["schedule"].doc, choices=COMMON["schedule"].choices),
     "lr": Setting(1e-3, COMMON["lr"].doc, positive=True),
-    "part": Setting("B", "data class: A is dense crowds, B street scenes", choices=("A", "B")),
+    "part": Setting(
+        "B", "data class: A is dense crowds, B street scenes", choices=("A", "B"), role="cell"
+    ),
     "edition": Setting(
         "auto",
         "files: those of the data directory, or generated look-alikes",
         choices=("auto", "files", "synthetic"),
+        role="study",
     ),
     "val_fraction": Setting(
         0.2,
         "share of the training images cut off for validation; 0 tests after each epoch",
         0,
         0.5,
+        role="study",
     ),
-    "train_images": Setting(None, "use only so many training images", 1, optional=True, kind=int),
-    "val_images": Setting(None, "use only so many validation images", 1, optional=True, kind=int),
-    "test_images": Setting(None, "use only so many test images", 1, optional=True, kind=int),
-    "crop": Setting(512, "side of crops and of resized test images, px", low=64),
+    "train_images": Setting(
+        None, "use only so many training images", 1, optional=True, kind=int, role="cell"
+    ),
+    "val_images": Setting(
+        None, "use only so many validation images", 1, optional=True, kind=int, role="cell"
+    ),
+    "test_images": Setting(
+        None, "use only so many test images", 1, optional=True, kind=int, role="cell"
+    ),
+    "crop": Setting(512, "side of crops and of resized test images, px", low=64, role="cell"),
     "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
     "scale_high": Setting(1.5, "largest random rescale in training", positive=True),
     "sigma": Setting(15.0, "of the ground truth's Gaussian, px", positive=True),
@@ -59,9 +69,12 @@ SETTINGS = {
         "clamp",
         "points outside the image: moved to its border, or skipped",
         choices=("clamp", "skip"),
+        role="cell",
     ),
     "double_single_head": Setting(False, "a crop of one head weighs two, as in the report's code"),
-    "round_counts": Setting(False, "round predicted counts to whole heads, as in the report"),
+    "round_counts": Setting(
+        False, "round predicted counts to whole heads, as in the report", role="study"
+    ),
 }
 
 

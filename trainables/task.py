@@ -25,8 +25,10 @@ class Setting:
     """One key that a config may hold.
 
     The type of `default` is the type of the setting; a float setting also takes whole numbers.
-    `optional` allows None, which TOML writes by leaving the key out. `low` and `high` are
-    inclusive; `positive` asks for more than zero. A tuple default is a list of numbers.
+    `optional` allows None, which TOML writes by leaving the key out. `role` says where a study may
+    put it: "any"; "cell", in [cells] or [fixed], since it changes what a value means and no search
+    may choose it; "study", in [fixed] only. `low` and `high` are inclusive; `positive` asks for
+    more than zero. A tuple default is a list of numbers.
     """
 
     default: Any
@@ -36,6 +38,7 @@ class Setting:
     positive: bool = False
     choices: tuple[Any, ...] = ()
     optional: bool = False
+    role: Literal["any", "cell", "study"] = "any"
     kind: type = field(default=object)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainables.resnet import WeightsError
 from trainables.step import (
     eager_step,
     learning_rate,
@@ -40,6 +41,7 @@ class Stay:
         config: every setting of the task, complete.
         seed: of initial weights, order and augmentation.
         split_seed: of the cut between training and validation images; one for a whole study.
+        from_epoch: epochs whose rows have been taken already.
         to_epoch: the last epoch to train, counted from 1.
         max_epochs: the trial's full budget; schedules are laid out over it.
         score_test: score test after `to_epoch`, at the checkpoint that the rule chose.
@@ -62,6 +64,7 @@ class Stay:
     device: str
     checkpoint: Path
     checkpoint_seconds: float = 120.0
+    from_epoch: int = 0
 
 
 @dataclass
@@ -120,7 +123,9 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     net = _network(task, stay).to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(net, config)
     progress = _restore(stay, net, optimizer)
-    for row in progress.rows:  # whoever asked may have died before hearing of them
+    for row in progress.rows[
+        stay.from_epoch :
+    ]:  # whoever asked may have died before hearing of them
         report(row)
     parameters = sum(p.numel() for p in net.parameters())
     saved, wait = time.monotonic(), stay.checkpoint_seconds
@@ -146,6 +151,8 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
 
 
 def _network(task: Task, stay: Stay) -> nn.Module:
+    if stay.config["pretrained"] and stay.weights is None:
+        raise WeightsError(f"depth {stay.config['depth']}: pretrained = true without weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stay.seed)
         return task.network(stay.config, stay.weights)
@@ -250,7 +257,8 @@ def _save(
         "optimizer": None if finished else optimizer.state_dict(),
     }
     stay.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = stay.checkpoint.with_name(stay.checkpoint.name + ".partial")
+    # a worker outlives a killed driver by seconds: two must not write one file
+    partial = stay.checkpoint.with_name(f"{stay.checkpoint.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
         torch.save(state, file)
         file.flush()

@@ -46,7 +46,7 @@ def test_t1_and_t2_show_their_own_mode_with_the_published_value_beside(tmp_path)
     for key, losses in (("T1", ["0.9872", "0.9670"]), ("T2", ["1.0972", "1.1825"])):
         shown = made(tmp_path / "c", key).display
         assert list(shown["Depth"][:2]) == ["18", "34"]
-        assert list(shown["Test loss ↓ report"][:2]) == losses
+        assert list(shown["Test loss ↓ report (val)"][:2]) == losses
         assert list(shown["lr"][:2]) == ["0.1", "0.1"]
         assert shown["Test accuracy ↑"][0] == "0.6000 ± 0.0100 (3)"
 
@@ -107,7 +107,7 @@ def test_a_cell_that_the_report_lacks_has_no_published_value(tmp_path):
     run = Run(tmp_path / "s", cells=[{"depth": 20}, {"depth": 18}])
     run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}], lr=0.1)
     shown = made(tmp_path / "s", "T1").display
-    assert list(shown["Test accuracy ↑ report"][:2]) == ["—", "0.6608"]
+    assert list(shown["Test accuracy ↑ report (val)"][:2]) == ["—", "0.6608"]
 
 
 def test_the_search_finds_its_learning_rate_beside_each_part(tmp_path):

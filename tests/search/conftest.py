@@ -39,7 +39,7 @@ class Silent:
     def restored(self, held):
         pass
 
-    def asked(self, job, config):
+    def asked(self, job, config, decisions):
         pass
 
     def reported(self, job, row):

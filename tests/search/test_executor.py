@@ -100,6 +100,7 @@ def test_killed_in_the_middle_a_study_resumes_and_repeats_nothing_finished(study
     assert not told & later
     asks = [str(e["job"]) for e in after if e["event"] == "ask"]
     assert len(asks) == len(set(asks))
+    assert _repeated_epochs(run, before, after) == set()
 
     held = record.load(run)
     complete = held.trials[held.trials["status"] == "completed"]
@@ -108,6 +109,18 @@ def test_killed_in_the_middle_a_study_resumes_and_repeats_nothing_finished(study
     assert len(held.per_image) == 2 * 20
     assert [s["kind"] for s in held.study["sessions"]] == ["run", "resume"]
     assert list((run / "checkpoints").iterdir()) == []
+
+
+def _repeated_epochs(run: Path, before: list[dict], after: list[dict]) -> set[tuple[str, int]]:
+    """Epochs of jobs told before the kill that were trained again: rows with another time."""
+    told = {e["trial"]: e["epoch"] for e in before if e["event"] == "tell"}
+    seen: dict[tuple[str, int], set[float]] = {}
+    for line in read_lines(run / record.EPOCHS):
+        row = line["row"]
+        seen.setdefault((line["trial"], row["epoch"]), set()).add(row["seconds"])
+    return {
+        pair for pair, times in seen.items() if len(times) > 1 and pair[1] <= told.get(pair[0], 0)
+    }
 
 
 def test_ctrl_c_ends_cleanly_and_resume_goes_on(study):

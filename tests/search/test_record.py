@@ -1,14 +1,13 @@
 """The record is a function of two logs, and says of every trial what became of it."""
 
 import json
-import os
 
 import pandas as pd
 import pytest
 
 from search import record
 from search.record import RecordError
-from tests.search.conftest import drive, score
+from tests.search.conftest import TEXT, drive, score
 
 
 @pytest.fixture
@@ -70,12 +69,11 @@ def test_types_survive_the_round_trip(finished):
     assert {name: str(trials[name].dtype) for name in kinds} == kinds
 
 
-def test_logs_newer_than_the_frames_are_read_instead(finished):
+def test_logs_that_grew_since_the_frames_are_read_instead(finished):
     before = record.load(finished)
     with (finished / record.EPOCHS).open("a") as file:
         row = {"trial": before.trials["trial"][0], "row": {"epoch": 77, "val_accuracy": 0.5}}
         file.write(json.dumps(row) + "\n")
-    os.utime(finished / record.EPOCHS, (2**31, 2**31))
     assert 77 in set(record.load(finished).curves["epoch"])
 
 
@@ -113,6 +111,7 @@ def test_a_running_study_can_be_read(make_study):
     record.write(study.folder)
     trials = record.load(study.folder).trials
     assert "running" in set(trials["status"])
+    assert trials["reason"].notna().all()
     assert "paused" in set(trials["status"])
 
 
@@ -123,7 +122,19 @@ def test_no_run_folder_is_said_with_the_fix(tmp_path):
 
 def test_a_damaged_frame_is_named(finished):
     (finished / "trials.parquet").write_bytes(b"PAR1")
-    os.utime(finished / "trials.parquet", (2**31, 2**31))
-    os.utime(finished / "curves.parquet", (2**31, 2**31))
     with pytest.raises(RecordError, match=r"trials\.parquet is damaged"):
         record.load(finished)
+
+
+def test_a_trial_promoted_early_reads_running(make_study):
+    study = make_study(text=TEXT.replace("depth = [18, 34]", "depth = [18]"))
+    jobs = [study.ask() for _ in range(5)]
+    for job in jobs[:4]:
+        told = {"ending": "value", "value": score(job.trial, 1), "epoch": 1, "value_epoch": 1}
+        study.tell(job.trial, told)
+    early = study.ask()
+    assert early.stay["from_epoch"] == 1
+    record.write(study.folder)
+    trials = record.load(study.folder).trials.set_index("trial")
+    assert trials.loc[early.trial, "status"] == "running"
+    assert "promote early" in trials.loc[early.trial, "reason"]

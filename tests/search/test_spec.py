@@ -2,6 +2,7 @@ import tomllib
 
 import pytest
 
+from search.cells import CellSampler
 from search.spec import SpecError, find_study, load_spec, parse_spec, shipped_studies
 
 GOOD = """
@@ -124,12 +125,74 @@ grace_epochs = 5
             "space.lr.when.0.pretrained",
             "true or false",
         ),
+        (("batch_size = 64", "val_fraction = 0.0"), "fixed.val_fraction", "at least 0.001"),
+        (
+            ("batch_size = 64", "[space.depth]\nvalues = [18, 34]"),
+            "space.depth",
+            "cannot be searched",
+        ),
+        (
+            ("batch_size = 64", "[space.train_images]\nlow=1\nhigh=9"),
+            "space.train_images",
+            "cannot",
+        ),
+        (
+            ("pretrained = [false, true]", 'checkpoint_rule = ["best"]'),
+            "cells.checkpoint_rule",
+            "same",
+        ),
+        (("low = 0.001", "low = 0"), "space.lr.when.0.low", "above 0"),
+        (
+            ("max_epochs = 27", "max_epochs = 27\n[confirm]\nseeds = [0, 1]"),
+            "confirm.seeds",
+            "own seed",
+        ),
+        (
+            ("max_epochs = 27", "max_epochs = 27\n[confirm]\nseeds = [-1]"),
+            "confirm.seeds.0",
+            "greater",
+        ),
+        (
+            ("max_epochs = 27", "max_epochs = 27\n[resources]\ngpus_per_trial = -1"),
+            "resources.gpus_per_trial",
+            "greater",
+        ),
         (('name = "mine"', 'name = "../mine"'), "name", "../mine"),
     ],
 )
 def test_a_fault_names_its_key_and_the_bad_value(change, key, text):
     assert change[0] in GOOD
     assert text in faults(GOOD.replace(*change))[key]
+
+
+def test_a_whole_number_setting_draws_whole_numbers():
+    text = GOOD.replace("batch_size = 64", "").replace(
+        "[budget]", "[space.batch_size]\nlow = 32\nhigh = 128\n[budget]"
+    )
+    spec = parse_spec(tomllib.loads(text), "mine.toml")
+    sampler = CellSampler(spec, {"depth": 18, "pretrained": False})
+    drawn = [sampler.config(n)["batch_size"] for n in range(9)]
+    assert all(isinstance(size, int) for size in drawn)
+    assert len(set(drawn)) > 3
+
+
+def test_an_honest_study_may_not_select_on_test():
+    text = """
+name = "mine"
+task = "shanghaitech"
+[cells]
+part = ["A"]
+[space.lr]
+low = 1e-5
+high = 1e-3
+[fixed]
+val_fraction = 0.0
+checkpoint_rule = "last"
+[budget]
+trials_per_cell = 2
+max_epochs = 2
+"""
+    assert "select on test" in faults(text)["fixed.val_fraction"]
 
 
 def test_narrowing_the_cells_leaves_a_condition_that_never_holds():
