@@ -238,7 +238,7 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
 
 def _is_branch(part: Any) -> bool:
     """Pydantic puts the tried type of a union into the key; it is none of the file's."""
-    return part in ("bool", "int", "float", "str") or "literal[" in str(part) or "[" in str(part)
+    return part in ("bool", "int", "float", "str", "constrained-float") or "[" in str(part)
 
 
 def _worded(fault: Any) -> str:

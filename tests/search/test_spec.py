@@ -127,8 +127,8 @@ grace_epochs = 5
         ),
         (("batch_size = 64", "val_fraction = 0.0"), "fixed.val_fraction", "at least 0.001"),
         (
-            ("batch_size = 64", "[space.depth]\nvalues = [18, 34]"),
-            "space.depth",
+            ("batch_size = 64", "[space.stem]\nvalues = ['cifar']"),
+            "space.stem",
             "cannot be searched",
         ),
         (
