@@ -39,7 +39,11 @@ class Appender:
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         if self._sync:
-            os.fsync(self._file.fileno())
+            self.to_disk()
+
+    def to_disk(self) -> None:
+        """Force what was written to disk."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""

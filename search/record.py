@@ -41,7 +41,8 @@ trials.parquet
     collapsed    crowd: predicted counts barely differ between images; empty unless scored
     baselines    JSON: scores of constant predictors on the same test images; empty unless scored
     parameters   trainable parameters
-    seconds      on a worker, evaluation included
+    seconds      on a worker, evaluation included, of jobs that ended
+    lost_seconds of epochs that an interruption made to be trained again, repeated_epochs of them
     gpu_seconds  seconds times the share of a GPU
     peak_mb      peak memory of the worker (GPU memory on a GPU), MiB
     jobs         stays on a worker; attempts counts those that failed
@@ -69,7 +70,7 @@ from typing import Any
 import pandas as pd
 
 from search.journal import read_lines
-from search.record_frames import curves_frame, trials_frame
+from search.record_frames import curves_frame, repeats, trials_frame
 
 FORMAT = 1
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
@@ -153,7 +154,7 @@ def build(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The trials and curves frames that the two logs say."""
     curves = curves_frame(study["name"], epochs)
-    return trials_frame(study, events, curves), curves
+    return trials_frame(study, events, curves, repeats(epochs)), curves
 
 
 def write(folder: Path) -> None:

@@ -32,6 +32,8 @@ DTYPES = {
     "parameters": "Int64",
     "seconds": "Float64",
     "gpu_seconds": "Float64",
+    "lost_seconds": "Float64",
+    "repeated_epochs": "Int64",
     "peak_mb": "Float64",
     "jobs": "Int64",
     "attempts": "Int64",
@@ -63,21 +65,48 @@ def curves_frame(study: str, epochs: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
+def repeats(epochs: list[dict[str, Any]]) -> dict[str, tuple[int, float]]:
+    """Trial -> epochs that were trained again after an interruption, and the seconds so lost.
+
+    A row that is only reported again is the same to the last digit of its time.
+    """
+    held: dict[tuple[str, int], list[float]] = {}
+    for line in epochs:
+        times = held.setdefault((line["trial"], line["row"]["epoch"]), [])
+        if line["row"].get("seconds") not in times:
+            times.append(line["row"].get("seconds"))
+    lost: dict[str, tuple[int, float]] = {}
+    for (trial, _), times in held.items():
+        count, seconds = lost.get(trial, (0, 0.0))
+        lost[trial] = (count + len(times) - 1, seconds + sum(t or 0.0 for t in times[:-1]))
+    return lost
+
+
 def trials_frame(
-    study: dict[str, Any], events: list[dict[str, Any]], curves: pd.DataFrame
+    study: dict[str, Any],
+    events: list[dict[str, Any]],
+    curves: pd.DataFrame,
+    lost: dict[str, tuple[int, float]],
 ) -> pd.DataFrame:
-    """One row for every trial ever asked for."""
+    """One row for every trial ever asked for; `lost` is what `repeats` gives."""
     trials: dict[str, dict[str, Any]] = {}
     for event in events:
         if event["event"] == "ask":
             _ask(trials, study, event)
         elif event["event"] == "tell":
             _tell(trials[event["trial"]], event)
+        elif event["event"] in ("put back", "again"):
+            back = event["event"] == "put back"
+            trials[event["trial"]].update(
+                status="paused" if back else "running",
+                reason="its job was interrupted" if back else "on its way again",
+            )
         elif event["event"] == "decision" and event["trial"] is not None:
             _decide(trials[event["trial"]], event)
     wide = _by_epoch(curves)
     for name, trial in trials.items():
         _from_curve(trial, study, wide.get(name))
+        trial["repeated_epochs"], trial["lost_seconds"] = lost.get(name, (0, 0.0))
     return _typed(study, trials)
 
 

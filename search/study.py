@@ -139,6 +139,7 @@ class Study:
     def tell(self, trial: str, told: Mapping[str, Any]) -> None:
         """Take the end of a job: journal, scheduler, sampler, decisions, in that order."""
         job = self._jobs.pop(trial)
+        self._epochs.to_disk()  # a trial that is told has its rows
         self._journal.write({"event": "tell", "trial": trial, **told})
         self._apply(job, told)
         decisions = self._write_decisions()
@@ -150,6 +151,7 @@ class Study:
         """A job that was stopped, not ended: it is handed out again, before any other."""
         if trial in self._jobs:
             self._again.append(self._jobs.pop(trial))
+            self.note({"event": "put back", "trial": trial})
 
     def note(self, event: Event) -> None:
         """Journal something that is neither ask nor tell."""

@@ -138,3 +138,29 @@ def test_a_trial_promoted_early_reads_running(make_study):
     trials = record.load(study.folder).trials.set_index("trial")
     assert trials.loc[early.trial, "status"] == "running"
     assert "promote early" in trials.loc[early.trial, "reason"]
+
+
+def test_epochs_trained_again_are_counted_and_rows_only_reported_again_are_not(finished):
+    def line(epoch, seconds):
+        row = {"epoch": epoch, "val_accuracy": 0.5, "seconds": seconds}
+        return json.dumps({"trial": "00-seed1", "row": row}) + "\n"
+
+    with (finished / record.EPOCHS).open("a") as file:
+        file.write(line(1, 1.0) + line(2, 7.5) + line(2, 9.0))
+    trials = record.load(finished).trials.set_index("trial")
+    # 1.0 s was the first report of both epochs: epoch 1 is the same row, epoch 2 ran twice more
+    assert trials.loc["00-seed1", "repeated_epochs"] == 2
+    assert trials.loc["00-seed1", "lost_seconds"] == 1.0 + 7.5
+    assert trials.drop("00-seed1")["repeated_epochs"].sum() == 0
+
+
+def test_an_interrupted_job_reads_paused_until_it_goes_on(make_study):
+    study = make_study()
+    first = study.ask().trial
+    study.put_back(first)
+    record.write(study.folder)
+    row = record.load(study.folder).trials.set_index("trial").loc[first]
+    assert (row["status"], row["reason"]) == ("paused", "its job was interrupted")
+    study.ask()
+    record.write(study.folder)
+    assert record.load(study.folder).trials.set_index("trial").loc[first, "status"] == "running"
