@@ -122,12 +122,14 @@ def dates(study: Mapping[str, Any]) -> str:
 
 
 def commit(study: Mapping[str, Any]) -> str:
-    """The commit a study ran at, short, with a note if files had been changed since."""
-    git = study.get("git") or {}
-    if not git.get("commit"):
-        return "commit not recorded"
-    changed = " with uncommitted changes" if git.get("dirty") else ""
-    return f"commit {str(git['commit'])[:10]}{changed}"
+    """The commits that a study's sessions ran at, short, with a note where files had been changed."""
+    held = [s["git"] for s in study.get("sessions") or [] if s.get("git")] or [study.get("git")]
+    found = []
+    for git in held:
+        if git and git.get("commit"):
+            changed = " with uncommitted changes" if git.get("dirty") else ""
+            found.append(f"commit {str(git['commit'])[:10]}{changed}")
+    return ", then ".join(dict.fromkeys(found)) or "commit not recorded"
 
 
 def origin(study: Mapping[str, Any]) -> str:

@@ -120,7 +120,9 @@ def _git() -> dict[str, Any] | None:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        commit = git("rev-parse", "HEAD")
+        # installed into an environment inside another project's checkout, that commit is not ours
+        ours = git("ls-files", "--error-unmatch", Path(__file__).name)
+        commit = git("rev-parse", "HEAD") if ours else ""
     except OSError:
         return None
     return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else None

@@ -6,6 +6,7 @@ import re
 import pytest
 from make_run import Run, crowd
 
+from analysis import words
 from analysis.report import build, state_of
 from search.record import load
 
@@ -120,3 +121,12 @@ def test_equal_records_give_equal_files(tmp_path):
             path.read_bytes()
             == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
         )
+
+
+def test_a_study_resumed_at_another_commit_names_both():
+    sessions = [
+        {"git": {"commit": "a" * 40, "dirty": False}},
+        {"git": {"commit": "b" * 40, "dirty": True}},
+    ]
+    text = words.commit({"sessions": sessions, "git": sessions[0]["git"]})
+    assert text == f"commit {'a' * 10}, then commit {'b' * 10} with uncommitted changes"
