@@ -122,8 +122,9 @@ def dates(study: Mapping[str, Any]) -> str:
 
 
 def commit(study: Mapping[str, Any]) -> str:
-    """The commits that a study's sessions ran at, short, with a note where files had been changed."""
-    held = [s["git"] for s in study.get("sessions") or [] if s.get("git")] or [study.get("git")]
+    """The commits that a study's sessions ran at, with a note where files had been changed."""
+    sessions = study.get("sessions") or []
+    held = [s["git"] for s in sessions if s.get("git")] or [study.get("git")]
     found = []
     for git in held:
         if git and git.get("commit"):

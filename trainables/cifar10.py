@@ -21,7 +21,7 @@ from torchvision.datasets import CIFAR10
 
 from trainables import synthetic
 from trainables.resnet import backbone
-from trainables.settings import COMMON, common_conflicts
+from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Batch, Config, DataError, Evaluation, Setting, Task
 
 CLASSES = 10
@@ -45,15 +45,7 @@ SETTINGS = {
     "val_fraction": Setting(
         0.1, "share of the training images cut off for validation", 0.001, 0.5, role="study"
     ),
-    "train_images": Setting(
-        None, "use only so many training images", 1, optional=True, kind=int, role="cell"
-    ),
-    "val_images": Setting(
-        None, "use only so many validation images", 1, optional=True, kind=int, role="cell"
-    ),
-    "test_images": Setting(
-        None, "use only so many test images", 1, optional=True, kind=int, role="cell"
-    ),
+    **LIMITS,
     "label_smoothing": Setting(0.0, "share of the target spread over all classes", 0.0, 0.9),
     "normalise": Setting("half", "mean and std of the inputs", choices=tuple(NORMALISE)),
     "augment": Setting(True, "random flip and random crop with 4 px padding in training"),

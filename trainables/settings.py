@@ -39,6 +39,14 @@ COMMON: dict[str, Setting] = {
     ),
 }
 
+# of tasks that are files of images; None takes all
+LIMITS: dict[str, Setting] = {
+    f"{split}_images": Setting(
+        None, f"use only so many {split} images", 1, optional=True, kind=int, role="cell"
+    )
+    for split in ("train", "val", "test")
+}
+
 
 def common_conflicts(config: Config) -> dict[str, str]:
     """Faults that need several shared settings to see, by key."""

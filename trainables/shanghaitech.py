@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import resize
 from trainables.crowd_files import Crowd, fingerprint, read_crowd
 from trainables.density import density_map
 from trainables.resnet import backbone
-from trainables.settings import COMMON, common_conflicts
+from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Batch, Config, Evaluation, Setting, Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the report
@@ -45,15 +45,7 @@ SETTINGS = {
         0.5,
         role="study",
     ),
-    "train_images": Setting(
-        None, "use only so many training images", 1, optional=True, kind=int, role="cell"
-    ),
-    "val_images": Setting(
-        None, "use only so many validation images", 1, optional=True, kind=int, role="cell"
-    ),
-    "test_images": Setting(
-        None, "use only so many test images", 1, optional=True, kind=int, role="cell"
-    ),
+    **LIMITS,
     "crop": Setting(512, "side of crops and of resized test images, px", low=64, role="cell"),
     "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
     "scale_high": Setting(1.5, "largest random rescale in training", positive=True),

@@ -43,9 +43,9 @@ def test_tables_and_figures_lie_beside_it(built):
 
 def test_the_page_states_what_was_run(built):
     page = built.read_text(encoding="utf-8")
-    for words in ("REPORT PROTOCOL", "400 train images", "torch 2.13", "commit 0123456789",
-                  "2026-11-01", "6 of 6 cells complete"):  # fmt: skip
-        assert words in page
+    for text in ("REPORT PROTOCOL", "400 train images", "torch 2.13", "commit 0123456789",
+                 "2026-11-01", "6 of 6 cells complete"):  # fmt: skip
+        assert text in page
     assert "UNFINISHED" not in page
     assert "SYNTHETIC DATA" not in page
 
