@@ -151,7 +151,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
 
 
 def _network(task: Task, stay: Stay) -> nn.Module:
-    if stay.config["pretrained"] and stay.weights is None:
+    if stay.config.get("pretrained") and stay.weights is None:
         raise WeightsError(f"depth {stay.config['depth']}: pretrained = true without weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stay.seed)
@@ -267,6 +267,8 @@ def _save(
 
 
 def _restore(stay: Stay, net: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    for left in stay.checkpoint.parent.glob(f"{stay.checkpoint.name}*.partial"):
+        left.unlink(missing_ok=True)  # of a process that was killed while it wrote
     if not stay.checkpoint.is_file():
         return Progress()
     state = torch.load(stay.checkpoint, map_location=stay.device, weights_only=True)
