@@ -160,10 +160,9 @@ def _progress(spec: StudySpec, console: Console) -> Progress:
     from search.progress import Progress
     from search.study import make_plan
     from trainables import TASKS
-    from trainables.train import watched_split
+    from trainables.train import watched_metric
 
-    config = spec.config(spec.cell_values()[0], {})
-    metric = f"{watched_split(config)}_{TASKS[spec.task].metric}"
+    metric = watched_metric(TASKS[spec.task], spec.config(spec.cell_values()[0], {}))
     return Progress(spec, make_plan(spec), console, metric)
 
 

@@ -2,7 +2,8 @@
 
 One Ray trial is one job. A trial of ours that waits at a rung is no Ray object at all: it is lines
 in the journal and a checkpoint, so Ray's own restore and pausing are never needed, and when Ray's
-experiment dies the next one starts from the scheduler as it stands. Public interfaces of Ray only.
+experiment dies the next one starts from the scheduler as it stands. Public interfaces of Ray only,
+but for the address that `ray.init` binds to.
 """
 
 from __future__ import annotations

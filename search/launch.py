@@ -16,7 +16,7 @@ from trainables.task import DataError
 
 
 class PreflightError(ValueError):
-    """Something a study needs is missing; found before a trial starts. Lists all of it."""
+    """Something a study needs is missing; found before a trial starts."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,8 @@ def _execute(
     create: Callable[[], None] | None = None,
 ) -> bool:
     """Run what is left of a study; a new one is created when nothing can refuse it any more."""
-    from search import (
-        executor,
-    )  # imports ray, which takes seconds: not before the preflight is over
+    # imports ray, which takes seconds: not before the preflight is over
+    from search import executor
 
     options.say(f"starting Ray ({options.address})")
     executor.connect(options.address)

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,11 @@ def watched_split(config: Config) -> str:
     return "test" if config.get("val_fraction") == 0 else "val"
 
 
+def watched_metric(task: Task, config: Config) -> str:
+    """Key of the metric that judges a trial in its rows, e.g. val_accuracy."""
+    return f"{watched_split(config)}_{task.metric}"
+
+
 def train(task: Task, stay: Stay, report: Report) -> Outcome:
     """Train from the checkpoint, or the start, to `stay.to_epoch`.
 
@@ -123,9 +128,8 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     net = _network(task, stay).to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(net, config)
     progress = _restore(stay, net, optimizer)
-    for row in progress.rows[
-        stay.from_epoch :
-    ]:  # whoever asked may have died before hearing of them
+    # whoever asked may have died before hearing of them
+    for row in progress.rows[stay.from_epoch :]:
         report(row)
     parameters = sum(p.numel() for p in net.parameters())
     saved, wait = time.monotonic(), stay.checkpoint_seconds
@@ -145,7 +149,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
             saved = time.monotonic()
             wait = max(stay.checkpoint_seconds, 50 * (saved - started))
     value_epoch = progress.best_epoch if config["checkpoint_rule"] == "best" else progress.epoch
-    value = progress.rows[value_epoch - 1][f"{watched_split(config)}_{task.metric}"]
+    value = progress.rows[value_epoch - 1][watched_metric(task, config)]
     outcome = Outcome(False, progress.epoch, value, value_epoch, parameters)
     return _score_test(task, stay, net, data, progress, outcome) if stay.score_test else outcome
 
@@ -214,7 +218,7 @@ def _keep_best(task: Task, config: Config, net: nn.Module, progress: Progress) -
     """Note the epoch if it is the best so far, the earlier one on a tie, and copy the weights."""
     if config["checkpoint_rule"] == "last":
         return
-    key = f"{watched_split(config)}_{task.metric}"
+    key = watched_metric(task, config)
     value = progress.rows[-1][key]
     if progress.best_epoch:
         best = progress.rows[progress.best_epoch - 1][key]
@@ -230,15 +234,7 @@ def _score_test(
     if stay.config["checkpoint_rule"] == "best" and progress.best_weights is not None:
         net.load_state_dict(progress.best_weights)
     test = _evaluate(task, stay, net, data, "test", outcome.value_epoch, detail=True)
-    return Outcome(
-        outcome.diverged,
-        outcome.epoch,
-        outcome.value,
-        outcome.value_epoch,
-        outcome.parameters,
-        test,
-        task.baselines(data),
-    )
+    return replace(outcome, test=test, baselines=task.baselines(data))
 
 
 def _save(
