@@ -94,8 +94,7 @@ def _add_places(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--address",
-        default="local",
-        help="Ray: local (default), auto (the cluster of this machine), or HOST:PORT",
+        help="Ray: local (default; resume: as before), auto (this machine's cluster), HOST:PORT",
     )
     command.add_argument(
         "--offline",
@@ -126,7 +125,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     study = record.load_study(arguments.run)
     spec = parse_spec(study["spec"], str(arguments.run / record.STUDY))
     console = _console()
-    options = _options(arguments, arguments.run.parent, console, study["sessions"][-1])
+    options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
     with _progress(spec, console) as progress:
         done = resume(arguments.run, options, progress)
     return _finish(arguments.run, done, console)
@@ -150,7 +149,7 @@ def _options(
         (arguments.data_dir or Path(before.get("data_dir", data_dir))).resolve(),
         (arguments.weights_dir or Path(before.get("weights_dir", weights_dir))).resolve(),
         runs_dir,
-        arguments.address,
+        arguments.address or before.get("address", "local"),
         lambda text: console.print(text, style="dim", markup=False, highlight=False),
         download=not arguments.offline and not before,
     )

@@ -79,6 +79,7 @@ def make_study(tmp_path):
         spec = parse_spec(tomllib.loads(text), "tiny.toml")
         if not (folder / record.STUDY).exists():
             data = [{"data": "synthetic", "edition": "synthetic", "synthetic": True}]
+            data[0] |= {"train_images": 9, "test_images": 9}
             manifest.create(folder, spec, text, [], data, {})
         return Study(spec, folder, Places(tmp_path, {}, {}), Silent())
 

@@ -51,6 +51,14 @@ def test_a_second_run_does_not_overwrite_the_first(make_study, capsys, tmp_path)
     assert "--name" in error
 
 
+def test_a_study_killed_before_its_first_job_can_be_resumed(make_study, capsys):
+    """It has no session on record yet; here its data is not what it was."""
+    study = make_study()
+    study.close()
+    assert main(["resume", str(study.folder)]) == 2
+    assert "--data-dir" in capsys.readouterr().err
+
+
 def test_status_shows_every_cell(make_study, capsys):
     study = make_study()
     drive(study)
