@@ -136,6 +136,7 @@ def connect(address: str) -> None:
             "command on a machine of the cluster with --address auto, or by `ray job submit`"
         )
     logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed job is ours to tell
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":

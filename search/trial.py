@@ -2,7 +2,8 @@
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
 ("epoch" or "end"), `trial` and a `payload` of plain numbers and texts. An exception in a trial is
-an "end" report too; only a worker that dies is Ray's to notice.
+an "end" report too, and only then ends the worker: a CUDA error leaves a process that no later
+trial could use.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ import numpy as np
 import pandas as pd
 
 ERROR_LINES = 12  # of a traceback, kept on record
+
+
+class JobFailed(RuntimeError):
+    """Ends the worker of a failed job, after the failure was reported."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,11 @@ class Assignment:
 
 
 def run_job(config: dict[str, Any]) -> None:
-    """The trainable: `config["assignment"]` holds the fields of an Assignment."""
+    """The trainable: `config["assignment"]` holds the fields of an Assignment.
+
+    Raises:
+        JobFailed: the job failed, and that has been reported; the next one gets a new process.
+    """
     from ray import tune
 
     assignment = Assignment(**config["assignment"])
@@ -54,7 +63,10 @@ def run_job(config: dict[str, Any]) -> None:
     def report(kind: str, payload: Mapping[str, Any]) -> None:
         tune.report({"kind": kind, "trial": assignment.trial, "payload": dict(payload)})
 
-    report("end", execute(assignment, lambda row: report("epoch", row)))
+    told = execute(assignment, lambda row: report("epoch", row))
+    report("end", told)  # returns when the driver has taken it
+    if told["ending"] == "failed":
+        raise JobFailed(assignment.trial)
 
 
 def execute(assignment: Assignment, report: Any) -> dict[str, Any]:

@@ -173,6 +173,24 @@ def _worker_below(driver: int) -> int:
     raise AssertionError("no worker found")
 
 
+def test_jobs_that_fail_are_told_with_their_error_and_the_other_cell_is_filled(study):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml", "--weights-dir", "weights")
+    wait_for_lines(run / record.JOURNAL, 1, process)
+    for path in (study / "weights").iterdir():
+        path.write_bytes(b"no weights any more")
+    output, _ = process.communicate(timeout=300)
+    assert "Traceback" not in output
+    trials = record.load(run).trials
+    failed = trials[trials["status"] == "failed"]
+    assert len(failed) >= 1
+    assert failed["pretrained"].all()
+    assert failed["error"].str.contains("WeightsError").all()
+    assert (failed["attempts"] == 2).all()  # tried again once
+    other = trials[~trials["pretrained"] & (trials["stage"] == "confirm")]
+    assert list(other["status"]) == ["completed"]
+
+
 def test_output_is_plain_lines_without_ray_s_own(study):
     done = subprocess.run(
         command("run", "tiny.toml", "--set", "cells.pretrained=[false]", "--epochs", "1"),

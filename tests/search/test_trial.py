@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.trial import Assignment, execute
+from search.trial import Assignment, JobFailed, execute, run_job
 from trainables import TASKS
 
 
@@ -64,6 +64,18 @@ def test_an_exception_is_told_with_its_traceback(tmp_path):
     assert told["ending"] == "failed"
     assert "DataError" in told["error"]
     assert "--data-dir" in told["error"]
+
+
+def test_a_failed_job_is_reported_and_then_ends_its_worker(tmp_path, monkeypatch):
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    run_job({"assignment": vars(assignment(tmp_path))})
+    assert [r["kind"] for r in reports] == ["epoch", "end"]
+    reports.clear()
+    with pytest.raises(JobFailed):
+        run_job({"assignment": vars(assignment(tmp_path, edition="parquet"))})
+    assert [r["kind"] for r in reports] == ["end"]
+    assert reports[0]["payload"]["ending"] == "failed"
 
 
 def test_divergence_is_told_without_numbers_that_are_none(tmp_path):
