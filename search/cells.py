@@ -11,6 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
+from itertools import product
 from typing import Any, Literal
 
 import optuna
@@ -21,10 +22,34 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search.plan import Plan, rungs
 from search.spec import Range, StudySpec, Value
 from trainables import TASKS
 
 Config = dict[str, Any]
+
+
+def make_plan(spec: StudySpec) -> Plan:
+    """The scheduler's budget: without a space to search, the cells go straight to their seeds."""
+    budget = spec.budget
+    whole = spec.scheduler in ("none", "ray-asha") or not spec.space
+    steps = (
+        (budget.max_epochs,)
+        if whole
+        else rungs(budget.max_epochs, budget.grace_epochs, budget.reduction_factor)
+    )
+    full = budget.trials_per_cell if spec.scheduler == "none" else budget.full_per_cell
+    return Plan(
+        trials_per_cell=budget.trials_per_cell if spec.space else 0,
+        rungs=steps,
+        reduction_factor=budget.reduction_factor,
+        full_per_cell=full,
+        mode=TASKS[spec.task].mode,
+        confirm_seeds=spec.confirm.seeds or (() if spec.space else (spec.seed,)),
+        retries=spec.retries,
+        audit_share=0.0 if whole else budget.audit_share,
+        seed=spec.seed,
+    )
 
 
 def cell_seed(seed: int, cell: Mapping[str, Value]) -> int:
@@ -39,25 +64,28 @@ class CellSampler:
     Args:
         spec: the study.
         cell: the cell's values.
+
+    Attributes:
+        space: parameter -> Optuna's distribution.
     """
 
     def __init__(self, spec: StudySpec, cell: Mapping[str, Value]) -> None:
         self._sampler = spec.sampler
         self._seed = cell_seed(spec.seed, cell)
-        self._space = {key: _distribution(spec.range_of(key, cell)) for key in spec.space}
+        self.space = {key: _distribution(spec.range_of(key, cell)) for key in spec.space}
         self._mode: Literal["minimize", "maximize"] = (
             "maximize" if TASKS[spec.task].mode == "max" else "minimize"
         )
         self._configs: dict[int, Config] = {}
         self._results: dict[int, tuple[int, float] | None] = {}
-        if self._space and self._sampler != "tpe":
-            drawn = _draw(self._sampler, self._space, spec.budget.trials_per_cell, self._seed)
+        if self.space and self._sampler != "tpe":
+            drawn = _draw(spec, self.space, self._seed)
             self._configs = dict(enumerate(drawn))
 
     def config(self, number: int) -> Config:
         """Config of this number; drawn when first asked for."""
         if number not in self._configs:
-            self._configs[number] = self._ask_tpe(number) if self._space else {}
+            self._configs[number] = self._ask_tpe(number) if self.space else {}
         return self._configs[number]
 
     def remember(self, number: int, config: Config) -> None:
@@ -83,7 +111,7 @@ class CellSampler:
         for other, result in sorted(self._results.items()):
             held: dict[str, Any] = {
                 "params": self._configs[other],
-                "distributions": self._space,
+                "distributions": self.space,
             }
             if result is None:
                 trial = optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, **held)
@@ -96,7 +124,7 @@ class CellSampler:
                     **held,
                 )
             study.add_trial(trial)
-        return dict(study.ask(self._space).params)
+        return dict(study.ask(self.space).params)
 
 
 def _study(
@@ -107,7 +135,14 @@ def _study(
     return optuna.create_study(sampler=sampler, direction=direction)
 
 
-def _draw(name: str, space: dict[str, BaseDistribution], count: int, seed: int) -> list[Config]:
+def _draw(spec: StudySpec, space: dict[str, BaseDistribution], seed: int) -> list[Config]:
+    """All configs of a cell, for the samplers that do not look at results."""
+    name, count = spec.sampler, spec.budget.trials_per_cell
+    if name == "list":
+        return [dict(point) for point in spec.points]
+    if name == "grid":
+        choices = [held.choices for held in space.values()]  # type: ignore[attr-defined]
+        return [dict(zip(space, values, strict=True)) for values in product(*choices)]
     if name == "random":
         study = _study(optuna.samplers.RandomSampler(seed=seed))
         return [dict(study.ask(space).params) for _ in range(count)]

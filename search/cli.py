@@ -1,4 +1,4 @@
-"""`resnet-search run|resume|status|studies`: declare a comparison, get its record."""
+"""`resnet-search run|resume|status|preview|simulate|studies`: a comparison, and its record."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from search import record
+from search.cli_plan import add_commands
 from search.journal import JournalError
 from search.record import RecordError
 
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="how far a study is; also while it runs")
     status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
     status.set_defaults(command=_status)
+    add_commands(commands, _console)
     studies = commands.add_parser("studies", help="list the shipped studies")
     studies.set_defaults(command=_studies)
     return parser
@@ -156,8 +158,8 @@ def _options(
 
 
 def _progress(spec: StudySpec, console: Console) -> Progress:
+    from search.cells import make_plan
     from search.progress import Progress
-    from search.study import make_plan
     from trainables import TASKS
     from trainables.train import watched_metric
 
@@ -212,7 +214,7 @@ def _status_of(folder: Path, console: Console) -> int:
     held = record.load(folder)
     console.print(status_table(held))
     seeds = held.study["confirm_seeds"]
-    done = held.trials[held.trials["status"] == "completed"]
+    done = held.trials[(held.trials["status"] == "completed") & (held.trials["stage"] != "audit")]
     done = done[done["stage"] == "confirm"] if seeds else done[done["value"].notna()]
     per_cell = done.groupby("cell").size()
     wanted = len(seeds) or 1

@@ -35,8 +35,10 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 import ray
 from ray import tune
 from ray.tune import Callback, RunConfig, TuneConfig, Tuner
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
+from search.journal import Event
 from search.trial import Assignment, run_job
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if trial is None:
             return
         told = self.ended.pop(trial, None)
+        if told is None and result and not error and not self.stopping:
+            told = _stopped_by_ray(result)
         if told is not None:
             self._study.tell(trial, told)
         elif error and not self.stopping:
@@ -102,6 +106,14 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searcher with every snapshot; there is nothing to keep."""
         return {}
+
+
+def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
+    """The tell of a job that Ray's ASHA ended at its last report; None if it did not."""
+    if result.get("kind") != "epoch" or not math.isfinite(result["value"]):
+        return None
+    keys = ("value", "value_epoch", "epoch")
+    return {"ending": "stopped", "seconds": result["time_total_s"], **{k: result[k] for k in keys}}
 
 
 class Listener(Callback):  # type: ignore[misc]
@@ -230,13 +242,32 @@ def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
     trainable = tune.with_resources(run_job, _resources)
     return Tuner(
         trainable,
-        tune_config=TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+        tune_config=TuneConfig(
+            search_alg=searcher, num_samples=-1, reuse_actors=True, scheduler=_ray_asha(study)
+        ),
         run_config=RunConfig(
             name="jobs",
             storage_path=str(folder),
             callbacks=[Listener(study, searcher)],
             verbose=0,
         ),
+    )
+
+
+def _ray_asha(study: Study) -> ASHAScheduler | None:
+    """Ray's own rule over whole trainings where the study asks for it; else Ray runs in order."""
+    if study.spec.scheduler != "ray-asha":
+        return None
+    budget = study.spec.budget
+    return ASHAScheduler(
+        time_attr="epoch",
+        metric="value",
+        mode=study.mode,
+        max_t=budget.max_epochs,
+        grace_period=budget.grace_epochs,
+        reduction_factor=budget.reduction_factor,
+        # else a trial that Ray did not see at a rung enters it later with a later value
+        stop_last_trials=False,
     )
 
 

@@ -25,11 +25,14 @@ class Appender:
     Args:
         path: the file; a truncated last line in it is cut off first.
         sync: also force every line to disk, which survives a power cut.
+
+    Attributes:
+        cut: bytes of a truncated last line that were dropped; mostly 0.
     """
 
     def __init__(self, path: Path, sync: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        cut_truncated_line(path)
+        self.cut = cut_truncated_line(path)
         self._file: IO[str] = path.open("a", encoding="utf-8")
         self._sync = sync
 
@@ -71,14 +74,13 @@ def read_lines(path: Path) -> list[Event]:
     return events
 
 
-def cut_truncated_line(path: Path) -> bool:
-    """Cut off what a killed writer left after the last line end; True if there was any."""
+def cut_truncated_line(path: Path) -> int:
+    """Cut off what a killed writer left after the last line end; returns its bytes."""
     if not path.is_file():
-        return False
+        return 0
     held = path.read_bytes()
     end = held.rfind(b"\n") + 1
-    if end == len(held):
-        return False
-    with path.open("r+b") as file:
-        file.truncate(end)
-    return True
+    if end < len(held):
+        with path.open("r+b") as file:
+            file.truncate(end)
+    return len(held) - end

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from search import record
+from search.cells import make_plan
 from search.spec import StudySpec
-from search.study import make_plan
 from trainables import TASKS
 from trainables.resnet import describe_weights
 from trainables.train import watched_split

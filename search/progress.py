@@ -12,11 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from search.journal import Event
+from search.plan import Job, Plan, expected_epochs
 from search.record import Record
-from search.scheduler import Job, Plan, expected_epochs
 from search.spec import StudySpec
 
-ENDINGS = {"stop": "stopped", "complete": "full", "diverged": "diverged", "failed": "failed"}
+ENDINGS = {
+    "stop": "stopped",
+    "complete": "full",
+    "audited": "audited",
+    "diverged": "diverged",
+    "failed": "failed",
+}
 
 
 def describe(values: Mapping[str, Any]) -> str:
@@ -49,7 +55,7 @@ class Progress:
         self._running: dict[str, tuple[Job, Mapping[str, Any], Mapping[str, Any]]] = {}
         self._epochs: set[tuple[str, float]] = set()  # a row may come twice
         self._started = time.monotonic()
-        self._expected = len(self._cells) * sum(n * e for n, e in expected_epochs(plan))
+        self._expected = sum(expected_epochs(plan, number) for number in range(len(self._cells)))
         self._live = Live(console=console, refresh_per_second=2, get_renderable=self._render)
 
     def __enter__(self) -> Progress:
@@ -69,7 +75,7 @@ class Progress:
         for row in held.trials.to_dict("records"):
             self._trials[row["trial"]] = shown.get(row["status"], row["status"])
             self._of_cell[row["trial"]] = row["cell"]
-            if row["status"] == "completed":
+            if row["status"] == "completed" and row["stage"] != "audit":
                 self._note_best(row["cell"], row["value"])
         pairs = held.curves[["trial", "epoch"]].drop_duplicates()
         self._epochs |= set(pairs.itertuples(index=False, name=None))
@@ -94,17 +100,23 @@ class Progress:
         self._trials[job.trial] = "waiting"
         value = told.get("value")
         if told["ending"] == "value" and value is not None:
-            if job.to_epoch == self._plan.rungs[-1]:
+            if job.to_epoch == self._plan.rungs[-1] and job.stage != "audit":
                 self._note_best(job.cell, value)
             tested = "".join(f", test {k} {v:.4g}" for k, v in (told.get("test") or {}).items())
             text = f"{self._metric} {value:.4g} at epoch {told['value_epoch']}{tested}"
             self._line(job, f"{text} ({told['seconds']:.0f} s)")
+        elif told["ending"] == "stopped":
+            self._line(job, f"ended by Ray's ASHA at epoch {told['epoch']}")
         elif told["ending"] == "diverged":
             self._line(job, f"diverged in epoch {told['epoch']}")
         else:
             self._line(job, f"failed: {(told.get('error') or '').splitlines()[-1:]}")
         for decision in decisions:
             self._decided(decision)
+
+    def noted(self, text: str) -> None:
+        """Something happened that is neither."""
+        self._console.print(text, markup=False, highlight=False)
 
     def _note_best(self, cell: int, value: float) -> None:
         pick = max if self._plan.mode == "max" else min
@@ -114,7 +126,7 @@ class Progress:
         trial, verdict = decision["trial"], decision["verdict"]
         if verdict in ENDINGS:
             self._trials[trial] = ENDINGS[verdict]
-        if verdict in ("promote", "promote early", "replace", "stop", "select", "empty"):
+        if verdict in ("promote", "promote early", "replace", "stop", "audit", "select", "empty"):
             place = f" (rank {decision['rank']} of {decision['n']})" if decision["rank"] else ""
             who = trial or f"cell {decision['cell']}"
             self._print(f"  {verdict} {who} at epoch {decision['epoch']}{place}")

@@ -4,6 +4,7 @@ Loads neither ray nor torch; pandas and pyarrow only. A run folder `runs/<study>
 
     study.json       what was asked for, of what data, with which versions; see `Study`
     decisions.jsonl  the journal: every ask, tell and decision as it happened (search.journal)
+    optuna.log       the search as Optuna studies, one a cell: optuna-dashboard optuna.log
     epochs.jsonl     one line an epoch and trial, as reported; the later line of a pair counts
     trials.parquet   one row a trial; columns below
     curves.parquet   one row a trial, epoch and quantity
@@ -19,7 +20,8 @@ trials.parquet
     study        name of the study
     task         key of TASKS
     trial        name, unique in the study: cell number, then config number or seed
-    stage        search, or confirm (a cell's winner again, at another seed)
+    stage        search, confirm (a cell's winner again, at another seed), or audit (of the search,
+                 ended at a rung and trained on to see whether that was right; never selected)
     cell         number of the cell, from 0
     <cell keys>  value of each cell parameter, e.g. depth, pretrained
     <space keys> value of each searched parameter, e.g. lr

@@ -135,6 +135,7 @@ def _ask(trials: dict[str, dict[str, Any]], study: dict[str, Any], event: dict[s
         },
     )
     trial["jobs"] += 1
+    trial["stage"] = job["stage"]
     # a scoring job of a trial that is complete leaves it so
     if trial.get("status") != "completed":
         trial.update(status="running", reason=f"on its way to epoch {job['to_epoch']}")
@@ -149,7 +150,8 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
     if event["ending"] == "failed":
         trial["attempts"] += 1
         trial["error"] = event.get("error")
-        trial.update(status="failed", reason="its job failed")
+        if trial["status"] != "completed":  # else only its scoring on test failed
+            trial.update(status="failed", reason="its job failed")
         return
     trial["epochs"] = event["epoch"]
     if event["ending"] == "diverged":
@@ -167,18 +169,24 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
 
 
 def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
-    verdict, place = (
-        event["verdict"],
-        f"rank {event['rank']} of {event['n']} at epoch {event['epoch']}",
-    )
+    verdict, place = event["verdict"], f"epoch {event['epoch']}"
+    if event["rank"]:
+        place = f"rank {event['rank']} of {event['n']} at {place}"
     if verdict == "stop":
         trial.update(status="stopped", reason=place)
     elif verdict in ("promote", "replace"):
         trial.update(status="paused", reason=f"{verdict}: {place}")
     elif verdict == "promote early":  # its job has been asked for already
         trial["reason"] = f"{trial['reason']}; {verdict}: {place}"
+    elif verdict == "audit":
+        text = f"ended with {place}, trained on to see whether that was right"
+        trial.update(status="paused", reason=f"audit: {text}", audit=text)
+    elif verdict == "audited":
+        trial["reason"] = f"audit, not selected from: {trial['audit']}"
     elif verdict == "retry":
         trial.update(status="paused", reason="its job failed and is run again")
+    elif verdict == "failed" and trial["status"] == "completed":
+        trial["reason"] = f"{trial['reason']}; its scoring on test failed"
     elif verdict == "select":
         trial["reason"] = f"selected: {place}"
     elif verdict == "complete" and event["rank"]:

@@ -3,7 +3,7 @@
 Rungs are kept per cell, after Li et al. 2020 (arXiv 1810.05934): a trial leaves its worker at a
 rung, and the best of its cell come back. When a rung of a cell is complete, max(full_per_cell,
 floor(n/eta)) of its n trials go on and the others end. Nothing is ever compared across cells. A
-cell whose search is over goes on by itself to its confirmation runs.
+cell whose search is over goes on by itself to its audits and confirmation runs.
 
 `ask` is a function of the tells and asks before it alone, so replaying a journal gives the same
 scheduler back.
@@ -11,93 +11,17 @@ scheduler back.
 
 from __future__ import annotations
 
+import heapq
 import math
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, Literal
 
-RULE = "cell-asha/1"
+from search.cell_state import Cell, Queue, Trial
+from search.plan import Job, Plan, audited
 
-Stage = Literal["search", "confirm"]
-Ending = Literal["value", "diverged", "failed"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The budget that a scheduler works to.
-
-    Attributes:
-        trials_per_cell: configs drawn in each cell; 0 where there is nothing to search.
-        rungs: epochs, increasing; the last one is the full budget.
-        reduction_factor: eta, above 1, not necessarily whole.
-        full_per_cell: trials a cell trains to the last rung at the least.
-        mode: which metric values are better.
-        confirm_seeds: seeds of each cell's confirmation runs; without any, the winner of the
-            search is scored on test.
-        retries: how often a failed job is run again.
-    """
-
-    trials_per_cell: int
-    rungs: tuple[int, ...]
-    reduction_factor: float
-    full_per_cell: int
-    mode: Literal["max", "min"]
-    confirm_seeds: tuple[int, ...]
-    retries: int = 1
-
-
-@dataclass(frozen=True)
-class Job:
-    """One stay of one trial on a worker.
-
-    Attributes:
-        trial: name, unique in the study.
-        stage: search or confirm.
-        cell: number of the cell.
-        config: number of the config in its cell; a confirm trial has its winner's.
-        seed: of a confirm trial; None in the search.
-        from_epoch: epochs already trained.
-        to_epoch: the rung to reach.
-        score_test: score test at the end.
-    """
-
-    trial: str
-    stage: Stage
-    cell: int
-    config: int
-    seed: int | None
-    from_epoch: int
-    to_epoch: int
-    score_test: bool
-
-
-@dataclass
-class _Trial:
-    name: str
-    cell: int
-    config: int
-    stage: Stage = "search"
-    seed: int | None = None
-    values: list[float] = field(default_factory=list)  # by rung reached, larger is better
-    promoted: int = 0  # rung it may train to; == len(values) while it is on its way
-    dead: bool = False
-    failures: int = 0
-
-    def on_the_way_to(self, rung: int) -> bool:
-        return not self.dead and self.promoted == rung == len(self.values)
-
-
-@dataclass
-class _Cell:
-    number: int
-    trials: list[_Trial] = field(default_factory=list)
-    ready: deque[Job] = field(default_factory=deque)  # promotions and confirmations to hand out
-    started: int = 0  # search trials handed out
-    epochs: int = 0  # handed out, to serve cells evenly
-    complete: int = 0  # rungs that are complete, from the bottom
-    searched: bool = False
-    stopped: set[str] = field(default_factory=set)
+Ending = Literal["value", "diverged", "failed", "stopped"]
 
 
 class CellASHA:
@@ -106,21 +30,34 @@ class CellASHA:
     Args:
         cells: number of cells.
         plan: the budget.
+        sizes: `(cells,)`, share of the machine that a trial of each cell takes; among jobs of the
+            same standing large ones go first, since small ones fit in anywhere.
 
     `ask` and `tell` append to `decisions`; whoever keeps a journal drains it.
     """
 
-    def __init__(self, cells: int, plan: Plan) -> None:
+    rule = "cell-promote/2"
+
+    def __init__(self, cells: int, plan: Plan, sizes: Sequence[float] = ()) -> None:
         self.plan = plan
         self.decisions: list[dict[str, Any]] = []
-        self._cells = [_Cell(number) for number in range(cells)]
+        self._last = len(plan.rungs) - 1
+        self._sign = -1.0 if plan.mode == "max" else 1.0
+        held = sizes or [1.0] * cells
+        self._cells = [Cell(n, held[n], len(plan.rungs)) for n in range(cells)]
         self._again: deque[Job] = deque()
         self._running: dict[str, Job] = {}
-        self._trials: dict[str, _Trial] = {}
+        self._trials: dict[str, Trial] = {}
+        self._ready = Queue(self._cells)  # promotions out of complete rungs
+        self._final = Queue(self._cells)  # confirmations, audits, scorings
+        # heap of cells with configs not yet started: (started, -size, epochs given, number)
+        self._fresh: list[tuple[int, float, int, int]] = []
         for cell in self._cells:
-            if plan.trials_per_cell == 0:
+            if plan.trials_per_cell:
+                heapq.heappush(self._fresh, (0, -cell.size, 0, cell.number))
+            else:
                 cell.searched = True
-                self._start_confirmation(cell, config=0)
+                self._confirm(cell, config=0)
 
     @property
     def running(self) -> list[Job]:
@@ -130,241 +67,291 @@ class CellASHA:
     @property
     def done(self) -> bool:
         """Whether nothing runs and nothing is left to run."""
-        return not self._running and not any(self._candidates())
+        return not (self._running or self._again or self._ready or self._fresh or self._final)
+
+    def wanted(self, cell: int) -> set[str] | None:
+        """Trials of a cell that a job goes on from; None while it is searched: any of them may."""
+        if not self._cells[cell].searched:
+            return None
+        jobs = [*self._running.values(), *self._again, *self._final.of(cell)]
+        return {job.trial for job in jobs if job.cell == cell}
 
     def ask(self) -> Job | None:
         """The next job; None while there is nothing to start (or nothing left: see `done`).
 
-        Order: failed jobs again; promotions out of complete rungs and confirmations, longest
-        first; new trials; then, for a worker that would idle, a promotion out of an incomplete
-        rung. Among cells, the one that has been given the fewest epochs.
+        Order: failed jobs again; promotions out of complete rungs, highest rung first; new trials;
+        confirmations and audits, longest first; then, for a worker that would idle, a promotion
+        out of an incomplete rung. Among cells, large trials first, then the cell that has been
+        given the fewest epochs.
         """
-        job = next(self._candidates(), None)
-        if job is None:
-            return None
-        cell = self._cells[job.cell]
-        if self._again and job is self._again[0]:
-            self._again.popleft()
-        elif cell.ready and job is cell.ready[0]:
-            cell.ready.popleft()
-        elif job.from_epoch == 0:
-            cell.started += 1
-            trial = _Trial(job.trial, job.cell, job.config)
-            cell.trials.append(trial)
-            self._trials[job.trial] = trial
+        if self._again:
+            job: Job | None = self._again.popleft()
+        elif self._ready:
+            job = self._ready.pop()
+        elif self._fresh:
+            job = self._start()
+        elif self._final:
+            job = self._final.pop()
         else:
-            self._promote(cell, self._trials[job.trial], "promote early")
-        cell.epochs += job.to_epoch - job.from_epoch
-        self._running[job.trial] = job
+            job = self._promote_early()
+        if job is not None:
+            self._cells[job.cell].epochs += job.to_epoch - job.from_epoch
+            self._running[job.trial] = job
         return job
 
-    def tell(self, job: Job, ending: Ending, value: float = math.nan) -> None:
+    def tell(
+        self, job: Job, ending: Ending, value: float = math.nan, epoch: int | None = None
+    ) -> None:
         """Take the outcome of a job.
 
         Args:
             job: as `ask` gave it.
-            ending: "value", or how it went wrong. A value that is not finite counts as diverged.
-            value: the metric by the study's checkpoint rule, at `job.to_epoch`.
+            ending: "value", or how it went otherwise. A value that is not finite counts as
+                diverged; "stopped" is a job that another rule has ended before `job.to_epoch`.
+            value: the metric by the study's checkpoint rule, at the job's last epoch.
+            epoch: the last one, where it is not `job.to_epoch`.
 
         Raises:
             KeyError: this job is not running.
         """
         del self._running[job.trial]
         trial, cell = self._trials[job.trial], self._cells[job.cell]
+        epoch = job.to_epoch if epoch is None else epoch
         if ending == "failed":
             trial.failures += 1
             if trial.failures <= self.plan.retries:
                 self._again.append(job)
-                self._note(trial, job.to_epoch, "retry")
+                self._note(trial, epoch, "retry")
                 return
-        if ending == "value" and math.isfinite(value):
-            if len(trial.values) == trial.promoted:  # a scoring job adds no value
-                trial.values.append(value if self.plan.mode == "max" else -value)
-        else:
-            trial.dead = True
-            self._note(trial, job.to_epoch, "failed" if ending == "failed" else "diverged")
-        if trial.stage == "confirm":
-            if not trial.dead:
-                self._note(trial, job.to_epoch, "complete", value)
-        elif not cell.searched:
+        sound = ending == "value" and math.isfinite(value)
+        if not sound and ending != "stopped":
+            self._note(trial, epoch, "failed" if ending == "failed" else "diverged")
+        if job.stage != "search":
+            if sound:
+                verdict = "complete" if job.stage == "confirm" else "audited"
+                self._note(trial, epoch, verdict, value)
+        elif not cell.searched:  # else it was the winner, scored on test
+            if ending == "stopped":
+                trial.stopped = True
+                self._note(trial, epoch, "stop", value)
+            self._arrive(cell, trial, value, sound)
             self._settle(cell)
 
-    # -- candidates ---------------------------------------------------------------------------
+    # -- what ask chooses from ----------------------------------------------------------------
 
-    def _candidates(self) -> Iterator[Job]:
-        """What `ask` would give, best first; lazily, since mostly the first is taken."""
-        if self._again:
-            yield self._again[0]
-        yield from sorted(
-            (cell.ready[0] for cell in self._cells if cell.ready),
-            key=lambda job: (-job.to_epoch, self._cells[job.cell].epochs, job.cell),
-        )
-        fresh = [c for c in self._cells if c.started < self.plan.trials_per_cell]
-        for cell in sorted(fresh, key=lambda c: (c.started, c.epochs, c.number)):
-            name = f"{cell.number:02d}-{cell.started:03d}"
-            yield self._job(_Trial(name, cell.number, cell.started), 0)
-        for cell in sorted(self._cells, key=lambda c: (c.epochs, c.number)):
-            if not cell.searched:
-                yield from self._early(cell)
+    def _start(self) -> Job:
+        """A new trial, in the cell that has started the fewest."""
+        while True:
+            started, size, epochs, number = self._fresh[0]
+            cell = self._cells[number]
+            if cell.epochs == epochs:
+                break
+            heapq.heapreplace(self._fresh, (started, size, cell.epochs, number))
+        heapq.heappop(self._fresh)
+        if started + 1 < self.plan.trials_per_cell:
+            heapq.heappush(self._fresh, (started + 1, size, epochs, number))
+        trial = Trial(f"{number:02d}-{started:03d}", number, started)
+        cell.trials.append(trial)
+        self._trials[trial.name] = trial
+        cell.rungs[0].coming += 1
+        return self._job(trial)
 
-    def _early(self, cell: _Cell) -> Iterator[Job]:
-        """The paper's own rule, for incomplete rungs: the best of floor(m/eta) seen so far.
+    def _promote_early(self) -> Job | None:
+        """The paper's own rule, for incomplete rungs, in the cell given the fewest epochs."""
+        found = []
+        for cell in self._cells:
+            if cell.early == "unknown":
+                cell.early = None if cell.searched else self._early(cell)
+            if cell.early is not None:
+                found.append((-cell.size, cell.epochs, cell.number))
+        if not found:
+            return None
+        cell = self._cells[min(found)[2]]
+        assert isinstance(cell.early, tuple)
+        rung, trial = cell.early
+        return self._promote(cell, trial, rung, "promote early")
+
+    def _early(self, cell: Cell) -> tuple[int, Trial] | None:
+        """The best of the floor(m/eta) best of the m trials seen at a rung, if still there.
 
         At most floor(m/eta) of m are promoted before the rung is complete, so a stream of ever
         better arrivals cannot take the whole cell along.
         """
-        for rung in reversed(range(len(self.plan.rungs) - 1)):
-            at = self._ranked(cell, rung)
-            share = math.floor(len(at) / self.plan.reduction_factor + 1e-9)
-            if sum(t.promoted > rung for t in at) < share:
-                for trial in at[:share]:
-                    if trial.promoted == rung and not trial.dead:
-                        yield self._job(trial, rung + 1)
-                        break
+        for number in reversed(range(self._last)):
+            rung = cell.rungs[number]
+            share = self.plan.share(len(rung.at))
+            if rung.gone >= share:
+                continue
+            while rung.waiting and cell.trials[rung.waiting[0][1]].goal > number:
+                heapq.heappop(rung.waiting)
+            if rung.waiting and bisect_left(rung.at, rung.waiting[0]) < share:
+                return number, cell.trials[rung.waiting[0][1]]
+        return None
 
-    def _job(self, trial: _Trial, rung: int) -> Job:
-        rungs = self.plan.rungs
-        last = rung == len(rungs) - 1
-        return Job(
-            trial.name,
-            trial.stage,
-            trial.cell,
-            trial.config,
-            trial.seed,
-            0 if rung == 0 or trial.stage == "confirm" else rungs[rung - 1],
-            rungs[rung],
-            score_test=last and (trial.stage == "confirm"),
-        )
+    def _job(self, trial: Trial) -> Job:
+        """The way of a search trial to its goal."""
+        steps, goal = self.plan.rungs, trial.goal
+        since = steps[goal - 1] if goal else 0
+        return Job(trial.name, "search", trial.cell, trial.config, None, since, steps[goal], False)
 
     # -- rungs --------------------------------------------------------------------------------
 
-    def _ranked(self, cell: _Cell, rung: int) -> list[_Trial]:
-        """Trials with a value at the rung, best first; the earlier config wins a tie."""
-        at = [t for t in cell.trials if t.stage == "search" and len(t.values) > rung]
-        return sorted(at, key=lambda t: (-t.values[rung], t.config))
-
-    def _settle(self, cell: _Cell) -> None:
-        """Promote, or end, what the rungs that are complete by now decide."""
-        last = len(self.plan.rungs) - 1
-        waiting = cell.started < self.plan.trials_per_cell
-        for rung in range(last + 1):
-            # a job waits in `ready` only until the next free worker, and its trial is on its way
-            if waiting or any(t.on_the_way_to(rung) for t in cell.trials):
-                return
-            cell.complete = max(cell.complete, rung + 1)
-            if rung < last:
-                self._decide(cell, rung)
-        self._finish_search(cell)
-
-    def _decide(self, cell: _Cell, rung: int) -> None:
-        """Promote the best of a complete rung; replace leaders that died since."""
-        at = self._ranked(cell, rung)
-        full = self.plan.full_per_cell
-        quota = max(full, math.floor(len(at) / self.plan.reduction_factor + 1e-9))
-        for place, trial in enumerate(at):
-            alive = sum(t.promoted > rung and not t.dead for t in at)
-            if trial.promoted > rung or trial.dead:
-                continue
-            if place < quota or alive < full:
-                verdict = "promote" if place < quota else "replace"
-                cell.ready.append(self._promote(cell, trial, verdict))
-            elif trial.name not in cell.stopped:
-                cell.stopped.add(trial.name)
-                self._note(trial, self.plan.rungs[rung], "stop")
-
-    def _promote(self, cell: _Cell, trial: _Trial, verdict: str) -> Job:
-        rung = trial.promoted
-        self._note(trial, self.plan.rungs[rung], verdict)
-        cell.stopped.discard(trial.name)
-        trial.promoted = rung + 1
-        return self._job(trial, rung + 1)
-
-    def _finish_search(self, cell: _Cell) -> None:
-        cell.searched = True
-        full = self._ranked(cell, len(self.plan.rungs) - 1)
-        for trial in full:
-            self._note(trial, self.plan.rungs[-1], "complete")
-        if not full:
-            self._note_cell(cell, "empty")
+    def _arrive(self, cell: Cell, trial: Trial, value: float, sound: bool) -> None:
+        """Enter a trial of the search at its rung, or take it out of the rungs below."""
+        goal = trial.goal
+        cell.early = "unknown"
+        cell.rungs[goal].coming -= 1
+        if sound:
+            key = (self._sign * value, trial.config)
+            trial.key = key
+            insort(cell.rungs[goal].at, key)
+            heapq.heappush(cell.rungs[goal].waiting, key)
             return
-        winner = full[0]
-        self._note(winner, self.plan.rungs[-1], "select")
-        if self.plan.confirm_seeds:
-            self._start_confirmation(cell, winner.config)
-        else:
-            epochs = self.plan.rungs[-1]
-            cell.ready.append(
-                Job(winner.name, "search", cell.number, winner.config, None, epochs, epochs, True)
-            )
+        for rung in cell.rungs[:goal]:
+            rung.alive -= 1
+        self._replace(cell, goal)
 
-    def _start_confirmation(self, cell: _Cell, config: int) -> None:
+    def _settle(self, cell: Cell) -> None:
+        """Decide the rungs that are complete by now; after the last one the search is over."""
+        while cell.complete <= self._last:
+            started = cell.complete or len(cell.trials) == self.plan.trials_per_cell
+            if not started or cell.rungs[cell.complete].coming:
+                return
+            if cell.complete < self._last:
+                self._decide(cell, cell.complete)
+            cell.complete += 1
+        self._finish(cell)
+
+    def _decide(self, cell: Cell, number: int) -> None:
+        """Promote the best of a complete rung, end the others."""
+        rung, epoch = cell.rungs[number], self.plan.rungs[number]
+        n = len(rung.at)
+        quota = self.plan.quota(n)
+        for place, key in enumerate(rung.at):
+            trial = cell.trials[key[1]]
+            if trial.goal > number:
+                continue
+            if place < quota or rung.alive < self.plan.full_per_cell:
+                verdict = "promote" if place < quota else "replace"
+                job = self._promote(cell, trial, number, verdict, place + 1)
+                self._ready.push(job.to_epoch, job)
+            elif not trial.stopped:
+                trial.stopped = True
+                self._write(trial, epoch, "stop", self._sign * key[0], place + 1, n)
+
+    def _replace(self, cell: Cell, goal: int) -> None:
+        """After a loss on the way to `goal`: the next best of the highest rung that has one."""
+        for number in reversed(range(min(goal, cell.complete))):
+            rung = cell.rungs[number]
+            if rung.alive >= self.plan.full_per_cell:
+                continue
+            for place, key in enumerate(rung.at):
+                trial = cell.trials[key[1]]
+                if trial.goal == number:
+                    job = self._promote(cell, trial, number, "replace", place + 1)
+                    self._ready.push(job.to_epoch, job)
+                    # the rung that it comes to is decided anew
+                    cell.complete = number + 1
+                    return
+
+    def _promote(
+        self, cell: Cell, trial: Trial, number: int, verdict: str, rank: int | None = None
+    ) -> Job:
+        rung = cell.rungs[number]
+        if rank is None:
+            self._note(trial, self.plan.rungs[number], verdict)
+        else:
+            value = self._sign * rung.at[rank - 1][0]
+            self._write(trial, self.plan.rungs[number], verdict, value, rank, len(rung.at))
+        trial.stopped, trial.key = False, None
+        trial.goal = number + 1
+        rung.gone += 1
+        rung.alive += 1
+        cell.rungs[number + 1].coming += 1
+        cell.early = "unknown"
+        return self._job(trial)
+
+    # -- the end of a cell's search -----------------------------------------------------------
+
+    def _finish(self, cell: Cell) -> None:
+        cell.searched, cell.early = True, None
+        full = cell.rungs[self._last].at
+        epoch = self.plan.rungs[-1]
+        for place, key in enumerate(full):
+            trial = cell.trials[key[1]]
+            self._write(trial, epoch, "complete", self._sign * key[0], place + 1, len(full))
+        if full:
+            self._audit(cell)
+            winner = cell.trials[full[0][1]]
+            self._write(winner, epoch, "select", self._sign * full[0][0], 1, len(full))
+            self._confirm(cell, winner.config)
+        else:
+            self._write(None, epoch, "empty", None, None, 0, cell.number)
+
+    def _audit(self, cell: Cell) -> None:
+        """Send a seeded share of the ended trials to the end, to see whether the rule was right.
+
+        Only now: until here each of them might have been wanted as a replacement.
+        """
+        if not self.plan.audit_share:
+            return
+        ended = [
+            (number, cell.trials[key[1]])
+            for number in reversed(range(self._last))
+            for key in cell.rungs[number].at
+            if cell.trials[key[1]].stopped and cell.trials[key[1]].goal == number
+        ]
+        for place in audited(self.plan, cell.number, len(ended)):
+            number, trial = ended[place]
+            self._note(trial, self.plan.rungs[number], "audit")
+            trial.stage = "audit"
+            since, to = self.plan.rungs[number], self.plan.rungs[-1]
+            job = Job(trial.name, "audit", cell.number, trial.config, None, since, to, False)
+            self._final.push(job.to_epoch - job.from_epoch, job)
+
+    def _confirm(self, cell: Cell, config: int) -> None:
+        """The winner again at every seed; without seeds it is scored on test as it is."""
+        epochs = self.plan.rungs[-1]
         for seed in self.plan.confirm_seeds:
-            name = f"{cell.number:02d}-seed{seed}"
-            last = len(self.plan.rungs) - 1
-            trial = _Trial(name, cell.number, config, "confirm", seed, promoted=last)
-            trial.values = [math.nan] * last  # no rung on the way counts
-            self._trials[name] = trial
-            cell.trials.append(trial)
-            cell.ready.append(self._job(trial, last))
+            trial = Trial(f"{cell.number:02d}-seed{seed}", cell.number, config)
+            trial.stage, trial.seed = "confirm", seed
+            self._trials[trial.name] = trial
+            job = Job(trial.name, "confirm", cell.number, config, seed, 0, epochs, True)
+            self._final.push(job.to_epoch - job.from_epoch, job)
+        if not self.plan.confirm_seeds:
+            name = cell.trials[config].name
+            job = Job(name, "search", cell.number, config, None, epochs, epochs, True)
+            self._final.push(job.to_epoch - job.from_epoch, job)
 
     # -- the account --------------------------------------------------------------------------
 
-    def _note(self, trial: _Trial, epoch: int, verdict: str, value: float | None = None) -> None:
-        """Append a decision: the metric's value, and its rank among the rung's n so far."""
+    def _note(self, trial: Trial, epoch: int, verdict: str, value: float | None = None) -> None:
+        """Append a decision on one trial, with its rank among its rung's n so far."""
         rank = n = None
-        rung = self.plan.rungs.index(epoch) if epoch in self.plan.rungs else 0
-        if trial.stage == "search" and len(trial.values) > rung:
-            at = self._ranked(self._cells[trial.cell], rung)
-            rank, n = at.index(trial) + 1, len(at)
-            value = trial.values[rung] * (1 if self.plan.mode == "max" else -1)
+        if trial.key is not None and value is None:
+            at = self._cells[trial.cell].rungs[trial.goal].at
+            rank, n, value = bisect_left(at, trial.key) + 1, len(at), self._sign * trial.key[0]
+        self._write(trial, epoch, verdict, value, rank, n)
+
+    def _write(
+        self,
+        trial: Trial | None,
+        epoch: int,
+        verdict: str,
+        value: float | None,
+        rank: int | None,
+        n: int | None,
+        cell: int = -1,
+    ) -> None:
         self.decisions.append(
             {
-                "trial": trial.name,
-                "cell": trial.cell,
+                "trial": trial and trial.name,
+                "cell": trial.cell if trial else cell,
                 "epoch": epoch,
                 "value": value,
                 "rank": rank,
                 "n": n,
                 "verdict": verdict,
-                "rule": RULE,
+                "rule": self.rule,
             }
         )
-
-    def _note_cell(self, cell: _Cell, verdict: str) -> None:
-        self.decisions.append(
-            {
-                "trial": None,
-                "cell": cell.number,
-                "epoch": self.plan.rungs[-1],
-                "value": None,
-                "rank": None,
-                "n": 0,
-                "verdict": verdict,
-                "rule": RULE,
-            }
-        )
-
-
-def rungs(max_epochs: int, grace_epochs: int, reduction_factor: float) -> tuple[int, ...]:
-    """Rungs: grace, grace*eta, ... below max_epochs, and max_epochs itself."""
-    found: list[int] = []
-    at = float(grace_epochs)
-    while round(at) < max_epochs:
-        if not found or round(at) > found[-1]:
-            found.append(round(at))
-        at *= reduction_factor
-    return (*found, max_epochs)
-
-
-def expected_epochs(plan: Plan) -> list[tuple[int, int]]:
-    """What a cell costs when nothing fails: per rung, (trials, epochs that each trains)."""
-    counts, before, n = [], 0, plan.trials_per_cell
-    for rung in plan.rungs:
-        counts.append((n, rung - before))
-        n, before = (
-            max(min(n, plan.full_per_cell), math.floor(n / plan.reduction_factor + 1e-9)),
-            rung,
-        )
-    if not plan.trials_per_cell:
-        counts = []
-    return [*counts, (len(plan.confirm_seeds), plan.rungs[-1])]

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from search.overrides import apply_overrides
+from search.spec_derived import list_faults, with_derived
 from search.spec_faults import budget_faults, task_faults
 from trainables import TASKS
 
@@ -88,6 +89,8 @@ class Budget(_Model):
         grace_epochs: the first rung.
         reduction_factor: eta; of n trials at a rung, max(full_per_cell, floor(n / eta)) go on.
         full_per_cell: trials a cell trains to the end at the least.
+        audit_share: share of the trials ended at a rung that are trained to the end all the same,
+            outside the selection, so that the report can say how often the rule was wrong.
     """
 
     trials_per_cell: int = Field(1, ge=1)
@@ -95,6 +98,7 @@ class Budget(_Model):
     grace_epochs: int = Field(1, ge=1)
     reduction_factor: float = Field(3.0, gt=1)
     full_per_cell: int = Field(1, ge=1)
+    audit_share: float = Field(0.05, ge=0, le=1)
 
 
 class Confirm(_Model):
@@ -126,8 +130,9 @@ class StudySpec(_Model):
     description: str = ""
     seed: int = Field(0, ge=0)
     protocol: Literal["honest", "report"] = "honest"
-    scheduler: Literal["cell-asha", "none"] = "cell-asha"
-    sampler: Literal["quasi-random", "random", "tpe"] = "quasi-random"
+    scheduler: Literal["cell-promote", "cell-stop", "ray-asha", "none"] = "cell-promote"
+    sampler: Literal["quasi-random", "random", "tpe", "grid", "list"] = "quasi-random"
+    points: Annotated[tuple[dict[str, Value], ...], BeforeValidator(_tuple)] = ()
     weights: Literal["imagenet1k_v1", "synthetic"] = "imagenet1k_v1"
     cells: dict[str, Annotated[tuple[Value, ...], BeforeValidator(_tuple)]] = Field(min_length=1)
     space: dict[str, Annotated[Space, BeforeValidator(_choices)]] = {}
@@ -215,6 +220,7 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
     """
     faults: dict[str, str] = {}
     spec = None
+    raw = with_derived(raw)
     try:
         spec = StudySpec.model_validate(raw)
     except ValidationError as error:
@@ -224,7 +230,7 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
             faults[key] = (
                 f"{faults[key]}; or: {_worded(fault)}" if key in faults else _worded(fault)
             )
-    for key, text in {**budget_faults(raw), **task_faults(raw)}.items():
+    for key, text in {**list_faults(raw), **budget_faults(raw), **task_faults(raw)}.items():
         faults.setdefault(key, text)
     if spec is not None and not faults:
         faults = _conflicts(spec)

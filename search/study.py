@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from search import record
-from search.cells import CellSampler
+from search.cells import CellSampler, make_plan
 from search.journal import Appender, Event, JournalError, read_lines
-from search.scheduler import CellASHA, Job, Plan, rungs
+from search.optuna_store import OptunaStore
+from search.plan import Job
+from search.rules import SCHEDULERS
 from search.spec import StudySpec
 from search.trial import Assignment
 from trainables import TASKS
 
 WRITE_EVERY = (
-    5.0  # seconds between rewrites of the frames, and never more than a tenth of the time
+    5.0  # seconds between rewrites of the frames, and never more than a fiftieth of the time
 )
 
 
@@ -38,6 +40,9 @@ class Watcher(Protocol):
     def told(self, job: Job, told: Mapping[str, Any], decisions: list[Event]) -> None:
         """A job is over."""
 
+    def noted(self, text: str) -> None:
+        """Something happened that is neither."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Places:
@@ -52,26 +57,6 @@ class Places:
     data_dir: Path
     weights: Mapping[int, Path]
     gpus: Mapping[int, float]
-
-
-def make_plan(spec: StudySpec) -> Plan:
-    """The scheduler's budget: without a space to search, the cells go straight to their seeds."""
-    budget = spec.budget
-    steps = (
-        (budget.max_epochs,)
-        if spec.scheduler == "none" or not spec.space
-        else rungs(budget.max_epochs, budget.grace_epochs, budget.reduction_factor)
-    )
-    full = budget.trials_per_cell if spec.scheduler == "none" else budget.full_per_cell
-    return Plan(
-        trials_per_cell=budget.trials_per_cell if spec.space else 0,
-        rungs=steps,
-        reduction_factor=budget.reduction_factor,
-        full_per_cell=full,
-        mode=TASKS[spec.task].mode,
-        confirm_seeds=spec.confirm.seeds or (() if spec.space else (spec.seed,)),
-        retries=spec.retries,
-    )
 
 
 class Study:
@@ -93,7 +78,15 @@ class Study:
         self._lock = _lock(folder)
         self._cells = spec.cell_values()
         self._samplers = [CellSampler(spec, cell) for cell in self._cells]
-        self._scheduler = CellASHA(len(self._cells), make_plan(spec))
+        sizes = [self._shape(cell)[1] or self._shape(cell)[0] for cell in self._cells]
+        scheduler = SCHEDULERS[spec.scheduler]
+        self._scheduler = scheduler(len(self._cells), make_plan(spec), sizes)
+        self._store = OptunaStore(
+            folder / "optuna.log",
+            [" ".join(f"{k}={v}" for k, v in cell.items()) for cell in self._cells],
+            [sampler.space for sampler in self._samplers],
+            TASKS[spec.task].mode,
+        )
         self._again: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         events = read_lines(folder / record.JOURNAL)
@@ -102,12 +95,20 @@ class Study:
         self._replay(events)
         if events:
             watcher.restored(record.load(folder))
+        if self._journal.cut:
+            self.note({"event": "cut", "bytes": self._journal.cut})
+            watcher.noted(f"{record.JOURNAL}: its last line was not whole and is dropped")
         self._written, self._writing = time.monotonic(), 0.0
 
     @property
     def done(self) -> bool:
         """Whether every cell has all that it was promised, or what is possible of it."""
         return self._scheduler.done and not self._again
+
+    @property
+    def mode(self) -> str:
+        """Which values of the task's metric are better: max or min."""
+        return TASKS[self.spec.task].mode
 
     def shapes(self) -> set[tuple[float, float]]:
         """(cpus, gpus) of every kind of job."""
@@ -125,6 +126,7 @@ class Study:
             self.note({"event": "again", "trial": job.trial, "from_epoch": job.from_epoch})
         else:
             self._journal.write(self._ask_event(job, config))
+        self._follow_ask(job, config)
         decisions = self._write_decisions()
         self._watcher.asked(job, {**self._cells[job.cell], **config}, decisions)
         return self._assignment(job, config)
@@ -143,7 +145,7 @@ class Study:
         self._journal.write({"event": "tell", "trial": trial, **told})
         self._apply(job, told)
         decisions = self._write_decisions()
-        self._clean(job, told, decisions)
+        self._clean(job.cell, decisions)
         self._watcher.told(job, told, decisions)
         self._refresh()
 
@@ -161,6 +163,7 @@ class Study:
         """Write the frames a last time and let go of the folder."""
         self._journal.close()
         self._epochs.close()
+        self._store.flush()
         record.write(self.folder)
         self._lock.close()
 
@@ -171,27 +174,36 @@ class Study:
         for number, event in enumerate(events, 1):
             if event["event"] == "ask":
                 job = self._scheduler.ask()
-                if job is None or dataclasses.asdict(job) != event["job"]:
+                if job is None or job._asdict() != event["job"]:
                     raise JournalError(
                         f"{self.folder / record.JOURNAL}, line {number}: the study as it is now "
                         f"would ask for {job}, the journal has {event['job']}. Was study.json "
                         "changed, or written by another version? Start the study anew with --name"
                     )
                 self._samplers[job.cell].remember(job.config, event["config"])
+                self._follow_ask(job, event["config"])
                 self._jobs[job.trial] = job
             elif event["event"] == "tell":
                 self._apply(self._jobs.pop(event["trial"]), event)
         self._again.extend(self._jobs.values())  # asked for, and never heard of again
         self._jobs.clear()
         known = sum(event["event"] == "decision" for event in events)
-        del self._scheduler.decisions[:known]
-        self._write_decisions()  # those that a kill kept from the journal
+        self._write_decisions(known)  # the others a kill kept from the journal
+        for number in range(len(self._cells)):
+            self._clean(number, [])  # what a kill left
+
+    def _follow_ask(self, job: Job, config: Mapping[str, Any]) -> None:
+        if job.stage == "search":
+            self._store.asked(job.trial, job.cell, config)
 
     def _apply(self, job: Job, told: Mapping[str, Any]) -> None:
         value = told.get("value")
-        self._scheduler.tell(job, told["ending"], float("nan") if value is None else value)
-        if job.stage == "search":
-            self._samplers[job.cell].tell(job.config, job.to_epoch, value)
+        if job.stage == "search" and job.from_epoch < job.to_epoch and told["ending"] != "failed":
+            epoch = job.to_epoch if told["ending"] == "value" else told["epoch"]
+            self._samplers[job.cell].tell(job.config, epoch, value)
+            self._store.valued(job.trial, epoch, value)
+        value = float("nan") if value is None else value
+        self._scheduler.tell(job, told["ending"], value, told.get("epoch"))
 
     # -- one job ------------------------------------------------------------------------------
 
@@ -201,7 +213,7 @@ class Study:
         settings = {k: v for k, v in full.items() if v != defaults[k].default}
         return {
             "event": "ask",
-            "job": dataclasses.asdict(job),
+            "job": job._asdict(),
             "config": dict(config),
             "settings": settings,
             "seed": self._seed(job),
@@ -233,14 +245,18 @@ class Study:
             "checkpoint": str(self._checkpoint(job.trial)),
             "checkpoint_seconds": self.spec.checkpoint_seconds,
         }
-        return Assignment(self.spec.task, job.trial, str(self.folder), stay, cpus, gpus)
+        judged = self.spec.scheduler == "ray-asha" and job.stage == "search"
+        return Assignment(self.spec.task, job.trial, str(self.folder), stay, cpus, gpus, judged)
 
     # -- what is kept -------------------------------------------------------------------------
 
-    def _write_decisions(self) -> list[Event]:
+    def _write_decisions(self, known: int = 0) -> list[Event]:
+        """Journal what the scheduler has decided, but for the first `known`."""
         decisions = [{"event": "decision", **d} for d in self._scheduler.decisions]
         self._scheduler.decisions.clear()
         for decision in decisions:
+            self._store.decided(decision)
+        for decision in decisions[known:]:
             value = decision["value"]
             self._journal.write({**decision, "value": value if value == value else None})
         return decisions
@@ -248,31 +264,24 @@ class Study:
     def _checkpoint(self, trial: str) -> Path:
         return self.folder / "checkpoints" / f"{trial}.pt"
 
-    def _clean(self, job: Job, told: Mapping[str, Any], decisions: list[Event]) -> None:
-        """Remove checkpoints that are over; until its cell is, a stopped trial may come back."""
+    def _clean(self, cell: int, decisions: list[Event]) -> None:
+        """Remove checkpoints that nothing goes on from; until a cell is decided, any trial may."""
         if self.spec.keep_checkpoints:
             return
-        winner = None
         for decision in decisions:
             if decision["verdict"] in ("diverged", "failed"):
                 self._checkpoint(decision["trial"]).unlink(missing_ok=True)
-            elif decision["verdict"] in ("select", "empty"):
-                winner = decision["trial"]
-                for path in (self.folder / "checkpoints").glob(f"{job.cell:02d}-*.pt"):
-                    if path.stem != winner:
-                        path.unlink(missing_ok=True)
-        over = job.stage == "confirm" or job.from_epoch == job.to_epoch or self._confirms(winner)
-        if over and told["ending"] == "value":
-            self._checkpoint(job.trial).unlink(missing_ok=True)
-
-    def _confirms(self, winner: str | None) -> bool:
-        """Whether the search of a cell is over and its winner's weights are not needed."""
-        return winner is not None and bool(self._scheduler.plan.confirm_seeds)
+        wanted = self._scheduler.wanted(cell)
+        if wanted is not None:
+            for path in (self.folder / "checkpoints").glob(f"{cell:02d}-*.pt"):
+                if path.stem not in wanted:
+                    path.unlink(missing_ok=True)
 
     def _refresh(self) -> None:
-        if time.monotonic() - self._written < max(WRITE_EVERY, 10 * self._writing):
+        if time.monotonic() - self._written < max(WRITE_EVERY, 50 * self._writing):
             return
         started = time.monotonic()
+        self._store.flush()
         record.write(self.folder)
         self._written = time.monotonic()
         self._writing = self._written - started

@@ -1,9 +1,10 @@
 """What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("epoch" or "end"), `trial` and a `payload` of plain numbers and texts. An exception in a trial is
-an "end" report too, and only then ends the worker: a CUDA error leaves a process that no later
-trial could use.
+("epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for Ray's own
+ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to judge. An
+exception in a trial is an "end" report too, and only then ends the worker: a CUDA error leaves a
+process that no later trial could use.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Assignment:
         stay: fields of trainables.train.Stay, paths as texts.
         cpus: CPU threads.
         gpus: share of a GPU.
+        judged: whether Ray's ASHA may end the job.
     """
 
     task: str
@@ -48,6 +50,7 @@ class Assignment:
     stay: Mapping[str, Any]
     cpus: float
     gpus: float
+    judged: bool = False
 
 
 def run_job(config: dict[str, Any]) -> None:
@@ -60,13 +63,43 @@ def run_job(config: dict[str, Any]) -> None:
 
     assignment = Assignment(**config["assignment"])
 
-    def report(kind: str, payload: Mapping[str, Any]) -> None:
-        tune.report({"kind": kind, "trial": assignment.trial, "payload": dict(payload)})
+    judge = Judge(assignment)
 
-    told = execute(assignment, lambda row: report("epoch", row))
+    def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
+        held = {"kind": kind, "trial": assignment.trial, "payload": dict(payload)}
+        tune.report({**held, "value": judge.value, **more})
+
+    def epoch(row: Mapping[str, Any]) -> None:
+        judge.see(row)
+        # Ray's ASHA passes over a report without an epoch
+        at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if assignment.judged else {}
+        report("epoch", row, **at)
+
+    told = execute(assignment, epoch)
     report("end", told)  # returns when the driver has taken it
     if told["ending"] == "failed":
         raise JobFailed(assignment.trial)
+
+
+class Judge:
+    """What a trial is worth so far, by the study's checkpoint rule."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        from trainables import TASKS
+        from trainables.train import watched_metric
+
+        task, config = TASKS[assignment.task], assignment.stay["config"]
+        self._key, self._sign = watched_metric(task, config), 1 if task.mode == "max" else -1
+        self._best = config["checkpoint_rule"] == "best"
+        self.value, self.epoch = math.nan, 0
+
+    def see(self, row: Mapping[str, Any]) -> None:
+        """Take an epoch's row; one without a finite metric makes the trial worth NaN."""
+        new = row.get(self._key)
+        if new is None or not math.isfinite(new):
+            self.value = math.nan
+        elif not self._best or not self.epoch or self._sign * (new - self.value) > 0:
+            self.value, self.epoch = new, int(row["epoch"])
 
 
 def execute(assignment: Assignment, report: Any) -> dict[str, Any]:

@@ -118,7 +118,9 @@ class Run:
             )
         if verdict:
             entry = {"cell": cell, "epoch": epochs, "value": value, "rank": 2, "n": 4}
-            self._log(event="decision", trial=name, **entry, verdict=verdict, rule="cell-asha/1")
+            self._log(
+                event="decision", trial=name, **entry, verdict=verdict, rule="cell-promote/1"
+            )
 
     def confirm(self, cell: int, tests: list[dict[str, float]], **kept: Any) -> None:
         """One completed confirmation trial a seed, from seed 1."""

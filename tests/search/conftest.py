@@ -28,6 +28,7 @@ trials_per_cell = 5
 max_epochs = 4
 grace_epochs = 1
 reduction_factor = 2
+audit_share = 0.4
 [confirm]
 seeds = [1, 2]
 """
@@ -46,6 +47,9 @@ class Silent:
         pass
 
     def told(self, job, told, decisions):
+        pass
+
+    def noted(self, text):
         pass
 
 
@@ -74,14 +78,16 @@ def outcome(assignment):
 def make_study(tmp_path):
     """Open a study in a folder (made when new), with changes to TEXT."""
 
-    def make(folder: Path | None = None, text: str = TEXT) -> Study:
+    def make(folder: Path | None = None, text: str = TEXT, noted=None) -> Study:
         folder = folder or tmp_path / "tiny"
         spec = parse_spec(tomllib.loads(text), "tiny.toml")
         if not (folder / record.STUDY).exists():
             data = [{"data": "synthetic", "edition": "synthetic", "synthetic": True}]
             data[0] |= {"train_images": 9, "test_images": 9}
             manifest.create(folder, spec, text, [], data, {})
-        return Study(spec, folder, Places(tmp_path, {}, {}), Silent())
+        watcher = Silent()
+        watcher.noted = noted or watcher.noted
+        return Study(spec, folder, Places(tmp_path, {}, {}), watcher)
 
     return make
 

@@ -218,3 +218,85 @@ def test_a_request_no_machine_can_meet_is_refused_at_once(study):
     assert not (
         study / "runs" / "tiny" / record.STUDY
     ).exists()  # the mended study may take its name
+
+
+BREAKING = """
+import sys
+from search import executor
+from search.cli import main
+
+seen = 0
+take = executor.Listener.on_trial_result
+
+def break_down(self, *args, **more):
+    global seen
+    seen += 1
+    if seen in {breaks}:
+        raise RuntimeError("a callback broke down")
+    take(self, *args, **more)
+
+executor.Listener.on_trial_result = break_down
+sys.exit(main(["run", "tiny.toml", "--set", "cells.pretrained=[false]"]))
+"""
+
+
+def run_breaking(study: Path, breaks: str) -> subprocess.CompletedProcess[str]:
+    (study / "breaking.py").write_text(BREAKING.format(breaks=breaks))
+    return subprocess.run(
+        [sys.executable, "breaking.py"],
+        cwd=study,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def test_when_rays_experiment_dies_the_study_goes_on_in_a_new_one(study):
+    done = run_breaking(study, breaks="(2, 6)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = read_lines(study / "runs" / "tiny" / record.JOURNAL)
+    deaths = [e["error"] for e in events if e["event"] == "ray died"]
+    assert len(deaths) == 2
+    assert all("a callback broke down" in error for error in deaths)
+    asks = [str(e["job"]) for e in events if e["event"] == "ask"]
+    assert len(asks) == len(set(asks))
+    assert set(record.load(study / "runs" / "tiny").trials["status"]) == {"completed", "stopped"}
+
+
+def test_when_rays_experiment_dies_too_often_the_study_ends_with_the_reason(study):
+    done = run_breaking(study, breaks="range(1, 100)")
+    assert done.returncode == 1
+    assert "died 4 times" in done.stderr
+    assert "resnet-search resume" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("scheduler", ["ray-asha", "cell-stop"])
+def test_other_rules_run_by_name(study, scheduler):
+    done = subprocess.run(
+        command(
+            "run",
+            "tiny.toml",
+            "--set",
+            f"scheduler={scheduler}",
+            "--set",
+            "cells.pretrained=[false]",
+            "--set",
+            "budget.trials_per_cell=9",
+            "--set",
+            "fixed.val_images=64",
+        ),
+        cwd=study,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    held = record.load(study / "runs" / "tiny")
+    search = held.trials[held.trials["stage"] == "search"]
+    assert set(search["status"]) <= {"completed", "stopped"}
+    stopped = search[search["status"] == "stopped"]
+    assert len(stopped) >= 1
+    assert (stopped["epochs"] < 4).all()
+    assert stopped["value"].notna().all()
+    assert set(held.trials.loc[held.trials["stage"] == "confirm", "status"]) == {"completed"}

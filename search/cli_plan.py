@@ -1,0 +1,192 @@
+"""`resnet-search preview` and `simulate`: what a study would take and do, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from search.curves import Curves
+    from search.plan import Plan
+    from search.preview import Preview
+    from search.spec import StudySpec
+
+SHOWN = {  # key of mean_outcome -> (head, format)
+    "filled": ("cells filled", "{:.2f}"),
+    "best_full": ("best config in full", "{:.2f}"),
+    "regret": ("regret", "{:.4f}"),
+    "cost": ("share of full cost", "{:.1%}"),
+    "wall": ("wall time", "{:,.0f}"),
+    "idle": ("idle", "{:.1%}"),
+    "decisions_per_second": ("decisions/s", "{:,.0f}"),
+}
+
+
+def add_commands(commands: Any, console: Any) -> None:
+    """Add the two commands to the parser's; `console` makes the Console to print on."""
+    for name, text, command in (
+        ("preview", "what a study will take: trials, epochs, wall time, memory", _preview),
+        ("simulate", "a study's rule against learning curves, in virtual time", _simulate),
+    ):
+        parser = commands.add_parser(name, help=text)
+        parser.add_argument("study", metavar="STUDY", help="a TOML file, or a shipped study")
+        parser.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
+        )
+        parser.add_argument(
+            "--workers", type=_count, default=1, metavar="W", help="trials at once; default: 1"
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(command=lambda a, run=command: run(a, console()))
+        if name == "preview":
+            parser.add_argument(
+                "--epoch-seconds", type=float, metavar="S", help="of one epoch of one trial"
+            )
+            continue
+        parser.add_argument(
+            "--curves",
+            default="synthetic:slow-start",
+            metavar="FILE",
+            help="a run folder, a csv or parquet table, or synthetic:FAMILY; default: "
+            "synthetic:slow-start",
+        )
+        parser.add_argument("--metric", help="column of the table; default: the study's metric")
+        parser.add_argument("--repeats", type=_count, default=20, metavar="R", help="default: 20")
+        parser.add_argument(
+            "--rule",
+            action="append",
+            choices=("cell-promote", "cell-stop", "ray-asha", "full"),
+            help="may be repeated; default: all four",
+        )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def _load(arguments: argparse.Namespace) -> StudySpec:
+    from search.spec import find_study, load_spec
+
+    return load_spec(find_study(arguments.study), arguments.overrides)[0]
+
+
+def _preview(arguments: argparse.Namespace, console: Console) -> int:
+    from search.preview import preview
+
+    spec = _load(arguments)
+    held = preview(spec, arguments.workers, arguments.epoch_seconds)
+    if arguments.json:
+        print(json.dumps(asdict(held), indent=1))
+    else:
+        _show_preview(spec, held, console)
+    return 0
+
+
+def _show_preview(spec: StudySpec, held: Preview, console: Console) -> None:
+    table = Table(title=f"{spec.name}: {spec.scheduler}, {held.cells} cells", box=None)
+    table.title_justify = "left"
+    for name in ("rung (epochs)", "trials a cell", "at most"):
+        table.add_column(name, justify="right")
+    for rung, n, most in zip(held.rungs, held.reaching, held.reaching_at_most, strict=True):
+        table.add_row(str(rung), str(n), str(most))
+    console.print(table)
+    low, high = held.search_epochs
+    lines = [
+        f"trials: {held.trials} in the search",
+        f"epochs: search {low:,} (at most {high:,} while nothing fails, "
+        f"{held.full_epochs:,} whatever does), audit {held.audit_epochs:,}, "
+        f"confirmation {held.confirm_epochs:,}",
+        f"share of training every config in full: {held.share[0]:.1%} "
+        f"(at most {held.share[1]:.1%}), audit included",
+        f"wall time on {held.workers} workers: {held.wall_epochs[0]:,.0f} to "
+        f"{held.wall_epochs[1]:,.0f} epochs of one trial",
+    ]
+    if held.wall_hours:
+        lines[-1] += f", {held.wall_hours[0]:.2g} to {held.wall_hours[1]:.2g} hours"
+    memory = held.memory_mb
+    lines.append(
+        f"memory of a trial, activations aside: {min(memory.values()):,.0f} to "
+        f"{max(memory.values()):,.0f} MiB (most: {max(memory, key=lambda k: memory[k])})"
+    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _simulate(arguments: argparse.Namespace, console: Console) -> int:
+    from search.cells import make_plan
+    from search.rules import SIMULATED
+    from search.simulator import mean_outcome, simulate
+
+    spec = _load(arguments)
+    plan = make_plan(spec)
+    if not plan.trials_per_cell:
+        raise ValueError(f"study {spec.name} has no [space], so there is nothing to simulate")
+    drawn = [_curves(arguments, spec, plan, repeat) for repeat in range(arguments.repeats)]
+    plan = replace(plan, mode=drawn[0].mode)
+    held = {
+        rule: mean_outcome(
+            [simulate(rule, plan, c, arguments.workers, i) for i, c in enumerate(drawn)]
+        )
+        for rule in arguments.rule or SIMULATED
+    }
+    if arguments.json:
+        plain = {rule: {k: _json(v) for k, v in row.items()} for rule, row in held.items()}
+        print(
+            json.dumps({"study": spec.name, "curves": arguments.curves, "rules": plain}, indent=1)
+        )
+        return 0
+    timed = "seconds" if drawn[0].timed else "epochs of one trial"
+    title = (
+        f"{spec.name} on {arguments.curves}: {len(drawn[0].values)} cells of "
+        f"{plan.trials_per_cell} configs, {arguments.workers} workers, means of "
+        f"{arguments.repeats} repeats; wall time in {timed}"
+    )
+    table = Table(title=title, box=None, title_justify="left")
+    table.add_column("rule")
+    for head, _ in SHOWN.values():
+        table.add_column(head, justify="right")
+    for rule, row in held.items():
+        table.add_row(rule, *(form.format(row[key]) for key, (_, form) in SHOWN.items()))
+    console.print(table)
+    return 0
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan, repeat: int) -> Curves:
+    """The curves of one repeat: the file's, always the same, or newly drawn synthetic ones."""
+    import numpy as np
+
+    from search.curves import CurvesError, read_curves, synthetic_curves
+    from trainables import TASKS
+    from trainables.train import watched_metric
+
+    cells, epochs = spec.cell_values(), plan.rungs[-1]
+    kind, _, family = arguments.curves.partition(":")
+    if kind == "synthetic":
+        rng = np.random.default_rng([spec.seed, repeat])
+        return synthetic_curves(family, len(cells), plan.trials_per_cell, epochs, rng)
+    path, task = Path(arguments.curves), TASKS[spec.task]
+    config = spec.config(cells[0], {})
+    metric = watched_metric(task, config) if path.is_dir() else task.metric
+    metric = arguments.metric or metric
+    curves = read_curves(path, cells, metric, task.mode, epochs, config["checkpoint_rule"])
+    fewest = min(map(len, curves.values))
+    if fewest < plan.trials_per_cell:
+        raise CurvesError(
+            f"{path}: a cell has {fewest} whole curves and the study draws {plan.trials_per_cell} "
+            f"configs a cell; --set budget.trials_per_cell={fewest}"
+        )
+    return curves

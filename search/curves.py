@@ -1,0 +1,186 @@
+"""Learning curves to try a rule on: recorded ones, or a built-in synthetic family.
+
+A table of curves (csv or parquet) has one row a cell, config and epoch: the study's cell columns,
+`config`, optionally `seed`, `epoch` (from 1), a column named as the metric, optionally `seconds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from search import record
+
+Array = NDArray[np.float64]
+FAMILIES = ("plain", "slow-start", "crossing", "noise", "step-decay")
+RUNG_NOISE = 0.3  # sd of an epoch's value around its curve, in sd of final quality
+
+
+class CurvesError(ValueError):
+    """A file of curves cannot be used; the message names file, column and fix."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Full-length curves of the configs of each cell.
+
+    Attributes:
+        values: per cell `(configs, seeds, epochs)`: the metric after each epoch, by the study's
+            checkpoint rule. NaN from where a trial diverged.
+        seconds: per cell, of the same shape: what each epoch took. 1 where not recorded.
+        mode: which values are better.
+        timed: whether `seconds` were recorded.
+    """
+
+    values: list[Array]
+    seconds: list[Array]
+    mode: Literal["max", "min"]
+    timed: bool
+
+    def sample(self, configs: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Draw `configs` configs a cell, in random order, each with one of its seeds.
+
+        Returns:
+            values and seconds, both `(cells, configs, epochs)`.
+        """
+        picked = [
+            (rng.permutation(len(held))[:configs], rng.integers(0, held.shape[1], configs))
+            for held in self.values
+        ]
+        return tuple(  # type: ignore[return-value]
+            np.stack([part[rows, seeds] for part, (rows, seeds) in zip(kind, picked, strict=True)])
+            for kind in (self.values, self.seconds)
+        )
+
+
+def synthetic_curves(
+    family: str, cells: int, configs: int, epochs: int, rng: np.random.Generator
+) -> Curves:
+    """Curves whose final quality is standard normal; larger is better.
+
+    Args:
+        family: "plain": configs differ in final quality alone; "slow-start": in every second cell
+            all start 2 sd lower, which fades to nothing at the end; "crossing": each config has a
+            rate of its own, from fast to slow, and slow ones end higher; "noise": thrice the
+            noise; "step-decay": half of what a config gains comes in two jumps, after 0.45 and 0.7
+            of the budget, and the more the better the config.
+        cells: number of cells.
+        configs: in each.
+        epochs: length.
+        rng: draws quality, rates and noise.
+    """
+    at = np.arange(1, epochs + 1) / epochs
+    quality = rng.normal(size=(cells, configs, 1))
+    noise = rng.normal(size=(cells, configs, epochs)) * RUNG_NOISE
+    rise = -3 * np.exp(-8 * at) + 3 * np.exp(-8)  # to 0 at the end, the same for all
+    values = quality + rise
+    if family == "slow-start":
+        values[1::2] -= 2 * (1 - at)
+    elif family == "crossing":
+        rate = rng.uniform(2, 12, (cells, configs, 1))
+        slow = (12 - rate) / 10
+        values = quality + slow - (2 + slow) * (np.exp(-rate * at) - np.exp(-rate))
+    elif family == "step-decay":
+        jumps = (at > 0.45).astype(float) * 0.6 + (at > 0.7) * 0.4
+        values = quality * (0.5 + 0.5 * jumps) + rise + jumps - 1
+    elif family == "noise":
+        noise *= 3
+    elif family != "plain":
+        raise CurvesError(f"--curves synthetic:{family}: families are {', '.join(FAMILIES)}")
+    noise[:, :, -1] = 0  # what is compared in the end is quality itself
+    held = list((values + noise)[:, :, None, :])
+    return Curves(held, [np.ones_like(part) for part in held], "max", timed=False)
+
+
+def read_curves(
+    path: Path,
+    cells: Sequence[Mapping[str, Any]],
+    metric: str,
+    mode: Literal["max", "min"],
+    epochs: int,
+    rule: str,
+) -> Curves:
+    """Curves of a study's cells, out of a run folder or a table.
+
+    Args:
+        path: a run folder, or a csv or parquet file; see the module.
+        cells: values of the study's cells.
+        metric: name of the metric, in a record with its split, e.g. val_accuracy.
+        mode: which values are better.
+        epochs: of a full training; shorter curves are left out.
+        rule: "best" judges by the best epoch so far, "last" by the newest.
+
+    Raises:
+        CurvesError: a column or every full-length curve of a cell is missing.
+    """
+    frame = _of_run(path, metric) if path.is_dir() else _of_table(path)
+    needed = ["config", "epoch", metric]
+    for name in needed:
+        if name not in frame:
+            raise CurvesError(f"{path}: no column {name}; it has {', '.join(map(str, frame))}")
+    timed = "seconds" in frame
+    pairs = [_of_cell(frame, cell, path, metric, epochs) for cell in cells]
+    best = np.fmax.accumulate if mode == "max" else np.fmin.accumulate
+    values = [_by_rule(v, best) if rule == "best" else v for v, _ in pairs]
+    return Curves(values, [s for _, s in pairs], mode, timed)
+
+
+def _by_rule(values: Array, best: Any) -> Array:
+    """Best so far; a trial that diverged has no value from there on."""
+    gone = np.isnan(values).cumsum(-1) > 0
+    return np.where(gone, np.nan, best(values, axis=-1))
+
+
+def _of_cell(
+    frame: pd.DataFrame, cell: Mapping[str, Any], path: Path, metric: str, epochs: int
+) -> tuple[Array, Array]:
+    """`(configs, seeds, epochs)` of values and seconds; every config has as many seeds."""
+    rows = frame
+    for key, value in cell.items():
+        if key in rows:
+            rows = rows[rows[key] == value]
+    rows = rows[rows["epoch"] <= epochs]
+    if "seed" not in rows:
+        rows = rows.assign(seed=0)
+    rows = rows.assign(seed=rows["seed"].fillna(-1))
+    values, seconds = [], []
+    for _, of_config in rows.groupby("config", sort=True):
+        runs = [run.sort_values("epoch") for _, run in of_config.groupby("seed", sort=True)]
+        whole = [run for run in runs if len(run) == epochs]
+        if whole:
+            values.append([run[metric].to_numpy(float) for run in whole])
+            times = [run["seconds"] if "seconds" in run else run[metric] * 0 + 1 for run in whole]
+            seconds.append([time.fillna(0).to_numpy(float) for time in times])
+    if not values:
+        raise CurvesError(
+            f"{path}: no curve of {epochs} epochs for the cell {dict(cell)}; record whole ones "
+            "with scheduler = 'none', or simulate fewer epochs with --set budget.max_epochs=..."
+        )
+    seeds = max(map(len, values))
+    # a config with fewer seeds repeats them in turn
+    filled = [np.stack([part[i % len(part)] for i in range(seeds)]) for part in values]
+    spent = [np.stack([part[i % len(part)] for i in range(seeds)]) for part in seconds]
+    return np.stack(filled), np.stack(spent)
+
+
+def _of_run(path: Path, metric: str) -> pd.DataFrame:
+    """The curves of a record, one row a trial and epoch."""
+    held = record.load(path)
+    wide = held.curves.pivot(index=["trial", "epoch"], columns="name", values="value")
+    keys = list(held.study["cells"][0])
+    trials = held.trials.set_index("trial")[[*keys, "stage", "seed", "config"]]
+    frame = wide.reset_index().join(trials, on="trial")
+    return frame[frame["stage"] != "confirm"]
+
+
+def _of_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise CurvesError(f"{path} cannot be read as csv or parquet: {error}") from error

@@ -1,0 +1,130 @@
+"""What a study will take, before it takes it: trials, epochs, wall time, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from search.cells import make_plan
+from search.plan import (
+    Plan,
+    audit_epochs,
+    reaching,
+    reaching_at_most,
+    search_epochs,
+)
+from search.spec import StudySpec
+from trainables import TASKS
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a study will take; epochs are whole-study sums unless said otherwise.
+
+    Attributes:
+        cells: number of cells.
+        trials: configs drawn, over all cells.
+        rungs: epochs, the last one the full budget.
+        reaching: trials of a cell that train to each rung when nothing goes wrong.
+        reaching_at_most: the same with every early promotion a mistake; by a stopping rule, with
+            trials that arrive each better than the last.
+        search_epochs: expected, and at most as long as no trial fails or diverges.
+        audit_epochs: expected of the late-bloomer audit.
+        confirm_epochs: of the seeds.
+        full_epochs: of every config trained in full, which no search exceeds whatever fails.
+        share: expected and largest share of full_epochs, search and audit.
+        workers: trials at once.
+        wall_epochs: shortest and longest wall time, in epochs of one trial: no schedule beats the
+            first, and none that keeps its workers busy exceeds the second (Graham 1969).
+        wall_hours: the same in hours where the seconds of an epoch were given, else None.
+        memory_mb: cell -> MiB of weights, gradients, optimizer state and best weights: a trial
+            needs this and its activations.
+    """
+
+    cells: int
+    trials: int
+    rungs: tuple[int, ...]
+    reaching: tuple[int, ...]
+    reaching_at_most: tuple[int, ...]
+    search_epochs: tuple[int, int]
+    audit_epochs: int
+    confirm_epochs: int
+    full_epochs: int
+    share: tuple[float, float]
+    workers: int
+    wall_epochs: tuple[float, float]
+    wall_hours: tuple[float, float] | None
+    memory_mb: dict[str, float]
+
+
+def preview(spec: StudySpec, workers: int, epoch_seconds: float | None = None) -> Preview:
+    """The account of a study before it runs.
+
+    Args:
+        spec: the study.
+        workers: trials at once.
+        epoch_seconds: of one epoch of one trial, if known.
+    """
+    plan, cells = make_plan(spec), spec.cell_values()
+    least, most = _counts(spec, plan)
+    count, longest = len(cells), plan.rungs[-1]
+    search = count * search_epochs(plan, least), count * search_epochs(plan, most)
+    audit = sum(audit_epochs(plan, cell) for cell in range(count)) if plan.audit_share else 0
+    confirm = count * len(plan.confirm_seeds) * longest
+    full = count * plan.trials_per_cell * longest
+    after = longest if plan.confirm_seeds else longest - plan.rungs[0] if audit else 0
+    chain = (longest if plan.trials_per_cell else 0) + after
+    wall = (
+        max((search[0] + audit + confirm) / workers, chain),
+        (search[1] + audit + confirm) / workers + chain * (1 - 1 / workers),
+    )
+    hours = epoch_seconds and tuple(epochs * epoch_seconds / 3600 for epochs in wall)
+    return Preview(
+        cells=count,
+        trials=count * plan.trials_per_cell,
+        rungs=plan.rungs,
+        reaching=tuple(least),
+        reaching_at_most=tuple(most),
+        search_epochs=search,
+        audit_epochs=audit,
+        confirm_epochs=confirm,
+        full_epochs=full,
+        share=tuple((e + audit) / full if full else 1.0 for e in search),  # type: ignore[arg-type]
+        workers=workers,
+        wall_epochs=wall,
+        wall_hours=hours or None,  # type: ignore[arg-type]
+        memory_mb=_memory(spec),
+    )
+
+
+def _counts(spec: StudySpec, plan: Plan) -> tuple[list[int], list[int]]:
+    """Trials of a cell that train to each rung: expected, and at most."""
+    if spec.scheduler == "cell-stop":
+        n = plan.trials_per_cell
+        # the first arrival passes every rung, and a rung that grows lets its best third pass
+        return reaching(plan), [n] * len(plan.rungs)
+    return reaching(plan), reaching_at_most(plan)
+
+
+def _memory(spec: StudySpec) -> dict[str, float]:
+    """Cell, by what its network depends on -> MiB of everything as large as the weights."""
+    task, found = TASKS[spec.task], {}
+    for cell in spec.cell_values():
+        config = spec.config(cell, {})
+        with torch.device("meta"):
+            net = task.network({**config, "pretrained": False}, None)
+        weights = sum(p.numel() for p in net.parameters())
+        name = " ".join(f"{key}={value}" for key, value in cell.items())
+        found[name] = weights * FLOAT * _copies(config) / 2**20
+    return found
+
+
+def _copies(config: Mapping[str, Any]) -> int:
+    """How many times the weights are held: themselves, gradients, optimizer state, the best."""
+    state = 2 if config["optimizer"] == "adam" else int(config["momentum"] > 0)
+    return 2 + state + int(config["checkpoint_rule"] == "best")
