@@ -177,6 +177,7 @@ def final_trials(record: Record, cell: int) -> pd.DataFrame:
 def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> CellValue:
     study = record.study
     rows = record.trials[record.trials["cell"] == cell]
+    rows = rows[rows["stage"] != "audit"]  # outside the selection, whatever it reached
     final = final_trials(record, cell)
     make = partial(
         CellValue,

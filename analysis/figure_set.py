@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from analysis import figures, words
+from analysis.audit import searched
 from analysis.cells import CellValue, cell_values, require_comparable
 from analysis.frames import baselines_by_part
 from analysis.grids import cells_of
@@ -248,14 +249,14 @@ def _sample_plates(record: Record) -> list[Plate]:
 
 
 def _search_plates(record: Record) -> list[Plate]:
-    study, trials = record.study, record.trials
-    searched = trials[trials["stage"] == "search"]
-    if searched.empty:
+    study = record.study
+    tried = searched(record)
+    if tried.empty:
         return []
     found = []
     metric = f"{study['watched']} {words.metric_name(study['metric'])}"
     for key in study["space_keys"]:
-        if not pd.api.types.is_numeric_dtype(searched[key]):
+        if not pd.api.types.is_numeric_dtype(tried[key]):
             continue
         log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
 
@@ -266,10 +267,10 @@ def _search_plates(record: Record) -> list[Plate]:
             f"{metric} at the last rung reached against {key}; the number is the epochs trained, "
             "and only equal ones compare. Trials without a value stand at the foot."
         )
-        found.append(Plate(f"search-{key}", caption, _by_cell(record, searched, draw)))
+        found.append(Plate(f"search-{key}", caption, _by_cell(record, tried, draw)))
     caption = "How far each config was trained (dotted: rungs), and how it ended."
     rungs = study["rungs"]
-    ladder = _by_cell(record, searched, lambda ax, held: figures.rung_ladder(ax, held, rungs))
+    ladder = _by_cell(record, tried, lambda ax, held: figures.rung_ladder(ax, held, rungs))
     return [*found, Plate("rungs", caption, ladder)]
 
 

@@ -62,6 +62,18 @@ def interval(values: Values, level: float = 0.95) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def share_interval(count: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share (Wilson 1927).
+
+    Args:
+        count: how many of n.
+        n: at least 1.
+        level: coverage, in (0, 1).
+    """
+    held = stats.binomtest(count, n).proportion_ci(level, method="wilson")
+    return float(held.low), float(held.high)
+
+
 def skill(error: float, reference: float) -> float:
     """1 - error / reference: 1 is perfect, 0 as good as the constant predictor, below 0 worse.
 

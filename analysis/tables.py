@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import words
+from analysis.audit import audit_table, searched
 from analysis.cells import CellValue, cell_values
 from analysis.frames import (
     DASH,
@@ -30,7 +31,8 @@ REFERENCE = "training median"  # the best constant for the mean absolute error
 
 def keys(record: Record) -> list[str]:
     """The tables that a study has, in the order of a report."""
-    return [*grid_keys(record.study), "cells", "search"]
+    audits = (record.decisions["verdict"] == "audit").any()
+    return [*grid_keys(record.study), "cells", "search", *(["audit"] if audits else [])]
 
 
 def make(record: Record, key: str) -> Table:
@@ -47,6 +49,8 @@ def make(record: Record, key: str) -> Table:
         return _cells(record)
     if key == "search":
         return _search(record)
+    if key == "audit":
+        return audit_table(record)
     return grid(record, key)
 
 
@@ -92,13 +96,13 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
             row[f"{other} {words.metric_name(metric)}"] = spread(value.beside, metric)
     if study["task"] == "shanghaitech":
         row["skill ↑"] = fixed_point(_skill(record, held["mae"]), "skill")
-    searched = record.trials[record.trials["stage"] == "search"]
+    tried = searched(record)
     return row | {
         "epochs": f"{first.epochs}/{first.budget}",
         "split": first.split,
         "rule": first.rule,
         "seeds": f"{first.n}/{first.seeds_due}",
-        "configs": str(int((searched["cell"] == first.cell).sum())) if len(searched) else "1",
+        "configs": str(int((tried["cell"] == first.cell).sum())) if len(tried) else "1",
         "status": first.status,
         "marks": ", ".join(first.marks) or DASH,
     }
@@ -118,16 +122,18 @@ def search_frame(record: Record) -> pd.DataFrame:
     Returns:
         Columns cell, the cell parameters, configs (started), reached_<e> (trials with at least e
         epochs, for each rung e), completed, stopped, paused, running, diverged, failed, best_<key>
-        of each searched parameter, search_epochs, confirm_epochs, hours (on a worker).
+        of each searched parameter, search_epochs, audit_epochs, confirm_epochs, hours (on a
+        worker). An audited trial counts as the rule left it.
     """
     study, trials = record.study, record.trials
     chosen = {v.cell: v.config for v in cell_values(record) if v.metric == study["metric"]}
-    rows = []
+    rows, tried = [], searched(record)
     for number, at in enumerate(study["cells"]):
         held = trials[trials["cell"] == number]
-        searched = held[held["stage"] == "search"]
+        search = tried[tried["cell"] == number]
         confirmed = held[held["stage"] == "confirm"]
-        counted = searched if len(searched) or study["space_keys"] else confirmed
+        audits = held.loc[held["stage"] == "audit", "epochs"].sum()
+        counted = search if len(search) or study["space_keys"] else confirmed
         row: dict[str, Any] = {"cell": number, **at, "configs": len(counted)}
         for rung in study["rungs"]:
             # the epoch in which a trial diverged is not one that it finished
@@ -137,7 +143,9 @@ def search_frame(record: Record) -> pd.DataFrame:
             row[status] = int((counted["status"] == status).sum())
         for key in study["space_keys"]:
             row[f"best_{key}"] = chosen[number].get(key)
-        row["search_epochs"] = int(searched["epochs"].sum())
+        row["search_epochs"] = int(search["epochs"].sum())
+        ended = search.loc[search["stage"] == "audit", "epochs"].sum()
+        row["audit_epochs"] = int(audits - ended)
         row["confirm_epochs"] = int(confirmed["epochs"].sum())
         row["hours"] = float(held["seconds"].sum()) / 3600
         rows.append(row)

@@ -104,7 +104,7 @@ def _show_preview(spec: StudySpec, held: Preview, console: Console) -> None:
     lines = [
         f"trials: {held.trials} in the search",
         f"epochs: search {low:,} (at most {high:,} while nothing fails, "
-        f"{held.full_epochs:,} whatever does), audit {held.audit_epochs:,}, "
+        f"{held.full_epochs:,} whatever does), audit {held.audit_epochs[0]:,}, "
         f"confirmation {held.confirm_epochs:,}",
         f"share of training every config in full: {held.share[0]:.1%} "
         f"(at most {held.share[1]:.1%}), audit included",

@@ -8,6 +8,7 @@ but for the address that `ray.init` binds to.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -78,7 +79,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if assignment is None:
             return None
         self.jobs[trial_id] = assignment.trial
-        return {"assignment": vars(assignment)}
+        # one text: Ray walks through every key of a config, several times
+        return {"assignment": json.dumps(vars(assignment))}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -272,7 +274,7 @@ def _ray_asha(study: Study) -> ASHAScheduler | None:
 
 
 def _resources(config: dict[str, Any]) -> Any:
-    held = Assignment(**config["assignment"])
+    held = Assignment(**json.loads(config["assignment"]))
     return {"CPU": held.cpus, "GPU": held.gpus} if held.gpus else {"CPU": held.cpus}
 
 

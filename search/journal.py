@@ -24,28 +24,24 @@ class Appender:
 
     Args:
         path: the file; a truncated last line in it is cut off first.
-        sync: also force every line to disk, which survives a power cut.
 
     Attributes:
         cut: bytes of a truncated last line that were dropped; mostly 0.
     """
 
-    def __init__(self, path: Path, sync: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.cut = cut_truncated_line(path)
         self._file: IO[str] = path.open("a", encoding="utf-8")
-        self._sync = sync
 
     def write(self, event: Event) -> None:
         """Append one event, with the time in UTC."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
-        if self._sync:
-            self.to_disk()
 
     def to_disk(self) -> None:
-        """Force what was written to disk."""
+        """Force what was written to disk, which survives a power cut too."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

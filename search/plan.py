@@ -127,6 +127,13 @@ def audit_epochs(plan: Plan, cell: int) -> int:
     return sum(each[place] for place in audited(plan, cell, len(each)))
 
 
+def audit_epochs_at_most(plan: Plan) -> int:
+    """The same whatever happens: all but one trial ended at the first rung."""
+    ended = max(plan.trials_per_cell - 1, 0)
+    picks = math.ceil(ended * plan.audit_share)
+    return picks * (plan.rungs[-1] - plan.rungs[0])
+
+
 def expected_epochs(plan: Plan, cell: int) -> int:
     """Epochs that a cell takes, confirmation included, when nothing fails or promotes early."""
     confirm = len(plan.confirm_seeds) * plan.rungs[-1]

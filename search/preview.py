@@ -12,6 +12,7 @@ from search.cells import make_plan
 from search.plan import (
     Plan,
     audit_epochs,
+    audit_epochs_at_most,
     reaching,
     reaching_at_most,
     search_epochs,
@@ -34,7 +35,7 @@ class Preview:
         reaching_at_most: the same with every early promotion a mistake; by a stopping rule, with
             trials that arrive each better than the last.
         search_epochs: expected, and at most as long as no trial fails or diverges.
-        audit_epochs: expected of the late-bloomer audit.
+        audit_epochs: of the late-bloomer audit, expected and at most.
         confirm_epochs: of the seeds.
         full_epochs: of every config trained in full, which no search exceeds whatever fails.
         share: expected and largest share of full_epochs, search and audit.
@@ -52,7 +53,7 @@ class Preview:
     reaching: tuple[int, ...]
     reaching_at_most: tuple[int, ...]
     search_epochs: tuple[int, int]
-    audit_epochs: int
+    audit_epochs: tuple[int, int]
     confirm_epochs: int
     full_epochs: int
     share: tuple[float, float]
@@ -74,14 +75,18 @@ def preview(spec: StudySpec, workers: int, epoch_seconds: float | None = None) -
     least, most = _counts(spec, plan)
     count, longest = len(cells), plan.rungs[-1]
     search = count * search_epochs(plan, least), count * search_epochs(plan, most)
-    audit = sum(audit_epochs(plan, cell) for cell in range(count)) if plan.audit_share else 0
+    audit = (
+        sum(audit_epochs(plan, cell) for cell in range(count)),
+        count * audit_epochs_at_most(plan),
+    )
     confirm = count * len(plan.confirm_seeds) * longest
     full = count * plan.trials_per_cell * longest
-    after = longest if plan.confirm_seeds else longest - plan.rungs[0] if audit else 0
-    chain = (longest if plan.trials_per_cell else 0) + after
+    # the longest way that one job after another must take: a winner's search, then a seed of it
+    chain = longest * (bool(plan.trials_per_cell) + bool(plan.confirm_seeds))
+    with_audit = max(chain, 2 * longest - plan.rungs[0] if audit[1] else 0)
     wall = (
-        max((search[0] + audit + confirm) / workers, chain),
-        (search[1] + audit + confirm) / workers + chain * (1 - 1 / workers),
+        max((search[0] + audit[0] + confirm) / workers, chain),
+        (search[1] + audit[1] + confirm) / workers + with_audit * (1 - 1 / workers),
     )
     hours = epoch_seconds and tuple(epochs * epoch_seconds / 3600 for epochs in wall)
     return Preview(
@@ -94,12 +99,17 @@ def preview(spec: StudySpec, workers: int, epoch_seconds: float | None = None) -
         audit_epochs=audit,
         confirm_epochs=confirm,
         full_epochs=full,
-        share=tuple((e + audit) / full if full else 1.0 for e in search),  # type: ignore[arg-type]
+        share=(_share(search[0] + audit[0], full), _share(search[1] + audit[1], full)),
         workers=workers,
         wall_epochs=wall,
         wall_hours=hours or None,  # type: ignore[arg-type]
         memory_mb=_memory(spec),
     )
+
+
+def _share(epochs: int, full: int) -> float:
+    """Share of training every config in full; 1 where there is nothing to search."""
+    return min(epochs / full, 1.0) if full else 1.0
 
 
 def _counts(spec: StudySpec, plan: Plan) -> tuple[list[int], list[int]]:

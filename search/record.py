@@ -72,7 +72,7 @@ from typing import Any
 import pandas as pd
 
 from search.journal import read_lines
-from search.record_frames import curves_frame, repeats, trials_frame
+from search.record_frames import curves_frame, latest_rows, repeats, trials_frame
 
 FORMAT = 1
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
@@ -155,8 +155,9 @@ def build(
     study: dict[str, Any], events: list[dict[str, Any]], epochs: list[dict[str, Any]]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The trials and curves frames that the two logs say."""
-    curves = curves_frame(study["name"], epochs)
-    return trials_frame(study, events, curves, repeats(epochs)), curves
+    latest = latest_rows(epochs)
+    trials = trials_frame(study, events, latest, repeats(epochs))
+    return trials, curves_frame(study["name"], latest)
 
 
 def write(folder: Path) -> None:

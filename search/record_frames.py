@@ -44,12 +44,23 @@ DTYPES = {
 VERDICT_STATUS = {"stop": "stopped", "complete": "completed"}
 
 
-def curves_frame(study: str, epochs: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a trial, epoch and quantity; of a repeated epoch the later report counts."""
-    latest = {(line["trial"], line["row"]["epoch"]): line["row"] for line in epochs}
+Rows = dict[str, dict[int, dict[str, Any]]]  # trial -> epoch -> quantity -> value
+
+
+def latest_rows(epochs: list[dict[str, Any]]) -> Rows:
+    """The row of every trial and epoch; of a repeated epoch the later report counts."""
+    latest: Rows = {}
+    for line in epochs:
+        latest.setdefault(line["trial"], {})[line["row"]["epoch"]] = line["row"]
+    return latest
+
+
+def curves_frame(study: str, latest: Rows) -> pd.DataFrame:
+    """One row a trial, epoch and quantity."""
     rows = [
         (study, trial, epoch, name, value)
-        for (trial, epoch), row in latest.items()
+        for trial, by_epoch in latest.items()
+        for epoch, row in by_epoch.items()
         for name, value in row.items()
         if name != "epoch"
     ]
@@ -85,7 +96,7 @@ def repeats(epochs: list[dict[str, Any]]) -> dict[str, tuple[int, float]]:
 def trials_frame(
     study: dict[str, Any],
     events: list[dict[str, Any]],
-    curves: pd.DataFrame,
+    latest: Rows,
     lost: dict[str, tuple[int, float]],
 ) -> pd.DataFrame:
     """One row for every trial ever asked for; `lost` is what `repeats` gives."""
@@ -103,9 +114,9 @@ def trials_frame(
             )
         elif event["event"] == "decision" and event["trial"] is not None:
             _decide(trials[event["trial"]], event)
-    wide = _by_epoch(curves)
     for name, trial in trials.items():
-        _from_curve(trial, study, wide.get(name))
+        if name in latest:
+            _from_rows(trial, study, latest[name])
         trial["repeated_epochs"], trial["lost_seconds"] = lost.get(name, (0, 0.0))
     return _typed(study, trials)
 
@@ -193,30 +204,21 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
         trial["reason"] = f"trained to its full budget: {place}"
 
 
-def _by_epoch(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Trial -> frame of its curve, one row an epoch, one column a quantity."""
-    if curves.empty:
-        return {}
-    return {
-        str(trial): part.pivot(index="epoch", columns="name", values="value").sort_index()
-        for trial, part in curves.groupby("trial", sort=False)
-    }
-
-
-def _from_curve(trial: dict[str, Any], study: dict[str, Any], curve: pd.DataFrame | None) -> None:
+def _from_rows(
+    trial: dict[str, Any], study: dict[str, Any], rows: dict[int, dict[str, Any]]
+) -> None:
     """Best, last, and all metrics of the last and of the chosen epoch."""
-    if curve is None:
-        return
-    trial["epochs"] = max(int(trial["epochs"]), int(curve.index[-1]))
-    watched = curve.get(trial["metric"])
-    if watched is not None and watched.notna().any():
-        trial["best"] = watched.max() if study["mode"] == "max" else watched.min()
-        trial["last"] = watched.iloc[-1]
+    newest = max(rows)
+    trial["epochs"] = max(int(trial["epochs"]), newest)
+    watched = [(epoch, rows[epoch].get(trial["metric"])) for epoch in sorted(rows)]
+    sound = [value for _, value in watched if value is not None]
+    if sound:
+        trial["best"] = max(sound) if study["mode"] == "max" else min(sound)
+        trial["last"] = watched[-1][1]
+    chosen = rows.get(trial.get("value_epoch") or 0, {})
     for name in study["row_metrics"]:
-        if name in curve:
-            trial[f"last_{name}"] = curve[name].iloc[-1]
-            if trial.get("value_epoch") in curve.index:
-                trial[f"value_{name}"] = curve[name].loc[trial["value_epoch"]]
+        trial[f"last_{name}"] = rows[newest].get(name)
+        trial[f"value_{name}"] = chosen.get(name)
 
 
 def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataFrame:

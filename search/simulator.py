@@ -30,6 +30,8 @@ class Outcome:
         cost: epochs trained, as a share of all trials trained to the end.
         wall: virtual seconds from start to end; epochs where no seconds are recorded.
         idle: share of worker time without a job.
+        filled_cells: which those are.
+        full_configs: per cell, the configs trained to the end, by their place in the draw.
         decisions: verdicts at rungs.
         seconds: real time that the scheduler took.
     """
@@ -42,6 +44,8 @@ class Outcome:
     cost: float
     wall: float
     idle: float
+    filled_cells: tuple[bool, ...]
+    full_configs: tuple[tuple[int, ...], ...]
     decisions: int
     seconds: float
 
@@ -147,6 +151,8 @@ def _outcome(
         cost=spent / (final.size * plan.rungs[-1]),
         wall=wall,
         idle=1 - used,
+        filled_cells=tuple(len(held) >= plan.full_per_cell for held in full),
+        full_configs=tuple(tuple(sorted(held)) for held in full),
         decisions=sum(d["verdict"] in RUNG_VERDICTS for d in scheduler.decisions),
         seconds=took,
     )
@@ -155,6 +161,7 @@ def _outcome(
 def mean_outcome(outcomes: list[Outcome]) -> dict[str, float]:
     """Means over repeats, and `decisions_per_second` over all of them."""
     rows = [asdict(outcome) for outcome in outcomes]
-    held = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+    names = [name for name, value in rows[0].items() if not isinstance(value, tuple)]
+    held = {name: float(np.nanmean([row[name] for row in rows])) for name in names}
     total = sum(row["decisions"] for row in rows), sum(row["seconds"] for row in rows)
     return {**held, "decisions_per_second": total[0] / total[1], "repeats": float(len(rows))}

@@ -25,6 +25,11 @@ WRITE_EVERY = (
 )
 
 
+# A kill loses no line. After a power cut a job whose tell is missing is asked for again and finds
+# its checkpoint, so the logs are forced to disk before a checkpoint goes, else once in so many s.
+SYNC_EVERY = 1.0
+
+
 class Watcher(Protocol):
     """Who wants to see what happens as it happens."""
 
@@ -90,15 +95,15 @@ class Study:
         self._again: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         events = read_lines(folder / record.JOURNAL)
-        self._journal = Appender(folder / record.JOURNAL, sync=True)
+        self._journal = Appender(folder / record.JOURNAL)
         self._epochs = Appender(folder / record.EPOCHS)
+        self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._replay(events)
         if events:
             watcher.restored(record.load(folder))
         if self._journal.cut:
             self.note({"event": "cut", "bytes": self._journal.cut})
             watcher.noted(f"{record.JOURNAL}: its last line was not whole and is dropped")
-        self._written, self._writing = time.monotonic(), 0.0
 
     @property
     def done(self) -> bool:
@@ -141,10 +146,11 @@ class Study:
     def tell(self, trial: str, told: Mapping[str, Any]) -> None:
         """Take the end of a job: journal, scheduler, sampler, decisions, in that order."""
         job = self._jobs.pop(trial)
-        self._epochs.to_disk()  # a trial that is told has its rows
         self._journal.write({"event": "tell", "trial": trial, **told})
         self._apply(job, told)
         decisions = self._write_decisions()
+        if time.monotonic() - self._on_disk > SYNC_EVERY:
+            self._to_disk()
         self._clean(job.cell, decisions)
         self._watcher.told(job, told, decisions)
         self._refresh()
@@ -161,6 +167,7 @@ class Study:
 
     def close(self) -> None:
         """Write the frames a last time and let go of the folder."""
+        self._to_disk()
         self._journal.close()
         self._epochs.close()
         self._store.flush()
@@ -268,14 +275,22 @@ class Study:
         """Remove checkpoints that nothing goes on from; until a cell is decided, any trial may."""
         if self.spec.keep_checkpoints:
             return
-        for decision in decisions:
-            if decision["verdict"] in ("diverged", "failed"):
-                self._checkpoint(decision["trial"]).unlink(missing_ok=True)
+        lost = [d["trial"] for d in decisions if d["verdict"] in ("diverged", "failed")]
+        over = [self._checkpoint(trial) for trial in lost]
         wanted = self._scheduler.wanted(cell)
         if wanted is not None:
-            for path in (self.folder / "checkpoints").glob(f"{cell:02d}-*.pt"):
-                if path.stem not in wanted:
-                    path.unlink(missing_ok=True)
+            held = (self.folder / "checkpoints").glob(f"{cell:02d}-*.pt")
+            over += [path for path in held if path.stem not in wanted]
+        if over:
+            self._to_disk()
+        for path in over:
+            path.unlink(missing_ok=True)
+
+    def _to_disk(self) -> None:
+        """Force the logs to disk; rows first, so that a trial that is told has them."""
+        self._epochs.to_disk()
+        self._journal.to_disk()
+        self._on_disk = time.monotonic()
 
     def _refresh(self) -> None:
         if time.monotonic() - self._written < max(WRITE_EVERY, 50 * self._writing):

@@ -9,6 +9,7 @@ process that no later trial could use.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
@@ -54,14 +55,14 @@ class Assignment:
 
 
 def run_job(config: dict[str, Any]) -> None:
-    """The trainable: `config["assignment"]` holds the fields of an Assignment.
+    """The trainable: `config["assignment"]` holds the fields of an Assignment as JSON.
 
     Raises:
         JobFailed: the job failed, and that has been reported; the next one gets a new process.
     """
     from ray import tune
 
-    assignment = Assignment(**config["assignment"])
+    assignment = Assignment(**json.loads(config["assignment"]))
 
     judge = Judge(assignment)
 

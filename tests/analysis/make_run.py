@@ -122,6 +122,19 @@ class Run:
                 event="decision", trial=name, **entry, verdict=verdict, rule="cell-promote/1"
             )
 
+    def decide(self, trial: str, cell: int, verdict: str, value: float, epoch: int = 9) -> None:
+        """A verdict of the scheduler."""
+        entry = {"trial": trial, "cell": cell, "epoch": epoch, "value": value, "rank": 2, "n": 4}
+        self._log(event="decision", **entry, verdict=verdict, rule="cell-promote/2")
+
+    def audit(self, trial: str, cell: int, then: float, end: float | None) -> None:
+        """A trial that was stopped at epoch 1 runs on to epoch 9; it is lost without `end`."""
+        self.decide(trial, cell, "audit", then, epoch=1)
+        ending = "diverged" if end is None else "value"
+        self.trial(trial, cell, value=end, stage="audit", ending=ending)
+        if end is not None:
+            self.decide(trial, cell, "audited", end)
+
     def confirm(self, cell: int, tests: list[dict[str, float]], **kept: Any) -> None:
         """One completed confirmation trial a seed, from seed 1."""
         for seed, test in enumerate(tests, 1):

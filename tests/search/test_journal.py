@@ -6,7 +6,7 @@ from search.journal import Appender, JournalError, cut_truncated_line, read_line
 
 
 def test_lines_come_back_in_order(tmp_path):
-    journal = Appender(tmp_path / "j.jsonl", sync=True)
+    journal = Appender(tmp_path / "j.jsonl")
     for number in range(3):
         journal.write({"event": "note", "number": number})
     assert [e["number"] for e in read_lines(tmp_path / "j.jsonl")] == [0, 1, 2]

@@ -223,3 +223,98 @@ def test_a_file_that_is_no_toml_is_named(tmp_path):
 def test_an_unknown_study_lists_the_shipped_ones():
     with pytest.raises(SpecError, match="quickstart-cifar10"):
         find_study("quickstar")
+
+
+# -- lists and grids ------------------------------------------------------------------------------
+
+LISTED = """
+name = "mine"
+task = "cifar10"
+[cells]
+depth = [18, 34]
+[[points]]
+lr = 0.1
+weight_decay = 0.0
+[[points]]
+lr = 0.01
+weight_decay = 1e-4
+[[points]]
+lr = 0.01
+weight_decay = 0.0
+[budget]
+max_epochs = 9
+"""
+GRID = """
+name = "mine"
+task = "cifar10"
+sampler = "grid"
+[cells]
+depth = [18, 34]
+[space]
+lr = [0.1, 0.01, 0.001]
+weight_decay = [0.0, 1e-4]
+[budget]
+max_epochs = 9
+"""
+
+
+def drawn(text):
+    spec = parse_spec(tomllib.loads(text), "mine.toml")
+    samplers = [CellSampler(spec, cell) for cell in spec.cell_values()]
+    return [[s.config(n) for n in range(spec.budget.trials_per_cell)] for s in samplers]
+
+
+def test_a_list_of_points_is_every_cells_configs_in_order():
+    first, second = drawn(LISTED)
+    assert (
+        first
+        == second
+        == [
+            {"lr": 0.1, "weight_decay": 0.0},
+            {"lr": 0.01, "weight_decay": 1e-4},
+            {"lr": 0.01, "weight_decay": 0.0},
+        ]
+    )
+
+
+def test_a_grid_is_every_combination_of_its_values():
+    first, second = drawn(GRID)
+    assert first == second
+    assert [(c["lr"], c["weight_decay"]) for c in first] == [
+        (lr, decay) for lr in (0.1, 0.01, 0.001) for decay in (0.0, 1e-4)
+    ]
+
+
+@pytest.mark.parametrize("text", [LISTED, GRID])
+def test_a_list_or_grid_on_record_is_read_again_as_it_was(text):
+    """`resume` reads the spec from study.json, with what was derived in it."""
+    spec = parse_spec(tomllib.loads(text), "mine.toml")
+    again = parse_spec(spec.model_dump(mode="json", exclude_unset=True), "study.json")
+    assert again == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        (LISTED.replace("weight_decay = 1e-4\n", ""), "points.1", "lacks weight_decay"),
+        (LISTED.replace("0.01", "-0.01"), "space.lr", "above 0"),
+        (LISTED.replace("weight_decay", "wait_decay"), "space.wait_decay", "did you mean"),
+        (LISTED + "trials_per_cell = 4\n", "budget.trials_per_cell", "has 3 configs"),
+        (LISTED.replace("[cells]", 'sampler = "tpe"\n[cells]', 1), "sampler", "go together"),
+        (GRID.replace("grid", "list"), "points", "go together"),
+        (GRID + "trials_per_cell = 5\n", "budget.trials_per_cell", "has 6 configs"),
+        (
+            GRID.replace("lr = [0.1, 0.01, 0.001]", "lr = {low = 0.1, high = 0.2}"),
+            "space.lr",
+            "no list of values",
+        ),
+    ],
+)
+def test_faults_of_lists_and_grids_name_their_key(text, key, words):
+    found = faults(text)
+    assert words in found[key], found
+
+
+def test_an_audit_share_is_a_share():
+    found = faults(GOOD.replace("max_epochs = 27", "max_epochs = 27\naudit_share = 1.5"))
+    assert "less than or equal to 1" in found["budget.audit_share"]

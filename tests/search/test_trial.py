@@ -69,11 +69,11 @@ def test_an_exception_is_told_with_its_traceback(tmp_path):
 def test_a_failed_job_is_reported_and_then_ends_its_worker(tmp_path, monkeypatch):
     reports = []
     monkeypatch.setattr("ray.tune.report", reports.append)
-    run_job({"assignment": vars(assignment(tmp_path))})
+    run_job({"assignment": json.dumps(vars(assignment(tmp_path)))})
     assert [r["kind"] for r in reports] == ["epoch", "end"]
     reports.clear()
     with pytest.raises(JobFailed):
-        run_job({"assignment": vars(assignment(tmp_path, edition="parquet"))})
+        run_job({"assignment": json.dumps(vars(assignment(tmp_path, edition="parquet")))})
     assert [r["kind"] for r in reports] == ["end"]
     assert reports[0]["payload"]["ending"] == "failed"
 

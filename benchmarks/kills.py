@@ -1,0 +1,94 @@
+"""A search killed at random bytes of its journal and resumed, in virtual time."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import tempfile
+from pathlib import Path
+
+from search.journal import Appender, read_lines
+from search.plan import Job, Plan, rungs
+from search.rules import SIMULATED
+from search.scheduler import CellASHA
+
+
+def count_identical(kills: int) -> int:
+    """How many of so many kills left every later ask and decision as if nothing had happened."""
+    with tempfile.TemporaryDirectory() as folder:
+        return sum(_identical(number, Path(folder)) for number in range(kills))
+
+
+def _outcome(job: Job, seed: int) -> tuple[str, float]:
+    """What a job ends with, the same whenever and wherever it runs."""
+    rng = random.Random(f"{seed} {job.trial} {job.to_epoch} {job.stage}")
+    luck = rng.random()
+    return ("failed" if luck < 0.05 else "diverged" if luck < 0.1 else "value"), rng.random()
+
+
+def _identical(number: int, folder: Path) -> bool:
+    rng = random.Random(number)
+    eta, seeds = rng.choice([2, 2.5, 3, 4]), tuple(range(1, 1 + rng.randrange(3)))
+    trials = rng.randrange(2, 12)
+    plan = Plan(
+        trials, rungs(27, 1, eta), eta, rng.randrange(1, trials), "max", seeds, 1, 0.2, number
+    )
+    rule = rng.choice(["cell-promote", "cell-stop"])
+    path = folder / "decisions.jsonl"
+    path.unlink(missing_ok=True)
+    whole = SIMULATED[rule](3, plan)
+    order = _run(whole, number, rng.randrange(1, 9), path)
+    journal = path.read_bytes()
+    path.write_bytes(journal[: rng.randrange(len(journal))])
+    Appender(path).close()  # cuts the line that was not whole
+    again = SIMULATED[rule](3, plan)
+    if not _go_on(again, read_lines(path), order, number):
+        return False
+    return json.dumps(again.decisions) == json.dumps(whole.decisions)
+
+
+def _run(scheduler: CellASHA, seed: int, workers: int, path: Path) -> list[tuple[str, str]]:
+    """Drive to the end, jobs ending in random order, every ask and tell journalled."""
+    journal, running, order = Appender(path), [], []
+    rng = random.Random(seed)
+    while True:
+        while len(running) < workers and (job := scheduler.ask()) is not None:
+            journal.write({"event": "ask", "job": job._asdict()})
+            running.append(job)
+            order.append(("ask", job.trial))
+        if not running:
+            journal.close()
+            return order
+        job = running.pop(rng.randrange(len(running)))
+        ending, value = _outcome(job, seed)
+        journal.write({"event": "tell", "trial": job.trial, "ending": ending, "value": value})
+        scheduler.tell(job, ending, value if ending == "value" else math.nan)
+        order.append(("tell", job.trial))
+
+
+def _go_on(
+    scheduler: CellASHA, events: list[dict[str, object]], order: list[tuple[str, str]], seed: int
+) -> bool:
+    """Replay what the journal has, then the rest in the order in which it happened before."""
+    for event in events:
+        if event["event"] == "ask":
+            job = scheduler.ask()
+            if job is None or job._asdict() != event["job"]:
+                return False
+        else:
+            _tell(scheduler, str(event["trial"]), seed)
+    for kind, trial in order[len(events) :]:
+        if kind == "tell":
+            _tell(scheduler, trial, seed)
+        else:
+            job = scheduler.ask()
+            if job is None or job.trial != trial:
+                return False
+    return scheduler.done
+
+
+def _tell(scheduler: CellASHA, trial: str, seed: int) -> None:
+    job = next(job for job in scheduler.running if job.trial == trial)
+    ending, value = _outcome(job, seed)
+    scheduler.tell(job, ending, value if ending == "value" else math.nan)
