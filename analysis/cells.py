@@ -7,6 +7,7 @@ an unfinished trial shows is kept apart in `seen`, so that no mean and no compar
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ Status = Literal["complete", "partial", "failed", "empty"]
 MARKS = {
     "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
     "unconfirmed": ("°", "fully trained in the search, not yet confirmed: a validation value"),
+    "no skill": ("#", "no better than the best constant predictor on the same test images"),
     "collapsed": ("‡", "predicted counts barely differ between images (in at least one seed)"),
     "seeds missing": ("§", "fewer seeds than planned are complete"),
     "synthetic": ("¶", "synthetic data: says nothing about real images"),
@@ -214,6 +216,8 @@ def _complete(
     other = "val" if study["shown_split"] == "test" else "test"
     beside = _shown(rows, {**study, "shown_split": other}, metric).dropna()
     marks = []
+    if not _beats_constants(study, rows):
+        marks.append("no skill")
     if rows["collapsed"].fillna(False).any():
         marks.append("collapsed")
     if len(rows) < seeds_due(study):
@@ -231,6 +235,18 @@ def _complete(
         trials=tuple(rows["trial"]),
         marks=tuple(marks),
     )
+
+
+def _beats_constants(study: Mapping[str, Any], rows: pd.DataFrame) -> bool:
+    """Whether the mean over seeds beats every constant predictor, where those are on record."""
+    metric, held = study["metric"], rows["baselines"].dropna()
+    if held.empty or study["shown_split"] != "test":
+        return True
+    scores = [s[metric] for s in json.loads(held.iloc[0]).values() if metric in s]
+    mean = _shown(rows, study, metric).mean()
+    if not scores or pd.isna(mean):
+        return True
+    return bool(mean > max(scores) if study["mode"] == "max" else mean < min(scores))
 
 
 def _partial(

@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one = commands.add_parser("table", help="print one table")
     one.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
-    one.add_argument("--table", default="cells", help="T1 to T4, cells (default) or search")
+    one.add_argument(
+        "--table", default="cells", help="T1 to T4, cells (default), search, configs or audit"
+    )
     one.add_argument("--format", default="md", choices=tables.FORMATS, help="default: md")
     return parser
 

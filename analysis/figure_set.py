@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -264,7 +264,7 @@ def _search_plates(record: Record) -> list[Plate]:
             figures.search_values(ax, held, key, metric, log)
 
         caption = (
-            f"{metric} at the last rung reached against {key}; the number is the epochs trained, "
+            f"{_judged(study, metric)} against {key}; the number is the epochs trained, "
             "and only equal ones compare. Trials without a value stand at the foot."
         )
         found.append(Plate(f"search-{key}", caption, _by_cell(record, tried, draw)))
@@ -272,6 +272,13 @@ def _search_plates(record: Record) -> list[Plate]:
     rungs = study["rungs"]
     ladder = _by_cell(record, tried, lambda ax, held: figures.rung_ladder(ax, held, rungs))
     return [*found, Plate("rungs", caption, ladder)]
+
+
+def _judged(study: Mapping[str, Any], metric: str) -> str:
+    """What a config is ranked by at a rung."""
+    if study["checkpoint_rule"] == "best":
+        return f"Best {metric} up to the last rung reached"
+    return f"{metric} at the last rung reached"
 
 
 def _by_cell(

@@ -32,7 +32,8 @@ REFERENCE = "training median"  # the best constant for the mean absolute error
 def keys(record: Record) -> list[str]:
     """The tables that a study has, in the order of a report."""
     audits = (record.decisions["verdict"] == "audit").any()
-    return [*grid_keys(record.study), "cells", "search", *(["audit"] if audits else [])]
+    configs = ["configs"] if (record.trials["stage"] != "confirm").any() else []
+    return [*grid_keys(record.study), "cells", "search", *configs, *(["audit"] if audits else [])]
 
 
 def make(record: Record, key: str) -> Table:
@@ -49,6 +50,8 @@ def make(record: Record, key: str) -> Table:
         return _cells(record)
     if key == "search":
         return _search(record)
+    if key == "configs":
+        return _configs(record)
     if key == "audit":
         return audit_table(record)
     return grid(record, key)
@@ -176,3 +179,44 @@ def _search(record: Record) -> Table:
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
     return Table(study["name"], "search", "What the search did", caption, display, bold, data)
+
+
+def _configs(record: Record) -> Table:
+    """Every config of the search and why it ended where it did, best first in each cell."""
+    study, tried = record.study, searched(record)
+    metric = f"{study['watched']} {words.metric_name(study['metric'])}"
+    order = tried.assign(_value=tried["value"] * (-1 if study["mode"] == "max" else 1))
+    order = order.sort_values(["cell", "epochs", "_value"], ascending=[True, False, True])
+    rule = "best so far" if study["checkpoint_rule"] == "best" else "of the last epoch"
+    rows = [
+        {
+            **{k: words.number(v) for k, v in study["cells"][trial["cell"]].items()},
+            "trial": trial["trial"],
+            **{k: words.number(trial[k]) for k in study["space_keys"]},
+            "epochs": f"{trial['epochs']}/{trial['budget']}",
+            f"{metric} ({rule})": DASH
+            if pd.isna(trial["value"])
+            else fixed_point(float(trial["value"]), study["metric"]),
+            "status": trial["status"],
+            "why": trial["reason"],
+        }
+        for trial in order.to_dict("records")
+    ]
+    display = pd.DataFrame(rows)
+    caption = " ".join(
+        [
+            *words.banners(study),
+            "Ranks are among the configs of one cell at one rung; of equal values the config with "
+            "the lower number goes first. Of n at a rung max(full_per_cell, n / reduction_factor) "
+            "go on. Step by step: record.load(run).decisions.",
+            words.origin(study),
+        ]
+    )
+    bold = pd.DataFrame(False, index=display.index, columns=display.columns)
+    keys = ["cell", *study["cells"][0], "trial", *study["space_keys"]]
+    data = order[[*keys, "epochs", "budget", "metric", "value", "status", "reason"]]
+    data = data.assign(
+        study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
+    )
+    title = "Every config, and why it ended"
+    return Table(study["name"], "configs", title, caption, display, bold, data)

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from machine import describe
 
-from search import executor, manifest, record
+from search import cluster, executor, manifest, record
 from search.journal import read_lines
 from search.spec import parse_spec
 from search.study import Places, Study
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     held = parser.parse_args()
     executor.run_job = trivial
-    executor.connect("local")
+    cluster.connect("local")
     rows = []
     for jobs in held.jobs:
         for repeat in range(held.repeats):
@@ -137,7 +137,7 @@ def main() -> None:
                 ends = plain(done, Path(folder))
                 rows.append({"side": "plain", "jobs": done, "repeat": repeat} | per_job(ends))
                 rows[-1]["driver_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    executor.disconnect()
+    cluster.disconnect()
     frame = pd.DataFrame(rows)
     print(describe())
     print(frame.to_string(index=False, float_format="{:.4f}".format))

@@ -1,10 +1,11 @@
-"""`resnet-search run|resume|status|preview|simulate|studies`: a comparison, and its record."""
+"""`resnet-search run|resume|status|preview|simulate|studies|settings`."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from search import record
 from search.cli_plan import add_commands
 from search.journal import JournalError
 from search.record import RecordError
+from search.shipped import shipped_studies
 
 if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
     from search.launch import Options
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"resnet-search: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("resnet-search: interrupted", file=sys.stderr)
+        text = "interrupted; what was finished is on record: `resnet-search resume RUN` goes on"
+        print(f"resnet-search: {text}", file=sys.stderr)
         return 130
 
 
@@ -74,12 +77,20 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(command=_resume)
     for command in (run, resume):
         _add_places(command)
-    status = commands.add_parser("status", help="how far a study is; also while it runs")
+    status = commands.add_parser(
+        "status",
+        help="how far a study is, also while it runs; exit status 1 while something is missing",
+    )
     status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
     status.set_defaults(command=_status)
     add_commands(commands, _console)
     studies = commands.add_parser("studies", help="list the shipped studies")
     studies.set_defaults(command=_studies)
+    settings = commands.add_parser(
+        "settings", help="what [cells], [space] and [fixed] of a task's study may hold"
+    )
+    settings.add_argument("task", metavar="TASK", help="cifar10 or shanghaitech")
+    settings.set_defaults(command=_settings)
     return parser
 
 
@@ -107,7 +118,8 @@ def _add_places(command: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from search.launch import start
-    from search.spec import find_study, load_spec
+    from search.shipped import find_study
+    from search.spec import load_spec
 
     overrides = [*_short_overrides(arguments), *arguments.overrides]
     if arguments.name:
@@ -154,6 +166,7 @@ def _options(
         arguments.address or before.get("address", "local"),
         lambda text: console.print(text, style="dim", markup=False, highlight=False),
         download=not arguments.offline and not before,
+        make_data_dir=arguments.data_dir is None,
     )
 
 
@@ -222,10 +235,22 @@ def _status_of(folder: Path, console: Console) -> int:
 
 
 def _studies(arguments: argparse.Namespace) -> int:
-    import tomllib
-
-    from search.spec import shipped_studies
-
     for name, path in shipped_studies().items():
         print(f"{name:20} {tomllib.loads(path.read_text()).get('description', '')}")
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    from trainables import TASKS
+
+    if arguments.task not in TASKS:
+        raise ValueError(f"no task {arguments.task}; there are {', '.join(TASKS)}")
+    table = Table("setting", "default", "allowed", "where", "what", box=None)
+    where = {"any": "cells, space, fixed", "cell": "cells, fixed", "study": "fixed"}
+    for name, setting in TASKS[arguments.task].settings.items():
+        default = "" if setting.default is None else str(setting.default)
+        table.add_row(name, default, setting.allowed(), where[setting.role], setting.doc)
+    _console().print(table)
     return 0

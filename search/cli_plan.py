@@ -75,7 +75,8 @@ def _count(text: str) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> StudySpec:
-    from search.spec import find_study, load_spec
+    from search.shipped import find_study
+    from search.spec import load_spec
 
     return load_spec(find_study(arguments.study), arguments.overrides)[0]
 

@@ -2,38 +2,27 @@
 
 One Ray trial is one job. A trial of ours that waits at a rung is no Ray object at all: it is lines
 in the journal and a checkpoint, so Ray's own restore and pausing are never needed, and when Ray's
-experiment dies the next one starts from the scheduler as it stands. Public interfaces of Ray only,
-but for the address that `ray.init` binds to.
+experiment dies the next one starts from the scheduler as it stands. Public interfaces of Ray only.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import shutil
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# before ray is imported: these are read at import
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # no banner; our own progress is shown
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the record is ours
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `_stop_on_signals` does it
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nobody reads Ray's snapshots
-os.environ.setdefault(
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
-)  # a slow end must not fail the next job
-# The memory monitor's kill ends the whole experiment; a kernel kill is an actor death to Tune.
-os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+from search.cluster import ExecutionError  # first: it sets what ray reads when imported
 
-import ray
+import ray  # isort: skip
 from ray import tune
 from ray.tune import Callback, RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import ASHAScheduler
@@ -46,11 +35,8 @@ if TYPE_CHECKING:
     from search.study import Study
 
 ERROR_LENGTH = 2000  # the end of a traceback says what happened
+PATIENCE = 30.0  # seconds from a signal to stop until Ray is left as it is
 RESTARTS = 3  # of Ray's experiment, when it dies under a study
-
-
-class ExecutionError(RuntimeError):
-    """Ray cannot run the study: no cluster, or no node that fits a trial."""
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -138,64 +124,6 @@ class Listener(Callback):  # type: ignore[misc]
         return {}
 
 
-def connect(address: str) -> None:
-    """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
-
-    Raises:
-        ExecutionError: nothing answers at the address.
-    """
-    if address.startswith("ray://"):
-        raise ExecutionError(
-            "--address ray:// is Ray's client, which keeps the journal from Tune; run this "
-            "command on a machine of the cluster with --address auto, or by `ray job submit`"
-        )
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed job is ours to tell
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address == "local":
-            ray.init(
-                address="local",
-                num_cpus=os.cpu_count(),
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",  # nothing listens beyond this machine
-                **options,
-            )
-        else:
-            ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ExecutionError(
-            f"no Ray cluster at --address {address} ({error}); start one with `ray start --head`, "
-            "or leave --address out to run on this machine"
-        ) from error
-
-
-def disconnect() -> None:
-    """Leave the cluster, or end the one that was started here."""
-    ray.shutdown()
-
-
-def gpus_in_cluster() -> float:
-    """GPUs of all nodes."""
-    return float(ray.cluster_resources().get("GPU", 0))
-
-
-def check_feasible(cpus: float, gpus: float) -> None:
-    """Refuse a request that no node can ever meet; Ray would wait for ever without a word.
-
-    Raises:
-        ExecutionError: with what the largest node has.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
-        return
-    held = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
-    raise ExecutionError(
-        f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, and no node has them ({held}): lower "
-        "resources.cpus_per_trial or resources.gpus_per_trial"
-    )
-
-
 def execute(study: Study) -> bool:
     """Run all that is left of a study; Ray must be connected.
 
@@ -211,7 +139,7 @@ def execute(study: Study) -> bool:
     for _ in range(RESTARTS + 1):
         searcher = JobSearcher(study, _slots(study))
         try:
-            with _stop_on_signals(searcher):
+            with _stop_on_signals(searcher, study):
                 _tuner(study, searcher).fit()
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
@@ -299,13 +227,31 @@ def _fit(held: dict[str, float], cpus: float, gpus: float) -> int:
 
 
 @contextmanager
-def _stop_on_signals(searcher: JobSearcher) -> Iterator[None]:
-    """SIGINT and SIGTERM end Ray's experiment cleanly; a second one ends the program at once."""
+def _stop_on_signals(searcher: JobSearcher, study: Study) -> Iterator[None]:
+    """SIGINT and SIGTERM end Ray's experiment cleanly; a second one ends the program at once.
+
+    So does the end of a patience: a batch system signals Ray's own processes too, and then nobody
+    is left to end anything. Nothing is lost by it, the logs are written as things happen.
+    """
+
+    def give_up() -> None:
+        print(
+            f"resnet-search: Ray did not end within {PATIENCE:g} s and is left; everything "
+            f"finished is on record. Go on: resnet-search resume {study.folder}",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(130)
+
+    timer = threading.Timer(PATIENCE, give_up)
+    timer.daemon = True
 
     def stop(signum: int, frame: Any) -> None:
         if searcher.stopping:
             raise KeyboardInterrupt
         searcher.stopping = True
+        study.say("stopping; once more to stop at once")
+        timer.start()
         os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own request to end
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -314,6 +260,7 @@ def _stop_on_signals(searcher: JobSearcher) -> Iterator[None]:
     try:
         yield
     finally:
+        timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 Event = dict[str, Any]
+EVENTS = ("ask", "tell", "decision", "again", "put back", "ray died", "cut")
 
 
 class JournalError(ValueError):
@@ -67,6 +68,31 @@ def read_lines(path: Path) -> list[Event]:
                 f"{path}, line {number} is not JSON ({error}); restore the file from a copy, or "
                 "cut it before this line: what follows is then run again"
             ) from error
+    return events
+
+
+def read_journal(path: Path) -> list[Event]:
+    """Every event of a journal, each checked against those before it; none without the file.
+
+    Raises:
+        JournalError: a line is no event, or an earlier line must be gone.
+    """
+    events, asked = read_lines(path), set()
+    for number, event in enumerate(events, 1):
+        kind = event.get("event") if isinstance(event, dict) else None
+        if kind not in EVENTS:
+            raise JournalError(
+                f"{path}, line {number} has the event {kind!r}, which is none of "
+                f"{', '.join(EVENTS)}; restore the file from a copy"
+            )
+        trial = event["job"]["trial"] if kind == "ask" else event.get("trial")
+        if kind == "ask":
+            asked.add(trial)
+        elif trial is not None and trial not in asked:
+            raise JournalError(
+                f"{path}, line {number} tells of trial {trial}, which no line before it asks for: "
+                "a line is missing; restore the file from a copy"
+            )
     return events
 
 

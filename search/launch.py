@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from search import manifest, record
 from search.spec import StudySpec, parse_spec
@@ -30,6 +33,7 @@ class Options:
         address: "local", "auto" or a Ray address.
         say: told of every step before the first trial.
         download: fetch missing data and weights where a task and torchvision can.
+        make_data_dir: make the data folder where it is missing, to download into it.
     """
 
     data_dir: Path
@@ -38,6 +42,7 @@ class Options:
     address: str
     say: Callable[[str], None]
     download: bool = True
+    make_data_dir: bool = True
 
 
 def start(
@@ -65,6 +70,13 @@ def start(
             f"{folder} already holds a study. Go on with it: `resnet-search resume {folder}`; or "
             "keep it and run beside it: --name ANOTHER"
         )
+    _check_local(spec, options)
+    try:
+        options.runs_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PreflightError(
+            f"--runs-dir {options.runs_dir}: no folder can be made there ({error})"
+        ) from error
     data = _fingerprints(spec, options)
     weights = _weights(spec, options, folder)
 
@@ -86,6 +98,9 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
     folder = folder.resolve()
     held = record.load_study(folder)
     spec = parse_spec(held["spec"], str(folder / record.STUDY))
+    if _is_done(spec, folder, watcher):
+        return True
+    _check_local(spec, options)
     data = _fingerprints(spec, options)
     if data != held["data"]:
         raise PreflightError(
@@ -99,6 +114,38 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
             "was started with; name the right ones with --weights-dir"
         )
     return _execute(spec, folder, options, weights, watcher)
+
+
+def _is_done(spec: StudySpec, folder: Path, watcher: Watcher) -> bool:
+    """Whether nothing is left to run; also refuses a folder that is in use or damaged."""
+    study = Study(spec, folder, Places(folder, {}, {}), watcher)
+    done = study.done
+    study.close()
+    return done
+
+
+def _check_local(spec: StudySpec, options: Options) -> None:
+    """Refuse what this machine cannot give; what a cluster has is known when Ray is connected.
+
+    Raises:
+        PreflightError: with what there is.
+    """
+    asked = spec.resources.gpus_per_trial
+    if isinstance(asked, dict):
+        _gpus(spec, 0)  # an entry for every depth?
+    if options.address != "local":
+        return
+    cores, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    most = max(_gpus(spec, gpus).values())
+    for key, want, held, name in (
+        ("cpus_per_trial", spec.resources.cpus_per_trial, cores, "CPU cores"),
+        ("gpus_per_trial", most, gpus, "GPUs"),
+    ):
+        if want > held:
+            raise PreflightError(
+                f"resources.{key} asks for {want:g}, and this machine has {held} {name}; lower "
+                "it, or join a cluster with --address"
+            )
 
 
 def places(options: Options) -> dict[str, str]:
@@ -127,14 +174,16 @@ def _execute(
 ) -> bool:
     """Run what is left of a study; a new one is created when nothing can refuse it any more."""
     # imports ray, which takes seconds: not before the preflight is over
-    from search import executor
+    from search import cluster, executor
 
     options.say(f"starting Ray ({options.address})")
-    executor.connect(options.address)
+    cluster.connect(options.address)
     try:
-        gpus = _gpus(spec, executor.gpus_in_cluster())
+        if options.address != "local":
+            options.say(f"joined {cluster.joined()}")
+        gpus = _gpus(spec, cluster.gpus_in_cluster())
         for share in set(gpus.values()):
-            executor.check_feasible(spec.resources.cpus_per_trial, share)
+            cluster.check_feasible(spec.resources.cpus_per_trial, share)
         if create:
             create()
         executor.storage_ready(folder)
@@ -146,7 +195,7 @@ def _execute(
             study.close()
             manifest.end_session(folder)
     finally:
-        executor.disconnect()
+        cluster.disconnect()
 
 
 def _gpus(spec: StudySpec, available: float) -> dict[int, float]:
@@ -172,6 +221,7 @@ def _depths(spec: StudySpec) -> list[int]:
 def _fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     """What the data of the study's cells is; fetched first where the task can."""
     task, found = TASKS[spec.task], []
+    may_make = options.make_data_dir or options.data_dir.is_dir()
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         try:
@@ -180,15 +230,38 @@ def _fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
             fetch = task.download if options.download else None
             if fetch is None or config["edition"] not in ("auto", "binary"):
                 raise PreflightError(str(error)) from error
+            if not may_make:
+                raise PreflightError(
+                    f"--data-dir {options.data_dir} is no folder; name the one that holds the "
+                    f"data, or make it and {spec.task} is downloaded into it"
+                ) from error
             options.say(f"no data in {options.data_dir}; downloading {spec.task} into it")
             try:
                 fetch(options.data_dir)
                 print_ = task.fingerprint(options.data_dir, config)
             except DataError as second:
                 raise PreflightError(str(second)) from second
+        _check_limits(config, print_)
         if print_ not in found:
             found.append(print_)
     return found
+
+
+def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Refuse limits above what the data has: a table would name images that nobody saw."""
+    cut = config["val_fraction"] * data["train_images"]
+    held = {
+        "train": data["train_images"] - round(cut),
+        "val": max(1, round(cut)) if cut else 0,
+        "test": data["test_images"],
+    }
+    for split, count in held.items():
+        limit = config[f"{split}_images"]
+        if limit is not None and limit > count:
+            raise PreflightError(
+                f"{split}_images = {limit}, but {data['data']} has {count} of them with "
+                f"val_fraction = {config['val_fraction']:g}; lower it, or leave it out to use all"
+            )
 
 
 def _weights(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -116,7 +118,13 @@ class Progress:
 
     def noted(self, text: str) -> None:
         """Something happened that is neither."""
-        self._console.print(text, markup=False, highlight=False)
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        except BrokenPipeError:  # `| head` has gone; the study has not
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _note_best(self, cell: int, value: float) -> None:
         pick = max if self._plan.mode == "max" else min
@@ -136,7 +144,7 @@ class Progress:
 
     def _print(self, text: str) -> None:
         if not self._console.is_terminal:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._write(text)
 
     def _share(self) -> str:
         return f"[{len(self._epochs)}/{self._expected} epochs]"

@@ -71,11 +71,13 @@ from typing import Any
 
 import pandas as pd
 
-from search.journal import read_lines
+from search.journal import JournalError, read_journal, read_lines
 from search.record_frames import curves_frame, latest_rows, repeats, trials_frame
 
 FORMAT = 1
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
+NEEDED = ("name", "task", "metric", "mode", "spec", "cells", "rungs", "data", "sessions")
+LOCK = ".lock"  # held by the driver that writes the folder
 STAMP = "frames.json"  # says how much of the logs the parquet files hold
 
 
@@ -96,7 +98,8 @@ class Record:
         trials: see the module.
         curves: see the module.
         per_image: see the module.
-        decisions: one row a decision: time, trial, cell, epoch, value, rank, n, verdict, rule.
+        decisions: one row a decision: time, trial, cell, epoch, value, rank, n, goes_on (how many
+            of the n may go on; only of a complete rung), verdict, rule.
     """
 
     run: Path
@@ -115,7 +118,7 @@ def load(run: Path | str) -> Record:
     """
     folder = Path(run)
     study = load_study(folder)
-    events = read_lines(folder / JOURNAL)
+    events = read_events(folder)
     frames = [folder / f"{name}.parquet" for name in ("trials", "curves")]
     if _stamp(folder) == _sizes(folder) and all(path.is_file() for path in frames):
         trials, curves = (_read_parquet(path) for path in frames)
@@ -125,7 +128,23 @@ def load(run: Path | str) -> Record:
     return Record(folder, study, trials, curves, _per_image(folder, study), decisions)
 
 
-DECISION = ["time", "trial", "cell", "epoch", "value", "rank", "n", "verdict", "rule"]
+DECISION = ["time", "trial", "cell", "epoch", "value", "rank", "n", "goes_on", "verdict", "rule"]
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """The journal of a run folder, which must be there once epochs have been trained.
+
+    Raises:
+        JournalError: it is missing, damaged, or empty though epochs were trained.
+    """
+    path, epochs = folder / JOURNAL, folder / EPOCHS
+    events = read_journal(path)
+    if not events and epochs.is_file() and epochs.stat().st_size:
+        raise JournalError(
+            f"{path} is missing or holds nothing, though {EPOCHS} says that epochs were trained; "
+            "restore it from a copy. Without it nothing is known of what was finished"
+        )
+    return events
 
 
 def load_study(folder: Path) -> dict[str, Any]:
@@ -137,17 +156,21 @@ def load_study(folder: Path) -> dict[str, Any]:
     path = folder / STUDY
     try:
         study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RecordError(
             f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
             "`resnet-search run` printed, e.g. runs/quickstart-cifar10"
         ) from None
     except ValueError as error:
         raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
-    if study.get("format") != FORMAT:
+    held = study.get("format") if isinstance(study, dict) else None
+    if held != FORMAT:
         raise RecordError(
-            f"{path} has format {study.get('format')!r}, this version reads {FORMAT}"
+            f"{path} has format {held!r}, this version reads {FORMAT}; restore the file from a "
+            "copy, or read it with the version that wrote it"
         )
+    if lacking := [key for key in NEEDED if key not in study]:
+        raise RecordError(f"{path} lacks {', '.join(lacking)}; restore it from a copy")
     return study
 
 
@@ -166,7 +189,7 @@ def write(folder: Path) -> None:
     sizes = _sizes(
         folder
     )  # of the logs before they are read: what comes later makes `load` rebuild
-    trials, curves = build(study, read_lines(folder / JOURNAL), read_lines(folder / EPOCHS))
+    trials, curves = build(study, read_journal(folder / JOURNAL), read_lines(folder / EPOCHS))
     frames = {"trials": trials, "curves": curves, "per_image": _per_image(folder, study)}
     (folder / "csv").mkdir(exist_ok=True)
     for name, frame in frames.items():

@@ -183,6 +183,8 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
     verdict, place = event["verdict"], f"epoch {event['epoch']}"
     if event["rank"]:
         place = f"rank {event['rank']} of {event['n']} at {place}"
+    if event.get("goes_on"):
+        place += f", where {event['goes_on']} go on"
     if verdict == "stop":
         trial.update(status="stopped", reason=place)
     elif verdict in ("promote", "replace"):

@@ -238,6 +238,7 @@ class CellASHA:
             elif not trial.stopped:
                 trial.stopped = True
                 self._write(trial, epoch, "stop", self._sign * key[0], place + 1, n)
+                self.decisions[-1]["goes_on"] = quota
 
     def _replace(self, cell: Cell, goal: int) -> None:
         """After a loss on the way to `goal`: the next best of the highest rung that has one."""
@@ -351,6 +352,7 @@ class CellASHA:
                 "value": value,
                 "rank": rank,
                 "n": n,
+                "goes_on": None,
                 "verdict": verdict,
                 "rule": self.rule,
             }

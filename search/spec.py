@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +22,15 @@ from trainables import TASKS
 
 Value = bool | int | float | str
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+# pydantic's words for what a TOML file's author sees otherwise
+WORDS = {
+    "tuple_type": "must be a list, e.g. [18]",
+    "dict_type": "must be a table",
+    "model_type": "must be a table, or a list of choices",
+    "string_pattern_mismatch": "must be letters, digits, '.', '_', '-', and begin with no sign",
+}
 
 
 class SpecError(ValueError):
@@ -162,31 +170,6 @@ class StudySpec(_Model):
         return {**defaults, **protocol, **self.fixed, **cell, **drawn}
 
 
-def find_study(name: str) -> Path:
-    """Path of a study: a file, or the name of a shipped one.
-
-    Raises:
-        SpecError: neither.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    shipped = shipped_studies()
-    if name in shipped:
-        return shipped[name]
-    if path.suffix == ".toml":
-        raise SpecError(f"{name}: no such file")
-    raise SpecError(
-        f"{name}: no such file, and no shipped study; shipped are {', '.join(shipped)}"
-    )
-
-
-def shipped_studies() -> dict[str, Path]:
-    """Name -> file of the studies that come with the package."""
-    folder = Path(str(files("search"))) / "studies"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
 def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec, str]:
     """Read and check a study file.
 
@@ -261,8 +244,11 @@ def _worded(fault: Any) -> str:
         *above, key = fault["loc"]
         known = (models[above[0]] if above and above[0] in models else StudySpec).model_fields
         near = difflib.get_close_matches(str(key), known, 1)
+        if above and key in StudySpec.model_fields:
+            return f"no such key here; {key} belongs above the first [table] of the file"
         return f"no such key{f'; did you mean {near[0]}?' if near else ''}"
-    return f"{fault['msg']}, not {fault['input']!r}"
+    said = WORDS.get(fault["type"], fault["msg"])
+    return f"{said}, not {fault['input']!r}"
 
 
 def _conflicts(spec: StudySpec) -> dict[str, str]:

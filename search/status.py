@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+from pathlib import Path
+
 import pandas as pd
 from rich.table import Table
 
-from search.record import Record
+from search.record import LOCK, Record
 
 STATES = ("completed", "running", "paused", "stopped", "diverged", "failed")
 
 
 def status_table(held: Record) -> Table:
-    """One row a cell: searched trials by status, confirmed seeds, best complete value."""
+    """One row a cell: searched trials by status, confirmed seeds, the best of the search.
+
+    An audited trial counts as what it is now: completed when it is through.
+    """
     metric = f"{held.study['watched']}_{held.study['metric']}"
     table = Table(title=_title(held), title_justify="left", box=None, pad_edge=False)
     table.add_column("cell")
@@ -19,8 +25,9 @@ def status_table(held: Record) -> Table:
         table.add_column(name, justify="right")
     for number, cell in enumerate(held.study["cells"]):
         rows = held.trials[held.trials["cell"] == number]
-        search, confirm = rows[rows["stage"] == "search"], rows[rows["stage"] == "confirm"]
-        complete = rows[rows["status"] == "completed"]
+        search, confirm = rows[rows["stage"] != "confirm"], rows[rows["stage"] == "confirm"]
+        judged = rows[rows["stage"] == ("search" if len(search) else "confirm")]
+        complete = judged[judged["status"] == "completed"]
         seeds = len(held.study["confirm_seeds"])
         table.add_row(
             " ".join(f"{k}={v}" for k, v in cell.items()),
@@ -32,14 +39,33 @@ def status_table(held: Record) -> Table:
 
 
 def _title(held: Record) -> str:
-    sessions = held.study["sessions"]
     marks = [held.study["task"], f"protocol {held.study['protocol']}"]
     if held.study["synthetic"]:
         marks.append("SYNTHETIC DATA")
-    if sessions and sessions[-1]["ended"] is None:
-        marks.append("running, or killed")
+    if is_running(held.run):
+        marks.append("running")
+    elif held.trials["status"].isin(["running", "paused"]).any():
+        marks.append("NOT RUNNING, interrupted or killed: resnet-search resume goes on")
     epochs = int((held.curves["name"] == "seconds").sum())
-    return f"{held.study['name']}: {', '.join(marks)}; {len(held.trials)} trials, {epochs} epochs"
+    stages = held.trials["stage"].value_counts()
+    seeds = stages.get("confirm", 0)
+    return (
+        f"{held.study['name']}: {', '.join(marks)}; {len(held.trials) - seeds} trials of the "
+        f"search, {seeds} of seeds, {epochs} epochs"
+    )
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a driver on this machine, or on one that shares its locks, has the run folder."""
+    path = folder / LOCK
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _best(values: pd.Series, mode: str) -> str:

@@ -12,7 +12,7 @@ from typing import IO, Any, Protocol
 
 from search import record
 from search.cells import CellSampler, make_plan
-from search.journal import Appender, Event, JournalError, read_lines
+from search.journal import Appender, Event, JournalError
 from search.optuna_store import OptunaStore
 from search.plan import Job
 from search.rules import SCHEDULERS
@@ -94,7 +94,7 @@ class Study:
         )
         self._again: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
-        events = read_lines(folder / record.JOURNAL)
+        events = record.read_events(folder)
         self._journal = Appender(folder / record.JOURNAL)
         self._epochs = Appender(folder / record.EPOCHS)
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
@@ -164,6 +164,10 @@ class Study:
     def note(self, event: Event) -> None:
         """Journal something that is neither ask nor tell."""
         self._journal.write(event)
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches."""
+        self._watcher.noted(text)
 
     def close(self) -> None:
         """Write the frames a last time and let go of the folder."""
@@ -304,7 +308,7 @@ class Study:
 
 def _lock(folder: Path) -> IO[str]:
     """Hold the folder against a second writer, until this process ends."""
-    file = (folder / ".lock").open("w")
+    file = (folder / record.LOCK).open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

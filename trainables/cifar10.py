@@ -298,7 +298,7 @@ def _read_binary(data_dir: Path) -> _Source:
             raise DataError(
                 "cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the "
                 f"binary one (cifar-10-batches-py) is in {data_dir}; name the folder that holds "
-                f"one with --data-dir, or let `resnet-search run` download it ({error})"
+                "one with --data-dir, or let `resnet-search run` download it (not with --offline)"
             ) from error
         pixels[part], classes[part] = held.data, np.asarray(held.targets)
     return _Source(pixels, classes)

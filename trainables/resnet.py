@@ -132,9 +132,9 @@ def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = Fa
             f"depth {depth}: no pretrained weights at {path}; name their folder with --weights-dir"
         ) from None
     except Exception as error:  # torch.load raises many kinds for a truncated or foreign file
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # not torch's own text: it advises to load unsafely
         raise WeightsError(
-            f"depth {depth}: {path} is no loadable weights file ({first}); fetch "
+            f"depth {depth}: {path} is no loadable weights file ({type(error).__name__}); fetch "
             f"{weights_name(depth)} again"
         ) from error
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):

@@ -69,6 +69,20 @@ class Setting:
             return f"must be one of {', '.join(map(repr, self.choices))}, not {value!r}"
         return self._range_fault(value) if self.kind in (int, float) else None
 
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.choices:
+            return ", ".join(map(str, self.choices))
+        if self.kind is bool:
+            return "true, false"
+        name = {float: "number", int: "whole number", tuple: "numbers"}.get(self.kind, "text")
+        ends = [
+            "above 0" if self.positive or self.kind is tuple else None,
+            None if self.low is None else f"from {self.low:g}",
+            None if self.high is None else f"to {self.high:g}",
+        ]
+        return " ".join([name, *(end for end in ends if end)])
+
     def _range_fault(self, value: float) -> str | None:
         if not math.isfinite(value):
             return f"must be finite, not {value!r}"

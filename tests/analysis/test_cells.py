@@ -115,6 +115,24 @@ def test_collapsed_and_synthetic_are_marked(tmp_path):
     assert values[0].marks == ("synthetic",)
 
 
+@pytest.mark.parametrize(("accuracy", "marks"), [(0.1, ("no skill",)), (0.11, ())])
+def test_a_cell_that_does_not_beat_guessing_is_marked_and_never_best(tmp_path, accuracy, marks):
+    run = Run(tmp_path / "s", cells=[{"depth": 18}, {"depth": 34}], confirm_seeds=[1])
+    for cell in range(2):
+        run.confirm(cell, [{"loss": 2.3, "accuracy": accuracy - cell / 100}], lr=0.1)
+    first = held(tmp_path / "s", "accuracy")[0]
+    assert first.marks == marks
+    assert best(held(tmp_path / "s", "accuracy")) == frozenset()  # the other is worse still
+
+
+def test_a_crowd_cell_is_measured_against_the_best_constant(tmp_path):
+    cells = [{"depth": 18, "part": "B"}, {"depth": 34, "part": "B"}]
+    run = Run(tmp_path / "s", "shanghaitech", cells, confirm_seeds=[1])
+    for cell, mae in enumerate((67.0, 69.0)):  # the training median scores 68
+        run.confirm(cell, [{"mae": mae, "rmse": 90.0}], lr=0.1)
+    assert [v.marks for v in held(tmp_path / "s", "mae")] == [(), ("no skill",)]
+
+
 def test_seeds_of_different_configs_are_refused(tmp_path):
     run = Run(tmp_path / "s")
     for seed, lr in enumerate((0.1, 0.2), 1):

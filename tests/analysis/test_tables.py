@@ -26,7 +26,7 @@ def test_tables_follow_task_and_cell_parameters(tmp_path):
     crowd(tmp_path / "t4", key="depth")
     Run(tmp_path / "scratch", cells=[{"depth": 18}])
     Run(tmp_path / "tuned", settings={"pretrained": True})
-    found = {p.name: tables.keys(load(p))[:-2] for p in tmp_path.iterdir()}
+    found = {p.name: [k for k in tables.keys(load(p)) if k[0] == "T"] for p in tmp_path.iterdir()}
     assert found == {
         "c": ["T1", "T2"],
         "t3": ["T3"],
@@ -46,7 +46,7 @@ def test_t1_and_t2_show_their_own_mode_with_the_published_value_beside(tmp_path)
     for key, losses in (("T1", ["0.9872", "0.9670"]), ("T2", ["1.0972", "1.1825"])):
         shown = made(tmp_path / "c", key).display
         assert list(shown["Depth"][:2]) == ["18", "34"]
-        assert list(shown["Test loss ↓ report (val)"][:2]) == losses
+        assert list(shown["Published val loss"][:2]) == losses
         assert list(shown["lr"][:2]) == ["0.1", "0.1"]
         assert shown["Test accuracy ↑"][0] == "0.6000 ± 0.0100 (3)"
 
@@ -63,13 +63,13 @@ def test_t3_has_the_reports_columns_and_values(crowd_run):
     assert list(shown) == [
         "lr",
         "Part A MAE ↓",
-        "Part A MAE ↓ report",
+        "Part A published MAE",
         "Part A MSE (root) ↓",
-        "Part A MSE (root) ↓ report",
+        "Part A published MSE (root)",
         "Part B MAE ↓",
-        "Part B MAE ↓ report",
+        "Part B published MAE",
         "Part B MSE (root) ↓",
-        "Part B MSE (root) ↓ report",
+        "Part B published MSE (root)",
     ]
     assert list(shown.iloc[2]) == [
         "0.001",
@@ -92,22 +92,39 @@ def test_t3_ends_in_the_constant_predictors_of_each_part(crowd_run):
         "predict training median",
     ]
     median = shown.loc["predict training median"]
-    assert (median["Part A MAE ↓"], median["Part B MAE ↓"]) == ("204.0", "68.0")
-    assert median["Part A MAE ↓ report"] == "—"
+    assert (median["Part A MAE ↓"], median["Part B MAE ↓"]) == ("408.0", "136.0")
+    assert median["Part A published MAE"] == "—"
 
 
 def test_t4_rows_are_depths(tmp_path):
     crowd(tmp_path / "t4", key="depth")
     shown = made(tmp_path / "t4", "T4").display
     assert list(shown["Depth"][:3]) == ["18", "34", "50"]
-    assert list(shown["Part B MSE (root) ↓ report"][:3]) == ["155.0796", "154.7871", "155.6714"]
+    assert list(shown["Part B published MSE (root)"][:3]) == ["155.0796", "154.7871", "155.6714"]
 
 
 def test_a_cell_that_the_report_lacks_has_no_published_value(tmp_path):
     run = Run(tmp_path / "s", cells=[{"depth": 20}, {"depth": 18}])
     run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}], lr=0.1)
     shown = made(tmp_path / "s", "T1").display
-    assert list(shown["Test accuracy ↑ report (val)"][:2]) == ["—", "0.6608"]
+    assert list(shown["Published val accuracy"][:2]) == ["—", "0.6608"]
+
+
+def test_no_published_number_stands_beside_synthetic_ones(tmp_path):
+    cifar(tmp_path / "c", synthetic=True)
+    table = made(tmp_path / "c", "T1")
+    assert not [head for head in table.display if "ublished" in head]
+    assert "course report" not in table.caption
+
+
+def test_every_config_says_why_it_ended_the_best_first(tmp_path):
+    cifar(tmp_path / "c")
+    shown = made(tmp_path / "c", "configs").display
+    first = shown[shown["trial"].str.startswith("00-")]
+    assert list(first["trial"]) == ["00-001", "00-000", "00-003", "00-002"]
+    assert list(first["status"]) == ["completed", "completed", "diverged", "stopped"]
+    assert "rank 2 of 4 at epoch 1" in list(first["why"])[3]
+    assert list(first["lr"]) == ["0.1", "0.01", "0.3", "0.001"]
 
 
 def test_the_search_finds_its_learning_rate_beside_each_part(tmp_path):
@@ -158,7 +175,7 @@ def test_what_a_cell_shows_depends_on_its_seeds(tmp_path, accuracies, text):
 
 def test_skill_is_over_the_training_median_of_the_same_part(crowd_run):
     shown = made(crowd_run, "cells").display
-    assert shown["skill ↑"][0] == f"{1 - 300 / 204:.4f}"
+    assert shown["skill ↑"][0] == f"{1 - 300 / 408:.4f}"
     assert shown["skill ↑"][5] == f"{1 - 95 / 68:.4f}"
 
 

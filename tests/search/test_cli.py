@@ -86,7 +86,8 @@ def test_studies_lists_what_ships(capsys):
 
 def test_the_report_s_switches_set_the_study(make_study):
     from search.cli import _parser, _short_overrides
-    from search.spec import find_study, load_spec
+    from search.shipped import find_study
+    from search.spec import load_spec
 
     words = ["run", "report-crowd-depth", "--part", "B", "--batch-size", "4", "--epochs", "500"]
     arguments = _parser().parse_args([*words, "--depth", "18,34", "--lr", "0.001"])

@@ -3,7 +3,8 @@ import tomllib
 import pytest
 
 from search.cells import CellSampler
-from search.spec import SpecError, find_study, load_spec, parse_spec, shipped_studies
+from search.shipped import StudyNotFoundError, find_study, shipped_studies
+from search.spec import SpecError, load_spec, parse_spec
 
 GOOD = """
 name = "mine"
@@ -221,7 +222,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path):
 
 
 def test_an_unknown_study_lists_the_shipped_ones():
-    with pytest.raises(SpecError, match="quickstart-cifar10"):
+    with pytest.raises(StudyNotFoundError, match="quickstart-cifar10"):
         find_study("quickstar")
 
 

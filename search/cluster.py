@@ -1,0 +1,116 @@
+"""The Ray cluster a driver works on: started here or joined, and what it has.
+
+Sets the environment that Ray reads when it is imported, so import this before ray. Public
+interfaces of Ray only, but for the address that `ray.init` binds to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+# before ray is imported: these are read at import
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # no banner; our own progress is shown
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the record is ours
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `_stop_on_signals` does it
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nobody reads Ray's snapshots
+os.environ.setdefault(
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
+)  # a slow end must not fail the next job
+# The memory monitor's kill ends the whole experiment; a kernel kill is an actor death to Tune.
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+
+import ray
+
+
+class ExecutionError(RuntimeError):
+    """Ray cannot run the study: no cluster, or no node that fits a trial."""
+
+
+def connect(address: str) -> None:
+    """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
+
+    Raises:
+        ExecutionError: nothing answers at the address.
+    """
+    if address.startswith("ray://"):
+        raise ExecutionError(
+            "--address ray:// is Ray's client, which keeps the journal from Tune; run this "
+            "command on a machine of the cluster with --address auto, or by `ray job submit`"
+        )
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed job is ours to tell
+    if address not in ("local", "auto"):
+        _knock(address)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == "local":
+            ray.init(
+                address="local",
+                num_cpus=os.cpu_count(),
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",  # nothing listens beyond this machine
+                **options,
+            )
+        else:
+            ray.init(address=address, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ExecutionError(
+            f"no Ray cluster at --address {address} ({error}); start one with `ray start --head`, "
+            "or leave --address out to run on this machine"
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Refuse an address at which nothing listens; Ray itself would try for minutes.
+
+    Raises:
+        ExecutionError: no HOST:PORT, or no answer.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ExecutionError(
+            f"nothing answers at --address {address} ({error}); give the HOST:PORT that "
+            "`ray start --head` printed, or leave --address out to run on this machine"
+        ) from error
+
+
+def joined() -> str:
+    """The cluster that this driver is part of, in words."""
+    held = ray.cluster_resources()
+    return (
+        f"Ray at {ray.get_runtime_context().gcs_address}: {len(ray.nodes())} node(s), "
+        f"{held.get('CPU', 0):g} CPUs, {held.get('GPU', 0):g} GPUs"
+    )
+
+
+def disconnect() -> None:
+    """Leave the cluster, or end the one that was started here."""
+    ray.shutdown()
+
+
+def gpus_in_cluster() -> float:
+    """GPUs of all nodes."""
+    return float(ray.cluster_resources().get("GPU", 0))
+
+
+def check_feasible(cpus: float, gpus: float) -> None:
+    """Refuse a request that no node can ever meet; Ray would wait for ever without a word.
+
+    Raises:
+        ExecutionError: with what the largest node has.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
+        return
+    held = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
+    raise ExecutionError(
+        f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, and no node has them ({held}): lower "
+        "resources.cpus_per_trial or resources.gpus_per_trial"
+    )
