@@ -95,7 +95,7 @@ def _street(rng: np.random.Generator, at: np.ndarray, height: int, width: int) -
     return np.asarray(ground * (1 - light) + rng.uniform(190, 240, 3)[:, None, None] * light)
 
 
-def make_source_weights(depth: int, path: Path, images_used: int = 384, epochs: int = 3) -> None:
+def make_source_weights(depth: int, path: Path, images_used: int = 256, epochs: int = 3) -> None:
     """Train a ResNet on another synthetic task and save it in the form of torchvision's files.
 
     Args:
