@@ -6,6 +6,7 @@ plain objects that nobody else sees and nobody has to close.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -180,7 +181,6 @@ def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bo
     """
     if log:
         ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(NullFormatter())  # minor labels overlap in small panels
     for trial in trials.dropna(subset=key).to_dict("records"):
         marker, filled = ENDINGS[trial["status"]]
         look: dict[str, Any] = {
@@ -202,9 +202,23 @@ def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bo
                 fontsize="x-small",
                 color="#606060",
             )
+    ax.margins(0.12)
+    if log:
+        _label_decades(ax, trials[key].dropna())
     ax.set(xlabel=key, ylabel=metric)
     ax.grid(alpha=0.25)
     return ax
+
+
+def _label_decades(ax: Axes, values: pd.Series[Any]) -> None:
+    """Ticks at 1 and 3 of each decade; of values that hold fewer than two, at their ends."""
+    ax.xaxis.set_minor_formatter(NullFormatter())  # minor labels overlap in small panels
+    low, high = ax.get_xlim()
+    ends = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [d * 10.0**power for power in ends for d in (1, 3) if low <= d * 10.0**power <= high]
+    if len(ticks) < 2 and len(values):
+        ticks = sorted({float(values.min()), float(values.max())})
+    ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], fontsize="small")
 
 
 def rung_ladder(ax: Axes, trials: pd.DataFrame, rungs: Sequence[int]) -> Axes:

@@ -295,13 +295,23 @@ def _read_binary(data_dir: Path) -> _Source:
         try:
             held = CIFAR10(str(data_dir), train=part == "train")
         except RuntimeError as error:
-            raise DataError(
-                "cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the "
-                f"binary one (cifar-10-batches-py) is in {data_dir}; name the folder that holds "
-                "one with --data-dir, or let `resnet-search run` download it (not with --offline)"
-            ) from error
+            raise DataError(_why_no_binary(data_dir)) from error
         pixels[part], classes[part] = held.data, np.asarray(held.targets)
     return _Source(pixels, classes)
+
+
+def _why_no_binary(data_dir: Path) -> str:
+    folder = data_dir / CIFAR10.base_folder
+    if folder.exists():
+        return (
+            f"cifar10: {folder} is incomplete or corrupted: a file is absent or its checksum is "
+            "not the official one; remove the folder and fetch the binary edition again"
+        )
+    return (
+        "cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the binary one "
+        f"({CIFAR10.base_folder}) is in {data_dir}; name the folder that holds one with "
+        "--data-dir, or let `resnet-search run` download it (not with --offline)"
+    )
 
 
 def download(data_dir: Path) -> None:

@@ -212,8 +212,8 @@ def test_a_request_no_machine_can_meet_is_refused_at_once(study):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
-    assert "no node has them" in done.stderr
+    assert done.returncode == 2
+    assert "resources.gpus_per_trial asks for 64, and this machine has" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (
         study / "runs" / "tiny" / record.STUDY

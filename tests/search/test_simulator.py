@@ -8,6 +8,7 @@ import pytest
 from search.curves import FAMILIES, Curves, CurvesError, read_curves, synthetic_curves
 from search.plan import Plan
 from search.simulator import mean_outcome, simulate
+from tests.search.conftest import TEXT, drive, score
 
 PLAN = Plan(4, (1, 2, 4), 2, 1, "max", ())
 
@@ -124,6 +125,19 @@ def test_the_best_rule_keeps_the_best_so_far_and_nothing_after_divergence(tmp_pa
     held = read_curves(table(tmp_path, TABLE), CELLS, "accuracy", "max", 2, "best")
     np.testing.assert_array_equal(held.values[0][0], [[0.1, 0.3], [0.2, 0.2]])
     assert np.isnan(held.values[0][1][:, 1]).all()
+
+
+def test_a_recorded_run_is_a_table_of_curves(make_study):
+    """Every config trained in full, by the study that simulate is told of."""
+    study = make_study(text=TEXT.replace("[cells]", 'scheduler = "none"\n[cells]', 1))
+    drive(study)
+    study.close()
+    held = read_curves(study.folder, CELLS, "val_accuracy", "max", 4, "last")
+    assert held.timed
+    for cell, values in enumerate(held.values):
+        assert values.shape == (5, 1, 4)
+        expected = sorted(score(f"{cell:02d}-{n:03d}", 4) for n in range(5))
+        assert sorted(values[:, 0, -1]) == expected
 
 
 @pytest.mark.parametrize(
