@@ -31,6 +31,17 @@ COMMON: dict[str, Setting] = {
     "drop_factor": Setting(0.1, "factor of lr at each milestone", positive=True, high=1.0),
     "warmup_epochs": Setting(0.0, "linear rise of lr from 0 at the start", low=0.0),
     "momentum_restart": Setting(False, "zero the momentum at each drop, as the report's code did"),
+    "precision": Setting(
+        "auto",
+        "of arithmetic: auto is tf32 on a GPU and fp32 on a CPU; bf16 is autocast",
+        choices=("auto", "fp32", "tf32", "bf16"),
+        role="cell",
+    ),
+    "cuda_graph": Setting(
+        True,
+        "on a GPU, run each step as one captured graph instead of kernel by kernel",
+        role="study",
+    ),
     "checkpoint_rule": Setting(
         "best",
         "which weights a trial is judged by: the best on validation, or the last",

@@ -8,7 +8,6 @@ an uninterrupted one would have.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,19 +16,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from trainables.checkpoint import Progress, Row, Writer, restore, state_of
 from trainables.resnet import WeightsError
 from trainables.step import (
-    eager_step,
+    GraphedStep,
+    Step,
+    autocast,
+    cuda_graph,
     learning_rate,
     make_optimizer,
+    resolve_precision,
     restart_momentum,
     set_learning_rate,
 )
 from trainables.task import Config, Evaluation, Task
 
-Row = dict[str, float]
 Report = Callable[[Row], None]
 
 
@@ -67,16 +70,6 @@ class Stay:
     from_epoch: int = 0
 
 
-@dataclass
-class Progress:
-    """How far a trial is: what a checkpoint holds beside network and optimizer."""
-
-    epoch: int = 0
-    rows: list[Row] = field(default_factory=list)
-    best_epoch: int = 0
-    best_weights: dict[str, Tensor] | None = None
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a stay ends with.
@@ -89,6 +82,8 @@ class Outcome:
         test: the scores on test at that checkpoint, where asked for.
         baselines: constant predictors on test, with `test`.
         parameters: number of trainable parameters.
+        how: how it ran: `precision`, `step` (eager or graph), `checkpoints` written, the size of
+            the last, `checkpoint_mb` (MiB), and `checkpoint_seconds` that training waited.
     """
 
     diverged: bool
@@ -96,6 +91,7 @@ class Outcome:
     value: float
     value_epoch: int
     parameters: int
+    how: Mapping[str, Any] = field(default_factory=dict)
     test: Evaluation | None = None
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -123,35 +119,71 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     Returns:
         The outcome; also when the loss stops being finite.
     """
-    config, device = stay.config, torch.device(stay.device)
+    device = torch.device(stay.device)
+    config = {**stay.config, "precision": resolve_precision(stay.config, device)}
+    stay = replace(stay, config=config)
     data = task.open_data(stay.data_dir, config, stay.split_seed, device)
     net = _network(task, stay).to(device).to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(net, config)
-    progress = _restore(stay, net, optimizer)
+    graphed = device.type == "cuda" and config["cuda_graph"]
+    optimizer = make_optimizer(net, config, tensor_lr=graphed)
+    progress = restore(stay.checkpoint, stay.device, net, optimizer)
     # whoever asked may have died before hearing of them
     for row in progress.rows[stay.from_epoch :]:
         report(row)
-    parameters = sum(p.numel() for p in net.parameters())
-    saved, wait = time.monotonic(), stay.checkpoint_seconds
+    stock = net.state_dict()  # a layer that leaves parameters out has them all in there
+    parameters = sum(stock[name].numel() for name, _ in net.named_parameters())
+    step = (
+        GraphedStep(task, net, optimizer, config, cuda_graph)
+        if graphed
+        else Step(task, net, optimizer, config)
+    )
+    writer = Writer(stay.checkpoint, stay.checkpoint_seconds)
+    try:
+        diverged = _epochs(task, stay, net, optimizer, step, data, progress, report, writer)
+    finally:
+        writer.close()
+    how = {
+        "precision": config["precision"],
+        "step": "graph" if isinstance(step, GraphedStep) and not step.failed else "eager",
+        "checkpoints": writer.count,
+        "checkpoint_mb": writer.megabytes,
+        "checkpoint_seconds": writer.seconds,
+    }
+    if diverged:
+        return Outcome(True, progress.epoch, math.nan, progress.epoch, parameters, how)
+    value_epoch = progress.best_epoch if config["checkpoint_rule"] == "best" else progress.epoch
+    value = progress.rows[value_epoch - 1][watched_metric(task, config)]
+    outcome = Outcome(False, progress.epoch, value, value_epoch, parameters, how)
+    return _score_test(task, stay, net, data, progress, outcome) if stay.score_test else outcome
+
+
+def _epochs(
+    task: Task,
+    stay: Stay,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: Step,
+    data: Any,
+    progress: Progress,
+    report: Report,
+    writer: Writer,
+) -> bool:
+    """Train on to `stay.to_epoch`, a report an epoch; whether the trial diverged."""
     while progress.epoch < stay.to_epoch:
-        row = _epoch(task, stay, net, optimizer, data, progress.epoch + 1)
+        row = _epoch(task, stay, net, optimizer, step, data, progress.epoch + 1)
         progress.epoch += 1
         progress.rows.append(row)
         diverged = not all(math.isfinite(value) for value in row.values())
         if not diverged:
-            _keep_best(task, config, net, progress)
+            _keep_best(task, stay.config, net, progress)
         report(row)
         if diverged:
-            return Outcome(True, progress.epoch, math.nan, progress.epoch, parameters)
-        started = time.monotonic()
-        if progress.epoch == stay.to_epoch or started - saved > wait:
-            _save(stay, net, optimizer, progress)
-            saved = time.monotonic()
-            wait = max(stay.checkpoint_seconds, 50 * (saved - started))
-    value_epoch = progress.best_epoch if config["checkpoint_rule"] == "best" else progress.epoch
-    value = progress.rows[value_epoch - 1][watched_metric(task, config)]
-    outcome = Outcome(False, progress.epoch, value, value_epoch, parameters)
-    return _score_test(task, stay, net, data, progress, outcome) if stay.score_test else outcome
+            return True
+        last = progress.epoch == stay.to_epoch
+        if last or writer.due:
+            finished = progress.epoch >= stay.max_epochs
+            writer.save(state_of(net, optimizer, progress, finished), last)
+    return False
 
 
 def _network(task: Task, stay: Stay) -> nn.Module:
@@ -173,27 +205,26 @@ def _epoch(
     stay: Stay,
     net: nn.Module,
     optimizer: torch.optim.Optimizer,
+    step: Step,
     data: Any,
     epoch: int,
 ) -> Row:
     started, config = time.perf_counter(), stay.config
     per_epoch = task.steps(data, config)
     total = per_epoch * stay.max_epochs
-    sums: dict[str, Tensor] = {}
     images, lr = 0, 0.0
     net.train()
     for number, batch in enumerate(task.batches(data, config, _generator(stay, epoch, 0))):
-        step = (epoch - 1) * per_epoch + number
-        before, lr = lr, learning_rate(step, total, per_epoch, config)
-        if number == 0 and step:
-            before = learning_rate(step - 1, total, per_epoch, config)
+        at = (epoch - 1) * per_epoch + number
+        before, lr = lr, learning_rate(at, total, per_epoch, config)
+        if number == 0 and at:
+            before = learning_rate(at - 1, total, per_epoch, config)
         if config["momentum_restart"] and 0 < lr < before:
             restart_momentum(optimizer)
         set_learning_rate(optimizer, lr)
-        for name, value in eager_step(task, net, optimizer, batch, config).items():
-            sums[name] = sums[name] + value if name in sums else value
+        step(batch)
         images += len(batch[0])
-    means = {f"train_{name}": float(value) / images for name, value in sums.items()}
+    means = {f"train_{name}": value / images for name, value in step.take().items()}
     trained = time.perf_counter()
     split = watched_split(config)
     scores = _evaluate(task, stay, net, data, split, epoch, detail=False).metrics
@@ -211,7 +242,8 @@ def _evaluate(
     task: Task, stay: Stay, net: nn.Module, data: Any, split: str, epoch: int, detail: bool
 ) -> Evaluation:
     net.eval()
-    return task.evaluate(net, data, split, stay.config, _generator(stay, epoch, 1), detail)
+    with autocast(stay.config, torch.device(stay.device)):
+        return task.evaluate(net, data, split, stay.config, _generator(stay, epoch, 1), detail)
 
 
 def _keep_best(task: Task, config: Config, net: nn.Module, progress: Progress) -> None:
@@ -235,44 +267,3 @@ def _score_test(
         net.load_state_dict(progress.best_weights)
     test = _evaluate(task, stay, net, data, "test", outcome.value_epoch, detail=True)
     return replace(outcome, test=test, baselines=task.baselines(data))
-
-
-def _save(
-    stay: Stay, net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
-    """Write the checkpoint whole or not at all: written beside, flushed to disk, renamed."""
-    finished = progress.epoch >= stay.max_epochs
-    best = progress.best_weights if progress.best_epoch != progress.epoch else None
-    state = {
-        "epoch": progress.epoch,
-        "rows": progress.rows,
-        "best_epoch": progress.best_epoch,
-        "best_weights": best,
-        "net": None if finished and best is not None else net.state_dict(),
-        # nobody goes on from the end of the budget, and Adam's state is twice the weights
-        "optimizer": None if finished else optimizer.state_dict(),
-    }
-    stay.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    # a worker outlives a killed driver by seconds: two must not write one file
-    partial = stay.checkpoint.with_name(f"{stay.checkpoint.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(stay.checkpoint)
-
-
-def _restore(stay: Stay, net: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    for left in stay.checkpoint.parent.glob(f"{stay.checkpoint.name}*.partial"):
-        left.unlink(missing_ok=True)  # of a process that was killed while it wrote
-    if not stay.checkpoint.is_file():
-        return Progress()
-    state = torch.load(stay.checkpoint, map_location=stay.device, weights_only=True)
-    if state["net"] is not None:
-        net.load_state_dict(state["net"])
-    if state["optimizer"] is not None:
-        optimizer.load_state_dict(state["optimizer"])
-    best = state["best_weights"]
-    if best is None and state["best_epoch"]:  # the last epoch was the best
-        best = {name: t.detach().clone() for name, t in net.state_dict().items()}
-    return Progress(state["epoch"], state["rows"], state["best_epoch"], best)

@@ -17,7 +17,7 @@ from torch.utils.data import random_split
 from torchvision.datasets import CIFAR10
 
 from trainables import cifar10
-from trainables.cifar10 import Data, flip_and_crop
+from trainables.cifar10 import Data, draw_moves, flip_and_crop
 from trainables.task import DataError
 
 CPU = torch.device("cpu")
@@ -309,7 +309,7 @@ def augmentations(image: Tensor) -> Tensor:
 def test_flip_and_crop_draws_every_flip_and_offset_about_equally_often():
     """4,860 draws of 162 outcomes: 30 each; a fair drawer leaves 5 to 70 practically always."""
     image = torch.arange(1, 3 * 5 * 6 + 1, dtype=torch.uint8).view(3, 5, 6)
-    drawn = flip_and_crop(image.expand(4_860, -1, -1, -1), seeded(0))
+    drawn = flip_and_crop(image.expand(4_860, -1, -1, -1), draw_moves(4_860, seeded(0)))
     assert drawn.dtype == torch.uint8
     outcomes = augmentations(image)
     same = (drawn[:, None] == outcomes[None]).flatten(2).all(2)
@@ -323,7 +323,7 @@ def test_flip_and_crop_draws_every_flip_and_offset_about_equally_often():
 def test_flip_and_crop_treats_each_image_of_a_batch_by_itself():
     images = torch.randint(1, 256, (64, 3, 32, 32), generator=seeded(1)).to(torch.uint8)
     which = set()
-    for image, drawn in zip(images, flip_and_crop(images, seeded(2)), strict=True):
+    for image, drawn in zip(images, flip_and_crop(images, draw_moves(64, seeded(2))), strict=True):
         (at,) = (augmentations(image) == drawn).flatten(1).all(1).nonzero()
         which.add(int(at))
     assert len(which) > 30
@@ -333,7 +333,7 @@ def test_flip_and_crop_moves_a_pixel_by_at_most_four():
     """White only at row 4, column 5: moved by up to 4, mirrored or not, never doubled."""
     image = torch.zeros(3, 12, 12, dtype=torch.uint8)
     image[:, 4, 5] = 255
-    drawn = flip_and_crop(image.expand(500, -1, -1, -1), seeded(0))
+    drawn = flip_and_crop(image.expand(500, -1, -1, -1), draw_moves(500, seeded(0)))
     assert set(drawn.unique().tolist()) == {0, 255}
     at = (drawn[:, 0] == 255).nonzero()
     assert len(at) == 500  # 4 px from every border it stays inside

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables import TASKS
 from trainables.step import (
-    eager_step,
+    GraphedStep,
+    Step,
+    autocast,
     learning_rate,
     make_optimizer,
+    resolve_precision,
     restart_momentum,
     set_learning_rate,
 )
@@ -145,16 +149,167 @@ def test_make_optimizer_builds_the_one_of_the_config(complete):
     assert (group["lr"], group["weight_decay"]) == (0.002, 0.02)
 
 
-def test_eager_step_updates_and_returns_sums_over_the_batch(complete):
+def test_a_step_updates_and_adds_up_over_the_batch(complete):
     """Weights zero, so every class has chance 1/10: loss ln 10, and argmax answers class 0."""
     config = complete("cifar10", momentum=0.0, lr=1.0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 2 * 2, 10))
     for parameter in net.parameters():
         nn.init.zeros_(parameter)
     batch = torch.ones(4, 3, 2, 2), torch.tensor([0, 0, 1, 2])
-    sums = eager_step(TASKS["cifar10"], net, make_optimizer(net, config), batch, config)
-    assert float(sums["loss"]) == pytest.approx(4 * math.log(10), rel=1e-6)
-    assert float(sums["accuracy"]) == 2
+    optimizer = make_optimizer(net, config)
+    step = Step(TASKS["cifar10"], net, optimizer, config)
+    step(batch)
+    sums = step.take()
+    assert sums["loss"] == pytest.approx(4 * math.log(10), rel=1e-6)
+    assert sums["accuracy"] == 2
     # the gradient of the bias is the mean of (chance - target)
     expected = -torch.tensor([0.1 - 0.5, 0.1 - 0.25, 0.1 - 0.25, *[0.1] * 7])
     torch.testing.assert_close(net[1].bias.detach(), expected)
+    set_learning_rate(optimizer, 0.0)
+    step(batch)
+    first = step.take()
+    step(batch)
+    step(batch)
+    assert step.take() == {name: 2 * value for name, value in first.items()}  # counted anew
+
+
+# ---- the path of the CUDA graph: on the CPU, "replaying" calls the captured function again
+
+
+def repeat(run: Callable[[], None]) -> Callable[[], None]:
+    return run
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 10)
+    ).to(memory_format=torch.channels_last)
+
+
+def some_batches(*sizes: int) -> list[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(n, 3, 4, 4, generator=draw), torch.randint(0, 10, (n,), generator=draw))
+        for n in sizes
+    ]
+
+
+OPTIMIZERS: list[dict[str, Any]] = [
+    {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01},
+    {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+    {"optimizer": "sgd", "momentum": 0.0},
+    {"optimizer": "adam", "weight_decay": 0.01},
+]
+
+
+@pytest.mark.parametrize("held", OPTIMIZERS, ids=lambda held: "-".join(map(str, held.values())))
+@pytest.mark.parametrize("trained", [0, 2], ids=["new", "gone on with"])
+def test_a_graphed_step_computes_what_the_eager_one_does(held, trained, complete):
+    """An odd batch among even ones, another lr at each step, from the start or with momentum."""
+    config = complete("cifar10", precision="fp32", lr=0.05, **held)
+    task, results = TASKS["cifar10"], []
+    for graphed in (False, True):
+        net = small_net().train()
+        optimizer = make_optimizer(net, config, tensor_lr=graphed)
+        before = Step(task, net, optimizer, config)
+        for batch in some_batches(5, 5)[:trained]:
+            before(batch)
+        step = (
+            GraphedStep(task, net, optimizer, config, repeat)
+            if graphed
+            else Step(task, net, optimizer, config)
+        )
+        for number, batch in enumerate(some_batches(8, 8, 3, 8)):
+            set_learning_rate(optimizer, 0.05 / (number + 1))
+            step(batch)
+        results.append((step.take(), net.state_dict()))
+    (eager, weights), (graph, others) = results
+    assert graph == pytest.approx(eager, rel=1e-6)
+    for name, value in weights.items():
+        torch.testing.assert_close(others[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("held", OPTIMIZERS, ids=lambda held: "-".join(map(str, held.values())))
+def test_the_warm_up_leaves_network_optimizer_and_random_state_alone(held, complete):
+    """What is captured is not run by the capture, so after it all is as before."""
+    config = complete("cifar10", precision="fp32", lr=0.05, **held)
+    net = small_net().train()
+    optimizer = make_optimizer(net, config, tensor_lr=True)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    random = torch.get_rng_state()
+    calls = []
+
+    def note(run: Callable[[], None]) -> Callable[[], None]:
+        calls.append({name: value.clone() for name, value in net.state_dict().items()})
+        assert torch.equal(torch.get_rng_state(), random)
+        for state in optimizer.state.values():
+            assert not any(value.any() for value in state.values() if torch.is_tensor(value))
+        return lambda: None
+
+    step = GraphedStep(TASKS["cifar10"], net, optimizer, config, note)
+    step(some_batches(8)[0])
+    assert len(calls) == 1
+    assert all(torch.equal(calls[0][name], value) for name, value in before.items())
+    assert step.take() == {"loss": 0.0, "accuracy": 0.0}
+
+
+def test_a_failed_capture_runs_eagerly_with_one_warning_that_says_why(complete):
+    config = complete("cifar10", precision="fp32", lr=0.05)
+    task, results = TASKS["cifar10"], []
+
+    def refuse(run: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    for graphed in (False, True):
+        net = small_net().train()
+        optimizer = make_optimizer(net, config, tensor_lr=graphed)
+        step: Step = Step(task, net, optimizer, config)
+        batches = some_batches(8, 8)
+        if graphed:
+            step = GraphedStep(task, net, optimizer, config, refuse)
+            with pytest.warns(UserWarning, match="runs eagerly .*not permitted when") as warned:
+                step(batches[0])
+                step(batches[1])
+            assert len(warned) == 1
+        else:
+            step(batches[0])
+            step(batches[1])
+        results.append(step.take())
+    assert results[1] == pytest.approx(results[0], rel=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("held", OPTIMIZERS, ids=lambda held: "-".join(map(str, held.values())))
+def test_a_captured_graph_agrees_with_eager_on_a_gpu(held, complete):
+    from trainables.step import cuda_graph
+
+    config = complete("cifar10", precision="fp32", lr=0.01, **held)
+    task, results = TASKS["cifar10"], []
+    for graphed in (False, True):
+        net = small_net().cuda().train()
+        optimizer = make_optimizer(net, config, tensor_lr=True)
+        step: Step = Step(task, net, optimizer, config)
+        if graphed:
+            step = GraphedStep(task, net, optimizer, config, cuda_graph)
+        for x, target in some_batches(8, 8, 3, 8, 8):
+            step((x.cuda(), target.cuda()))
+        results.append((step.take(), net.state_dict()))
+        assert not getattr(step, "failed", "")
+    (eager, weights), (graph, others) = results
+    assert graph == pytest.approx(eager, rel=1e-4)
+    for name, value in weights.items():
+        torch.testing.assert_close(others[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16")]
+)
+def test_precision_on_a_cpu_is_single_unless_the_study_says_bf16(asked, found, complete):
+    device = torch.device("cpu")
+    config = complete("cifar10", precision=asked)
+    assert resolve_precision(config, device) == found
+    with autocast({**config, "precision": found}, device):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if found == "bf16" else torch.float32)

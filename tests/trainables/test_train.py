@@ -164,8 +164,16 @@ def test_train_returns_the_last_value_and_the_size_of_the_network(runs):
     outcome = runs.outcome
     assert (outcome.diverged, outcome.epoch, outcome.value_epoch) == (False, EPOCHS, EPOCHS)
     assert outcome.value == runs.rows[-1][f"val_{runs.task.metric}"]
-    net = runs.task.network(runs.config, None)
-    assert outcome.parameters == sum(p.numel() for p in net.parameters())
+    stock = runs.task.network({**runs.config, "skip_padding": False}, None)
+    assert outcome.parameters == sum(p.numel() for p in stock.parameters())
+
+
+def test_train_says_how_it_ran(runs):
+    assert runs.outcome.how["precision"] == "fp32"
+    assert runs.outcome.how["step"] == "eager"
+    assert runs.outcome.how["checkpoints"] == 1  # at the end, and no minute has passed
+    assert runs.outcome.how["checkpoint_mb"] > 1
+    assert 0 < runs.outcome.how["checkpoint_seconds"] < 60
 
 
 def test_train_that_diverges_ends_without_an_exception(runs, tmp_path):
@@ -248,6 +256,8 @@ def toy_config(**changed: Any) -> dict[str, Any]:
         "drop_factor": 0.1,
         "warmup_epochs": 0.0,
         "momentum_restart": False,
+        "precision": "auto",
+        "cuda_graph": True,
         "checkpoint_rule": "best",
         "val_fraction": 0.1,
         **changed,

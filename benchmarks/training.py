@@ -1,0 +1,319 @@
+"""What a training step costs: a plain loop beside ours, eager, graphed and packed, in one run.
+
+    python benchmarks/training.py [--tasks cifar10 shanghaitech] [--depths 18 34 50 101 152]
+        [--modes plain eager graphed packed] [--steps 20] [--repeats 3] [--batch 128]
+        [--packed 2] [--threads 2] [--json FILE]
+
+plain    what a user would write: torchvision transforms on PIL images (crowd: JPEG decode, resize
+         and a kernel stamped per head), DataLoader with 2 workers, stock network, eager fp32, the
+         optimizer's defaults, `.item()` at each step
+eager    ours: data on the device, batched augmentation, multiplications by padding left out,
+         fused optimizer, sums on the device
+graphed  the same as one CUDA graph a step; needs a GPU
+packed   so many processes of ours at once, each with its share of the threads (on a GPU: all on
+         it); images/s is their sum
+
+Pictures are random: contents do not change the work. The floor is the larger of FLOPs over the
+best matrix product measured here and bytes over the best copy measured here; FLOPs are counted by
+torch on our network, bytes are those of activations (every module's input and output, three
+passes) and of weights, gradients and optimizer state (32 bytes a parameter with SGD, 40 with
+Adam). Rounds of all modes alternate; the figure of a mode is its median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from crowd_input import PlainCrowd, jpegs
+from machine import describe
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+from trainables import TASKS, cifar10, shanghaitech
+from trainables.crowd_files import Crowd
+from trainables.step import GraphedStep, Step, cuda_graph, make_optimizer, resolve_precision
+
+MODES = ("plain", "eager", "graphed", "packed")
+PICTURES = 2048  # held in memory; an epoch of more goes round
+CROWD_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: task, depth and how many images a step."""
+
+    task: str
+    depth: int
+    batch: int
+
+    def config(self) -> dict[str, Any]:
+        """Every setting, at the task's defaults."""
+        defaults = {k: s.default for k, s in TASKS[self.task].settings.items()}
+        lr = 0.01 if self.task == "cifar10" else 1e-5
+        return {**defaults, "depth": self.depth, "batch_size": self.batch, "lr": lr}
+
+
+class Pictures(Dataset):
+    """PIL images of CIFAR-10's size with torchvision's transforms."""
+
+    def __init__(self) -> None:
+        held = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), dtype=np.uint8)
+        self.images = [Image.fromarray(picture) for picture in held]
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomCrop(32, padding=4),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        """Enough for an epoch as long as CIFAR-10's."""
+        return 50_000
+
+    def __getitem__(self, at: int) -> tuple[torch.Tensor, int]:
+        """An image and a class."""
+        return self.transform(self.images[at % PICTURES]), at % 10
+
+
+def plain_steps(case: Case, device: torch.device) -> Iterator[None]:
+    """The loop a user would write; yields after each step."""
+    config = case.config() | {"skip_padding": False}
+    net = TASKS[case.task].network(config, None).to(device)
+    if case.task == "cifar10":
+        data: Dataset = Pictures()
+        loss: nn.Module = nn.CrossEntropyLoss()
+        optimizer: Any = torch.optim.SGD(net.parameters(), lr=config["lr"], momentum=0.9)
+    else:
+        data, loss = PlainCrowd(CROWD_PICTURES), nn.MSELoss()
+        optimizer = torch.optim.Adam(net.parameters(), lr=config["lr"])
+    net.train()
+    while True:
+        for x, target in DataLoader(data, case.batch, shuffle=True, num_workers=2, drop_last=True):
+            optimizer.zero_grad()
+            value = loss(net(x.to(device)), target.to(device))
+            value.backward()
+            optimizer.step()
+            value.item()
+            yield
+
+
+def our_steps(case: Case, device: torch.device, graphed: bool) -> Iterator[None]:
+    """Our loop, as trainables.train has it; yields after each step."""
+    config, task = case.config(), TASKS[case.task]
+    config["precision"] = resolve_precision(config, device)
+    net = task.network(config, None).to(device).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(net, config, tensor_lr=graphed)
+    step = (
+        GraphedStep(task, net, optimizer, config, cuda_graph)
+        if graphed
+        else Step(task, net, optimizer, config)
+    )
+    data = our_data(case, device)
+    net.train()
+    while True:
+        for batch in task.batches(data, config, torch.Generator().manual_seed(0)):
+            if len(batch[0]) == case.batch:
+                step(batch)
+                yield
+        step.take()
+
+
+def our_data(case: Case, device: torch.device) -> Any:
+    """Random pictures where our loop wants them."""
+    if case.task == "cifar10":
+        images = torch.randint(0, 256, (max(PICTURES, 8 * case.batch), 3, 32, 32))
+        labels = torch.arange(len(images)) % 10
+        return cifar10.Data(
+            {"train": images.to(torch.uint8).to(device)}, {"train": labels.to(device)}
+        )
+    held = [
+        (torch.from_numpy(np.array(Image.open(io.BytesIO(raw)))).permute(2, 0, 1), points)
+        for raw, points in jpegs(CROWD_PICTURES)
+    ]
+    pictures = [picture.contiguous() for picture, _ in held]
+    points = [torch.from_numpy(p).float() for _, p in held]
+    names = [str(n) for n in range(len(held))]
+    return shanghaitech.Data(Crowd(names, points, list(pictures)), {}, device)
+
+
+def timed(steps: Iterator[None], count: int, device: torch.device) -> float:
+    """Seconds a step, over `count` steps after one."""
+    next(steps)
+    _wait(device)
+    started = perf_counter()
+    for _ in range(count):
+        next(steps)
+    _wait(device)
+    return (perf_counter() - started) / count
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _packed_one(case: Case, threads: int, count: int, kind: str, barrier: Any, out: Any) -> None:
+    torch.set_num_threads(threads)
+    device = torch.device(kind)
+    steps = our_steps(case, device, graphed=kind == "cuda")
+    for _ in range(2):
+        next(steps)
+    _wait(device)
+    barrier.wait()
+    out.put(timed(steps, count, device))
+
+
+def packed(case: Case, held: argparse.Namespace, device: torch.device) -> float:
+    """Seconds a step of the whole pack: of so many processes, the mean over their number."""
+    context = multiprocessing.get_context("spawn")
+    barrier, out = context.Barrier(held.packed), context.Queue()
+    each = max(1, held.threads // held.packed)
+    told = (case, each, held.steps, device.type, barrier, out)
+    workers = [context.Process(target=_packed_one, args=told) for _ in range(held.packed)]
+    for worker in workers:
+        worker.start()
+    rates = [1 / out.get(timeout=600) for _ in workers]
+    for worker in workers:
+        worker.join()
+    return 1 / sum(rates)
+
+
+def floor(case: Case, device: torch.device, rates: tuple[float, float]) -> float:
+    """Seconds a step cannot go below at the best rates (FLOP/s, bytes/s) measured here."""
+    config, task = case.config(), TASKS[case.task]
+    config["precision"] = resolve_precision(config, device)
+    net = task.network(config, None).to(device).to(memory_format=torch.channels_last)
+    side = 32 if case.task == "cifar10" else config["crop"]
+    moved = 0
+
+    def see(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal moved
+        moved += 3 * 4 * (inputs[0].numel() + output.numel())
+
+    for module in net.modules():
+        if not list(module.children()):
+            module.register_forward_hook(see)
+    x = torch.zeros(max(case.batch, 2), 3, side, side, device=device)
+    with FlopCounterMode(display=False) as counter:
+        net(x).sum().backward()
+    share = case.batch / len(x)
+    parameters = sum(p.numel() for p in net.parameters())
+    moved = round(moved * share) + parameters * (40 if config["optimizer"] == "adam" else 32)
+    return max(counter.get_total_flops() * share / rates[0], moved / rates[1])
+
+
+def best_rates(device: torch.device) -> tuple[float, float]:
+    """FLOP/s of a large matrix product and bytes/s of a large copy, the best of several."""
+    side = 8192 if device.type == "cuda" else 1536
+    a = torch.randn(side, side, device=device)
+    b = torch.empty(2**28 if device.type == "cuda" else 2**25, device=device)
+
+    def best(run: Callable[[], Any], work: float) -> float:
+        times = []
+        for _ in range(5):
+            _wait(device)
+            started = perf_counter()
+            run()
+            _wait(device)
+            times.append(perf_counter() - started)
+        return work / min(times)
+
+    return best(lambda: a @ a, 2.0 * side**3), best(lambda: b.add_(1), 2.0 * 4 * b.numel())
+
+
+def measure(
+    case: Case, held: argparse.Namespace, device: torch.device, rates: tuple[float, float]
+) -> list[dict[str, Any]]:
+    """A row a mode; the rounds of the modes alternate."""
+    loops: dict[str, Iterator[None]] = {}
+    seconds: dict[str, list[float]] = {mode: [] for mode in held.modes}
+    for _ in range(held.repeats):
+        for mode in held.modes:
+            if mode == "packed":
+                seconds[mode].append(packed(case, held, device))
+                continue
+            if mode not in loops:
+                loops[mode] = (
+                    plain_steps(case, device)
+                    if mode == "plain"
+                    else our_steps(case, device, mode == "graphed")
+                )
+                next(loops[mode])  # workers start, plans are chosen
+            seconds[mode].append(timed(loops[mode], held.steps, device))
+    lowest = floor(case, device, rates)
+    first = median(seconds[held.modes[0]])
+    return [
+        {
+            "task": case.task,
+            "depth": case.depth,
+            "batch": case.batch,
+            "mode": mode,
+            "ms_a_step": 1e3 * median(times),
+            "least_ms": 1e3 * min(times),
+            "images_a_second": case.batch / median(times),
+            f"times_{held.modes[0]}": first / median(times),
+            "share_of_floor": lowest / median(times),
+            "peak_mb": _peak_mb(device),
+        }
+        for mode, times in seconds.items()
+    ]
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Measure every case, print the table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--depths", nargs="+", type=int, default=[18, 34, 50, 101, 152])
+    parser.add_argument("--modes", nargs="+", choices=MODES)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128, help="of cifar10; a crowd step is 1")
+    parser.add_argument("--packed", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path)
+    held = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    held.modes = held.modes or [m for m in MODES if m != "graphed" or device.type == "cuda"]
+    torch.set_num_threads(held.threads)
+    rates = best_rates(device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"{describe()}, torch {torch.__version__}, {held.threads} threads, on {name}")
+    print(f"best measured: {rates[0] / 1e9:.0f} GFLOP/s, {rates[1] / 1e9:.1f} GB/s", flush=True)
+    rows = []
+    for task in held.tasks:
+        for depth in held.depths:
+            case = Case(task, depth, held.batch if task == "cifar10" else 1)
+            rows += measure(case, held, device, rates)
+            print(pd.DataFrame(rows[-len(held.modes) :]).to_string(index=False), flush=True)
+    if held.json:
+        told = {"machine": describe(), "device": name, "rates": rates, "rows": rows}
+        held.json.write_text(json.dumps(told, indent=1))
+
+
+if __name__ == "__main__":
+    main()

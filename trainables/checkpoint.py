@@ -1,0 +1,147 @@
+"""Checkpoints of a trial: what they hold, written whole or not at all, off the training thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Row = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """How far a trial is: what a checkpoint holds beside network and optimizer."""
+
+    epoch: int = 0
+    rows: list[Row] = field(default_factory=list)
+    best_epoch: int = 0
+    best_weights: dict[str, Tensor] | None = None
+
+
+class Writer:
+    """Writes checkpoints on a thread of its own, one at a time; training goes on meanwhile.
+
+    Args:
+        path: of the checkpoint.
+        every: seconds after which another is due, and 50 times what the last one took (a crowd
+            net's is two gigabytes).
+
+    Attributes:
+        count: checkpoints written.
+        megabytes: size of the last one, MiB.
+        seconds: that training waited for them.
+    """
+
+    def __init__(self, path: Path, every: float) -> None:
+        self._path, self._every, self._wait = path, every, every
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+        self._saved = time.monotonic()
+        self.count, self.megabytes, self.seconds = 0, 0.0, 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether the time for another has come; not while one is being written."""
+        busy = self._writing is not None and not self._writing.done()
+        return not busy and time.monotonic() - self._saved > self._wait
+
+    def save(self, state: dict[str, Any], last: bool) -> None:
+        """Write a state; it may change as soon as this returns, unless it is the last."""
+        started = time.monotonic()
+        self._finish()
+        # nobody trains on after the last, so its tensors need no copy
+        held = state if last else _copied(state)
+        self._writing = self._thread.submit(self._write, held)
+        self._saved = time.monotonic()
+        self.seconds += self._saved - started
+
+    def close(self) -> None:
+        """Return when all is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        started = time.monotonic()
+        try:
+            self._finish()
+        finally:
+            self._thread.shutdown()
+        self.seconds += time.monotonic() - started
+
+    def _finish(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, state: dict[str, Any]) -> None:
+        started = time.monotonic()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # a worker outlives a killed driver by seconds: two must not write one file
+        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._path)
+        self.count += 1
+        self.megabytes = self._path.stat().st_size / 2**20
+        self._wait = max(self._every, 50 * (time.monotonic() - started))
+
+
+def _copied(held: Any) -> Any:
+    """The same with every tensor copied to the CPU."""
+    if isinstance(held, Tensor):
+        return held.detach().to("cpu", copy=True)
+    if isinstance(held, dict):
+        return {key: _copied(value) for key, value in held.items()}
+    return [_copied(value) for value in held] if isinstance(held, list) else held
+
+
+def state_of(
+    net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, finished: bool
+) -> dict[str, Any]:
+    """What to write: the best weights apart where they are not the last, no more than needed."""
+    best = progress.best_weights if progress.best_epoch != progress.epoch else None
+    return {
+        "epoch": progress.epoch,
+        "rows": list(progress.rows),
+        "best_epoch": progress.best_epoch,
+        "best_weights": best,
+        "net": None if finished and best is not None else net.state_dict(),
+        # nobody goes on from the end of the budget, and Adam's state is twice the weights
+        "optimizer": None if finished else optimizer.state_dict(),
+    }
+
+
+def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Bring network and optimizer to the checkpoint, if there is one; says how far that is."""
+    for left in path.parent.glob(f"{path.name}*.partial"):
+        left.unlink(missing_ok=True)  # of a process that was killed while it wrote
+    if not path.is_file():
+        return Progress()
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["net"] is not None:
+        net.load_state_dict(state["net"])
+    if state["optimizer"] is not None:
+        _load_optimizer(optimizer, state["optimizer"])
+    best = state["best_weights"]
+    if best is None and state["best_epoch"]:  # the last epoch was the best
+        best = {name: t.detach().clone() for name, t in net.state_dict().items()}
+    return Progress(state["epoch"], state["rows"], state["best_epoch"], best)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load momentum and averages; how lr is held is this process's own, not the checkpoint's."""
+    own = [(group["lr"], group.get("capturable")) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, (lr, capturable) in zip(optimizer.param_groups, own, strict=True):
+        group["lr"] = lr
+        if capturable is not None:
+            group["capturable"] = capturable

@@ -1,0 +1,171 @@
+"""Convolutions on maps of a few pixels without the multiplications by padding: the same function.
+
+At 32x32 the last stage of the stock ResNet works on maps of one pixel, where eight of the nine
+taps of a 3x3 kernel see nothing but padding. They are 62 % of depth 18's parameters: read, decayed
+and written at every step, and of no effect on any output or on any other gradient. On a CPU,
+convolution kernels are also far from their best on maps of 1x1 and 2x2, matrix products are not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FEW = 4  # output pixels up to which a CPU does one matrix product each
+
+Window = tuple[slice, slice]  # of the kernel, and of the map, along one side
+
+
+class SmallMapConv(nn.Module):
+    """A convolution cut to the taps that see a pixel, for maps of one size.
+
+    Its state dict is the stock layer's: the taps at rest are put back as they were when the layer
+    was made or loaded. Weight decay, which in the stock layer shrinks them, passes them by.
+
+    Args:
+        conv: the stock layer, without bias, groups or dilation.
+        height: of the maps that it gets.
+        width: likewise.
+    """
+
+    stock: Tensor
+
+    def __init__(self, conv: nn.Conv2d, height: int, width: int) -> None:
+        super().__init__()
+        self.rows, self.columns = windows(conv, height, width)
+        self.taps = _live(self.rows), _live(self.columns)
+        self.stride, self.pads = conv.stride, _pads(conv, self.taps, height, width)
+        self.register_buffer("stock", conv.weight.detach().clone(), persistent=False)
+        self.weight = nn.Parameter(self._cut(self.stock).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(batch, in, height, width)` to what the stock layer returns."""
+        outputs = len(self.rows) * len(self.columns)
+        # a GPU is short of launches, not of arithmetic
+        if outputs > (1 if x.is_cuda else FEW):
+            padded = nn.functional.pad(x, self.pads) if any(self.pads) else x
+            return nn.functional.conv2d(padded, self.weight, None, self.stride)
+        pixels, weight = x.permute(0, 2, 3, 1), self.weight.permute(0, 2, 3, 1)
+        if outputs > 1 and weight.shape[1:3] == (1, 1) and self.stride == (1, 1):
+            each: Tensor = nn.functional.linear(pixels, weight.flatten(1))
+            return each.permute(0, 3, 1, 2)
+        top, left = self.taps[0].start, self.taps[1].start
+        seen = [
+            nn.functional.linear(
+                pixels[:, rows, columns].flatten(1),
+                weight[:, _moved(down, top), _moved(across, left)].flatten(1),
+            )
+            for down, rows in self.rows
+            for across, columns in self.columns
+        ]
+        stacked = torch.stack(seen, 1)
+        return stacked.view(len(x), len(self.rows), len(self.columns), -1).permute(0, 3, 1, 2)
+
+    def _cut(self, weight: Tensor) -> Tensor:
+        return weight[:, :, self.taps[0], self.taps[1]]
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        full = self.stock.clone()
+        self._cut(full).copy_(self.weight.detach())
+        destination[f"{prefix}weight"] = full
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        key = f"{prefix}weight"
+        full = state_dict.get(key)
+        if full is None:
+            missing_keys.append(key)
+        elif full.shape != self.stock.shape:
+            error_msgs.append(f"{key}: shape {tuple(full.shape)}, not {tuple(self.stock.shape)}")
+        else:
+            with torch.no_grad():
+                self.stock.copy_(full)
+                self.weight.copy_(self._cut(full))
+
+
+def windows(conv: nn.Conv2d, height: int, width: int) -> tuple[list[Window], list[Window]]:
+    """For each row and column of outputs: the taps that see a pixel, and the pixels they see."""
+    sides = []
+    for at, length in enumerate((height, width)):
+        kernel, stride, padding = conv.kernel_size[at], conv.stride[at], int(conv.padding[at])
+        starts = range(-padding, length + padding - kernel + 1, stride)
+        ends = [(max(0, -start), max(0, min(kernel, length - start)), start) for start in starts]
+        sides.append([(slice(a, b), slice(s + a, s + b)) for a, b, s in ends])
+    return sides[0], sides[1]
+
+
+def skip_padding(net: nn.Module, height: int, width: int) -> int:
+    """Replace every convolution of `net` that has taps at rest or few outputs at this input size.
+
+    Args:
+        net: takes `(batch, 3, height, width)`.
+        height: of the images, px.
+        width: likewise.
+
+    Returns:
+        How many parameters are out of the way.
+    """
+    skipped = 0
+    for name, (h, w) in _map_sizes(net, height, width).items():
+        conv = net.get_submodule(name)
+        assert isinstance(conv, nn.Conv2d)
+        plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
+        if not plain or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+            continue
+        small = SmallMapConv(conv, h, w)
+        at_rest = conv.weight.numel() - small.weight.numel()
+        if at_rest or len(small.rows) * len(small.columns) <= FEW:
+            net.set_submodule(name, small)
+            skipped += at_rest
+    return skipped
+
+
+def _live(side: list[Window]) -> slice:
+    """The taps that see a pixel at some output; they are neighbours."""
+    return slice(min(taps.start for taps, _ in side), max(taps.stop for taps, _ in side))
+
+
+def _moved(taps: slice, first: int) -> slice:
+    return slice(taps.start - first, taps.stop - first)
+
+
+def _pads(conv: nn.Conv2d, taps: Window, height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, right, top and bottom padding (cut where negative) that leaves the same outputs."""
+    ends: list[int] = []
+    for at, length in ((1, width), (0, height)):
+        kernel, stride, padding = conv.kernel_size[at], conv.stride[at], int(conv.padding[at])
+        outputs = (length + 2 * padding - kernel) // stride + 1
+        before, live = padding - taps[at].start, taps[at].stop - taps[at].start
+        ends += [before, (outputs - 1) * stride + live - before - length]
+    return ends[0], ends[1], ends[2], ends[3]
+
+
+def _map_sizes(net: nn.Module, height: int, width: int) -> dict[str, tuple[int, int]]:
+    """Name of each convolution -> height and width of what it gets, by one pass in evaluation."""
+    sizes: dict[str, tuple[int, int]] = {}
+    handles = []
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+
+            def see(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+                sizes[name] = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))
+
+            handles.append(module.register_forward_pre_hook(see))
+    training, first = net.training, next(net.parameters())
+    net.eval()
+    with torch.no_grad():
+        net(torch.zeros(1, 3, height, width, device=first.device, dtype=first.dtype))
+    net.train(training)
+    for handle in handles:
+        handle.remove()
+    return sizes
