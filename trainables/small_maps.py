@@ -94,13 +94,22 @@ class SmallMapConv(nn.Module):
 
 
 def windows(conv: nn.Conv2d, height: int, width: int) -> tuple[list[Window], list[Window]]:
-    """For each row and column of outputs: the taps that see a pixel, and the pixels they see."""
+    """For each row and column of outputs: the taps that see a pixel, and the pixels they see.
+
+    Both are empty where an output sees nothing but padding.
+    """
     sides = []
     for at, length in enumerate((height, width)):
         kernel, stride, padding = conv.kernel_size[at], conv.stride[at], int(conv.padding[at])
         starts = range(-padding, length + padding - kernel + 1, stride)
-        ends = [(max(0, -start), max(0, min(kernel, length - start)), start) for start in starts]
-        sides.append([(slice(a, b), slice(s + a, s + b)) for a, b, s in ends])
+        firsts = [min(max(0, -start), kernel) for start in starts]
+        lasts = [max(a, min(kernel, length - s)) for a, s in zip(firsts, starts, strict=True)]
+        sides.append(
+            [
+                (slice(a, b), slice(max(0, s + a), max(0, s + b)))
+                for a, b, s in zip(firsts, lasts, starts, strict=True)
+            ]
+        )
     return sides[0], sides[1]
 
 
@@ -132,11 +141,12 @@ def skip_padding(net: nn.Module, height: int, width: int) -> int:
 
 def _live(side: list[Window]) -> slice:
     """The taps that see a pixel at some output; they are neighbours."""
-    return slice(min(taps.start for taps, _ in side), max(taps.stop for taps, _ in side))
+    seen = [taps for taps, _ in side if taps.stop > taps.start]
+    return slice(min(taps.start for taps in seen), max(taps.stop for taps in seen))
 
 
 def _moved(taps: slice, first: int) -> slice:
-    return slice(taps.start - first, taps.stop - first)
+    return slice(max(0, taps.start - first), max(0, taps.stop - first))
 
 
 def _pads(conv: nn.Conv2d, taps: Window, height: int, width: int) -> tuple[int, int, int, int]:
