@@ -136,7 +136,8 @@ def _count_outside(points: Tensor, held: Path | Tensor) -> int:
 def _decode(path: Path) -> Tensor:
     try:
         with Image.open(path) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+            # channels stay last in memory: resizing is up to twice as fast on them
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except OSError as error:
         raise _undecodable(path, error) from error
 

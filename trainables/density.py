@@ -40,17 +40,17 @@ def density_map(
     if kernel == "disc":
         return _stamp_discs(rows, columns, height, width, sigma)
     # a Gaussian is separable, so the sum over heads is one matrix product
-    down = _edge_kernels(height, sigma, points.device)[:, rows]
-    across = _edge_kernels(width, sigma, points.device)[:, columns]
-    return down @ across.T
+    down = _edge_kernels(height, sigma, points.device)[rows]
+    across = _edge_kernels(width, sigma, points.device)[columns]
+    return down.T @ across
 
 
 @lru_cache(maxsize=8)
 def _edge_kernels(length: int, sigma: float, device: torch.device) -> Tensor:
-    """`(length, length)`: column i is a 1-D Gaussian at i, summing to one inside the map."""
+    """`(length, length)`: row i is a 1-D Gaussian at i, summing to one inside the map."""
     at = torch.arange(length, dtype=torch.float64)
     weights = torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
-    return (weights / weights.sum(0, keepdim=True)).to(device, torch.float32)
+    return (weights / weights.sum(1, keepdim=True)).to(device, torch.float32)
 
 
 @lru_cache(maxsize=8)

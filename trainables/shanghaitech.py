@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +156,8 @@ def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[
     order = torch.randperm(len(data.train.names), generator=generator)
     for rows in order.split(config["batch_size"]):
         crops = [random_crop(*data.train.item(int(i)), config, generator) for i in rows]
-        images = torch.stack([image for image, _ in crops]).to(data.device)
+        pixels = torch.stack([image.permute(1, 2, 0) for image, _ in crops])
+        images = pixels.permute(0, 3, 1, 2).to(data.device)
         maps = [_target(points.to(data.device), config) for _, points in crops]
         yield _normalise(images), torch.stack(maps)
 
@@ -206,8 +207,8 @@ def _target(points: Tensor, config: Config) -> Tensor:
     size = config["crop"]
     target = density_map(points, size, size, config["sigma"], config["kernel"])
     if config["double_single_head"] and len(points) == 1:
-        target = target * 2
-    return target * float(config["density_scale"])
+        target.mul_(2)
+    return target.mul_(float(config["density_scale"]))
 
 
 def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
@@ -302,9 +303,19 @@ def baselines(data: Data) -> dict[str, dict[str, float]]:
 
 
 def _normalise(images: Tensor) -> Tensor:
-    mean = torch.tensor(MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(STD, device=images.device)[:, None, None]
-    return (images / 255 - mean) / std
+    """uint8 `(batch, 3, height, width)` to float, channels last in memory."""
+    pixels = images.permute(0, 2, 3, 1).contiguous()
+    count, height, width, _ = pixels.shape
+    scale, shift = _scale_and_shift(width, images.device)
+    # row by row: a factor a channel, three at a time, is ten times slower on a CPU
+    rows = pixels.view(count, height, 3 * width).to(torch.float32).mul_(scale).sub_(shift)
+    return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=8)
+def _scale_and_shift(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    return (1 / (255 * std)).repeat(width).to(device), (mean / std).repeat(width).to(device)
 
 
 def conflicts(config: Config) -> dict[str, str]:
