@@ -207,8 +207,8 @@ def _configs(record: Record) -> Table:
         [
             *words.banners(study),
             "Ranks are among the configs of one cell at one rung; of equal values the config with "
-            "the lower number goes first. Of n at a rung max(full_per_cell, n / reduction_factor) "
-            "go on. Step by step: record.load(run).decisions.",
+            f"the lower number goes first. {words.scheduling(study)} Step by step: "
+            "record.load(run).decisions.",
             words.origin(study),
         ]
     )

@@ -153,3 +153,22 @@ def _setting(key: str, value: Any) -> str:
 def number(value: Any) -> str:
     """A parameter's value, floats to three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+SCHEDULERS = {
+    "cell-promote": (
+        "Of the n configs of a cell at a rung, max(full_per_cell, floor(n / reduction_factor)) go "
+        "on."
+    ),
+    "cell-stop": (
+        "A config goes on if it is among the best 1 / reduction_factor of those that its cell's "
+        "rung has seen so far, itself included."
+    ),
+    "ray-asha": "Ray's ASHA ends configs over all cells together; it names no ranks.",
+    "none": "Every config is trained in full.",
+}
+
+
+def scheduling(study: dict[str, Any]) -> str:
+    """What decided which configs go on, in a sentence."""
+    return SCHEDULERS[study["spec"]["scheduler"]]

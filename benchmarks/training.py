@@ -27,7 +27,6 @@ import io
 import json
 import multiprocessing
 import os
-import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,16 +271,9 @@ def measure(
             "images_a_second": case.batch / median(times),
             f"times_{held.modes[0]}": first / median(times),
             "share_of_floor": lowest / median(times),
-            "peak_mb": _peak_mb(device),
         }
         for mode, times in seconds.items()
     ]
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

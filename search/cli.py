@@ -221,17 +221,23 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _status_of(folder: Path, console: Console) -> int:
-    """One line a cell; 0 if every cell has all its seeds (or its winner's test score), else 1."""
+    """One line a cell; 0 if every cell has what it was promised, else 1.
+
+    That is: full_per_cell trials of the search in full, and a test score for each seed, or for
+    the winner where there are no seeds.
+    """
     from search.status import status_table
 
     held = record.load(folder)
     console.print(status_table(held))
     seeds = held.study["confirm_seeds"]
-    done = held.trials[(held.trials["status"] == "completed") & (held.trials["stage"] != "audit")]
-    done = done[done["stage"] == "confirm"] if seeds else done[done["value"].notna()]
-    per_cell = done.groupby("cell").size()
+    trials, cells = held.trials, range(len(held.study["cells"]))
+    tested = trials[trials[f"test_{held.study['metric']}"].notna()]
+    tested = tested[tested["stage"] == ("confirm" if seeds else tested["stage"])]
+    per_cell = tested.groupby("cell").size()
+    short = set(held.decisions[held.decisions["verdict"].isin(["short", "empty"])]["cell"])
     wanted = len(seeds) or 1
-    return int(any(per_cell.get(n, 0) < wanted for n in range(len(held.study["cells"]))))
+    return int(any(per_cell.get(n, 0) < wanted or n in short for n in cells))
 
 
 def _studies(arguments: argparse.Namespace) -> int:

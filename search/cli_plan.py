@@ -104,14 +104,16 @@ def _show_preview(spec: StudySpec, held: Preview, console: Console) -> None:
     low, high = held.search_epochs
     lines = [
         f"trials: {held.trials} in the search",
-        f"epochs: search {low:,} (at most {high:,} while nothing fails, "
-        f"{held.full_epochs:,} whatever does), audit {held.audit_epochs[0]:,}, "
+        f"epochs: search {low:,} (at most {high:,} while nothing fails or diverges, "
+        f"{held.full_epochs:,} otherwise), audit {held.audit_epochs[0]:,}, "
         f"confirmation {held.confirm_epochs:,}",
         f"share of training every config in full: {held.share[0]:.1%} "
         f"(at most {held.share[1]:.1%}), audit included",
         f"wall time on {held.workers} workers: {held.wall_epochs[0]:,.0f} to "
         f"{held.wall_epochs[1]:,.0f} epochs of one trial",
     ]
+    if spec.scheduler == "ray-asha":
+        lines.insert(0, "Ray's ASHA ends trials as it goes; what follows is the most it can take")
     if held.wall_hours:
         lines[-1] += f", {held.wall_hours[0]:.2g} to {held.wall_hours[1]:.2g} hours"
     memory = held.memory_mb
@@ -129,7 +131,8 @@ def _simulate(arguments: argparse.Namespace, console: Console) -> int:
     from search.simulator import mean_outcome, simulate
 
     spec = _load(arguments)
-    plan = make_plan(spec)
+    # the rules compared have rungs, whatever the study itself goes by
+    plan = make_plan(spec.model_copy(update={"scheduler": "cell-promote"}))
     if not plan.trials_per_cell:
         raise ValueError(f"study {spec.name} has no [space], so there is nothing to simulate")
     drawn = [_curves(arguments, spec, plan, repeat) for repeat in range(arguments.repeats)]

@@ -31,11 +31,15 @@ class ExecutionError(RuntimeError):
     """Ray cannot run the study: no cluster, or no node that fits a trial."""
 
 
-def connect(address: str) -> None:
+def connect(address: str, cores: int | None = None) -> None:
     """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
 
+    Args:
+        address: where.
+        cores: CPU cores that a local Ray gives out; None for all it finds.
+
     Raises:
-        ExecutionError: nothing answers at the address.
+        ExecutionError: nothing answers at the address, or Ray does not start here.
     """
     if address.startswith("ray://"):
         raise ExecutionError(
@@ -51,7 +55,7 @@ def connect(address: str) -> None:
         if address == "local":
             ray.init(
                 address="local",
-                num_cpus=os.cpu_count(),
+                num_cpus=cores,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",  # nothing listens beyond this machine
                 **options,
@@ -59,6 +63,10 @@ def connect(address: str) -> None:
         else:
             ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        if address == "local":
+            raise ExecutionError(
+                f"Ray does not start on this machine ({error}); its logs are in /tmp/ray"
+            ) from error
         raise ExecutionError(
             f"no Ray cluster at --address {address} ({error}); start one with `ray start --head`, "
             "or leave --address out to run on this machine"

@@ -1,7 +1,8 @@
 """Learning curves to try a rule on: recorded ones, or a built-in synthetic family.
 
 A table of curves (csv or parquet) has one row a cell, config and epoch: the study's cell columns,
-`config`, optionally `seed`, `epoch` (from 1), a column named as the metric, optionally `seconds`.
+`config`, optionally `seed`, `epoch` (from 1), a column named as the metric, optionally `seconds`
+and `diverged` (true on the rows of a run that ended there for good).
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def read_curves(
         cells: values of the study's cells.
         metric: name of the metric, in a record with its split, e.g. val_accuracy.
         mode: which values are better.
-        epochs: of a full training; shorter curves are left out.
+        epochs: of a full training; shorter curves are left out, but for those that diverged.
         rule: "best" judges by the best epoch so far, "last" by the newest.
 
     Raises:
@@ -146,17 +147,19 @@ def _of_cell(
         if key in rows:
             rows = rows[rows[key] == value]
     rows = rows[rows["epoch"] <= epochs]
-    if "seed" not in rows:
-        rows = rows.assign(seed=0)
+    for name in ("seed", "diverged"):
+        if name not in rows:
+            rows = rows.assign(**{name: 0})
     rows = rows.assign(seed=rows["seed"].fillna(-1))
     values, seconds = [], []
     for _, of_config in rows.groupby("config", sort=True):
         runs = [run.sort_values("epoch") for _, run in of_config.groupby("seed", sort=True)]
-        whole = [run for run in runs if len(run) == epochs]
+        whole = [run for run in runs if len(run) == epochs or bool(run["diverged"].any())]
         if whole:
-            values.append([run[metric].to_numpy(float) for run in whole])
-            times = [run["seconds"] if "seconds" in run else run[metric] * 0 + 1 for run in whole]
-            seconds.append([time.fillna(0).to_numpy(float) for time in times])
+            values.append([_padded(run[metric], epochs, np.nan) for run in whole])
+            times = [run.get("seconds", pd.Series(1.0, run.index)).fillna(0) for run in whole]
+            # an epoch that was never trained would have cost what the last one did
+            seconds.append([_padded(time, epochs, float(time.iloc[-1])) for time in times])
     if not values:
         raise CurvesError(
             f"{path}: no curve of {epochs} epochs for the cell {dict(cell)}; record whole ones "
@@ -169,14 +172,21 @@ def _of_cell(
     return np.stack(filled), np.stack(spent)
 
 
+def _padded(held: pd.Series, epochs: int, by: float) -> Array:
+    values = held.to_numpy(float, na_value=np.nan)
+    return np.concatenate([values, np.full(epochs - len(values), by)])
+
+
 def _of_run(path: Path, metric: str) -> pd.DataFrame:
-    """The curves of a record, one row a trial and epoch."""
+    """The curves of a record, one row a trial and epoch; each trial of the search is a config."""
     held = record.load(path)
     wide = held.curves.pivot(index=["trial", "epoch"], columns="name", values="value")
     keys = list(held.study["cells"][0])
-    trials = held.trials.set_index("trial")[[*keys, "stage", "seed", "config"]]
-    frame = wide.reset_index().join(trials, on="trial")
-    return frame[frame["stage"] != "confirm"]
+    trials = held.trials.set_index("trial")
+    trials = trials.assign(diverged=trials["status"] == "diverged")
+    frame = wide.reset_index().join(trials[[*keys, "stage", "seed", "diverged"]], on="trial")
+    # by trial, not by settings: two trials may have drawn the same ones
+    return frame[frame["stage"] != "confirm"].rename(columns={"trial": "config"})
 
 
 def _of_table(path: Path) -> pd.DataFrame:

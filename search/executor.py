@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 ERROR_LENGTH = 2000  # the end of a traceback says what happened
 PATIENCE = 30.0  # seconds from a signal to stop until Ray is left as it is
-RESTARTS = 3  # of Ray's experiment, when it dies under a study
+RESTARTS = 3  # of Ray's experiment in a row, when it dies under a study before a job is done
+ROUNDING = 1e-9  # 1 // 0.1 is 9
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -53,16 +54,24 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self.jobs: dict[str, str] = {}  # Ray trial id -> our trial
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
+        self.told = 0
+        self.fault: Exception | None = None  # of ours; Ray would swallow it and go on without us
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job as a Ray config, None while nothing may start, FINISHED at the end."""
-        if self.stopping or self._study.done:
+        if self.stopping or self.fault or self._study.done:
             return str(Searcher.FINISHED)
         # Ray asks one trial ahead; a decision is best made when a worker is really free
         if len(self.jobs) >= self._slots():
             return None
-        assignment = self._study.ask()
+        try:
+            assignment = self._study.ask()
+        except Exception as error:
+            self.fault = error
+            return None
         if assignment is None:
+            if not self.jobs and not self._study.done:
+                self.fault = RuntimeError("nothing runs and nothing can start, yet it is not done")
             return None
         self.jobs[trial_id] = assignment.trial
         # one text: Ray walks through every key of a config, several times
@@ -78,12 +87,16 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         told = self.ended.pop(trial, None)
         if told is None and result and not error and not self.stopping:
             told = _stopped_by_ray(result)
-        if told is not None:
-            self._study.tell(trial, told)
-        elif error and not self.stopping:
-            self._study.tell(trial, {"ending": "failed", "error": "its worker process died"})
-        else:
-            self._study.put_back(trial)
+        if told is None and error and not self.stopping:
+            told = {"ending": "failed", "error": "its worker process died"}
+        try:
+            if told is None:
+                self._study.put_back(trial)
+            else:
+                self._study.tell(trial, told)
+                self.told += 1
+        except Exception as fault:
+            self.fault = fault
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -119,6 +132,11 @@ class Listener(Callback):  # type: ignore[misc]
         elif result.get("kind") == "end":
             self._searcher.ended[result["trial"]] = result["payload"]
 
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End Ray's experiment when the study itself cannot go on."""
+        if self._searcher.fault:
+            raise self._searcher.fault
+
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""
         return {}
@@ -134,36 +152,43 @@ def execute(study: Study) -> bool:
         True when the study is done, False when it was interrupted by a signal.
 
     Raises:
-        ExecutionError: Ray's experiment died more than RESTARTS times.
+        ExecutionError: Ray's experiment died more than RESTARTS times in a row without a job
+            done, or the study itself cannot go on, for example for a full disk.
     """
-    for _ in range(RESTARTS + 1):
+    deaths = 0
+    while deaths <= RESTARTS:
         searcher = JobSearcher(study, _slots(study))
         try:
             with _stop_on_signals(searcher, study):
                 _tuner(study, searcher).fit()
+            text = "its experiment ended early"
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
-            _settle(study, searcher)
-            continue
+        if searcher.fault:
+            raise ExecutionError(
+                f"the study cannot go on ({type(searcher.fault).__name__}: {searcher.fault}). "
+                f"Everything finished is on record: mend that, then `resnet-search resume "
+                f"{study.folder}`"
+            ) from searcher.fault
+        _settle(study, searcher)
         if searcher.stopping or study.done:
             return study.done
-        _settle(study, searcher)
-        study.note({"event": "ray died", "error": "its experiment ended early"})
+        study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
+        deaths = 1 if searcher.told else deaths + 1
     raise ExecutionError(
-        f"Ray's experiment died {RESTARTS + 1} times; the reasons are in "
+        f"Ray's experiment died {RESTARTS + 1} times without a job done; the reasons are in "
         f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `resnet-search resume "
         f"{study.folder}` goes on"
     )
 
 
 def _settle(study: Study, searcher: JobSearcher) -> None:
-    """Tell what had ended when Ray died, put back the rest."""
+    """Tell what had ended when Ray did, put back the rest."""
     for trial in searcher.jobs.values():
         if trial in searcher.ended:
             study.tell(trial, searcher.ended[trial])
-        else:
-            study.put_back(trial)
+            searcher.told += 1
+    study.put_back_all()
 
 
 def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
@@ -207,23 +232,28 @@ def _resources(config: dict[str, Any]) -> Any:
 
 
 def _slots(study: Study) -> Callable[[], int]:
-    """Jobs that fit the cluster at once: exact for jobs of one shape, the most for several."""
+    """Jobs that fit the nodes at once: exact for jobs of one shape, the most for several."""
     at, count = -math.inf, 1
 
     def slots() -> int:
         nonlocal at, count
         if time.monotonic() - at > 5:  # nodes come and go
             at = time.monotonic()
-            held = ray.cluster_resources()
-            count = max(1, *(_fit(held, *shape) for shape in study.shapes()))
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            count = max(1, *(sum(fit(n, *shape) for n in nodes) for shape in study.shapes()))
         return count
 
     return slots
 
 
-def _fit(held: dict[str, float], cpus: float, gpus: float) -> int:
-    by_cpu = held.get("CPU", 0) // cpus
-    return int(min(by_cpu, held.get("GPU", 0) // gpus) if gpus else by_cpu)
+def fit(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """Jobs of a shape that fit a node at once; a share of a GPU is never cut out of two."""
+    by_cpu = math.floor(node.get("CPU", 0) / cpus + ROUNDING)
+    if not gpus:
+        return by_cpu
+    held = math.floor(node.get("GPU", 0) + ROUNDING)
+    by_gpu = held // math.ceil(gpus - ROUNDING) if gpus > 1 else held * int(1 / gpus + ROUNDING)
+    return int(min(by_cpu, by_gpu))
 
 
 @contextmanager

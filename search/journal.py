@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 Event = dict[str, Any]
+NEEDED = {
+    "ask": ("job", "config", "settings", "seed"),
+    "tell": ("trial", "ending"),
+    "decision": ("trial", "cell", "epoch", "value", "rank", "n", "verdict"),
+}
 EVENTS = ("ask", "tell", "decision", "again", "put back", "ray died", "cut")
 
 
@@ -77,7 +82,7 @@ def read_journal(path: Path) -> list[Event]:
     Raises:
         JournalError: a line is no event, or an earlier line must be gone.
     """
-    events, asked = read_lines(path), set()
+    events, asked, running = read_lines(path), set(), set()
     for number, event in enumerate(events, 1):
         kind = event.get("event") if isinstance(event, dict) else None
         if kind not in EVENTS:
@@ -85,15 +90,31 @@ def read_journal(path: Path) -> list[Event]:
                 f"{path}, line {number} has the event {kind!r}, which is none of "
                 f"{', '.join(EVENTS)}; restore the file from a copy"
             )
+        missing = [key for key in NEEDED.get(kind, ()) if key not in event]
+        if missing or (kind == "ask" and "trial" not in event["job"]):
+            raise JournalError(
+                f"{path}, line {number} is no whole {kind} (no {', '.join(missing) or 'trial'}); "
+                "restore the file from a copy"
+            )
         trial = event["job"]["trial"] if kind == "ask" else event.get("trial")
         if kind == "ask":
+            if trial in running:
+                raise _gap(path, number, f"asks again for trial {trial}, which was not told of")
             asked.add(trial)
+            running.add(trial)
         elif trial is not None and trial not in asked:
-            raise JournalError(
-                f"{path}, line {number} tells of trial {trial}, which no line before it asks for: "
-                "a line is missing; restore the file from a copy"
-            )
+            raise _gap(path, number, f"tells of trial {trial}, which no line before it asks for")
+        elif kind == "tell":
+            if trial not in running:
+                raise _gap(path, number, f"tells of trial {trial} once more than it was asked for")
+            running.remove(trial)
     return events
+
+
+def _gap(path: Path, number: int, what: str) -> JournalError:
+    return JournalError(
+        f"{path}, line {number} {what}: a line is missing; restore the file from a copy"
+    )
 
 
 def cut_truncated_line(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +117,7 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
 
 def _is_done(spec: StudySpec, folder: Path, watcher: Watcher) -> bool:
     """Whether nothing is left to run; also refuses a folder that is in use or damaged."""
-    study = Study(spec, folder, Places(folder, {}, {}), watcher)
+    study = Study(spec, folder, Places(folder, {}, _gpus(spec, 0)), watcher)
     done = study.done
     study.close()
     return done
@@ -135,7 +134,7 @@ def _check_local(spec: StudySpec, options: Options) -> None:
         _gpus(spec, 0)  # an entry for every depth?
     if options.address != "local":
         return
-    cores, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    cores, gpus = manifest.cores(), torch.cuda.device_count()
     most = max(_gpus(spec, gpus).values())
     for key, want, held, name in (
         ("cpus_per_trial", spec.resources.cpus_per_trial, cores, "CPU cores"),
@@ -177,7 +176,7 @@ def _execute(
     from search import cluster, executor
 
     options.say(f"starting Ray ({options.address})")
-    cluster.connect(options.address)
+    cluster.connect(options.address, manifest.cores())
     try:
         if options.address != "local":
             options.say(f"joined {cluster.joined()}")

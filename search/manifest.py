@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -109,6 +110,18 @@ def _write_json(path: Path, held: dict[str, Any]) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def cores() -> int:
+    """CPU cores that this process may use: of its affinity, and of a container's quota."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = Path("/sys/fs/cgroup/cpu.max")  # "max 100000", or microseconds of each period
+    try:
+        most, period = quota.read_text().split()
+        limit = math.ceil(int(most) / int(period))
+    except (OSError, ValueError):
+        limit = 0
+    return min(usable or 1, limit) if limit else usable or 1
 
 
 def _git() -> dict[str, Any] | None:

@@ -37,7 +37,6 @@ class _Log(BaseJournalBackend):
 
     def __init__(self, path: Path) -> None:
         self._path, self._lines, self._written = path, list[dict[str, Any]](), 0
-        path.write_bytes(b"")
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self._lines.extend(logs)
@@ -47,10 +46,15 @@ class _Log(BaseJournalBackend):
 
     def flush(self) -> None:
         new = self._lines[self._written :]
-        if new:
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in new)
+        if self._written:
             with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in new)
-            self._written = len(self._lines)
+                file.write(text)
+        else:  # a file of an earlier session is replaced only by one that is as complete
+            partial = self._path.with_suffix(".partial")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self._path)
+        self._written = len(self._lines)
 
 
 class OptunaStore:

@@ -34,14 +34,18 @@ class Preview:
         reaching: trials of a cell that train to each rung when nothing goes wrong.
         reaching_at_most: the same with every early promotion a mistake; by a stopping rule, with
             trials that arrive each better than the last.
-        search_epochs: expected, and at most as long as no trial fails or diverges.
+        search_epochs: expected, and at most as long as no trial fails or diverges. By cell-stop
+            the first is an estimate, since a trial stops by what came before it; by ray-asha both
+            are of every config in full, since Ray decides as it goes.
         audit_epochs: of the late-bloomer audit, expected and at most.
         confirm_epochs: of the seeds.
-        full_epochs: of every config trained in full, which no search exceeds whatever fails.
+        full_epochs: of every config trained in full, which no search exceeds, epochs that a
+            retry or a kill repeats aside.
         share: expected and largest share of full_epochs, search and audit.
         workers: trials at once.
-        wall_epochs: shortest and longest wall time, in epochs of one trial: no schedule beats the
-            first, and none that keeps its workers busy exceeds the second (Graham 1969).
+        wall_epochs: shortest and longest wall time, in epochs of one trial, while nothing fails
+            or diverges: no schedule beats the first, and none that keeps its workers busy exceeds
+            the second (Graham 1969).
         wall_hours: the same in hours where the seconds of an epoch were given, else None.
         memory_mb: cell -> MiB of weights, gradients, optimizer state and best weights: a trial
             needs this and its activations.
@@ -84,8 +88,12 @@ def preview(spec: StudySpec, workers: int, epoch_seconds: float | None = None) -
     # the longest way that one job after another must take: a winner's search, then a seed of it
     chain = longest * (bool(plan.trials_per_cell) + bool(plan.confirm_seeds))
     with_audit = max(chain, 2 * longest - plan.rungs[0] if audit[1] else 0)
+    fewest = search[0]
+    if spec.scheduler in ("cell-stop", "ray-asha"):  # each arrival worse than all before it
+        first = plan.rungs[0] if spec.scheduler == "cell-stop" else spec.budget.grace_epochs
+        fewest = count * plan.trials_per_cell * first
     wall = (
-        max((search[0] + audit[0] + confirm) / workers, chain),
+        max((fewest + audit[0] + confirm) / workers, chain),
         (search[1] + audit[1] + confirm) / workers + with_audit * (1 - 1 / workers),
     )
     hours = epoch_seconds and tuple(epochs * epoch_seconds / 3600 for epochs in wall)
@@ -129,12 +137,15 @@ def _memory(spec: StudySpec) -> dict[str, float]:
         with torch.device("meta"):
             net = task.network({**config, "pretrained": False}, None)
         weights = sum(p.numel() for p in net.parameters())
+        apart = sum(held.numel() for held in net.buffers())
+        best = sum(held.numel() for held in net.state_dict().values())
+        if config["checkpoint_rule"] != "best":
+            best = 0
         name = " ".join(f"{key}={value}" for key, value in cell.items())
-        found[name] = weights * FLOAT * _copies(config) / 2**20
+        found[name] = FLOAT * (weights * _copies(config) + apart + best) / 2**20
     return found
 
 
 def _copies(config: Mapping[str, Any]) -> int:
-    """How many times the weights are held: themselves, gradients, optimizer state, the best."""
-    state = 2 if config["optimizer"] == "adam" else int(config["momentum"] > 0)
-    return 2 + state + int(config["checkpoint_rule"] == "best")
+    """How many times the trained weights are held: themselves, gradients, optimizer state."""
+    return 2 + (2 if config["optimizer"] == "adam" else int(config["momentum"] > 0))

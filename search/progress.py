@@ -18,6 +18,7 @@ from search.plan import Job, Plan, expected_epochs
 from search.record import Record
 from search.spec import StudySpec
 
+SAID = ("promote", "promote early", "replace", "stop", "audit", "select", "short", "empty")
 ENDINGS = {
     "stop": "stopped",
     "complete": "full",
@@ -134,7 +135,7 @@ class Progress:
         trial, verdict = decision["trial"], decision["verdict"]
         if verdict in ENDINGS:
             self._trials[trial] = ENDINGS[verdict]
-        if verdict in ("promote", "promote early", "replace", "stop", "audit", "select", "empty"):
+        if verdict in SAID:
             place = f" (rank {decision['rank']} of {decision['n']})" if decision["rank"] else ""
             who = trial or f"cell {decision['cell']}"
             self._print(f"  {verdict} {who} at epoch {decision['epoch']}{place}")

@@ -193,7 +193,7 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
         trial["reason"] = f"{trial['reason']}; {verdict}: {place}"
     elif verdict == "audit":
         text = f"ended with {place}, trained on to see whether that was right"
-        trial.update(status="paused", reason=f"audit: {text}", audit=text)
+        trial.update(stage="audit", status="paused", reason=f"audit: {text}", audit=text)
     elif verdict == "audited":
         trial["reason"] = f"audit, not selected from: {trial['audit']}"
     elif verdict == "retry":

@@ -36,7 +36,7 @@ class CellASHA:
     `ask` and `tell` append to `decisions`; whoever keeps a journal drains it.
     """
 
-    rule = "cell-promote/2"
+    rule = "cell-promote/3"
 
     def __init__(self, cells: int, plan: Plan, sizes: Sequence[float] = ()) -> None:
         self.plan = plan
@@ -116,8 +116,11 @@ class CellASHA:
         """
         del self._running[job.trial]
         trial, cell = self._trials[job.trial], self._cells[job.cell]
-        epoch = job.to_epoch if epoch is None else epoch
-        if ending == "failed":
+        if epoch is None:  # a failed job got somewhere on its way
+            epoch = job.from_epoch if ending == "failed" else job.to_epoch
+        if ending != "failed":
+            trial.failures = 0
+        else:
             trial.failures += 1
             if trial.failures <= self.plan.retries:
                 self._again.append(job)
@@ -282,6 +285,8 @@ class CellASHA:
             trial = cell.trials[key[1]]
             self._write(trial, epoch, "complete", self._sign * key[0], place + 1, len(full))
         if full:
+            if len(full) < self.plan.full_per_cell:
+                self._write(None, epoch, "short", None, None, len(full), cell.number)
             self._audit(cell)
             winner = cell.trials[full[0][1]]
             self._write(winner, epoch, "select", self._sign * full[0][0], 1, len(full))

@@ -136,7 +136,7 @@ def _outcome(
     for decision in scheduler.decisions:
         if decision["verdict"] == "complete":
             full[decision["cell"]].add(int(decision["trial"].split("-")[1]))
-    best = np.nanargmax(final, axis=1)
+    best = [-1 if np.isnan(row).all() else int(np.nanargmax(row)) for row in final]
     regrets = [
         float(np.nanmax(row) - max(row[config] for config in held))
         for row, held in zip(final, full, strict=True)
@@ -146,7 +146,7 @@ def _outcome(
         cells=len(final),
         filled=sum(len(held) >= plan.full_per_cell for held in full),
         any_full=sum(bool(held) for held in full),
-        best_full=sum(int(b) in held for b, held in zip(best, full, strict=True)),
+        best_full=sum(b in held for b, held in zip(best, full, strict=True)),
         regret=float(np.mean(regrets)) if regrets else float("nan"),
         cost=spent / (final.size * plan.rungs[-1]),
         wall=wall,

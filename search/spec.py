@@ -104,7 +104,7 @@ class Budget(_Model):
     trials_per_cell: int = Field(1, ge=1)
     max_epochs: int = Field(ge=1)
     grace_epochs: int = Field(1, ge=1)
-    reduction_factor: float = Field(3.0, gt=1)
+    reduction_factor: float = Field(3.0, ge=1.1, le=1000)
     full_per_cell: int = Field(1, ge=1)
     audit_share: float = Field(0.05, ge=0, le=1)
 

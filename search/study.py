@@ -145,8 +145,9 @@ class Study:
 
     def tell(self, trial: str, told: Mapping[str, Any]) -> None:
         """Take the end of a job: journal, scheduler, sampler, decisions, in that order."""
-        job = self._jobs.pop(trial)
+        job = self._jobs[trial]
         self._journal.write({"event": "tell", "trial": trial, **told})
+        del self._jobs[trial]
         self._apply(job, told)
         decisions = self._write_decisions()
         if time.monotonic() - self._on_disk > SYNC_EVERY:
@@ -160,6 +161,11 @@ class Study:
         if trial in self._jobs:
             self._again.append(self._jobs.pop(trial))
             self.note({"event": "put back", "trial": trial})
+
+    def put_back_all(self) -> None:
+        """The same for every job that was asked for and not told."""
+        for trial in list(self._jobs):
+            self.put_back(trial)
 
     def note(self, event: Event) -> None:
         """Journal something that is neither ask nor tell."""
@@ -181,7 +187,8 @@ class Study:
     # -- replay -------------------------------------------------------------------------------
 
     def _replay(self, events: list[Event]) -> None:
-        """Bring scheduler and samplers to where the journal ends."""
+        """Bring scheduler, samplers and Optuna's view to where the journal ends."""
+        decisions: list[Event] = []
         for number, event in enumerate(events, 1):
             if event["event"] == "ask":
                 job = self._scheduler.ask()
@@ -196,10 +203,19 @@ class Study:
                 self._jobs[job.trial] = job
             elif event["event"] == "tell":
                 self._apply(self._jobs.pop(event["trial"]), event)
+            decisions += self._decided()
         self._again.extend(self._jobs.values())  # asked for, and never heard of again
         self._jobs.clear()
-        known = sum(event["event"] == "decision" for event in events)
-        self._write_decisions(known)  # the others a kill kept from the journal
+        known = [event for event in events if event["event"] == "decision"]
+        for held, made in zip(known, decisions, strict=False):
+            if any(held[key] != made[key] for key in ("trial", "epoch", "verdict", "rank")):
+                raise JournalError(
+                    f"{self.folder / record.JOURNAL}: it holds the decision {held}, and the study "
+                    f"as it is now decides {made}; it was written by another version, or changed. "
+                    "Start the study anew with --name"
+                )
+        for decision in decisions[len(known) :]:  # a kill kept these from the journal
+            self._journal.write(_plain(decision))
         for number in range(len(self._cells)):
             self._clean(number, [])  # what a kill left
 
@@ -215,6 +231,11 @@ class Study:
             self._store.valued(job.trial, epoch, value)
         value = float("nan") if value is None else value
         self._scheduler.tell(job, told["ending"], value, told.get("epoch"))
+        given_up = any(
+            d["verdict"] == "failed" and d["trial"] == job.trial for d in self._scheduler.decisions
+        )
+        if given_up and job.stage == "search":
+            self._samplers[job.cell].tell(job.config, job.to_epoch, None)
 
     # -- one job ------------------------------------------------------------------------------
 
@@ -261,15 +282,19 @@ class Study:
 
     # -- what is kept -------------------------------------------------------------------------
 
-    def _write_decisions(self, known: int = 0) -> list[Event]:
-        """Journal what the scheduler has decided, but for the first `known`."""
+    def _write_decisions(self) -> list[Event]:
+        """Journal what the scheduler has decided."""
+        decisions = self._decided()
+        for decision in decisions:
+            self._journal.write(_plain(decision))
+        return decisions
+
+    def _decided(self) -> list[Event]:
+        """What the scheduler has decided since last time; Optuna's view follows it."""
         decisions = [{"event": "decision", **d} for d in self._scheduler.decisions]
         self._scheduler.decisions.clear()
         for decision in decisions:
             self._store.decided(decision)
-        for decision in decisions[known:]:
-            value = decision["value"]
-            self._journal.write({**decision, "value": value if value == value else None})
         return decisions
 
     def _checkpoint(self, trial: str) -> Path:
@@ -306,13 +331,21 @@ class Study:
         self._writing = self._written - started
 
 
+def _plain(decision: Event) -> Event:
+    """JSON has no NaN."""
+    value = decision["value"]
+    return {**decision, "value": value if value == value else None}
+
+
 def _lock(folder: Path) -> IO[str]:
     """Hold the folder against a second writer, until this process ends."""
     file = (folder / record.LOCK).open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise JournalError(
-            f"{folder} is being written by another process; wait for it, or stop it first"
-        ) from None
-    return file
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            time.sleep(0.1)  # `resnet-search status` holds it for an instant
+    raise JournalError(
+        f"{folder} is being written by another process; wait for it, or stop it first"
+    )

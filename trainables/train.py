@@ -128,7 +128,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     optimizer = make_optimizer(net, config, tensor_lr=graphed)
     progress = restore(stay.checkpoint, stay.device, net, optimizer)
     # whoever asked may have died before hearing of them
-    for row in progress.rows[stay.from_epoch :]:
+    for row in progress.rows[stay.from_epoch : stay.to_epoch]:
         report(row)
     stock = net.state_dict()  # a layer that leaves parameters out has them all in there
     parameters = sum(stock[name].numel() for name, _ in net.named_parameters())
@@ -151,9 +151,11 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     }
     if diverged:
         return Outcome(True, progress.epoch, math.nan, progress.epoch, parameters, how)
-    value_epoch = progress.best_epoch if config["checkpoint_rule"] == "best" else progress.epoch
+    # a checkpoint may be ahead of what was asked for: what came later must not count
+    epoch = min(progress.epoch, stay.to_epoch)
+    value_epoch = _judged_by(task, config, progress.rows[:epoch])
     value = progress.rows[value_epoch - 1][watched_metric(task, config)]
-    outcome = Outcome(False, progress.epoch, value, value_epoch, parameters, how)
+    outcome = Outcome(False, epoch, value, value_epoch, parameters, how)
     return _score_test(task, stay, net, data, progress, outcome) if stay.score_test else outcome
 
 
@@ -258,6 +260,14 @@ def _keep_best(task: Task, config: Config, net: nn.Module, progress: Progress) -
             return
     progress.best_epoch = progress.epoch
     progress.best_weights = {name: t.detach().clone() for name, t in net.state_dict().items()}
+
+
+def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
+    """The epoch that a trial is judged by: the last, or the first of the best."""
+    if config["checkpoint_rule"] == "last":
+        return len(rows)
+    values = [row[watched_metric(task, config)] for row in rows]
+    return values.index(max(values) if task.mode == "max" else min(values)) + 1
 
 
 def _score_test(

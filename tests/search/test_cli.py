@@ -4,7 +4,7 @@ import pytest
 
 from search import record
 from search.cli import main
-from tests.search.conftest import drive
+from tests.search.conftest import TEXT, drive
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +68,37 @@ def test_status_shows_every_cell(make_study, capsys):
     assert "depth=18" in shown
     assert "depth=34" in shown
     assert "SYNTHETIC DATA" in shown
+
+
+def test_status_without_seeds_asks_for_the_winners_test_score(make_study, capsys):
+    text = TEXT.split("[confirm]")[0]
+    study = make_study(text=text)
+    while not any(job.score_test for job in study._scheduler.running):
+        job = study.ask()
+        if not job.stay["score_test"]:
+            told = {"value": 0.5, "epoch": job.stay["to_epoch"], "seconds": 1.0}
+            study.tell(job.trial, {"ending": "value", "value_epoch": told["epoch"], **told})
+    study.close()
+    assert main(["status", str(study.folder)]) == 1
+    study = make_study(text=text)
+    drive(study)
+    study.close()
+    assert main(["status", str(study.folder)]) == 0
+    capsys.readouterr()
+
+
+def test_status_of_a_cell_with_fewer_full_trials_than_promised_is_not_success(make_study, capsys):
+    study = make_study(text=TEXT.replace("audit_share = 0.4", "full_per_cell = 3"))
+    while (job := study.ask()) is not None:
+        lost = job.stay["from_epoch"] and not job.trial.endswith("000") and "seed" not in job.trial
+        epoch = job.stay["to_epoch"]
+        told = {"value": 0.5, "epoch": epoch, "value_epoch": epoch, "seconds": 1.0}
+        if job.stay["score_test"]:
+            told |= {"test": {"loss": 1.0, "accuracy": 0.5}, "baselines": {}}
+        study.tell(job.trial, {"ending": "diverged" if lost else "value", **told})
+    study.close()
+    assert main(["status", str(study.folder)]) == 1
+    capsys.readouterr()
 
 
 def test_status_of_an_unfilled_cell_is_not_success(make_study, capsys):

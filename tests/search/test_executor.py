@@ -123,11 +123,12 @@ def _repeated_epochs(run: Path, before: list[dict], after: list[dict]) -> set[tu
     }
 
 
-def test_ctrl_c_ends_cleanly_and_resume_goes_on(study):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_ends_cleanly_and_resume_goes_on(study, number):
     run = study / "runs" / "tiny"
     process = start(study, "run", "tiny.toml")
     wait_for_lines(run / record.EPOCHS, 3, process)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "resnet-search resume runs/tiny" in output
@@ -300,3 +301,63 @@ def test_other_rules_run_by_name(study, scheduler):
     assert (stopped["epochs"] < 4).all()
     assert stopped["value"].notna().all()
     assert set(held.trials.loc[held.trials["stage"] == "confirm", "status"]) == {"completed"}
+
+
+@pytest.mark.parametrize(
+    ("node", "cpus", "gpus", "jobs"),
+    [
+        ({"CPU": 8}, 1, 0, 8),
+        ({"CPU": 8}, 3, 0, 2),
+        ({"CPU": 1}, 0.1, 0, 10),
+        ({"CPU": 64, "GPU": 1}, 1, 0.1, 10),
+        ({"CPU": 64, "GPU": 8}, 1, 0.15, 48),  # six on each, not 53 on all
+        ({"CPU": 4, "GPU": 8}, 1, 0.5, 4),
+        ({"CPU": 64, "GPU": 5}, 1, 2, 2),
+        ({"CPU": 64}, 1, 1, 0),
+    ],
+)
+def test_jobs_that_fit_a_node_are_counted_by_whole_gpus(node, cpus, gpus, jobs):
+    from search.executor import fit
+
+    assert fit(node, cpus, gpus) == jobs
+
+
+FULL = """
+import sys
+from search import journal
+from search.cli import main
+
+write, seen = journal.Appender.write, 0
+
+def fill_up(self, event):
+    global seen
+    if event.get("event") == "tell":
+        seen += 1
+        if seen == 2:
+            raise OSError(28, "No space left on device")
+    write(self, event)
+
+journal.Appender.write = fill_up
+sys.exit(main(["run", "tiny.toml", "--set", "cells.pretrained=[false]"]))
+"""
+
+
+def test_a_full_disk_ends_the_run_with_the_reason_and_resume_goes_on(study):
+    """An error of the study's own, which Ray would swallow: neither a hang nor a lost job."""
+    (study / "full.py").write_text(FULL)
+    done = subprocess.run(
+        [sys.executable, "full.py"],
+        cwd=study,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "No space left on device" in done.stderr
+    assert "resnet-search resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(record.load(study / "runs" / "tiny").trials["status"]) == {"completed", "stopped"}

@@ -81,8 +81,11 @@ def test_simulated_wall_time_lies_within_the_previewed_bounds(workers):
 
 def test_memory_is_that_of_the_weights_and_what_is_as_large():
     """ResNet-18 with ten outputs has 11,181,642 parameters; SGD with momentum, best weights."""
+    text = TEXT.replace("[budget]", "[fixed]\nskip_padding = false\n[budget]")
+    stock = preview(spec(text), 1).memory_mb
+    assert stock["depth=18"] == pytest.approx(11_181_642 * 4 * 4 / 2**20, rel=0.01)
     held = preview(spec(), 1).memory_mb
-    assert held["depth=18"] == pytest.approx(11_181_642 * 4 * 4 / 2**20)
+    assert held["depth=18"] < 0.8 * stock["depth=18"]
 
 
 def test_a_study_of_seeds_alone_has_nothing_to_search():
@@ -157,3 +160,12 @@ def test_neither_loads_ray():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_stopping_rule_may_end_sooner_than_promotion_would(study, capsys):
+    """Each arrival worse than all before it: nine trials of a cell stop at the first rung."""
+    held = preview(spec(TEXT.replace("[cells]", 'scheduler = "cell-stop"\n[cells]')), 1000)
+    assert held.wall_epochs[0] <= held.search_epochs[0]
+    status, shown = run(capsys, "preview", study, "--set", 'scheduler="ray-asha"')
+    assert status == 0
+    assert "the most it can take" in shown.out

@@ -235,6 +235,37 @@ def test_a_failed_job_is_run_again_as_often_as_the_plan_says():
     assert sum(j.config == 0 for j, *_ in history) == 3
 
 
+def test_retries_count_anew_for_every_job_of_a_trial():
+    """Retries = 1, and every job fails once: nothing is lost."""
+    failed = set()
+
+    def once(job):
+        if job in failed:
+            return float(job.config)
+        failed.add(job)
+        return "fail"
+
+    scheduler, history = drive(replace(PLAN, retries=1), once)
+    assert not verdicts(scheduler, 0, "failed")
+    assert [j.score_test for j, *_ in history][-2:] == [True, True]
+
+
+def test_a_cell_that_keeps_fewer_than_promised_says_so():
+    scheduler, _ = drive(
+        replace(PLAN, full_per_cell=3), lambda job: 1.0 if job.config == 0 else math.nan
+    )
+    (short,) = [d for d in scheduler.decisions if d["verdict"] == "short"]
+    assert (short["cell"], short["n"], short["epoch"]) == (0, 1, 9)
+
+
+def test_a_loss_is_on_record_at_the_epoch_that_was_surely_reached():
+    scheduler, _ = drive(
+        PLAN, lambda job: "fail" if job.config == 8 and job.to_epoch == 9 else float(job.config)
+    )
+    lost = [d["epoch"] for d in scheduler.decisions if d["verdict"] in ("retry", "failed")]
+    assert set(lost) == {3}
+
+
 def test_a_cell_of_losses_alone_ends_empty():
     scheduler, _ = drive(PLAN, lambda job: math.nan)
     assert [d["verdict"] for d in scheduler.decisions][-1] == "empty"

@@ -1,10 +1,13 @@
 """A rule in virtual time: costs, walls and outcomes that can be worked out by hand."""
 
+import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from search.cli import main
 from search.curves import FAMILIES, Curves, CurvesError, read_curves, synthetic_curves
 from search.plan import Plan
 from search.simulator import mean_outcome, simulate
@@ -138,6 +141,48 @@ def test_a_recorded_run_is_a_table_of_curves(make_study):
         assert values.shape == (5, 1, 4)
         expected = sorted(score(f"{cell:02d}-{n:03d}", 4) for n in range(5))
         assert sorted(values[:, 0, -1]) == expected
+
+
+def test_two_trials_of_equal_settings_and_one_that_diverged_are_curves_too(make_study):
+    """Three choices for five trials; the record of a diverged one ends early."""
+    text = TEXT.replace("[cells]", 'scheduler = "none"\nsampler = "random"\n[cells]', 1)
+    text = text.replace("low = 0.01\nhigh = 0.1\nlog = true", "values = [0.1, 0.2, 0.3]")
+    study = make_study(text=text)
+    number = 0
+    while (job := study.ask()) is not None:
+        last = 2 if number == 1 else job.stay["to_epoch"]
+        for epoch in range(job.stay["from_epoch"] + 1, last + 1):
+            value = score(job.trial, epoch)
+            study.epoch(job.trial, {"epoch": epoch, "val_accuracy": value, "seconds": 7.0})
+        told = {"epoch": last, "value_epoch": last, "value": value, "seconds": 1.0}
+        study.tell(job.trial, {"ending": "diverged" if number == 1 else "value", **told})
+        number += 1
+    study.close()
+    held = read_curves(study.folder, CELLS, "val_accuracy", "max", 4, "last")
+    assert [values.shape for values in held.values] == [(5, 1, 4)] * 2
+    ends = np.concatenate(held.values)[:, 0, -1]
+    assert np.isnan(ends).sum() == 1
+    assert (np.concatenate(held.seconds) == 7).all()
+
+
+def test_a_cell_whose_every_config_diverges_is_not_filled_and_has_no_regret():
+    lost = Curves([np.full((4, 1, 4), np.nan)], [np.ones((4, 1, 4))], "max", False)
+    held = simulate("cell-promote", PLAN, lost, 2, 0)
+    assert (held.filled, held.best_full) == (0, 0)
+    assert math.isnan(held.regret)
+
+
+@pytest.mark.parametrize("scheduler", ["none", "ray-asha", "cell-stop"])
+def test_simulate_compares_rules_with_rungs_whatever_the_study_goes_by(
+    scheduler, tmp_path, capsys
+):
+    path = tmp_path / "s.toml"
+    path.write_text(TEXT.replace("[cells]", f'scheduler = "{scheduler}"\n[cells]', 1))
+    words = ["simulate", str(path), "--curves", "synthetic:plain", "--repeats", "2", "--json"]
+    assert main([*words, "--workers", "2"]) == 0
+    rules = json.loads(capsys.readouterr().out)["rules"]
+    assert rules["full"]["cost"] == 1
+    assert rules["cell-promote"]["cost"] < 0.7
 
 
 @pytest.mark.parametrize(

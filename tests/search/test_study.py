@@ -6,9 +6,11 @@ import shutil
 
 import pytest
 
-from search import record
+from search import launch, record
 from search.journal import JournalError, read_lines
-from tests.search.conftest import TEXT, drive
+from search.optuna_store import load as load_optuna
+from search.study import Places, Study
+from tests.search.conftest import TEXT, Silent, drive
 
 
 def essence(folder):
@@ -175,3 +177,93 @@ def test_the_order_of_the_journal_is_ask_tell_decision(make_study):
 def test_what_a_worker_gets_is_plain_json(make_study):
     study = make_study()
     json.dumps(vars(study.ask()))
+
+
+def test_a_study_with_gpus_by_depth_resumes(make_study, tmp_path):
+    """Large trials go first, so the order of jobs hangs on the shares that the file gives."""
+    text = TEXT + "\n[resources.gpus_per_trial]\n18 = 0.25\n34 = 1.0\n"
+    study = make_study(text=text)
+    study.close()
+    spec = study.spec
+    gpus = Places(tmp_path, {}, {18: 0.25, 34: 1.0})
+    study = Study(spec, study.folder, gpus, Silent())
+    assert study.ask().trial == "01-000"
+    drive(study, most=4)
+    study.close()
+    assert not launch._is_done(spec, study.folder, Silent())
+    again = Study(spec, study.folder, gpus, Silent())
+    assert again.ask().trial == "01-000"
+    again.close()
+
+
+@pytest.mark.parametrize("lost", ["ask", "tell"])
+def test_a_journal_that_lacks_a_line_is_refused_by_line(make_study, lost):
+    study = make_study()
+    drive(study, most=12)
+    study.close()
+    path = study.folder / record.JOURNAL
+    lines = path.read_text().splitlines(keepends=True)
+    kinds = [json.loads(line)["event"] for line in lines]
+    # the ask of a promotion, and the tell of a trial that goes on
+    again = [
+        n
+        for n, line in enumerate(lines)
+        if kinds[n] == "ask" and json.loads(line)["job"]["from_epoch"]
+    ]
+    trial = json.loads(lines[again[0]])["job"]["trial"]
+    tells = [n for n in range(again[0]) if kinds[n] == "tell" and f'"{trial}"' in lines[n]]
+    gone = again[0] if lost == "ask" else tells[-1]
+    path.write_text("".join(lines[:gone] + lines[gone + 1 :]))
+    with pytest.raises(JournalError, match=r"decisions\.jsonl, line \d+ .*a line is missing"):
+        make_study()
+
+
+def test_a_decision_that_was_changed_is_noticed(make_study):
+    study = make_study()
+    drive(study, most=12)
+    study.close()
+    path = study.folder / record.JOURNAL
+    text = path.read_text()
+    assert '"verdict": "stop"' in text
+    path.write_text(text.replace('"verdict": "stop"', '"verdict": "promote"', 1))
+    with pytest.raises(JournalError, match="holds the decision"):
+        make_study()
+
+
+def test_optunas_view_of_a_resumed_study_is_that_of_an_uninterrupted_one(make_study, tmp_path):
+    """And a refused resume leaves the file that is there alone."""
+    whole = make_study(tmp_path / "whole")
+    drive(whole)
+    whole.close()
+    cut = make_study(tmp_path / "cut")
+    drive(cut, most=11)
+    cut.close()
+    before = (cut.folder / "optuna.log").read_bytes()
+    with pytest.raises(JournalError):
+        make_study(cut.folder, TEXT.replace("trials_per_cell = 5", "trials_per_cell = 3"))
+    assert (cut.folder / "optuna.log").read_bytes() == before
+    again = make_study(cut.folder)
+    drive(again)
+    again.close()
+    views = [
+        [
+            [(t.state, t.params, t.intermediate_values, t.value) for t in study.trials]
+            for study in load_optuna(folder / "optuna.log").values()
+        ]
+        for folder in (whole.folder, cut.folder)
+    ]
+    assert views[0] == views[1]
+
+
+def test_tpe_hears_of_a_config_that_failed_for_good(make_study):
+    text = TEXT.replace("seed = 3", 'seed = 3\nsampler = "tpe"\nretries = 1')
+    study = make_study(text=text)
+    first = study.ask()
+    study.tell(first.trial, {"ending": "failed", "error": "out of memory"})
+    sampler = study._samplers[0]
+    assert sampler._results == {}  # it is tried again
+    while (job := study.ask()).trial != first.trial:
+        pass
+    study.tell(job.trial, {"ending": "failed", "error": "out of memory"})
+    assert sampler._results == {0: None}
+    study.close()

@@ -465,3 +465,16 @@ def test_checkpoint_is_also_written_between_when_enough_time_passed(seconds, kep
     outcome, rows = go(Toy(*curve), checkpoint, 4, score_test=True)
     assert [row["val_height"] for row in rows] == [1, 5, 3, 2]
     assert (outcome.value_epoch, outcome.test.metrics["height"]) == (2, 2)
+
+
+@pytest.mark.parametrize(("rule", "value"), [("best", (2, 5)), ("last", (2, 5))])
+def test_a_checkpoint_ahead_of_the_job_is_judged_at_the_jobs_own_epoch(rule, value, checkpoint):
+    """After a power cut the checkpoint may know more than the journal: it must not tell."""
+    config = toy_config(checkpoint_rule=rule)
+    go(Toy(9, 1, 5, 3, 8), checkpoint, 4, config)
+    outcome, rows = go(Toy(9, 1, 5, 3, 8), checkpoint, 2, config)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert (outcome.epoch, (outcome.value_epoch, outcome.value)) == (2, value)
+    outcome, rows = go(Toy(9, 1, 5, 3, 8), checkpoint, 3, config, from_epoch=2)
+    assert [row["epoch"] for row in rows] == [3]
+    assert outcome.value == (5 if rule == "best" else 3)
