@@ -27,6 +27,7 @@ import io
 import json
 import multiprocessing
 import os
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,33 @@ def _packed_one(case: Case, threads: int, count: int, kind: str, barrier: Any, o
     out.put(timed(steps, count, device))
 
 
+def _peak_one(case: Case, mode: str, kind: str, out: Any) -> None:
+    device = torch.device(kind)
+    plain = mode == "plain"
+    steps = plain_steps(case, device) if plain else our_steps(case, device, mode == "graphed")
+    for _ in range(3):
+        next(steps)
+    if kind == "cuda":
+        out.put(torch.cuda.max_memory_allocated() / 2**20)
+    else:
+        out.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    out.close()
+    out.join_thread()
+    os._exit(0)  # without waiting for a plain loop's workers
+
+
+def peak_mb(case: Case, mode: str, device: torch.device) -> float:
+    """Peak memory of a process of its own that takes three steps, MiB: resident, or of the GPU."""
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    mode = "graphed" if mode == "packed" and device.type == "cuda" else mode
+    worker = context.Process(target=_peak_one, args=(case, mode, device.type, out))
+    worker.start()
+    held = float(out.get(timeout=600))
+    worker.join()
+    return held
+
+
 def packed(case: Case, held: argparse.Namespace, device: torch.device) -> float:
     """Seconds a step of the whole pack: of so many processes, the mean over their number."""
     context = multiprocessing.get_context("spawn")
@@ -271,6 +299,7 @@ def measure(
             "images_a_second": case.batch / median(times),
             f"times_{held.modes[0]}": first / median(times),
             "share_of_floor": lowest / median(times),
+            "peak_mb": peak_mb(case, mode, device),
         }
         for mode, times in seconds.items()
     ]

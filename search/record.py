@@ -47,6 +47,9 @@ trials.parquet
     lost_seconds of epochs that an interruption made to be trained again, repeated_epochs of them
     gpu_seconds  seconds times the share of a GPU
     peak_mb      peak memory of the worker (GPU memory on a GPU), MiB
+    precision    of arithmetic: fp32, tf32 or bf16
+    step         eager, or graph: the step ran as a captured CUDA graph
+    checkpoints  written; the last one of checkpoint_mb, MiB
     jobs         stays on a worker; attempts counts those that failed
     attempts     failed jobs
     node, device where it ran last

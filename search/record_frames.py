@@ -35,6 +35,10 @@ DTYPES = {
     "lost_seconds": "Float64",
     "repeated_epochs": "Int64",
     "peak_mb": "Float64",
+    "precision": "string",
+    "step": "string",
+    "checkpoints": "Int64",
+    "checkpoint_mb": "Float64",
     "jobs": "Int64",
     "attempts": "Int64",
     "node": "string",
@@ -156,7 +160,8 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
     trial["seconds"] += event.get("seconds") or 0.0
     trial["gpu_seconds"] += event.get("gpu_seconds") or 0.0
     trial["peak_mb"] = max(trial.get("peak_mb") or 0.0, event.get("peak_mb") or 0.0) or None
-    for key in ("node", "device", "parameters"):
+    trial["checkpoints"] = (trial.get("checkpoints") or 0) + (event.get("checkpoints") or 0)
+    for key in ("node", "device", "parameters", "precision", "step", "checkpoint_mb"):
         trial[key] = event.get(key) or trial.get(key)
     if event["ending"] == "failed":
         trial["attempts"] += 1

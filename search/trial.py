@@ -147,6 +147,7 @@ def _train(assignment: Assignment, report: Any) -> dict[str, Any]:
         "value_epoch": outcome.value_epoch,
         "epoch": outcome.epoch,
         "parameters": outcome.parameters,
+        **outcome.how,
     }
     if outcome.test is not None:
         _write_detail(assignment, outcome.test.per_image, outcome.test.samples)

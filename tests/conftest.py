@@ -13,3 +13,9 @@ def real_data() -> Path:
     if not held:
         pytest.skip("RESNET_TUNE_DATA is not set: no real data to test on")
     return Path(held)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads what another run has decoded, or leaves anything in the user's cache."""
+    os.environ["RESNET_TUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torchvision.datasets import CIFAR10
 
 from trainables import synthetic
+from trainables.cache import cached, key_of
 from trainables.resnet import backbone
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.small_maps import skip_padding
@@ -64,25 +65,32 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Data:
-    """Splits on one device: images uint8 `(n, 3, 32, 32)`, labels int64 `(n,)`, by split name."""
+    """Splits on one device: images uint8 `(n, 3, 32, 32)`, labels int64 `(n,)`, by split name.
+
+    On a CPU the images of whole parts stay where they are mapped, shared with other trials, and
+    `rows` says which of them a split has; None where `images` are the split's own.
+    """
 
     images: dict[str, Tensor]
     labels: dict[str, Tensor]
+    rows: dict[str, Tensor] | None = None
+
+    def take(self, split: str, at: Tensor) -> Tensor:
+        """The images of a split at these places of it."""
+        return self.images[split][at if self.rows is None else self.rows[split][at]]
 
 
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Edition, number of images and a checksum of the labels in order; see Task."""
     edition = _edition(data_dir, config)
     source = _source(edition, data_dir)
-    labels = [source.labels(split) for split in ("train", "test")]
-    digest = hashlib.sha256(b"".join(part.astype(np.uint8).tobytes() for part in labels))
     return {
         "data": "CIFAR-10" if edition != "synthetic" else "synthetic CIFAR-10 look-alike",
         "edition": edition,
         "synthetic": edition == "synthetic",
-        "train_images": len(labels[0]),
-        "test_images": len(labels[1]),
-        "labels_sha256": digest.hexdigest(),
+        "train_images": len(source.labels("train")),
+        "test_images": len(source.labels("test")),
+        "labels_sha256": _labels_sha256(source),
     }
 
 
@@ -92,8 +100,11 @@ def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.dev
     held = _splits(
         _edition(data_dir, config), data_dir, split_seed, config["val_fraction"], limits
     )
+    if device.type == "cpu":
+        return held
+    everything = {split: torch.arange(len(labels)) for split, labels in held.labels.items()}
     return Data(
-        {split: images.to(device) for split, images in held.images.items()},
+        {split: held.take(split, at).to(device) for split, at in everything.items()},
         {split: labels.to(device) for split, labels in held.labels.items()},
     )
 
@@ -106,21 +117,50 @@ def _splits(
     val_fraction: float,
     limits: tuple[int | None, int | None, int | None],
 ) -> Data:
-    source = _source(edition, data_dir)
-    total = len(source.labels("train"))
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(split_seed)).numpy()
+    pool = _pool(edition, data_dir)
+    total = len(pool["train_labels"])
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(split_seed))
     cut = total - max(1, round(total * val_fraction))
     rows = {
         "train": order[:cut][: limits[0]],
         "val": order[cut:][: limits[1]],
-        "test": np.arange(len(source.labels("test")))[: limits[2]],
+        "test": torch.arange(len(pool["test_labels"]))[: limits[2]],
     }
-    images, labels = {}, {}
-    for split, chosen in rows.items():
-        part = "test" if split == "test" else "train"
-        images[split] = torch.from_numpy(source.images(part, chosen))
-        labels[split] = torch.from_numpy(source.labels(part)[chosen].astype(np.int64))
-    return Data(images, labels)
+    part = {"train": "train", "val": "train", "test": "test"}
+    return Data(
+        {split: torch.from_numpy(pool[part[split]]) for split in rows},
+        {split: torch.from_numpy(pool[f"{part[split]}_labels"])[at] for split, at in rows.items()},
+        rows,
+    )
+
+
+def _pool(edition: str, data_dir: Path) -> dict[str, np.ndarray]:
+    """All images, uint8 `(n, 3, 32, 32)`, and int64 labels by part, mapped from the cache."""
+
+    def make() -> dict[str, np.ndarray]:
+        source = _source(edition, data_dir)
+        pool: dict[str, np.ndarray] = {}
+        for part in ("train", "test"):
+            labels = source.labels(part).astype(np.int64)
+            pool |= {part: source.images(part, np.arange(len(labels))), f"{part}_labels": labels}
+        return pool
+
+    if edition == "synthetic":
+        return make()
+    files = _files(edition, data_dir)
+    # without files, make says what is missing
+    return cached(key_of(f"cifar10-{edition}", files), make) if files else make()
+
+
+def _files(edition: str, data_dir: Path) -> list[Path]:
+    folder = _parquet_dir(data_dir) if edition == "parquet" else data_dir / CIFAR10.base_folder
+    found = folder.iterdir() if folder is not None and folder.is_dir() else iter(())
+    return sorted(path for path in found if path.is_file())
+
+
+def _labels_sha256(source: _Source) -> str:
+    parts = [source.labels(part).astype(np.uint8).tobytes() for part in ("train", "test")]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def network(config: Config, weights: Path | None) -> nn.Module:
@@ -139,13 +179,13 @@ def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[
     All draws of the epoch are made at its start and moved at once: a draw a step would make a GPU
     wait for the CPU at each.
     """
-    images, labels = data.images["train"], data.labels["train"]
-    order = torch.randperm(len(images), generator=generator)
-    moves = draw_moves(len(images), generator) if config["augment"] else order[:, None]
-    order, moves = order.to(images.device), moves.to(images.device)
-    sizes = _sizes(len(images), config["batch_size"])
+    labels = data.labels["train"]
+    order = torch.randperm(len(labels), generator=generator)
+    moves = draw_moves(len(labels), generator) if config["augment"] else order[:, None]
+    order, moves = order.to(labels.device), moves.to(labels.device)
+    sizes = _sizes(len(labels), config["batch_size"])
     for rows, moved in zip(order.split(sizes), moves.split(sizes), strict=True):
-        chosen = images[rows]
+        chosen = data.take("train", rows)
         if config["augment"]:
             chosen = flip_and_crop(chosen, moved)
         yield _normalise(chosen, config), labels[rows]
@@ -153,7 +193,7 @@ def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[
 
 def steps(data: Data, config: Config) -> int:
     """Steps an epoch: 352 for 45,000 images at batch 128."""
-    return len(_sizes(len(data.images["train"]), config["batch_size"]))
+    return len(_sizes(len(data.labels["train"]), config["batch_size"]))
 
 
 def _sizes(count: int, batch_size: int) -> list[int]:
@@ -208,16 +248,17 @@ def evaluate(
     detail: bool,
 ) -> Evaluation:
     """Cross-entropy (without label smoothing) and accuracy, a fraction, over a split."""
-    images, labels = data.images[split], data.labels[split]
+    labels = data.labels[split]
     moves = None
     if config["augment_evaluation"]:
-        moves = draw_moves(len(images), generator).to(images.device).split(EVALUATION_BATCH)
+        moves = draw_moves(len(labels), generator).to(labels.device).split(EVALUATION_BATCH)
     losses, answers = [], []
-    parts = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
-    for number, (chosen, truth) in enumerate(parts):
+    every = torch.arange(len(labels), device=labels.device).split(EVALUATION_BATCH)
+    for number, rows in enumerate(every):
+        chosen = data.take(split, rows)
         moved = flip_and_crop(chosen, moves[number]) if moves else chosen
         output = net(_normalise(moved, config))
-        losses.append(F.cross_entropy(output, truth, reduction="none"))
+        losses.append(F.cross_entropy(output, labels[rows], reduction="none"))
         answers.append(output.argmax(1))
     answer = torch.cat(answers)
     metrics = {
@@ -227,7 +268,7 @@ def evaluate(
     columns: dict[str, list[Any]] = {}
     if detail:
         columns = {
-            "image": [str(i) for i in range(len(images))],
+            "image": [str(i) for i in range(len(labels))],
             "truth": labels.tolist(),
             "prediction": answer.tolist(),
         }

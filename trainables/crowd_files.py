@@ -21,6 +21,7 @@ from scipy.io import loadmat
 from torch import Tensor
 
 from trainables import synthetic
+from trainables.cache import cached, key_of
 from trainables.task import Config, DataError
 
 SOURCE = (
@@ -32,12 +33,13 @@ SOURCE = (
 
 @dataclass(frozen=True)
 class Crowd:
-    """Images with annotated heads; a process decodes each image once for all its trials.
+    """Images with annotated heads.
 
     Attributes:
         names: file stems, e.g. IMG_12.
         points: per image `(heads, 2)` float32, x then y, 0-based, as annotated.
-        held: per image a path to decode, or uint8 `(3, height, width)`.
+        held: per image a path to decode, or uint8 `(3, height, width)`, channels last in memory
+            and mapped from the cache, where all trials of a machine share it.
     """
 
     names: list[str]
@@ -66,15 +68,55 @@ class Crowd:
         return np.asarray([len(points) for points in self.points])
 
 
-def read_crowd(data_dir: Path, edition: str, part: str, split: str) -> Crowd:
+def read_crowd(
+    data_dir: Path, edition: str, part: str, split: str, decoded: bool = False
+) -> Crowd:
     """One split (train or test) of one part (A or B).
 
+    Args:
+        data_dir: the data directory.
+        edition: "synthetic", or anything else for files.
+        part: "A" or "B".
+        split: "train" or "test".
+        decoded: hold images, decoded once a machine, instead of paths.
+
     Raises:
-        DataError: a folder or annotation is missing or unreadable.
+        DataError: a folder or annotation is missing, or a file unreadable.
     """
     if edition == "synthetic":
         return Crowd(*synthetic.crowd(part, split))
-    return _read_files(data_dir, part, split)
+    found = _read_files(data_dir, part, split)
+    if not decoded:
+        return found
+    paths = [path for path in found.held if isinstance(path, Path)]
+    arrays = cached(key_of(f"shanghaitech-{part}-{split}", paths), lambda: _decode_all(paths))
+    pixels, shapes = torch.from_numpy(arrays["pixels"]), arrays["shapes"]
+    ends = shapes.prod(1).cumsum()
+    images: list[Path | Tensor] = [
+        pixels[end - height * width * 3 : end].view(height, width, 3).permute(2, 0, 1)
+        for end, (height, width, _) in zip(ends.tolist(), shapes.tolist(), strict=True)
+    ]
+    return Crowd(found.names, found.points, images)
+
+
+def _decode_all(paths: list[Path]) -> dict[str, np.ndarray]:
+    """All images one after another, and their shapes `(n, 3)`: height, width, 3."""
+    sizes = np.array([(*_size(path)[::-1], 3) for path in paths], dtype=np.int64)
+    pixels = np.empty(sizes.prod(1).sum(), dtype=np.uint8)
+    end = 0
+    for path, size in zip(paths, sizes.prod(1).tolist(), strict=True):
+        pixels[end : end + size] = _decode(path).permute(1, 2, 0).flatten().numpy()
+        end += size
+    return {"pixels": pixels, "shapes": sizes}
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height, out of the header."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise _undecodable(path, error) from error
 
 
 @lru_cache(maxsize=4)
@@ -122,17 +164,12 @@ def _count_outside(points: Tensor, held: Path | Tensor) -> int:
     if isinstance(held, Tensor):
         height, width = held.shape[1:]
     else:
-        try:
-            with Image.open(held) as image:  # reads the header only
-                width, height = image.size
-        except OSError as error:
-            raise _undecodable(held, error) from error
+        width, height = _size(held)
     pixel = points.round()
     inside = (pixel >= 0) & (pixel <= torch.tensor([width - 1, height - 1]))
     return int((~inside.all(1)).sum())
 
 
-@lru_cache(maxsize=2048)  # all 1,198 images are 2.5 GB as uint8; decoding takes about 10 ms each
 def _decode(path: Path) -> Tensor:
     try:
         with Image.open(path) as image:

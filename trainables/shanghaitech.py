@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ from trainables.task import Batch, Config, Evaluation, Setting, Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the report
 EVALUATION_BATCH = 4
+OPENING = (  # settings that the splits hang on
+    *("edition", "part", "val_fraction", "train_images", "val_images", "test_images"),
+    *("crop", "outside"),
+)
 COLLAPSED_SPREAD = 0.05  # of the true counts' standard deviation
 SAMPLE_QUANTILES = (0.1, 0.5, 0.9)  # F4 shows the images at these quantiles of absolute error
 
@@ -97,16 +102,24 @@ class Fixed:
 
 def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.device) -> Data:
     """Read one part; validation is cut from the training images by `split_seed`."""
-    read = partial(read_crowd, data_dir, config["edition"], config["part"])
+    held = _open(data_dir, split_seed, tuple((key, config[key]) for key in OPENING))
+    return Data(held.train, held.fixed, device)
+
+
+@lru_cache(maxsize=1)  # a warm worker opens the same splits for trial after trial
+def _open(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ...]) -> Data:
+    config = dict(settings)
+    read = partial(read_crowd, data_dir, config["edition"], config["part"], decoded=True)
     train, test = read("train"), read("test")
     order = torch.randperm(len(train.names), generator=torch.Generator().manual_seed(split_seed))
     share = config["val_fraction"]
-    kept = len(order) - (max(1, round(len(order) * share)) if share else 0)
-    val = train.take(order[kept:].tolist()[: config["val_images"]])
+    cut = len(order) - (max(1, round(len(order) * share)) if share else 0)
+    val = train.take(order[cut:].tolist()[: config["val_images"]])
     fixed = {"test": _resized(test.take(range(len(test.names))[: config["test_images"]]), config)}
     if val.names:
         fixed["val"] = _resized(val, config)
-    return Data(train.take(order[:kept].tolist()[: config["train_images"]]), fixed, device)
+    chosen = train.take(order[:cut].tolist()[: config["train_images"]])
+    return Data(chosen, fixed, torch.device("cpu"))
 
 
 def _resized(crowd: Crowd, config: Config) -> Fixed:

@@ -58,13 +58,13 @@ def test_parquet_edition_is_found_and_read_in_order(below, tmp_path, write_parqu
     for part in ("train", "test"):
         write_parquet(tmp_path / below, part, PIXELS[part], LABELS[part])
     data = cifar10.open_data(tmp_path, complete("cifar10"), 42, CPU)
-    assert data.images["test"].dtype == torch.uint8
+    assert images_of(data, "test").dtype == torch.uint8
     assert data.labels["test"].dtype == torch.int64
-    assert np.array_equal(data.images["test"].permute(0, 2, 3, 1).numpy(), PIXELS["test"])
+    assert np.array_equal(images_of(data, "test").permute(0, 2, 3, 1).numpy(), PIXELS["test"])
     assert data.labels["test"].tolist() == LABELS["test"].tolist()
     for split in ("train", "val"):
-        at = numbers(data.images[split])
-        read = data.images[split].permute(0, 2, 3, 1).numpy()
+        at = numbers(images_of(data, split))
+        read = images_of(data, split).permute(0, 2, 3, 1).numpy()
         assert np.array_equal(read, PIXELS["train"][at])
         assert data.labels[split].tolist() == LABELS["train"][at].tolist()
 
@@ -73,10 +73,14 @@ def test_parquet_edition_with_a_grey_image_has_three_channels(tmp_path, write_pa
     grey = np.random.default_rng(0).integers(0, 256, (20, 32, 32)).astype(np.uint8)
     for part in ("train", "test"):
         write_parquet(tmp_path, part, grey, LABELS["test"])
-    test = cifar10.open_data(tmp_path, complete("cifar10"), 42, CPU).images["test"]
+    test = images_of(cifar10.open_data(tmp_path, complete("cifar10"), 42, CPU), "test")
     assert test.shape == (20, 3, 32, 32)
     for channel in range(3):
         assert np.array_equal(test[:, channel].numpy(), grey)
+
+
+def images_of(data: Data, split: str) -> Tensor:
+    return data.take(split, torch.arange(len(data.labels[split])))
 
 
 def write_binary(root: Path) -> dict[str, Any]:
@@ -119,8 +123,9 @@ def test_binary_edition_holds_the_same_images_as_the_parquet_edition(
         "edition": "binary",
     }
     binary = cifar10.open_data(root, complete("cifar10"), 42, CPU)
-    for split, images in cifar10.open_data(parquet, complete("cifar10"), 42, CPU).images.items():
-        assert torch.equal(binary.images[split], images)
+    other = cifar10.open_data(parquet, complete("cifar10"), 42, CPU)
+    for split in ("train", "val", "test"):
+        assert torch.equal(images_of(binary, split), images_of(other, split))
 
 
 def test_binary_edition_with_a_wrong_checksum_is_refused(tmp_path, complete):
@@ -212,10 +217,10 @@ def test_fingerprint_says_that_synthetic_data_is_synthetic(tmp_path, complete):
 def test_open_data_cuts_train_and_val_as_random_split_does(seed, parquet, complete):
     data = cifar10.open_data(parquet, complete("cifar10"), seed, CPU)
     train, val = random_split(range(TRAIN), [54, 6], generator=seeded(seed))
-    assert numbers(data.images["train"]) == list(train)
-    assert numbers(data.images["val"]) == list(val)
+    assert numbers(images_of(data, "train")) == list(train)
+    assert numbers(images_of(data, "val")) == list(val)
     assert not set(train) & set(val)
-    assert numbers(data.images["test"]) == list(range(TEST))
+    assert numbers(images_of(data, "test")) == list(range(TEST))
 
 
 def test_open_data_with_fewer_images_takes_the_first_of_the_same_split(parquet, complete):
@@ -223,13 +228,13 @@ def test_open_data_with_fewer_images_takes_the_first_of_the_same_split(parquet, 
     few = {"train_images": 11, "val_images": 3, "test_images": 5}
     part = cifar10.open_data(parquet, complete("cifar10", **few), 42, CPU)
     for split, count in (("train", 11), ("val", 3), ("test", 5)):
-        assert torch.equal(part.images[split], whole.images[split][:count])
+        assert torch.equal(images_of(part, split), images_of(whole, split)[:count])
         assert torch.equal(part.labels[split], whole.labels[split][:count])
 
 
 def test_open_data_leaves_at_least_one_image_for_validation(parquet, complete):
     data = cifar10.open_data(parquet, complete("cifar10", val_fraction=0.001), 42, CPU)
-    assert [len(data.images[split]) for split in ("train", "val")] == [TRAIN - 1, 1]
+    assert [len(images_of(data, split)) for split in ("train", "val")] == [TRAIN - 1, 1]
 
 
 # ---- batches
@@ -433,4 +438,4 @@ def test_real_cifar10_is_split_as_in_the_report(real_data, complete):
     data = cifar10.open_data(real_data, config, 42, CPU)
     assert data.labels["val"].tolist() == list(val)
     assert data.labels["train"].tolist() == [train[i] for i in range(200)]
-    assert data.images["val"].shape == (5_000, 3, 32, 32)
+    assert images_of(data, "val").shape == (5_000, 3, 32, 32)

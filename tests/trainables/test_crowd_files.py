@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from pathlib import Path
@@ -63,6 +64,28 @@ def test_read_crowd_orders_images_by_number(tmp_path, write_crowd):
     assert crowd.counts().tolist() == [1, 2, 9, 10, 100]
     shades = [int(crowd.item(row)[0].float().mean().round()) for row in range(5)]
     assert shades == pytest.approx([1, 2, 9, 10, 100], abs=2)  # JPEG
+
+
+def test_images_decoded_once_a_machine_are_those_of_the_files(tmp_path, write_crowd):
+    """Of several sizes; the second time the files themselves are not opened any more."""
+    draw = np.random.default_rng(0)
+    shapes = [(70, 90, 3), (64, 80, 3), (100, 66, 3)]
+    pictures = {
+        n + 1: (draw.integers(0, 256, shape, dtype=np.uint8), [[5, 5]])
+        for n, shape in enumerate(shapes)
+    }
+    folder = write_crowd(tmp_path, "A", "train", pictures)
+    lazy = list(read_crowd(tmp_path, "auto", "A", "train").images())
+    held = read_crowd(tmp_path, "auto", "A", "train", decoded=True)
+    for decoded, image, shape in zip(held.images(), lazy, shapes, strict=True):
+        assert decoded.shape == (3, *shape[:2])
+        assert torch.equal(decoded, image)
+    times = [(path, path.stat()) for path in (folder / "images").iterdir()]
+    for path, stat in times:  # unreadable, of the same size and time
+        path.write_bytes(b"?" * stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    again = read_crowd(tmp_path, "auto", "A", "train", decoded=True)
+    assert all(torch.equal(a, b) for a, b in zip(again.images(), lazy, strict=True))
 
 
 def test_read_crowd_takes_an_image_without_heads(tmp_path, write_crowd):

@@ -1,0 +1,102 @@
+"""Decoded data on disk, once a machine, mapped into every trial's memory instead of read into it.
+
+The pages of a mapped file are shared, so ten trials hold one copy between them. The cache lies in
+$RESNET_TUNE_CACHE, else in $XDG_CACHE_HOME/resnet-tune or ~/.cache/resnet-tune, and may be deleted
+at any time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1  # of what is in an entry; another number makes all entries anew
+Arrays = Mapping[str, np.ndarray]
+
+
+def cache_dir() -> Path:
+    """The folder of the cache; it need not exist."""
+    own = os.environ.get("RESNET_TUNE_CACHE")
+    if own:
+        return Path(own).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "resnet-tune"
+
+
+def key_of(what: str, files: Iterable[Path], **more: Any) -> str:
+    """Name of an entry: of what it is, made of which files, as they are now.
+
+    Args:
+        what: for a person who looks into the folder.
+        files: by path, size and time of change; a file that changes makes another entry.
+        more: anything else that the arrays hang on, as JSON.
+    """
+    held = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    text = json.dumps([FORMAT, held, more], sort_keys=True, default=str)
+    return f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def cached(key: str, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
+    """Arrays by name, out of the cache; made and put there by the first who asks.
+
+    Others on the same machine wait for that one meanwhile. An entry is whole or absent: a process
+    killed half-way leaves a folder that the next one clears.
+
+    Args:
+        key: of `key_of`.
+        make: makes the arrays.
+
+    Returns:
+        Mapped arrays; writing to one changes this process's copy only. Where the cache cannot be
+        written, what `make` returns, after a warning.
+    """
+    entry = cache_dir() / key
+    if not entry.is_dir():
+        try:
+            with _alone(entry):
+                if not entry.is_dir():
+                    _put(entry, make())
+        except OSError as error:
+            warnings.warn(
+                f"the data cache {entry} cannot be written ({error}); each trial decodes for "
+                "itself. Name another folder with RESNET_TUNE_CACHE",
+                stacklevel=2,
+            )
+            return dict(make())
+    return {path.stem: np.load(path, mmap_mode="c") for path in sorted(entry.glob("*.npy"))}
+
+
+@contextmanager
+def _alone(entry: Path) -> Iterator[None]:
+    """Hold the lock of an entry; the system lets go of it when a process dies."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with entry.with_name(f"{entry.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _put(entry: Path, arrays: Arrays) -> None:
+    """Write an entry beside its place, force it to disk, and rename it."""
+    partial = entry.with_name(f"{entry.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed in here
+    partial.mkdir()
+    try:
+        for name, array in arrays.items():
+            with (partial / f"{name}.npy").open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+        partial.rename(entry)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
