@@ -94,6 +94,7 @@ class Study:
         )
         self._again: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
+        self._alone: set[str] = set()  # trials that ran out of GPU memory beside others
         events = record.read_events(folder)
         self._journal = Appender(folder / record.JOURNAL)
         self._epochs = Appender(folder / record.EPOCHS)
@@ -231,6 +232,8 @@ class Study:
             self._store.valued(job.trial, epoch, value)
         value = float("nan") if value is None else value
         self._scheduler.tell(job, told["ending"], value, told.get("epoch"))
+        if told.get("out_of_memory"):
+            self._alone.add(job.trial)
         given_up = any(
             d["verdict"] == "failed" and d["trial"] == job.trial for d in self._scheduler.decisions
         )
@@ -262,6 +265,8 @@ class Study:
         cell = self._cells[job.cell]
         config = self.spec.config(cell, drawn)
         cpus, gpus = self._shape(cell)
+        if job.trial in self._alone:
+            gpus = max(1.0, gpus)
         weights = self.places.weights[config["depth"]] if config["pretrained"] else None
         stay = {
             "config": config,

@@ -116,9 +116,11 @@ def execute(assignment: Assignment, report: Any) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         told = _train(assignment, lambda row: report(_plain(row)))
-    except Exception:
+    except Exception as error:
         lines = traceback.format_exc().strip().splitlines()
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
+        if _out_of_memory(error):
+            told["out_of_memory"] = True
     seconds = time.perf_counter() - started
     return {
         **told,
@@ -137,6 +139,10 @@ def _train(assignment: Assignment, report: Any) -> dict[str, Any]:
     from trainables.train import Stay, train
 
     torch.set_num_threads(max(1, int(assignment.cpus)))
+    if assignment.gpus and torch.cuda.is_available():
+        # one trial cannot starve another on its GPU; Ray's shares limit nothing
+        torch.cuda.set_per_process_memory_fraction(min(1.0, assignment.gpus))
+        torch.cuda.reset_peak_memory_stats()
     held = dict(assignment.stay)
     for key in ("data_dir", "weights", "checkpoint"):
         held[key] = Path(held[key]) if held[key] is not None else None
@@ -155,6 +161,22 @@ def _train(assignment: Assignment, report: Any) -> dict[str, Any]:
         told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
         told["collapsed"] = outcome.test.collapsed
     return told
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU had no memory left for the job."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+def mps_active() -> bool:
+    """Whether a CUDA MPS daemon serves this machine: then kernels of packed trials overlap.
+
+    Its clients run without it, silently, where it is absent (nvidia-cuda-mps-control's manual).
+    """
+    pipes = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    return (pipes / "control").exists()
 
 
 def _write_detail(
@@ -197,5 +219,5 @@ def _device_name(assignment: Assignment) -> str:
     import torch
 
     if assignment.gpus and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
+        return f"{torch.cuda.get_device_name()}{', MPS' if mps_active() else ''}"
     return f"cpu, {os.cpu_count()} cores"

@@ -267,3 +267,20 @@ def test_tpe_hears_of_a_config_that_failed_for_good(make_study):
     study.tell(job.trial, {"ending": "failed", "error": "out of memory"})
     assert sampler._results == {0: None}
     study.close()
+
+
+def test_a_trial_out_of_gpu_memory_is_tried_again_alone(make_study, tmp_path):
+    """Also after a resume; the others keep their share."""
+    study = make_study()
+    study.close()
+    places = Places(tmp_path, {}, {18: 0.25, 34: 0.25})
+    study = Study(study.spec, study.folder, places, Silent())
+    first, second = study.ask(), study.ask()
+    assert (first.gpus, second.gpus) == (0.25, 0.25)
+    study.tell(first.trial, {"ending": "failed", "error": "oom", "out_of_memory": True})
+    study.tell(second.trial, {"ending": "failed", "error": "another"})
+    study.close()
+    again = Study(study.spec, study.folder, places, Silent())
+    jobs = {job.trial: job.gpus for job in (again.ask(), again.ask())}
+    assert jobs == {first.trial: 1.0, second.trial: 0.25}
+    again.close()

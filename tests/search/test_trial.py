@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.trial import Assignment, JobFailed, execute, run_job
+from search.trial import Assignment, JobFailed, execute, mps_active, run_job
 from trainables import TASKS
 
 
@@ -84,3 +84,31 @@ def test_divergence_is_told_without_numbers_that_are_none(tmp_path):
     assert told["ending"] == "diverged"
     assert told["value"] is None
     json.dumps([told, rows], allow_nan=False)
+
+
+def test_out_of_gpu_memory_is_told_as_such(tmp_path, monkeypatch):
+    import torch
+
+    def full(*args, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("trainables.train.train", full)
+    told = execute(assignment(tmp_path), lambda row: None)
+    assert (told["ending"], told["out_of_memory"]) == ("failed", True)
+    assert "2.00 GiB" in told["error"]
+    monkeypatch.undo()
+    other = execute(assignment(tmp_path, edition="parquet"), lambda row: None)
+    assert "out_of_memory" not in other
+
+
+def test_mps_is_active_where_its_daemon_has_its_pipes(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert not mps_active()
+    (tmp_path / "control").touch()
+    assert mps_active()
+
+
+def test_a_tell_says_how_the_job_ran(tmp_path):
+    told = execute(assignment(tmp_path), lambda row: None)
+    assert (told["precision"], told["step"], told["checkpoints"]) == ("fp32", "eager", 1)
+    assert told["checkpoint_mb"] > 1
