@@ -171,4 +171,5 @@ SCHEDULERS = {
 
 def scheduling(study: dict[str, Any]) -> str:
     """What decided which configs go on, in a sentence."""
-    return SCHEDULERS[study["spec"]["scheduler"]]
+    # the spec on record holds what the file gave, without defaults
+    return SCHEDULERS[study["spec"].get("scheduler", "cell-promote")]

@@ -48,7 +48,8 @@ from torchvision import transforms
 
 from trainables import TASKS, cifar10, shanghaitech
 from trainables.crowd_files import Crowd
-from trainables.step import GraphedStep, Step, cuda_graph, make_optimizer, resolve_precision
+from trainables.kit import kit_for
+from trainables.step import resolve_precision
 
 MODES = ("plain", "eager", "graphed", "packed")
 PICTURES = 2048  # held in memory; an epoch of more goes round
@@ -120,21 +121,15 @@ def our_steps(case: Case, device: torch.device, graphed: bool) -> Iterator[None]
     """Our loop, as trainables.train has it; yields after each step."""
     config, task = case.config(), TASKS[case.task]
     config["precision"] = resolve_precision(config, device)
-    net = task.network(config, None).to(device).to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(net, config, tensor_lr=graphed)
-    step = (
-        GraphedStep(task, net, optimizer, config, cuda_graph)
-        if graphed
-        else Step(task, net, optimizer, config)
-    )
+    kit = kit_for(task, config | {"cuda_graph": graphed}, device, task.network(config, None))
     data = our_data(case, device)
-    net.train()
+    kit.net.train()
     while True:
         for batch in task.batches(data, config, torch.Generator().manual_seed(0)):
             if len(batch[0]) == case.batch:
-                step(batch)
+                kit.step(batch)
                 yield
-        step.take()
+        kit.step.take()
 
 
 def our_data(case: Case, device: torch.device) -> Any:

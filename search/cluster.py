@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 # before ray is imported: these are read at import
@@ -106,6 +107,12 @@ def disconnect() -> None:
 def gpus_in_cluster() -> float:
     """GPUs of all nodes."""
     return float(ray.cluster_resources().get("GPU", 0))
+
+
+def on_gpu(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a process of its own that has a whole GPU, and return what it returns."""
+    task = ray.remote(num_gpus=1, max_calls=1, max_retries=0)(function)
+    return ray.get(task.remote(*arguments))
 
 
 def check_feasible(cpus: float, gpus: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from search import manifest, record
+from search.packing import Packing, measured, shares
 from search.spec import StudySpec, parse_spec
 from search.study import Places, Study, Watcher
 from trainables import TASKS, synthetic
@@ -117,7 +118,8 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
 
 def _is_done(spec: StudySpec, folder: Path, watcher: Watcher) -> bool:
     """Whether nothing is left to run; also refuses a folder that is in use or damaged."""
-    study = Study(spec, folder, Places(folder, {}, _gpus(spec, 0)), watcher)
+    gpus = _gpus(spec, 0, record.load_study(folder).get("packing"))
+    study = Study(spec, folder, Places(folder, {}, gpus), watcher)
     done = study.done
     study.close()
     return done
@@ -180,11 +182,13 @@ def _execute(
     try:
         if options.address != "local":
             options.say(f"joined {cluster.joined()}")
-        gpus = _gpus(spec, cluster.gpus_in_cluster())
+        packing = _packing(spec, folder, options, new=create is not None)
+        gpus = _gpus(spec, cluster.gpus_in_cluster(), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share)
         if create:
             create()
+            manifest.add_packing(folder, packing)
         executor.storage_ready(folder)
         study = Study(spec, folder, Places(options.data_dir.resolve(), weights, gpus), watcher)
         manifest.add_session(folder, "run" if create else "resume", places(options))
@@ -197,9 +201,31 @@ def _execute(
         cluster.disconnect()
 
 
-def _gpus(spec: StudySpec, available: float) -> dict[int, float]:
+def _packing(spec: StudySpec, folder: Path, options: Options, new: bool) -> Packing | None:
+    """What was measured for `gpus_per_trial = "auto"`: now, for a new study, or when it began.
+
+    Never later: the order of jobs hangs on it.
+    """
+    from search import cluster
+
+    if not new:
+        return record.load_study(folder).get("packing")
+    if spec.resources.gpus_per_trial != "auto" or not cluster.gpus_in_cluster():
+        return None
+    options.say("measuring how many trials fit a GPU")
+    try:
+        return measured(spec, options.data_dir.resolve(), cluster.on_gpu, options.say)
+    except Exception as error:  # whatever a trial may raise on a GPU
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")
+        return None
+
+
+def _gpus(spec: StudySpec, available: float, packing: Packing | None = None) -> dict[int, float]:
     """GPUs a trial takes, by depth."""
     asked, depths = spec.resources.gpus_per_trial, _depths(spec)
+    if asked == "auto" and packing:
+        return shares(packing)
     if asked == "auto":
         return dict.fromkeys(depths, 1.0 if available else 0.0)
     if isinstance(asked, dict):

@@ -92,6 +92,14 @@ def add_session(folder: Path, kind: str, places: Mapping[str, str]) -> None:
     _write_json(folder / record.STUDY, study)
 
 
+def add_packing(folder: Path, packing: list[dict[str, Any]] | None) -> None:
+    """Keep what a trial of each depth was measured to take on a GPU."""
+    if packing:
+        study = record.load_study(folder)
+        study["packing"] = packing
+        _write_json(folder / record.STUDY, study)
+
+
 def end_session(folder: Path) -> None:
     """Note that it has ended; a killed one never does."""
     study = record.load_study(folder)

@@ -97,7 +97,8 @@ class Record:
         study: study.json: `name`, `task`, `metric`, `mode`, `protocol`, `synthetic`, `spec` (the
             whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
             `settings` (all that hold in every cell, defaults included), `rungs`, `data`
-            (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`.
+            (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`, and, where GPU
+            shares were measured, `packing` (a row a depth: search.packing).
         trials: see the module.
         curves: see the module.
         per_image: see the module.

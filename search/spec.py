@@ -122,8 +122,9 @@ class Resources(_Model):
     """What one trial takes.
 
     Attributes:
-        gpus_per_trial: a number, a table by depth, or "auto": one GPU where there is any. A share
-            also caps the GPU memory of a trial; one that runs out of it is tried again alone.
+        gpus_per_trial: a number, a table by depth, or "auto": where there are GPUs, the share that
+            a few steps of each depth are measured to need when the study begins. A share also caps
+            the GPU memory of a trial; one that runs out of it is tried again alone.
         cpus_per_trial: also the number of CPU threads of a trial.
     """
 

@@ -139,9 +139,21 @@ def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Opti
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load momentum and averages; how lr is held is this process's own, not the checkpoint's."""
+    if optimizer.state:  # a warm one, whose tensors a graph holds on to
+        _copy_state(optimizer, state["state"])
+        return
     own = [(group["lr"], group.get("capturable")) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, (lr, capturable) in zip(optimizer.param_groups, own, strict=True):
         group["lr"] = lr
         if capturable is not None:
             group["capturable"] = capturable
+
+
+@torch.no_grad()
+def _copy_state(optimizer: torch.optim.Optimizer, held: dict[int, dict[str, Any]]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, parameter in enumerate(parameters):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                value.copy_(held[number][key])

@@ -110,10 +110,11 @@ class Step:
         """Sums since last time: `loss` (mean loss times images) and the task's; one host sync."""
         values = torch.stack(list(self._totals.values())).tolist()
         taken = dict(zip(self._totals, values, strict=True))
-        self._clear()
+        self.clear()
         return taken
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget the sums."""
         for total in self._totals.values():
             total.zero_()
 
@@ -193,7 +194,7 @@ class GraphedStep(Step):
                 stacklevel=3,
             )
             restore()
-        self._clear()
+        self.clear()
 
 
 def cuda_graph(run: Callable[[], None]) -> Callable[[], None]:

@@ -19,14 +19,11 @@ import torch
 from torch import nn
 
 from trainables.checkpoint import Progress, Row, Writer, restore, state_of
+from trainables.kit import Kit, kit_for
 from trainables.resnet import WeightsError
 from trainables.step import (
-    GraphedStep,
-    Step,
     autocast,
-    cuda_graph,
     learning_rate,
-    make_optimizer,
     resolve_precision,
     restart_momentum,
     set_learning_rate,
@@ -123,28 +120,22 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     config = {**stay.config, "precision": resolve_precision(stay.config, device)}
     stay = replace(stay, config=config)
     data = task.open_data(stay.data_dir, config, stay.split_seed, device)
-    net = _network(task, stay).to(device).to(memory_format=torch.channels_last)
-    graphed = device.type == "cuda" and config["cuda_graph"]
-    optimizer = make_optimizer(net, config, tensor_lr=graphed)
+    kit = kit_for(task, config, device, _network(task, stay))
+    net, optimizer = kit.net, kit.optimizer
     progress = restore(stay.checkpoint, stay.device, net, optimizer)
     # whoever asked may have died before hearing of them
     for row in progress.rows[stay.from_epoch : stay.to_epoch]:
         report(row)
     stock = net.state_dict()  # a layer that leaves parameters out has them all in there
     parameters = sum(stock[name].numel() for name, _ in net.named_parameters())
-    step = (
-        GraphedStep(task, net, optimizer, config, cuda_graph)
-        if graphed
-        else Step(task, net, optimizer, config)
-    )
     writer = Writer(stay.checkpoint, stay.checkpoint_seconds)
     try:
-        diverged = _epochs(task, stay, net, optimizer, step, data, progress, report, writer)
+        diverged = _epochs(task, stay, kit, data, progress, report, writer)
     finally:
         writer.close()
     how = {
         "precision": config["precision"],
-        "step": "graph" if isinstance(step, GraphedStep) and not step.failed else "eager",
+        "step": "graph" if kit.graphed else "eager",
         "checkpoints": writer.count,
         "checkpoint_mb": writer.megabytes,
         "checkpoint_seconds": writer.seconds,
@@ -162,9 +153,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
 def _epochs(
     task: Task,
     stay: Stay,
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: Step,
+    kit: Kit,
     data: Any,
     progress: Progress,
     report: Report,
@@ -172,19 +161,19 @@ def _epochs(
 ) -> bool:
     """Train on to `stay.to_epoch`, a report an epoch; whether the trial diverged."""
     while progress.epoch < stay.to_epoch:
-        row = _epoch(task, stay, net, optimizer, step, data, progress.epoch + 1)
+        row = _epoch(task, stay, kit, data, progress.epoch + 1)
         progress.epoch += 1
         progress.rows.append(row)
         diverged = not all(math.isfinite(value) for value in row.values())
         if not diverged:
-            _keep_best(task, stay.config, net, progress)
+            _keep_best(task, stay.config, kit.net, progress)
         report(row)
         if diverged:
             return True
         last = progress.epoch == stay.to_epoch
         if last or writer.due:
             finished = progress.epoch >= stay.max_epochs
-            writer.save(state_of(net, optimizer, progress, finished), last)
+            writer.save(state_of(kit.net, kit.optimizer, progress, finished), last)
     return False
 
 
@@ -205,9 +194,7 @@ def _generator(stay: Stay, epoch: int, stream: int) -> torch.Generator:
 def _epoch(
     task: Task,
     stay: Stay,
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: Step,
+    kit: Kit,
     data: Any,
     epoch: int,
 ) -> Row:
@@ -215,21 +202,21 @@ def _epoch(
     per_epoch = task.steps(data, config)
     total = per_epoch * stay.max_epochs
     images, lr = 0, 0.0
-    net.train()
+    kit.net.train()
     for number, batch in enumerate(task.batches(data, config, _generator(stay, epoch, 0))):
         at = (epoch - 1) * per_epoch + number
         before, lr = lr, learning_rate(at, total, per_epoch, config)
         if number == 0 and at:
             before = learning_rate(at - 1, total, per_epoch, config)
         if config["momentum_restart"] and 0 < lr < before:
-            restart_momentum(optimizer)
-        set_learning_rate(optimizer, lr)
-        step(batch)
+            restart_momentum(kit.optimizer)
+        set_learning_rate(kit.optimizer, lr)
+        kit.step(batch)
         images += len(batch[0])
-    means = {f"train_{name}": value / images for name, value in step.take().items()}
+    means = {f"train_{name}": value / images for name, value in kit.step.take().items()}
     trained = time.perf_counter()
     split = watched_split(config)
-    scores = _evaluate(task, stay, net, data, split, epoch, detail=False).metrics
+    scores = _evaluate(task, stay, kit.net, data, split, epoch, detail=False).metrics
     return {
         "epoch": epoch,
         "lr": lr,

@@ -52,11 +52,7 @@ class Run:
             "settings": {"pretrained": False, **({"part": "B", "depth": 18} if crowd else {})},
             "seed": 0,
             "confirm_seeds": [1, 2, 3],
-            "spec": {
-                "scheduler": "cell-promote",
-                "fixed": {},
-                "budget": {"trials_per_cell": 4},
-            },
+            "spec": {"fixed": {}, "budget": {"trials_per_cell": 4}},
             "data": [
                 {
                     "data": "ShanghaiTech Part B" if crowd else "CIFAR-10",

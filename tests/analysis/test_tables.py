@@ -127,6 +127,17 @@ def test_every_config_says_why_it_ended_the_best_first(tmp_path):
     assert list(first["lr"]) == ["0.1", "0.01", "0.3", "0.001"]
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [(None, "floor(n / reduction_factor)"), ("cell-stop", "seen so far"), ("ray-asha", "Ray's")],
+)
+def test_the_table_of_configs_states_the_studys_own_rule(tmp_path, scheduler, said):
+    named = {"scheduler": scheduler} if scheduler else {}
+    run = Run(tmp_path / "s", spec={"fixed": {}, "budget": {"trials_per_cell": 4}, **named})
+    run.trial("00-000", 0, value=0.5, epochs=9, lr=0.1)
+    assert said in made(tmp_path / "s", "configs").caption
+
+
 def test_the_search_finds_its_learning_rate_beside_each_part(tmp_path):
     cells = [{"depth": 18, "part": part} for part in ("A", "B")]
     run = Run(tmp_path / "s", "shanghaitech", cells, confirm_seeds=[1])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables import TASKS
+from trainables import TASKS, kit
 from trainables.task import Config, Evaluation, Task
 from trainables.train import Outcome, Row, Stay, train, watched_split
 
@@ -478,3 +478,43 @@ def test_a_checkpoint_ahead_of_the_job_is_judged_at_the_jobs_own_epoch(rule, val
     outcome, rows = go(Toy(9, 1, 5, 3, 8), checkpoint, 3, config, from_epoch=2)
     assert [row["epoch"] for row in rows] == [3]
     assert outcome.value == (5 if rule == "best" else 3)
+
+
+# ---- a worker that trains one trial after another; "graphs" on the CPU call the function again
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, monkeypatch):
+    """Two trials of a shape and a third that goes on from a checkpoint, in one process."""
+    config = complete(task, edition="synthetic", **SMALL[task])
+    plans = [
+        ({"lr": config["lr"]}, {"seed": 1, "to_epoch": 1}, "a"),
+        ({"lr": config["lr"] / 2}, {"seed": 2, "to_epoch": 2}, "b"),
+        ({"lr": config["lr"]}, {"seed": 1, "to_epoch": 2, "from_epoch": 1}, "a"),
+    ]
+
+    def rows_of(folder: str) -> tuple[list[list[Row]], list[str]]:
+        (tmp_path / folder).mkdir()
+        held, how = [], []
+        for changed, told, name in plans:
+            rows: list[Row] = []
+            told = stay({**config, **changed}, tmp_path / folder / name, **told)
+            how.append(train(TASKS[task], told, rows.append).how["step"])
+            held.append(untimed(rows))
+        return held, how
+
+    captured = []
+
+    def repeat(run: Any) -> Any:
+        captured.append(run)
+        return run
+
+    cold, eager = rows_of("cold")
+    monkeypatch.setattr(kit, "capture_on", lambda device, config: repeat)
+    warm, graph = rows_of("warm")
+    kit._warm.clear()
+    assert (set(eager), set(graph)) == ({"eager"}, {"graph"})
+    assert len(captured) == 1  # three stays, one capture
+    for ours, theirs in zip(warm, cold, strict=True):
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine == pytest.approx(other, rel=1e-4)

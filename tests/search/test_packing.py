@@ -1,0 +1,73 @@
+"""How many trials share a GPU, from what one was measured to take."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search import launch, manifest, record
+from search.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, share, shares
+from search.spec import parse_spec
+from tests.search.conftest import TEXT
+from trainables.probe import Taken, probe
+
+
+@given(st.floats(1, 200_000), st.floats(1_000, 300_000))
+def test_what_shares_a_gpu_fits_it(peak, total):
+    part = share(Taken("gpu", peak, total, 1.0))
+    trials = round(1 / part)
+    assert part == 1 / trials
+    assert 1 <= trials <= MOST
+    if trials > 1:
+        assert trials * (peak + CONTEXT_MB) <= HEAD_ROOM * total
+        assert peak <= part * total  # the cap on a trial's memory is no less than it took
+
+
+@pytest.mark.parametrize(
+    ("peak", "trials"), [(1_000, 4), (17_400, 4), (20_000, 3), (40_000, 1), (200_000, 1)]
+)
+def test_trials_on_an_80_gib_gpu(peak, trials):
+    assert share(Taken("gpu", peak, 81_000, 1.0)) == pytest.approx(1 / trials)
+
+
+def small_spec(**resources):
+    held = tomllib.loads(TEXT)
+    held["fixed"] |= {"train_images": 32, "val_images": 8, "test_images": 8, "batch_size": 8}
+    return parse_spec({**held, "resources": resources}, "tiny")
+
+
+def test_a_depth_is_measured_once_by_real_steps(tmp_path):
+    """Here on the CPU; the GPU's name and memory are given."""
+    said, asked = [], []
+
+    def on_gpu(function, task, config, data_dir, seed, kind):
+        assert (function, kind) == (probe, "cuda")
+        asked.append(config["depth"])
+        taken = probe(task, config, data_dir, seed, "cpu")
+        assert 0 < taken.step_ms < 60_000
+        assert 100 < taken.peak_mb < 20_000
+        return Taken("Some GPU", 2_000.0, 8_000.0, taken.step_ms)
+
+    rows = measured(small_spec(), tmp_path, on_gpu, said.append)
+    assert asked == [18, 34]
+    assert [row["device"] for row in rows] == ["Some GPU"] * 2
+    assert shares(rows) == {18: 0.5, 34: 0.5}
+    assert "depth 18" in said[0]
+    assert "2 trials share a GPU" in said[0]
+
+
+def test_a_resumed_study_keeps_the_shares_it_began_with(make_study):
+    study = make_study()
+    study.close()
+    rows = [{"depth": 18, "share": 0.25}, {"depth": 34, "share": 0.5}]
+    manifest.add_packing(study.folder, rows)
+    held = record.load_study(study.folder)["packing"]
+    assert launch._gpus(study.spec, 8, held) == {18: 0.25, 34: 0.5}
+    assert launch._packing(study.spec, study.folder, None, new=False) == rows
+
+
+def test_a_number_in_the_file_is_taken_as_it_is():
+    assert launch._gpus(small_spec(gpus_per_trial=0.2), 8) == {18: 0.2, 34: 0.2}
+    assert launch._gpus(small_spec(), 0) == {18: 0.0, 34: 0.0}
+    assert launch._gpus(small_spec(), 2) == {18: 1.0, 34: 1.0}
