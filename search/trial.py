@@ -72,8 +72,10 @@ def run_job(config: dict[str, Any]) -> None:
 
     def epoch(row: Mapping[str, Any]) -> None:
         judge.see(row)
-        # Ray's ASHA passes over a report without an epoch
-        at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if assignment.judged else {}
+        # Ray's ASHA passes over a report without an epoch; the last may be one of its rungs, and
+        # there it would end a training that is complete
+        judged = assignment.judged and row["epoch"] < assignment.stay["to_epoch"]
+        at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
         report("epoch", row, **at)
 
     told = execute(assignment, epoch)

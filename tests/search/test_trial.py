@@ -112,3 +112,14 @@ def test_a_tell_says_how_the_job_ran(tmp_path):
     told = execute(assignment(tmp_path), lambda row: None)
     assert (told["precision"], told["step"], told["checkpoints"]) == ("fp32", "eager", 1)
     assert told["checkpoint_mb"] > 1
+
+
+def test_ray_is_to_judge_every_epoch_but_the_last(tmp_path, monkeypatch):
+    """Its last rung may lie there, and would end a training that is complete."""
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    told = vars(assignment(tmp_path, score_test=False))
+    told |= {"judged": True, "stay": told["stay"] | {"to_epoch": 3, "max_epochs": 3}}
+    run_job({"assignment": json.dumps(told)})
+    assert [r.get("epoch") for r in reports] == [1, 2, None, None]
+    assert [r["kind"] for r in reports] == ["epoch", "epoch", "epoch", "end"]
