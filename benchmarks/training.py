@@ -27,7 +27,6 @@ import io
 import json
 import multiprocessing
 import os
-import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +185,9 @@ def _peak_one(case: Case, mode: str, kind: str, out: Any) -> None:
     if kind == "cuda":
         out.put(torch.cuda.max_memory_allocated() / 2**20)
     else:
-        out.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        # not ru_maxrss, which a child inherits from the process that started it
+        status = Path("/proc/self/status").read_text()
+        out.put(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
     out.close()
     out.join_thread()
     os._exit(0)  # without waiting for a plain loop's workers

@@ -20,9 +20,9 @@ from search.spec import StudySpec
 from search.trial import Assignment
 from trainables import TASKS
 
-WRITE_EVERY = (
-    5.0  # seconds between rewrites of the frames, and never more than a fiftieth of the time
-)
+# seconds between rewrites of the frames, and never more than a fiftieth of the time: whoever loads
+# the record gets what is newer out of the logs
+WRITE_EVERY = 30.0
 
 
 # A kill loses no line. After a power cut a job whose tell is missing is asked for again and finds
