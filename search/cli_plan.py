@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -153,7 +153,8 @@ def _simulate(arguments: argparse.Namespace, console: Console) -> int:
     title = (
         f"{spec.name} on {arguments.curves}: {len(drawn[0].values)} cells of "
         f"{plan.trials_per_cell} configs, {arguments.workers} workers, means of "
-        f"{arguments.repeats} repeats; wall time in {timed}"
+        f"{arguments.repeats} repeats; {'larger' if plan.mode == 'max' else 'smaller'} is better; "
+        f"wall time of the search in {timed}"
     )
     table = Table(title=title, box=None, title_justify="left")
     table.add_column("rule")
@@ -167,6 +168,30 @@ def _simulate(arguments: argparse.Namespace, console: Console) -> int:
 
 def _json(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _mode_of(metric: str) -> Literal["max", "min"]:
+    """Which values of a metric are better, by its name.
+
+    Raises:
+        CurvesError: the name does not say.
+    """
+    from search.curves import CurvesError
+
+    ends: dict[str, Literal["max", "min"]] = {
+        "accuracy": "max",
+        "loss": "min",
+        "mae": "min",
+        "rmse": "min",
+        "error": "min",
+    }
+    for end, mode in ends.items():
+        if metric.endswith(end):
+            return mode
+    raise CurvesError(
+        f"--metric {metric}: its name does not say whether more is better; end it in one of "
+        f"{', '.join(ends)}"
+    )
 
 
 def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan, repeat: int) -> Curves:
@@ -186,7 +211,8 @@ def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan, repeat: 
     config = spec.config(cells[0], {})
     metric = watched_metric(task, config) if path.is_dir() else task.metric
     metric = arguments.metric or metric
-    curves = read_curves(path, cells, metric, task.mode, epochs, config["checkpoint_rule"])
+    mode = task.mode if metric.endswith(task.metric) else _mode_of(metric)
+    curves = read_curves(path, cells, metric, mode, epochs, config["checkpoint_rule"])
     fewest = min(map(len, curves.values))
     if fewest < plan.trials_per_cell:
         raise CurvesError(

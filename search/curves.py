@@ -121,8 +121,8 @@ def read_curves(
         CurvesError: a column or every full-length curve of a cell is missing.
     """
     frame = _of_run(path, metric) if path.is_dir() else _of_table(path)
-    needed = ["config", "epoch", metric]
-    for name in needed:
+    keys = list(cells[0]) if cells else []
+    for name in [*keys, "config", "epoch", metric]:
         if name not in frame:
             raise CurvesError(f"{path}: no column {name}; it has {', '.join(map(str, frame))}")
     timed = "seconds" in frame
@@ -144,8 +144,7 @@ def _of_cell(
     """`(configs, seeds, epochs)` of values and seconds; every config has as many seeds."""
     rows = frame
     for key, value in cell.items():
-        if key in rows:
-            rows = rows[rows[key] == value]
+        rows = rows[rows[key] == value]
     rows = rows[rows["epoch"] <= epochs]
     for name in ("seed", "diverged"):
         if name not in rows:

@@ -92,6 +92,8 @@ def preview(spec: StudySpec, workers: int, epoch_seconds: float | None = None) -
     if spec.scheduler in ("cell-stop", "ray-asha"):  # each arrival worse than all before it
         first = plan.rungs[0] if spec.scheduler == "cell-stop" else spec.budget.grace_epochs
         fewest = count * plan.trials_per_cell * first
+        if spec.scheduler == "cell-stop":  # but the first of a cell passes every rung
+            fewest += count * (plan.rungs[-1] - first)
     wall = (
         max((fewest + audit[0] + confirm) / workers, chain),
         (search[1] + audit[1] + confirm) / workers + with_audit * (1 - 1 / workers),

@@ -100,7 +100,7 @@ def simulate(rule: str, plan: Plan, curves: Curves, workers: int, seed: int) -> 
         workers: trials at once.
         seed: of the choice of configs, seeds and order.
     """
-    plan = plan_for(rule, plan)
+    promised, plan = plan.full_per_cell, plan_for(rule, plan)
     values, seconds = curves.sample(plan.trials_per_cell, np.random.default_rng(seed))
     before = np.concatenate([np.zeros((*seconds.shape[:2], 1)), seconds.cumsum(-1)], axis=-1)
     scored, elapsed = values.tolist(), before.tolist()
@@ -118,11 +118,13 @@ def simulate(rule: str, plan: Plan, curves: Curves, workers: int, seed: int) -> 
         scheduler, workers, lambda job: scored[job.cell][job.config][job.to_epoch - 1], length
     )
     took = time.perf_counter() - started
-    return _outcome(plan, scheduler, values, spent, wall, busy / (workers * wall), took)
+    used = busy / (workers * wall)
+    return _outcome(plan, promised, scheduler, values, spent, wall, used, took)
 
 
 def _outcome(
     plan: Plan,
+    promised: int,
     scheduler: CellASHA,
     values: Array,
     spent: int,
@@ -144,24 +146,29 @@ def _outcome(
     ]
     return Outcome(
         cells=len(final),
-        filled=sum(len(held) >= plan.full_per_cell for held in full),
+        filled=sum(len(held) >= promised for held in full),
         any_full=sum(bool(held) for held in full),
         best_full=sum(b in held for b, held in zip(best, full, strict=True)),
         regret=float(np.mean(regrets)) if regrets else float("nan"),
         cost=spent / (final.size * plan.rungs[-1]),
         wall=wall,
         idle=1 - used,
-        filled_cells=tuple(len(held) >= plan.full_per_cell for held in full),
+        filled_cells=tuple(len(held) >= promised for held in full),
         full_configs=tuple(tuple(sorted(held)) for held in full),
         decisions=sum(d["verdict"] in RUNG_VERDICTS for d in scheduler.decisions),
         seconds=took,
     )
 
 
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
 def mean_outcome(outcomes: list[Outcome]) -> dict[str, float]:
     """Means over repeats, and `decisions_per_second` over all of them."""
     rows = [asdict(outcome) for outcome in outcomes]
     names = [name for name, value in rows[0].items() if not isinstance(value, tuple)]
-    held = {name: float(np.nanmean([row[name] for row in rows])) for name in names}
+    held = {name: _mean([row[name] for row in rows]) for name in names}
     total = sum(row["decisions"] for row in rows), sum(row["seconds"] for row in rows)
     return {**held, "decisions_per_second": total[0] / total[1], "repeats": float(len(rows))}

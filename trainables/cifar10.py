@@ -143,6 +143,7 @@ def _pool(edition: str, data_dir: Path) -> dict[str, np.ndarray]:
         for part in ("train", "test"):
             labels = source.labels(part).astype(np.int64)
             pool |= {part: source.images(part, np.arange(len(labels))), f"{part}_labels": labels}
+        _source.cache_clear()  # encoded images are a hundred megabytes that no one needs again
         return pool
 
     if edition == "synthetic":

@@ -194,6 +194,40 @@ def test_a_missing_column_is_named(tmp_path, column, replaced):
         read_curves(path, CELLS, "accuracy", "max", 2, "last")
 
 
+def test_a_table_without_a_column_of_the_cells_is_refused(tmp_path):
+    path = table(tmp_path, TABLE.replace("depth", "Depth"))
+    with pytest.raises(CurvesError, match="no column depth"):
+        read_curves(path, CELLS, "accuracy", "max", 2, "last")
+
+
+def test_a_metric_is_better_the_way_its_name_says(tmp_path, capsys):
+    path = tmp_path / "s.toml"
+    path.write_text(TEXT)
+    rows = [
+        f"{depth},{n},{epoch},{n}" for depth in (18, 34) for n in range(5) for epoch in range(1, 5)
+    ]
+    regrets = {}
+    for metric in ("val_loss", "top1_accuracy", "height"):
+        curves = tmp_path / f"{metric}.csv"
+        curves.write_text("\n".join([f"depth,config,epoch,{metric}", *rows]))
+        words = ["simulate", str(path), "--curves", str(curves), "--metric", metric]
+        status = main([*words, "--workers", "1", "--repeats", "2", "--rule", "cell-promote"])
+        shown = capsys.readouterr()
+        regrets[metric] = (status, "smaller is better" in shown.out, "does not say" in shown.err)
+    assert regrets == {
+        "val_loss": (0, True, False),
+        "top1_accuracy": (0, False, False),
+        "height": (2, False, True),
+    }
+
+
+def test_a_diverged_config_leaves_no_cell_of_the_full_grid_unfilled():
+    held = ordered()
+    held.values[0] = held.values[0].copy()
+    held.values[0][0] = np.nan
+    assert simulate("full", PLAN, held, 2, 0).filled == 2
+
+
 def test_a_cell_without_whole_curves_is_named_with_the_fix(tmp_path):
     with pytest.raises(
         CurvesError, match=r"no curve of 3 epochs.*'depth': 18.*scheduler = 'none'"
