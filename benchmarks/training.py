@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--tasks cifar10 shanghaitech] [--depths 18 34 50 101 152]
         [--modes plain eager graphed packed] [--steps 20] [--repeats 3] [--batch 128]
-        [--packed 2] [--threads 2] [--json FILE]
+        [--packed 2 4] [--threads 2] [--json FILE]
 
 plain    what a user would write: torchvision transforms on PIL images (crowd: JPEG decode, resize
          and a kernel stamped per head), DataLoader with 2 workers, stock network, eager fp32, the
@@ -17,7 +17,8 @@ Pictures are random: contents do not change the work. The floor is the larger of
 best matrix product measured here and bytes over the best copy measured here; FLOPs are counted by
 torch on our network, bytes are those of activations (every module's input and output, three
 passes) and of weights, gradients and optimizer state (32 bytes a parameter with SGD, 40 with
-Adam). Rounds of all modes alternate; the figure of a mode is its median.
+Adam). Rounds of the modes alternate, those of packs come after; the figure of a mode is its
+median. Peak memory: resident on a CPU, in a process of its own; allocated on a GPU.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -47,7 +49,7 @@ from torchvision import transforms
 
 from trainables import TASKS, cifar10, shanghaitech
 from trainables.crowd_files import Crowd
-from trainables.kit import kit_for
+from trainables.kit import forget, kit_for
 from trainables.step import resolve_precision
 
 MODES = ("plain", "eager", "graphed", "packed")
@@ -140,7 +142,10 @@ def our_data(case: Case, device: torch.device) -> Any:
             {"train": images.to(torch.uint8).to(device)}, {"train": labels.to(device)}
         )
     held = [
-        (torch.from_numpy(np.array(Image.open(io.BytesIO(raw)))).permute(2, 0, 1), points)
+        (
+            torch.from_numpy(np.array(Image.open(io.BytesIO(raw)))).permute(2, 0, 1).to(device),
+            points,
+        )
         for raw, points in jpegs(CROWD_PICTURES)
     ]
     pictures = [picture for picture, _ in held]
@@ -165,59 +170,115 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _packed_one(case: Case, threads: int, count: int, kind: str, barrier: Any, out: Any) -> None:
-    torch.set_num_threads(threads)
+def _serve(inbox: Any, outbox: Any, barriers: dict[int, Any], count: int, kind: str) -> None:
+    """A process of a pack: made ready for a case, then timed together with the others."""
     device = torch.device(kind)
-    steps = our_steps(case, device, graphed=kind == "cuda")
-    for _ in range(2):
-        next(steps)
-    _wait(device)
-    barrier.wait()
-    out.put(timed(steps, count, device))
+    while (told := inbox.get()) is not None:
+        case, size, threads = told
+        torch.set_num_threads(threads)
+        steps = our_steps(case, device, graphed=kind == "cuda")
+        for _ in range(3):
+            next(steps)
+        _wait(device)
+        outbox.put("ready")
+        while inbox.get() == "time":
+            barriers[size].wait()
+            outbox.put(timed(steps, count, device))
+        steps.close()
+        forget()
+        outbox.put("done")
 
 
-def _peak_one(case: Case, mode: str, kind: str, out: Any) -> None:
-    device = torch.device(kind)
-    plain = mode == "plain"
-    steps = plain_steps(case, device) if plain else our_steps(case, device, mode == "graphed")
+class Pack:
+    """Processes of ours that train at once, started once for all cases.
+
+    Args:
+        sizes: how many at once, in turn.
+        count: steps a measurement.
+        threads: of the machine, shared out evenly.
+        device: that all of them use.
+    """
+
+    def __init__(self, sizes: list[int], count: int, threads: int, device: torch.device) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._threads, self._out = threads, context.Queue()
+        self._in = [context.Queue() for _ in range(max(sizes, default=0))]
+        # held here: a semaphore that nobody holds is gone before a process opens it
+        self._barriers = {size: context.Barrier(size) for size in sizes}
+        self._workers = []
+        for inbox in self._in:
+            told = (inbox, self._out, self._barriers, count, device.type)
+            self._workers.append(context.Process(target=_serve, args=told, daemon=True))
+            self._workers[-1].start()
+
+    def rounds(self, case: Case, size: int, repeats: int) -> list[float]:
+        """Seconds a step of the whole pack, a round each: the mean over their number."""
+        working = self._in[:size]
+        self._tell(working, (case, size, max(1, self._threads // size)))
+        rounds = [1 / sum(1 / s for s in self._tell(working, "time")) for _ in range(repeats)]
+        self._tell(working, "next")
+        return rounds
+
+    def _tell(self, working: list[Any], told: Any) -> list[Any]:
+        for inbox in working:
+            inbox.put(told)
+        return [self._out.get(timeout=600) for _ in working]
+
+    def close(self) -> None:
+        """End the processes."""
+        for inbox, worker in zip(self._in, self._workers, strict=True):
+            inbox.put(None)
+            worker.join(timeout=60)
+
+
+def _peak_one(case: Case, mode: str, out: Any) -> None:
+    device = torch.device("cpu")
+    steps = plain_steps(case, device) if mode == "plain" else our_steps(case, device, False)
     for _ in range(3):
         next(steps)
-    if kind == "cuda":
-        out.put(torch.cuda.max_memory_allocated() / 2**20)
-    else:
-        # not ru_maxrss, which a child inherits from the process that started it
-        status = Path("/proc/self/status").read_text()
-        out.put(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+    # not ru_maxrss, which a child inherits from the process that started it
+    status = Path("/proc/self/status").read_text()
+    out.put(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
     out.close()
     out.join_thread()
     os._exit(0)  # without waiting for a plain loop's workers
 
 
-def peak_mb(case: Case, mode: str, device: torch.device) -> float:
-    """Peak memory of a process of its own that takes three steps, MiB: resident, or of the GPU."""
+def resident_mb(case: Case, mode: str) -> float:
+    """Peak resident memory of a process of its own that takes three steps on the CPU, MiB."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
-    mode = "graphed" if mode == "packed" and device.type == "cuda" else mode
-    worker = context.Process(target=_peak_one, args=(case, mode, device.type, out))
+    worker = context.Process(target=_peak_one, args=(case, mode, out))
     worker.start()
     held = float(out.get(timeout=600))
     worker.join()
     return held
 
 
-def packed(case: Case, held: argparse.Namespace, device: torch.device) -> float:
-    """Seconds a step of the whole pack: of so many processes, the mean over their number."""
-    context = multiprocessing.get_context("spawn")
-    barrier, out = context.Barrier(held.packed), context.Queue()
-    each = max(1, held.threads // held.packed)
-    told = (case, each, held.steps, device.type, barrier, out)
-    workers = [context.Process(target=_packed_one, args=told) for _ in range(held.packed)]
-    for worker in workers:
-        worker.start()
-    rates = [1 / out.get(timeout=600) for _ in workers]
-    for worker in workers:
-        worker.join()
-    return 1 / sum(rates)
+def begin(case: Case, mode: str, device: torch.device) -> tuple[Iterator[None], float]:
+    """A loop after its first steps, and the peak of memory that they took, MiB."""
+    before = 0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    steps = (
+        plain_steps(case, device)
+        if mode == "plain"
+        else our_steps(case, device, graphed=mode == "graphed")
+    )
+    for _ in range(3):
+        next(steps)  # workers start, plans are chosen
+    if device.type == "cuda":
+        return steps, (torch.cuda.max_memory_allocated() - before) / 2**20
+    return steps, resident_mb(case, mode)
+
+
+def as_users_have_it(plain: bool) -> None:
+    """PyTorch's own settings for the plain loop, those of `resolve_precision` for ours."""
+    torch.backends.cudnn.benchmark = not plain
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.fp32_precision = "ieee" if plain else "tf32"
+        torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
 
 
 def floor(case: Case, device: torch.device, rates: tuple[float, float]) -> float:
@@ -264,26 +325,33 @@ def best_rates(device: torch.device) -> tuple[float, float]:
 
 
 def measure(
-    case: Case, held: argparse.Namespace, device: torch.device, rates: tuple[float, float]
+    case: Case,
+    held: argparse.Namespace,
+    device: torch.device,
+    rates: tuple[float, float],
+    pack: Pack,
 ) -> list[dict[str, Any]]:
-    """A row a mode; the rounds of the modes alternate."""
+    """A row a mode; the rounds of the modes alternate, those of a pack come last."""
+    alone = [mode for mode in held.modes if mode != "packed"]
     loops: dict[str, Iterator[None]] = {}
-    seconds: dict[str, list[float]] = {mode: [] for mode in held.modes}
+    peaks: dict[str, float] = {}
+    seconds: dict[str, list[float]] = {mode: [] for mode in alone}
     for _ in range(held.repeats):
-        for mode in held.modes:
-            if mode == "packed":
-                seconds[mode].append(packed(case, held, device))
-                continue
+        for mode in alone:
+            as_users_have_it(mode == "plain")
             if mode not in loops:
-                loops[mode] = (
-                    plain_steps(case, device)
-                    if mode == "plain"
-                    else our_steps(case, device, mode == "graphed")
-                )
-                next(loops[mode])  # workers start, plans are chosen
+                loops[mode], peaks[mode] = begin(case, mode, device)
             seconds[mode].append(timed(loops[mode], held.steps, device))
+    as_users_have_it(plain=False)
     lowest = floor(case, device, rates)
-    first = median(seconds[held.modes[0]])
+    for loop in loops.values():
+        loop.close()  # type: ignore[attr-defined]
+    loops.clear()
+    forget()
+    for size in held.packed if "packed" in held.modes else ():
+        seconds[f"{size} packed"] = pack.rounds(case, size, held.repeats)
+        peaks[f"{size} packed"] = size * peaks.get("graphed", peaks.get("eager", math.nan))
+    first = median(next(iter(seconds.values())))
     return [
         {
             "task": case.task,
@@ -295,7 +363,7 @@ def measure(
             "images_a_second": case.batch / median(times),
             f"times_{held.modes[0]}": first / median(times),
             "share_of_floor": lowest / median(times),
-            "peak_mb": peak_mb(case, mode, device),
+            "peak_mb": peaks[mode],
         }
         for mode, times in seconds.items()
     ]
@@ -310,26 +378,30 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128, help="of cifar10; a crowd step is 1")
-    parser.add_argument("--packed", type=int, default=2)
+    parser.add_argument("--packed", nargs="+", type=int, default=[2], help="how many at once")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path)
     held = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     held.modes = held.modes or [m for m in MODES if m != "graphed" or device.type == "cuda"]
     torch.set_num_threads(held.threads)
+    as_users_have_it(plain=False)
     rates = best_rates(device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{describe()}, torch {torch.__version__}, {held.threads} threads, on {name}")
     print(f"best measured: {rates[0] / 1e9:.0f} GFLOP/s, {rates[1] / 1e9:.1f} GB/s", flush=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    pack = Pack(held.packed if "packed" in held.modes else [], held.steps, held.threads, device)
     for task in held.tasks:
         for depth in held.depths:
             case = Case(task, depth, held.batch if task == "cifar10" else 1)
-            rows += measure(case, held, device, rates)
-            print(pd.DataFrame(rows[-len(held.modes) :]).to_string(index=False), flush=True)
-    if held.json:
-        told = {"machine": describe(), "device": name, "rates": rates, "rows": rows}
-        held.json.write_text(json.dumps(told, indent=1))
+            new = measure(case, held, device, rates, pack)
+            rows += new
+            print(pd.DataFrame(new).to_string(index=False), flush=True)
+            if held.json:
+                told = {"machine": describe(), "device": name, "rates": rates, "rows": rows}
+                held.json.write_text(json.dumps(told, indent=1))
+    pack.close()
 
 
 if __name__ == "__main__":

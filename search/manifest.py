@@ -9,7 +9,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,12 @@ def describe(spec: StudySpec, weights: Mapping[int, Path]) -> dict[str, dict[str
 
 def _here() -> dict[str, Any]:
     """The code and the machine that run a session."""
-    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # run from its source folder
+            versions[name] = "not installed"
     return {"versions": versions, "git": _git(), "machine": _machine()}
 
 

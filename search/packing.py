@@ -9,7 +9,7 @@ from typing import Any
 
 from search.spec import StudySpec
 from trainables import TASKS
-from trainables.probe import Taken, probe
+from trainables.probe import Taken, probe_each
 
 HEAD_ROOM = 0.9  # of a GPU's memory is given out
 CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
@@ -35,7 +35,7 @@ def share(taken: Taken) -> float:
 def measured(
     spec: StudySpec,
     data_dir: Path,
-    on_gpu: Callable[..., Taken],
+    on_gpu: Callable[..., list[Taken]],
     say: Callable[[str], None],
 ) -> Packing:
     """One row a depth, for the record: depth, device, peak_mb, total_mb, step_ms, share.
@@ -54,9 +54,11 @@ def measured(
         depth = int(config["depth"])
         if depth not in configs or config["batch_size"] > configs[depth]["batch_size"]:
             configs[depth] = config
-    rows = []
-    for depth, config in sorted(configs.items()):
-        taken = on_gpu(probe, TASKS[spec.task], config, data_dir, spec.seed, "cuda")
+    depths, rows = sorted(configs), []
+    # in one process: to start another for each depth takes longer than to measure it
+    held = [configs[depth] for depth in depths]
+    found = on_gpu(probe_each, TASKS[spec.task], held, data_dir, spec.seed, "cuda")
+    for depth, taken in zip(depths, found, strict=True):
         part = share(taken)
         say(
             f"depth {depth}: {taken.peak_mb:,.0f} of {taken.total_mb:,.0f} MiB and "

@@ -77,6 +77,11 @@ def kit_for(task: Task, config: Config, device: torch.device, fresh: nn.Module) 
     return _warm[key]
 
 
+def forget() -> None:
+    """Let go of the warm kit and its memory."""
+    _warm.clear()
+
+
 def _start_anew(kit: Kit, fresh: nn.Module) -> None:
     kit.net.load_state_dict(fresh.state_dict())
     for state in kit.optimizer.state.values():

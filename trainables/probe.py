@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
 
-from trainables.kit import kit_for
+from trainables.kit import forget, kit_for
 from trainables.step import resolve_precision
 from trainables.task import Config, Task
 from trainables.train import watched_split
@@ -35,6 +37,21 @@ class Taken:
     step_ms: float
 
 
+def probe_each(
+    task: Task, configs: Sequence[Config], data_dir: Path, split_seed: int, kind: str
+) -> list[Taken]:
+    """`probe` of several configs, one after another in this process."""
+    taken = []
+    for config in configs:
+        taken.append(probe(task, config, data_dir, split_seed, kind))
+        forget()
+        gc.collect()
+        if kind == "cuda":  # what one held must not count for the next
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+    return taken
+
+
 def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str) -> Taken:
     """Train a few steps from scratch and evaluate once, as a trial would.
 
@@ -55,6 +72,8 @@ def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str
         kit.step(batch)
         kit.step.take()  # waits for the device
         times.append(time.perf_counter())
+    if len(batch[0]) > 2:  # an epoch's odd last batch runs beside the captured graph
+        kit.step((batch[0][:-1], batch[1][:-1]))
     kit.net.eval()
     generator = torch.Generator().manual_seed(0)
     task.evaluate(kit.net, data, watched_split(config), config, generator, False)

@@ -10,7 +10,7 @@ from search import launch, manifest, record
 from search.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, share, shares
 from search.spec import parse_spec
 from tests.search.conftest import TEXT
-from trainables.probe import Taken, probe
+from trainables.probe import Taken, probe_each
 
 
 @given(st.floats(1, 200_000), st.floats(1_000, 300_000))
@@ -41,13 +41,14 @@ def test_a_depth_is_measured_once_by_real_steps(tmp_path):
     """Here on the CPU; the GPU's name and memory are given."""
     said, asked = [], []
 
-    def on_gpu(function, task, config, data_dir, seed, kind):
-        assert (function, kind) == (probe, "cuda")
-        asked.append(config["depth"])
-        taken = probe(task, config, data_dir, seed, "cpu")
-        assert 0 < taken.step_ms < 60_000
-        assert 100 < taken.peak_mb < 20_000
-        return Taken("Some GPU", 2_000.0, 8_000.0, taken.step_ms)
+    def on_gpu(function, task, configs, data_dir, seed, kind):
+        assert (function, kind) == (probe_each, "cuda")
+        asked.extend(config["depth"] for config in configs)
+        found = probe_each(task, configs, data_dir, seed, "cpu")
+        for taken in found:
+            assert 0 < taken.step_ms < 60_000
+            assert 100 < taken.peak_mb < 20_000
+        return [Taken("Some GPU", 2_000.0, 8_000.0, taken.step_ms) for taken in found]
 
     rows = measured(small_spec(), tmp_path, on_gpu, said.append)
     assert asked == [18, 34]
