@@ -1,4 +1,4 @@
-"""What only a GPU can show: whole trials, captured against eager, and no waiting within an epoch."""
+"""What only a GPU can show: captured trials against eager ones, and no waiting in an epoch."""
 
 from __future__ import annotations
 
