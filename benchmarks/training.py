@@ -54,6 +54,7 @@ from trainables.step import resolve_precision
 
 MODES = ("plain", "eager", "graphed", "packed")
 PICTURES = 2048  # held in memory; an epoch of more goes round
+EPOCH = 45_000  # pictures on a GPU, as a trial has them
 CROWD_PICTURES = 16
 
 
@@ -136,11 +137,10 @@ def our_steps(case: Case, device: torch.device, graphed: bool) -> Iterator[None]
 def our_data(case: Case, device: torch.device) -> Any:
     """Random pictures where our loop wants them."""
     if case.task == "cifar10":
-        images = torch.randint(0, 256, (max(PICTURES, 8 * case.batch), 3, 32, 32))
-        labels = torch.arange(len(images)) % 10
-        return cifar10.Data(
-            {"train": images.to(torch.uint8).to(device)}, {"train": labels.to(device)}
-        )
+        count = EPOCH if device.type == "cuda" else max(PICTURES, 8 * case.batch)
+        images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+        data = cifar10.Data({"train": images}, {"train": torch.arange(count) % 10})
+        return data if device.type == "cpu" else cifar10.on_gpu(data, device)
     held = [
         (
             torch.from_numpy(np.array(Image.open(io.BytesIO(raw)))).permute(2, 0, 1).to(device),
@@ -275,7 +275,6 @@ def begin(case: Case, mode: str, device: torch.device) -> tuple[Iterator[None], 
 
 def as_users_have_it(plain: bool) -> None:
     """PyTorch's own settings for the plain loop, those of `resolve_precision` for ours."""
-    torch.backends.cudnn.benchmark = not plain
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.fp32_precision = "ieee" if plain else "tf32"
         torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]

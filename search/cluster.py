@@ -22,6 +22,9 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nobody reads Ray's 
 os.environ.setdefault(
     "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
 )  # a slow end must not fail the next job
+# Ray asks a searcher for one trial at a time and waits until it has started: 64 workers one after
+# another, five seconds each. JobSearcher itself gives no more jobs than there are slots.
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")
 # The memory monitor's kill ends the whole experiment; a kernel kill is an actor death to Tune.
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 

@@ -67,19 +67,29 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Data:
-    """Splits on one device: images uint8 `(n, 3, 32, 32)`, labels int64 `(n,)`, by split name.
+    """Splits on one device, by split name.
 
     On a CPU the images of whole parts stay where they are mapped, shared with other trials, and
-    `rows` says which of them a split has; None where `images` are the split's own.
+    `rows` says which of them a split has. On a GPU a split's images are its own, a pixel in four
+    bytes with the padding of the random crop around, so that one gather crops and flips.
+
+    Attributes:
+        images: uint8 `(n, 3, 32, 32)`, or int32 `(n, 40, 40)` on a GPU.
+        labels: int64 `(n,)`.
+        rows: int64 `(n,)`, which rows of `images` a split has; None where it has them all.
     """
 
     images: dict[str, Tensor]
     labels: dict[str, Tensor]
     rows: dict[str, Tensor] | None = None
 
-    def take(self, split: str, at: Tensor) -> Tensor:
-        """The images of a split at these places of it."""
-        return self.images[split][at if self.rows is None else self.rows[split][at]]
+    def take(self, split: str, at: Tensor, moves: Tensor | None = None) -> Tensor:
+        """The images of a split at these places of it, moved as told: uint8 `(k, 3, 32, 32)`."""
+        images = self.images[split]
+        at = at if self.rows is None else self.rows[split][at]
+        if images.dtype == torch.int32:
+            return crop_padded(images, at, moves)
+        return images[at] if moves is None else flip_and_crop(images[at], moves)
 
 
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
@@ -106,13 +116,17 @@ def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.dev
 @lru_cache(maxsize=1)  # a warm worker opens the same splits for trial after trial
 def _on_device(device: torch.device, *splits: Any) -> Data:
     held = _splits(*splits)
-    if device.type == "cpu":
-        return held
-    everything = {split: torch.arange(len(labels)) for split, labels in held.labels.items()}
-    return Data(
-        {split: held.take(split, at).to(device) for split, at in everything.items()},
-        {split: labels.to(device) for split, labels in held.labels.items()},
-    )
+    return held if device.type == "cpu" else on_gpu(held, device)
+
+
+def on_gpu(held: Data, device: torch.device) -> Data:
+    """The same data as a GPU wants it; see Data."""
+    images = {}
+    for split, labels in held.labels.items():
+        chosen = held.take(split, torch.arange(len(labels))).to(device)
+        pixels = F.pad(chosen, (PAD, PAD, PAD, PAD, 0, 1)).permute(0, 2, 3, 1).contiguous()
+        images[split] = pixels.view(torch.int32)[..., 0]
+    return Data(images, {split: labels.to(device) for split, labels in held.labels.items()})
 
 
 def _splits(
@@ -187,17 +201,18 @@ def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[
     """
     labels = data.labels["train"]
     order = torch.randperm(len(labels), generator=generator)
-    moves = draw_moves(len(labels), generator) if config["augment"] else order[:, None]
+    moves = draw_moves(len(labels), generator) if config["augment"] else None
     device = labels.device
-    order, moves = (drawn.to(device, non_blocking=True) for drawn in (order, moves))
+    order = order.to(device, non_blocking=True)
+    moves = None if moves is None else moves.to(device, non_blocking=True)
     sizes = _sizes(len(labels), config["batch_size"])
     at_once = READY_STEPS[device.type]
-    groups = [sizes[i : i + at_once] for i in range(0, len(sizes), at_once)]
-    images = [sum(group) for group in groups]
-    for group, rows, moved in zip(groups, order.split(images), moves.split(images), strict=True):
-        chosen = data.take("train", rows)
-        if config["augment"]:
-            chosen = flip_and_crop(chosen, moved)
+    end = 0
+    for first in range(0, len(sizes), at_once):
+        group = sizes[first : first + at_once]
+        start, end = end, end + sum(group)
+        rows = order[start:end]
+        chosen = data.take("train", rows, None if moves is None else moves[start:end])
         ready = _normalise(chosen, config)
         yield from zip(ready.split(group), labels[rows].split(group), strict=True)
 
@@ -243,6 +258,32 @@ def flip_and_crop(images: Tensor, moves: Tensor) -> Tensor:
     return padded[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def crop_padded(images: Tensor, at: Tensor, moves: Tensor | None) -> Tensor:
+    """`flip_and_crop` of chosen images in one gather.
+
+    Args:
+        images: int32 `(n, 40, 40)`, as in Data.
+        at: `(k,)`, which of them.
+        moves: `(k, 3)` of `draw_moves`; None leaves them where they are.
+
+    Returns:
+        uint8 `(k, 3, 32, 32)`, channels last in memory.
+    """
+    side = torch.arange(SIDE, device=images.device)
+    width = images.shape[2]
+    if moves is None:
+        within = (side[:, None] + PAD) * width + side + PAD
+        index = at[:, None, None] * (images.shape[1] * width) + within
+    else:
+        flips, top, left = moves.unbind(1)
+        columns = left[:, None] + side
+        columns = torch.where(flips[:, None] > 0, width - 1 - columns, columns)
+        rows = at[:, None] * images.shape[1] + top[:, None] + side
+        index = rows[:, :, None] * width + columns[:, None, :]
+    chosen = images.view(-1).index_select(0, index.view(-1))
+    return chosen.view(torch.uint8).view(-1, SIDE, SIDE, 4)[..., :3].permute(0, 3, 1, 2)
+
+
 def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean cross-entropy, and the number of correct answers."""
     value = F.cross_entropy(output, target, label_smoothing=config["label_smoothing"])
@@ -266,9 +307,8 @@ def evaluate(
     losses, answers = [], []
     every = torch.arange(len(labels), device=labels.device).split(at_once)
     for number, rows in enumerate(every):
-        chosen = data.take(split, rows)
-        moved = flip_and_crop(chosen, moves[number]) if moves else chosen
-        output = net(_normalise(moved, config))
+        chosen = data.take(split, rows, moves[number] if moves else None)
+        output = net(_normalise(chosen, config))
         losses.append(F.cross_entropy(output, labels[rows], reduction="none"))
         answers.append(output.argmax(1))
     answer = torch.cat(answers)
@@ -292,8 +332,9 @@ def baselines(data: Data) -> dict[str, dict[str, float]]:
 
 
 def _normalise(images: Tensor, config: Config) -> Tensor:
+    """uint8 `(batch, 3, height, width)` to float, channels last in memory."""
     scale, shift = _scale_and_shift(config["normalise"], images.device)
-    return images.contiguous(memory_format=torch.channels_last) * scale - shift
+    return (images.contiguous(memory_format=torch.channels_last) * scale).sub_(shift)
 
 
 @lru_cache(maxsize=8)  # made anew at each step they would make a GPU wait

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -178,6 +179,10 @@ class GraphedStep(Step):
         for _ in range(WARM_UP):
             self._run(batch)
 
+    def _run_counted(self, batch: Batch) -> None:
+        with _counted_together(self._net):
+            self._run(batch)
+
     def _prepare(self, batch: Batch) -> None:
         """Warm up and capture; network, optimizer and sums are left as they were."""
         static = (batch[0].clone(), batch[1].clone())
@@ -186,7 +191,7 @@ class GraphedStep(Step):
         try:
             _on_side_stream(partial(self._warm_up, static))
             restore()
-            self._replay = self._capture(partial(self._run, static))
+            self._replay = self._capture(partial(self._run_counted, static))
         except RuntimeError as error:
             self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
             warnings.warn(
@@ -226,8 +231,29 @@ def resolve_precision(config: Config, device: torch.device) -> str:
         kind = "ieee" if chosen == "fp32" else "tf32"
         torch.backends.cuda.matmul.fp32_precision = kind
         torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = True  # shapes hardly change within a trial
     return chosen
+
+
+@contextmanager
+def _counted_together(net: nn.Module) -> Iterator[None]:
+    """Count the batches that each BatchNorm has seen in one kernel, not in one a layer.
+
+    They are up to a twelfth of a step's kernels, and its result does not hang on them.
+    """
+    counted = [
+        (module, module.num_batches_tracked)
+        for module in net.modules()
+        if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None
+    ]
+    for module, _ in counted:
+        module.num_batches_tracked = None
+    try:
+        yield
+    finally:
+        for module, counter in counted:
+            module.num_batches_tracked = counter
+    if counted:
+        torch._foreach_add_([counter for _, counter in counted], 1)
 
 
 def _on_side_stream(run: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import random_split
 from torchvision.datasets import CIFAR10
 
 from trainables import cifar10
-from trainables.cifar10 import Data, draw_moves, flip_and_crop
+from trainables.cifar10 import Data, draw_moves, flip_and_crop, on_gpu
 from trainables.task import DataError
 
 CPU = torch.device("cpu")
@@ -332,6 +332,34 @@ def test_flip_and_crop_treats_each_image_of_a_batch_by_itself():
         (at,) = (augmentations(image) == drawn).flatten(1).all(1).nonzero()
         which.add(int(at))
     assert len(which) > 30
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_gpu_gathers_the_very_pixels_that_a_cpu_does(augment):
+    """Here on the CPU: the form of the data is what differs."""
+    images = torch.randint(0, 256, (50, 3, 32, 32), generator=seeded(3)).to(torch.uint8)
+    rows = torch.randperm(50, generator=seeded(4))[:30]
+    held = Data({"train": images}, {"train": torch.arange(30)}, {"train": rows})
+    at = torch.randint(0, 30, (70,), generator=seeded(5))
+    moves = draw_moves(70, seeded(6)) if augment else None
+    there = on_gpu(held, torch.device("cpu"))
+    assert there.images["train"].shape == (30, 40, 40)
+    assert torch.equal(there.take("train", at, moves), held.take("train", at, moves))
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 32])
+def test_batches_do_not_hang_on_how_many_are_made_ready_at_once(at_once, complete, monkeypatch):
+    images = torch.randint(0, 256, (70, 3, 32, 32), generator=seeded(3)).to(torch.uint8)
+    held = Data({"train": images}, {"train": torch.arange(70)})
+    config = complete("cifar10", batch_size=16)
+    expected = list(cifar10.batches(held, config, seeded(1)))
+    monkeypatch.setitem(cifar10.READY_STEPS, "cpu", at_once)
+    found = list(cifar10.batches(held, config, seeded(1)))
+    assert [len(x) for x, _ in found] == [16, 16, 16, 16, 6]
+    for (x, y), (other_x, other_y) in zip(found, expected, strict=True):
+        assert torch.equal(x, other_x)
+        assert torch.equal(y, other_y)
+        assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_flip_and_crop_moves_a_pixel_by_at_most_four():
