@@ -25,10 +25,10 @@ from search.cluster import ExecutionError  # first: it sets what ray reads when 
 import ray  # isort: skip
 from ray import tune
 from ray.tune import Callback, RunConfig, TuneConfig, Tuner
-from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from search.journal import Event
+from search.ray_schedulers import scheduler_of
 from search.trial import Assignment, run_job
 
 if TYPE_CHECKING:
@@ -198,7 +198,10 @@ def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
     return Tuner(
         trainable,
         tune_config=TuneConfig(
-            search_alg=searcher, num_samples=-1, reuse_actors=True, scheduler=_ray_asha(study)
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            scheduler=scheduler_of(study.spec.scheduler, study.spec.budget, study.mode),
         ),
         run_config=RunConfig(
             name="jobs",
@@ -206,23 +209,6 @@ def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
             callbacks=[Listener(study, searcher)],
             verbose=0,
         ),
-    )
-
-
-def _ray_asha(study: Study) -> ASHAScheduler | None:
-    """Ray's own rule over whole trainings where the study asks for it; else Ray runs in order."""
-    if study.spec.scheduler != "ray-asha":
-        return None
-    budget = study.spec.budget
-    return ASHAScheduler(
-        time_attr="epoch",
-        metric="value",
-        mode=study.mode,
-        max_t=budget.max_epochs,
-        grace_period=budget.grace_epochs,
-        reduction_factor=budget.reduction_factor,
-        # else a trial that Ray did not see at a rung enters it later with a later value
-        stop_last_trials=False,
     )
 
 

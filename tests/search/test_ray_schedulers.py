@@ -1,0 +1,91 @@
+"""In which order Ray gives workers to jobs."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from search import cluster  # first: it sets what ray reads when imported
+from search.executor import JobSearcher
+from search.ray_schedulers import InOrder, RayASHA, scheduler_of
+from search.trial import Assignment
+
+import ray  # isort: skip
+from ray import tune
+from ray.tune.experiment import Trial
+
+BUDGET = SimpleNamespace(max_epochs=9, grace_epochs=1, reduction_factor=3)
+
+
+def trials(*statuses: str) -> list[Trial]:
+    made = [Trial("job", stub=True) for _ in statuses]
+    for trial, status in zip(made, statuses, strict=True):
+        trial.status = status
+    return made
+
+
+@pytest.mark.parametrize(("rule", "kind"), [("cell-promote", InOrder), ("ray-asha", RayASHA)])
+def test_the_newest_waiting_job_gets_a_free_worker(rule, kind):
+    scheduler = scheduler_of(rule, BUDGET, "max")
+    assert type(scheduler) is kind
+    held = trials("PENDING", "PENDING", "RUNNING")
+    for trial in held:
+        scheduler.on_trial_add(None, trial)
+    assert scheduler.choose_trial_to_run(None) is held[1]
+    held[1].status = "RUNNING"
+    assert scheduler.choose_trial_to_run(None) is held[0]
+    held[0].status = "TERMINATED"
+    assert scheduler.choose_trial_to_run(None) is None
+
+
+class ShortJobs:
+    """Stands for a study of so many jobs that end at once."""
+
+    def __init__(self, count: int) -> None:
+        self.left, self.running = count, 0
+
+    @property
+    def done(self) -> bool:
+        return not self.left and not self.running
+
+    def ask(self) -> Assignment | None:
+        if not self.left:
+            return None
+        self.left, self.running = self.left - 1, self.running + 1
+        return Assignment("cifar10", f"job {self.left}", "", {}, 1.0, 0.0)
+
+    def tell(self, trial: str, told: dict) -> None:
+        self.running -= 1
+
+    def put_back(self, trial: str) -> None:
+        raise AssertionError("a job ended without a result")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_jobs_shorter_than_a_worker_s_start_still_get_every_worker(tmp_path):
+    """In Ray's own order all of them ran on one of two workers."""
+    pids = tmp_path / "pids"
+    pids.mkdir()
+
+    def job(config):
+        (pids / str(os.getpid())).touch()
+        tune.report({"kind": "epoch", "value": 1.0, "value_epoch": 1, "epoch": 1})
+
+    cluster.connect("local", 2)
+    try:
+        searcher = JobSearcher(ShortJobs(300), lambda: 2)
+        tune.Tuner(
+            tune.with_resources(job, {"CPU": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                reuse_actors=True,
+                scheduler=scheduler_of("cell-promote", BUDGET, "max"),
+            ),
+            run_config=tune.RunConfig(storage_path=str(tmp_path / "ray"), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
+    assert searcher.told == 300
+    assert len(list(pids.iterdir())) >= 2
