@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 from search.journal import Event
 from search.ray_schedulers import scheduler_of
 from search.trial import Assignment, run_job
+from search.watch import stall_file
 
 if TYPE_CHECKING:
     from search.study import Study
@@ -88,7 +89,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if told is None and result and not error and not self.stopping:
             told = _stopped_by_ray(result)
         if told is None and error and not self.stopping:
-            told = {"ending": "failed", "error": "its worker process died"}
+            told = {"ending": "failed", "error": _why_it_died(self._study.folder, trial)}
         try:
             if told is None:
                 self._study.put_back(trial)
@@ -107,6 +108,13 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searcher with every snapshot; there is nothing to keep."""
         return {}
+
+
+def _why_it_died(folder: Path, trial: str) -> str:
+    stack = stall_file(folder, trial)
+    if not stack.is_file() or not stack.stat().st_size:
+        return "its worker process died"
+    return f"it made no step for `stalled_seconds` and was ended; {stack} says where it stood"
 
 
 def _stopped_by_ray(result: dict[str, Any]) -> Event | None:

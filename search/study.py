@@ -283,7 +283,16 @@ class Study:
             "checkpoint_seconds": self.spec.checkpoint_seconds,
         }
         judged = self.spec.scheduler == "ray-asha" and job.stage == "search"
-        return Assignment(self.spec.task, job.trial, str(self.folder), stay, cpus, gpus, judged)
+        return Assignment(
+            task=self.spec.task,
+            trial=job.trial,
+            run=str(self.folder),
+            stay=stay,
+            cpus=cpus,
+            gpus=gpus,
+            judged=judged,
+            stalled_seconds=self.spec.stalled_seconds,
+        )
 
     # -- what is kept -------------------------------------------------------------------------
 

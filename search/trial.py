@@ -16,13 +16,15 @@ import platform
 import resource
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from search.watch import Watch, stall_file
 
 ERROR_LINES = 12  # of a traceback, kept on record
 
@@ -43,6 +45,7 @@ class Assignment:
         cpus: CPU threads.
         gpus: share of a GPU.
         judged: whether Ray's ASHA may end the job.
+        stalled_seconds: without a step, after which the worker ends itself.
     """
 
     task: str
@@ -52,6 +55,7 @@ class Assignment:
     cpus: float
     gpus: float
     judged: bool = False
+    stalled_seconds: float = 1800.0
 
 
 def run_job(config: dict[str, Any]) -> None:
@@ -63,12 +67,13 @@ def run_job(config: dict[str, Any]) -> None:
     from ray import tune
 
     assignment = Assignment(**json.loads(config["assignment"]))
-
     judge = Judge(assignment)
+    watch = Watch(stall_file(Path(assignment.run), assignment.trial), assignment.stalled_seconds)
 
     def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
         held = {"kind": kind, "trial": assignment.trial, "payload": dict(payload)}
-        tune.report({**held, "value": judge.value, **more})
+        with watch.paused():  # returns when the driver has taken it
+            tune.report({**held, "value": judge.value, **more})
 
     def epoch(row: Mapping[str, Any]) -> None:
         judge.see(row)
@@ -78,8 +83,9 @@ def run_job(config: dict[str, Any]) -> None:
         at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
         report("epoch", row, **at)
 
-    told = execute(assignment, epoch)
-    report("end", told)  # returns when the driver has taken it
+    with watch:
+        told = execute(assignment, epoch, watch.alive)
+        report("end", told)
     if told["ending"] == "failed":
         raise JobFailed(assignment.trial)
 
@@ -105,19 +111,22 @@ class Judge:
             self.value, self.epoch = new, int(row["epoch"])
 
 
-def execute(assignment: Assignment, report: Any) -> dict[str, Any]:
+def execute(
+    assignment: Assignment, report: Any, alive: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Run a job in this process.
 
     Args:
         assignment: the job.
         report: called with the row of each epoch.
+        alive: called before every step.
 
     Returns:
         The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`.
     """
     started = time.perf_counter()
     try:
-        told = _train(assignment, lambda row: report(_plain(row)))
+        told = _train(assignment, lambda row: report(_plain(row)), alive)
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
@@ -134,7 +143,7 @@ def execute(assignment: Assignment, report: Any) -> dict[str, Any]:
     }
 
 
-def _train(assignment: Assignment, report: Any) -> dict[str, Any]:
+def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
     import torch
 
     from trainables import TASKS
@@ -148,7 +157,7 @@ def _train(assignment: Assignment, report: Any) -> dict[str, Any]:
     held = dict(assignment.stay)
     for key in ("data_dir", "weights", "checkpoint"):
         held[key] = Path(held[key]) if held[key] is not None else None
-    outcome = train(TASKS[assignment.task], Stay(**held), report)
+    outcome = train(TASKS[assignment.task], Stay(**held), report, alive)
     told: dict[str, Any] = {
         "ending": "diverged" if outcome.diverged else "value",
         "value": _finite(outcome.value),

@@ -103,7 +103,9 @@ def watched_metric(task: Task, config: Config) -> str:
     return f"{watched_split(config)}_{task.metric}"
 
 
-def train(task: Task, stay: Stay, report: Report) -> Outcome:
+def train(
+    task: Task, stay: Stay, report: Report, alive: Callable[[], None] = lambda: None
+) -> Outcome:
     """Train from the checkpoint, or the start, to `stay.to_epoch`.
 
     Args:
@@ -112,6 +114,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
         report: called once an epoch with that epoch's row: `epoch`, `lr`, `seconds`, `train_loss`,
             further `train_*`, and the metrics of the watched split as `val_*` (or `test_*`). A row
             may come again after a restart; the later one counts.
+        alive: called before every step, so that somebody can see that it goes on.
 
     Returns:
         The outcome; also when the loss stops being finite.
@@ -130,7 +133,7 @@ def train(task: Task, stay: Stay, report: Report) -> Outcome:
     parameters = sum(stock[name].numel() for name, _ in net.named_parameters())
     writer = Writer(stay.checkpoint, stay.checkpoint_seconds)
     try:
-        diverged = _epochs(task, stay, kit, data, progress, report, writer)
+        diverged = _epochs(task, stay, kit, data, progress, report, writer, alive)
     finally:
         writer.close()
     how = {
@@ -158,10 +161,11 @@ def _epochs(
     progress: Progress,
     report: Report,
     writer: Writer,
+    alive: Callable[[], None],
 ) -> bool:
     """Train on to `stay.to_epoch`, a report an epoch; whether the trial diverged."""
     while progress.epoch < stay.to_epoch:
-        row = _epoch(task, stay, kit, data, progress.epoch + 1)
+        row = _epoch(task, stay, kit, data, progress.epoch + 1, alive)
         progress.epoch += 1
         progress.rows.append(row)
         diverged = not all(math.isfinite(value) for value in row.values())
@@ -197,6 +201,7 @@ def _epoch(
     kit: Kit,
     data: Any,
     epoch: int,
+    alive: Callable[[], None],
 ) -> Row:
     started, config = time.perf_counter(), stay.config
     per_epoch = task.steps(data, config)
@@ -211,6 +216,7 @@ def _epoch(
         if config["momentum_restart"] and 0 < lr < before:
             restart_momentum(kit.optimizer)
         set_learning_rate(kit.optimizer, lr)
+        alive()
         kit.step(batch)
         images += len(batch[0])
     means = {f"train_{name}": value / images for name, value in kit.step.take().items()}

@@ -1,6 +1,9 @@
 """In which order Ray gives workers to jobs."""
 
+import json
 import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +12,7 @@ from search import cluster  # first: it sets what ray reads when imported
 from search.executor import JobSearcher
 from search.ray_schedulers import InOrder, RayASHA, scheduler_of
 from search.trial import Assignment
+from search.watch import Watch, stall_file
 
 import ray  # isort: skip
 from ray import tune
@@ -41,8 +45,9 @@ def test_the_newest_waiting_job_gets_a_free_worker(rule, kind):
 class ShortJobs:
     """Stands for a study of so many jobs that end at once."""
 
-    def __init__(self, count: int) -> None:
-        self.left, self.running = count, 0
+    def __init__(self, count: int, folder: Path) -> None:
+        self.left, self.running, self.folder = count, 0, folder
+        self.told: list[dict] = []
 
     @property
     def done(self) -> bool:
@@ -56,9 +61,28 @@ class ShortJobs:
 
     def tell(self, trial: str, told: dict) -> None:
         self.running -= 1
+        self.told.append(told)
 
     def put_back(self, trial: str) -> None:
         raise AssertionError("a job ended without a result")
+
+
+def run_all(study: ShortJobs, job, folder: Path) -> None:
+    """Every job of the study on two workers of a Ray of its own."""
+    cluster.connect("local", 2)
+    try:
+        tune.Tuner(
+            tune.with_resources(job, {"CPU": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=JobSearcher(study, lambda: 2),
+                num_samples=-1,
+                reuse_actors=True,
+                scheduler=scheduler_of("cell-promote", BUDGET, "max"),
+            ),
+            run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.slow
@@ -72,20 +96,28 @@ def test_jobs_shorter_than_a_worker_s_start_still_get_every_worker(tmp_path):
         (pids / str(os.getpid())).touch()
         tune.report({"kind": "epoch", "value": 1.0, "value_epoch": 1, "epoch": 1})
 
-    cluster.connect("local", 2)
-    try:
-        searcher = JobSearcher(ShortJobs(300), lambda: 2)
-        tune.Tuner(
-            tune.with_resources(job, {"CPU": 1}),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=-1,
-                reuse_actors=True,
-                scheduler=scheduler_of("cell-promote", BUDGET, "max"),
-            ),
-            run_config=tune.RunConfig(storage_path=str(tmp_path / "ray"), verbose=0),
-        ).fit()
-    finally:
-        ray.shutdown()
-    assert searcher.told == 300
+    study = ShortJobs(300, tmp_path)
+    run_all(study, job, tmp_path)
+    assert len(study.told) == 300
     assert len(list(pids.iterdir())) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_job_that_hangs_is_told_as_failed_with_the_place_of_its_stack(tmp_path):
+    def job(config):
+        name = json.loads(config["assignment"])["trial"]
+        with Watch(stall_file(tmp_path, name), 2.0):
+            if name == "job 1":
+                time.sleep(100)
+            tune.report({"kind": "epoch", "value": 1.0, "value_epoch": 1, "epoch": 1})
+
+    study = ShortJobs(3, tmp_path)
+    run_all(study, job, tmp_path)
+    stack = stall_file(tmp_path, "job 1")
+    failed = [told for told in study.told if told["ending"] == "failed"]
+    assert len(study.told) == 3
+    assert [told["error"] for told in failed] == [
+        f"it made no step for `stalled_seconds` and was ended; {stack} says where it stood"
+    ]
+    assert "in job" in stack.read_text()
