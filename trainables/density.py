@@ -20,7 +20,12 @@ DISC_CUT = 3e-4  # density below which the report's kernel is zero
 
 
 def density_map(
-    points: Tensor, height: int, width: int, sigma: float, kernel: Kernel = "gaussian"
+    points: Tensor,
+    height: int,
+    width: int,
+    sigma: float,
+    kernel: Kernel = "gaussian",
+    weight: float = 1.0,
 ) -> Tensor:
     """Density map of head points.
 
@@ -31,16 +36,18 @@ def density_map(
         width: columns of the map.
         sigma: of the Gaussian, in pixels.
         kernel: see the module.
+        weight: of a head.
 
     Returns:
-        `(height, width)` float32, not negative, summing to the number of heads up to rounding.
+        `(height, width)` float32, not negative, summing to the number of heads, each of that
+        weight, up to rounding.
     """
     columns = points[:, 0].round().long().clamp(0, width - 1)
     rows = points[:, 1].round().long().clamp(0, height - 1)
     if kernel == "disc":
-        return _stamp_discs(rows, columns, height, width, sigma)
+        return _stamp_discs(rows, columns, height, width, sigma, weight)
     # a Gaussian is separable, so the sum over heads is one matrix product
-    down = _edge_kernels(height, sigma, points.device)[rows]
+    down = _edge_kernels(height, sigma, points.device)[rows].mul_(weight)
     across = _edge_kernels(width, sigma, points.device)[columns]
     return down.T @ across
 
@@ -68,7 +75,9 @@ def _disc(sigma: float, device: torch.device) -> Tensor:
     return (values / values.sum()).to(device, torch.float32)
 
 
-def _stamp_discs(rows: Tensor, columns: Tensor, height: int, width: int, sigma: float) -> Tensor:
+def _stamp_discs(
+    rows: Tensor, columns: Tensor, height: int, width: int, sigma: float, weight: float
+) -> Tensor:
     disc = _disc(sigma, rows.device)
     side, radius = disc.shape[0], disc.shape[0] // 2
     padded = torch.zeros((height + 2 * radius) * (width + 2 * radius), device=rows.device)
@@ -80,4 +89,4 @@ def _stamp_discs(rows: Tensor, columns: Tensor, height: int, width: int, sigma: 
     inside = padded.view(height + 2 * radius, -1)[
         radius : radius + height, radius : radius + width
     ]
-    return inside * (len(rows) / inside.sum()) if len(rows) else inside
+    return inside * (weight * len(rows) / inside.sum()) if len(rows) else inside

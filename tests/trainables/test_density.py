@@ -44,6 +44,15 @@ def test_density_map_is_nowhere_negative_and_finite(kernel, at, height, width, s
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@properties
+@given(at=heads, height=sides, width=sides, weight=st.sampled_from([0.5, 2.0, 1024.0]))
+def test_a_heads_weight_is_a_factor_on_the_map(kernel, at, height, width, weight):
+    plain = density_map(points(*at), height, width, 4.0, kernel)
+    weighed = density_map(points(*at), height, width, 4.0, kernel, weight)
+    torch.testing.assert_close(weighed, plain * weight, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_density_map_holds_a_crowd_as_dense_as_part_a(kernel):
     at = torch.rand(3_000, 2, generator=torch.Generator().manual_seed(0)) * 512
     field = density_map(at, 512, 512, 15.0, kernel)
