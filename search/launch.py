@@ -13,6 +13,7 @@ from search import manifest, record
 from search.packing import Packing, measured, shares
 from search.spec import StudySpec, parse_spec
 from search.study import Places, Study, Watcher
+from search.trial import mps_active
 from trainables import TASKS, synthetic
 from trainables.resnet import WeightsError, check_weights, find_weights
 from trainables.task import DataError
@@ -84,6 +85,13 @@ def start(
         manifest.create(folder, spec, text, overrides, data, weights)
 
     return folder, _execute(spec, folder, options, weights, watcher, create)
+
+
+MPS = {
+    True: "CUDA MPS is active: trials that share a GPU overlap. Searches have stalled under it "
+    "(README, Speed); a trial without a step for `stalled_seconds` is run again",
+    False: "CUDA MPS is absent: trials that share a GPU take turns",
+}
 
 
 def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
@@ -186,6 +194,8 @@ def _execute(
         gpus = _gpus(spec, cluster.gpus_in_cluster(), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share)
+        if any(0 < share < 1 for share in gpus.values()):
+            options.say(MPS[mps_active()])
         if create:
             create()
             manifest.add_packing(folder, packing)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,23 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
-from torchvision.datasets import CIFAR10
 
-from trainables import synthetic
-from trainables.cache import cached, key_of
+from trainables.cifar10_files import SIDE, download, edition_of, fingerprint, read_pool
 from trainables.resnet import backbone
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.small_maps import skip_padding
-from trainables.task import Batch, Config, DataError, Evaluation, Setting, Task
+from trainables.task import Batch, Config, Evaluation, Setting, Task
 
 CLASSES = 10
-SIDE = 32  # of an image, px
 PAD = 4  # pixels of zero padding before the random crop
 EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}
 # steps whose images are made ready at once: a GPU is short of launches, a CPU's cache of room
@@ -92,24 +84,10 @@ class Data:
         return images[at] if moves is None else flip_and_crop(images[at], moves)
 
 
-def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
-    """Edition, number of images and a checksum of the labels in order; see Task."""
-    edition = _edition(data_dir, config)
-    source = _source(edition, data_dir)
-    return {
-        "data": "CIFAR-10" if edition != "synthetic" else "synthetic CIFAR-10 look-alike",
-        "edition": edition,
-        "synthetic": edition == "synthetic",
-        "train_images": len(source.labels("train")),
-        "test_images": len(source.labels("test")),
-        "labels_sha256": _labels_sha256(source),
-    }
-
-
 def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.device) -> Data:
     """Read the splits; train and val are cut as the report's random_split did, by `split_seed`."""
     limits = (config["train_images"], config["val_images"], config["test_images"])
-    edition = _edition(data_dir, config)
+    edition = edition_of(data_dir, config)
     return _on_device(device, edition, data_dir, split_seed, config["val_fraction"], limits)
 
 
@@ -136,7 +114,7 @@ def _splits(
     val_fraction: float,
     limits: tuple[int | None, int | None, int | None],
 ) -> Data:
-    pool = _pool(edition, data_dir)
+    pool = read_pool(edition, data_dir)
     total = len(pool["train_labels"])
     order = torch.randperm(total, generator=torch.Generator().manual_seed(split_seed))
     cut = total - max(1, round(total * val_fraction))
@@ -151,36 +129,6 @@ def _splits(
         {split: torch.from_numpy(pool[f"{part[split]}_labels"])[at] for split, at in rows.items()},
         rows,
     )
-
-
-def _pool(edition: str, data_dir: Path) -> dict[str, np.ndarray]:
-    """All images, uint8 `(n, 3, 32, 32)`, and int64 labels by part, mapped from the cache."""
-
-    def make() -> dict[str, np.ndarray]:
-        source = _source(edition, data_dir)
-        pool: dict[str, np.ndarray] = {}
-        for part in ("train", "test"):
-            labels = source.labels(part).astype(np.int64)
-            pool |= {part: source.images(part, np.arange(len(labels))), f"{part}_labels": labels}
-        _source.cache_clear()  # encoded images are a hundred megabytes that no one needs again
-        return pool
-
-    if edition == "synthetic":
-        return make()
-    files = _files(edition, data_dir)
-    # without files, make says what is missing
-    return cached(key_of(f"cifar10-{edition}", files), make) if files else make()
-
-
-def _files(edition: str, data_dir: Path) -> list[Path]:
-    folder = _parquet_dir(data_dir) if edition == "parquet" else data_dir / CIFAR10.base_folder
-    found = folder.iterdir() if folder is not None and folder.is_dir() else iter(())
-    return sorted(path for path in found if path.is_file())
-
-
-def _labels_sha256(source: _Source) -> str:
-    parts = [source.labels(part).astype(np.uint8).tobytes() for part in ("train", "test")]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def network(config: Config, weights: Path | None) -> nn.Module:
@@ -341,116 +289,6 @@ def _normalise(images: Tensor, config: Config) -> Tensor:
 def _scale_and_shift(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
     mean, std = (torch.tensor(held)[:, None, None] for held in NORMALISE[name])
     return (1 / (255 * std)).to(device), (mean / std).to(device)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Whole data set as arrays or encoded files, by part (train, test)."""
-
-    pixels: dict[str, Any]
-    classes: dict[str, np.ndarray]
-
-    def labels(self, part: str) -> np.ndarray:
-        return self.classes[part]
-
-    def images(self, part: str, rows: np.ndarray) -> np.ndarray:
-        """uint8 `(len(rows), 3, 32, 32)`; encoded images are decoded here, if asked for."""
-        held = self.pixels[part]
-        if isinstance(held, np.ndarray):
-            return np.ascontiguousarray(held[rows].transpose(0, 3, 1, 2))
-        try:
-            decoded = [np.asarray(Image.open(io.BytesIO(held[i])).convert("RGB")) for i in rows]
-            return np.ascontiguousarray(np.stack(decoded).transpose(0, 3, 1, 2))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"cifar10: an image of the {part} part cannot be decoded ({error}); fetch the "
-                "parquet edition again"
-            ) from error
-
-
-def _edition(data_dir: Path, config: Config) -> str:
-    """The edition asked for, or the first one found."""
-    if config["edition"] != "auto":
-        return str(config["edition"])
-    return "parquet" if _parquet_dir(data_dir) else "binary"
-
-
-def _parquet_dir(data_dir: Path) -> Path | None:
-    for folder in (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir):
-        if any(folder.glob("train-*.parquet")) and any(folder.glob("test-*.parquet")):
-            return folder
-    return None
-
-
-@lru_cache(maxsize=1)
-def _source(edition: str, data_dir: Path) -> _Source:
-    if edition == "synthetic":
-        return _Source(*synthetic.images(seed=0))
-    return _read_parquet(data_dir) if edition == "parquet" else _read_binary(data_dir)
-
-
-def _read_parquet(data_dir: Path) -> _Source:
-    folder = _parquet_dir(data_dir)
-    if folder is None:
-        raise DataError(
-            f"cifar10: no train-*.parquet and test-*.parquet under {data_dir} (looked in it, in "
-            "plain_text and in cifar10/plain_text); name the folder with --data-dir"
-        )
-    pixels, classes = {}, {}
-    for part in ("train", "test"):
-        try:
-            table = pq.read_table(
-                sorted(folder.glob(f"{part}-*.parquet")), columns=["img", "label"]
-            )
-            pixels[part] = table.column("img").combine_chunks().field("bytes").to_pylist()
-            classes[part] = table.column("label").to_numpy().astype(np.int64)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"cifar10: {folder}/{part}-*.parquet cannot be read as columns img {{bytes, "
-                f"path}} and label ({error}); fetch the parquet edition again"
-            ) from error
-    return _Source(pixels, classes)
-
-
-def _read_binary(data_dir: Path) -> _Source:
-    pixels, classes = {}, {}
-    for part in ("train", "test"):
-        try:
-            held = CIFAR10(str(data_dir), train=part == "train")
-        except RuntimeError as error:
-            raise DataError(_why_no_binary(data_dir)) from error
-        pixels[part], classes[part] = held.data, np.asarray(held.targets)
-    return _Source(pixels, classes)
-
-
-def _why_no_binary(data_dir: Path) -> str:
-    folder = data_dir / CIFAR10.base_folder
-    if folder.exists():
-        return (
-            f"cifar10: {folder} is incomplete or corrupted: a file is absent or its checksum is "
-            "not the official one; remove the folder and fetch the binary edition again"
-        )
-    return (
-        "cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the binary one "
-        f"({CIFAR10.base_folder}) is in {data_dir}; name the folder that holds one with "
-        "--data-dir, or let `resnet-search run` download it (not with --offline)"
-    )
-
-
-def download(data_dir: Path) -> None:
-    """Fetch the binary edition by torchvision; needs a network.
-
-    Raises:
-        DataError: it could not be fetched.
-    """
-    try:
-        CIFAR10(str(data_dir), train=True, download=True)
-    except Exception as error:  # urllib, ssl and torchvision raise many kinds
-        raise DataError(
-            f"cifar10: no data in {data_dir}, and the download failed ({error}). Put the binary "
-            "edition (folder cifar-10-batches-py) or the parquet edition (plain_text/*.parquet) "
-            "there, or name its folder with --data-dir"
-        ) from error
 
 
 TASK = Task(
