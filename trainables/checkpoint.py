@@ -126,7 +126,8 @@ def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Opti
         left.unlink(missing_ok=True)  # of a process that was killed while it wrote
     if not path.is_file():
         return Progress()
-    state = torch.load(path, map_location=device, weights_only=True)
+    # mapped, not read: the state is copied into what is there, or was there in a warm worker
+    state = torch.load(path, map_location=device, weights_only=True, mmap=True)
     if state["net"] is not None:
         net.load_state_dict(state["net"])
     if state["optimizer"] is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from torchvision.datasets import CIFAR10
@@ -51,7 +52,9 @@ def read_pool(edition: str, data_dir: Path) -> dict[str, np.ndarray]:
         return make()
     files = _files(edition, data_dir)
     # without files, make says what is missing
-    return cached(key_of(f"cifar10-{edition}", files), make) if files else make()
+    held = cached(key_of(f"cifar10-{edition}", files), make) if files else make()
+    pa.default_memory_pool().release_unused()  # of encoded images, where they were decoded here
+    return held
 
 
 def _files(edition: str, data_dir: Path) -> list[Path]:
