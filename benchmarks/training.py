@@ -47,6 +47,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
+from search.trial import mps_active
 from trainables import TASKS, cifar10, shanghaitech
 from trainables.crowd_files import Crowd
 from trainables.kit import forget, kit_for
@@ -398,7 +399,14 @@ def main() -> None:
             rows += new
             print(pd.DataFrame(new).to_string(index=False), flush=True)
             if held.json:
-                told = {"machine": describe(), "device": name, "rates": rates, "rows": rows}
+                told = {
+                    "machine": describe(),
+                    "device": name,
+                    "torch": torch.__version__,
+                    "mps": mps_active(),
+                    "rates": rates,
+                    "rows": rows,
+                }
                 held.json.write_text(json.dumps(told, indent=1))
     pack.close()
 
