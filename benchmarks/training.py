@@ -40,7 +40,7 @@ import numpy as np
 import pandas as pd
 import torch
 from crowd_input import PlainCrowd, jpegs
-from machine import describe
+from machine import commit, describe
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -350,7 +350,7 @@ def measure(
     forget()
     for size in held.packed if "packed" in held.modes else ():
         seconds[f"{size} packed"] = pack.rounds(case, size, held.repeats)
-        peaks[f"{size} packed"] = size * peaks.get("graphed", peaks.get("eager", math.nan))
+        peaks[f"{size} packed"] = math.nan  # not measured
     first = median(next(iter(seconds.values())))
     return [
         {
@@ -400,6 +400,7 @@ def main() -> None:
             print(pd.DataFrame(new).to_string(index=False), flush=True)
             if held.json:
                 told = {
+                    "commit": commit(),
                     "machine": describe(),
                     "device": name,
                     "torch": torch.__version__,

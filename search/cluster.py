@@ -23,7 +23,8 @@ os.environ.setdefault(
     "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
 )  # a slow end must not fail the next job
 # Ray asks a searcher for one trial at a time and waits until it has started: 64 workers one after
-# another, five seconds each. JobSearcher itself gives no more jobs than there are slots.
+# another, five seconds each. JobSearcher itself gives no more jobs than there are slots, and one
+# at a time where they are of several shapes.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000")
 # A trial is a thread of its worker, and glibc gives each new thread an arena that keeps what was
 # freed in it: a worker's third trial was seen at 1.67 GB instead of 1.39.

@@ -30,7 +30,7 @@ from ray.tune.search import Searcher
 from search.journal import Event
 from search.ray_schedulers import scheduler_of
 from search.trial import Assignment, run_job
-from search.watch import stall_file
+from search.watch import stacks
 
 if TYPE_CHECKING:
     from search.study import Study
@@ -54,6 +54,9 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self._study, self._slots = study, slots
         self.jobs: dict[str, str] = {}  # Ray trial id -> our trial
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
+        self.asked: dict[str, float] = {}  # our trial -> time of day
+        self.waiting: set[str] = set()  # Ray trial ids without a worker yet
+        self._shapes: dict[str, tuple[float, float]] = {}  # Ray trial id -> CPUs and GPUs
         self.stopping = False
         self.told = 0
         self.fault: Exception | None = None  # of ours; Ray would swallow it and go on without us
@@ -65,6 +68,9 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         # Ray asks one trial ahead; a decision is best made when a worker is really free
         if len(self.jobs) >= self._slots():
             return None
+        # else jobs of a small shape would take every place that a larger one waits for
+        if self.waiting and len(set(self._shapes.values())) > 1:
+            return None
         try:
             assignment = self._study.ask()
         except Exception as error:
@@ -75,6 +81,9 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 self.fault = RuntimeError("nothing runs and nothing can start, yet it is not done")
             return None
         self.jobs[trial_id] = assignment.trial
+        self.asked[assignment.trial] = time.time()
+        self.waiting.add(trial_id)
+        self._shapes[trial_id] = (assignment.cpus, assignment.gpus)
         # one text: Ray walks through every key of a config, several times
         return {"assignment": json.dumps(vars(assignment))}
 
@@ -82,6 +91,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the study how a job ended; one that was only stopped is put back, not told."""
+        self.waiting.discard(trial_id)
+        self._shapes.pop(trial_id, None)
         trial = self.jobs.pop(trial_id, None)
         if trial is None:
             return
@@ -89,7 +100,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if told is None and result and not error and not self.stopping:
             told = _stopped_by_ray(result)
         if told is None and error and not self.stopping:
-            told = {"ending": "failed", "error": _why_it_died(self._study.folder, trial)}
+            why = _why_it_died(self._study.folder, trial, self.asked[trial])
+            told = {"ending": "failed", "error": why}
         try:
             if told is None:
                 self._study.put_back(trial)
@@ -110,11 +122,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         return {}
 
 
-def _why_it_died(folder: Path, trial: str) -> str:
-    stack = stall_file(folder, trial)
-    if not stack.is_file() or not stack.stat().st_size:
+def _why_it_died(folder: Path, trial: str, since: float) -> str:
+    found = stacks(folder, trial, since)
+    if not found:
         return "its worker process died"
-    return f"it made no step for `stalled_seconds` and was ended; {stack} says where it stood"
+    return f"it made no step for `stalled_seconds` and was ended; {found[-1]} says where it stood"
 
 
 def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
@@ -130,6 +142,10 @@ class Listener(Callback):  # type: ignore[misc]
 
     def __init__(self, study: Study, searcher: JobSearcher) -> None:
         self._study, self._searcher = study, searcher
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A job has found its worker."""
+        self._searcher.waiting.discard(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

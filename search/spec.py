@@ -152,7 +152,7 @@ class StudySpec(_Model):
     resources: Resources = Resources()
     retries: int = Field(1, ge=0)
     checkpoint_seconds: float = Field(120.0, gt=0)
-    stalled_seconds: float = Field(1800.0, ge=10)  # without a step, until a worker is ended
+    stalled_seconds: float = Field(1800.0, ge=60)  # without a step, until a worker is ended
     keep_checkpoints: bool = False
 
     def cell_values(self) -> list[dict[str, Value]]:

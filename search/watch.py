@@ -1,25 +1,33 @@
 """Ends a worker that has stopped making steps: nothing else would, and its GPU would be idle.
 
-A trial can hang where no exception is raised: in a driver, in kernels that wait for one another,
-on a file system that is gone. The process then ends by itself, after it has written where it
-stood, and its job is run again from the last checkpoint.
+A trial can hang where no exception is raised, in a driver or in kernels that wait for one another.
+The process then ends by itself, after it has written where it stood, and its job is run again from
+the last checkpoint.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-ARM_EVERY = 5.0  # seconds; arming starts a thread, steps take a millisecond
+ARM_EVERY = 1.0  # seconds; arming starts a thread, steps take a millisecond
 
 
 def stall_file(run: Path, trial: str) -> Path:
-    """Where a stalled worker of a trial writes its stack."""
-    return run / "stalls" / f"{trial}.txt"
+    """Where this process writes its stack if it stalls in a trial."""
+    # a worker outlives a killed driver by seconds: two must not share a file
+    return run / "stalls" / f"{trial}.{os.getpid()}.txt"
+
+
+def stacks(run: Path, trial: str, since: float) -> list[Path]:
+    """What stalled workers of a trial have written since a time of day, in seconds."""
+    found = [(path.stat(), path) for path in (run / "stalls").glob(f"{trial}.*.txt")]
+    return [path for held, path in found if held.st_size and held.st_mtime >= since]
 
 
 class Watch:
@@ -50,13 +58,14 @@ class Watch:
     ) -> None:
         """Stop watching."""
         faulthandler.cancel_dump_traceback_later()
+        empty = not os.fstat(self._file.fileno()).st_size
         self._file.close()
-        if not self._path.stat().st_size:
-            self._path.unlink()
+        if empty:
+            self._path.unlink(missing_ok=True)
 
     def alive(self) -> None:
         """A step was made."""
-        if time.monotonic() - self._armed > min(ARM_EVERY, self._seconds / 4):
+        if time.monotonic() - self._armed > ARM_EVERY:
             self._arm()
 
     @contextmanager
@@ -70,4 +79,4 @@ class Watch:
 
     def _arm(self) -> None:
         self._armed = time.monotonic()
-        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._file)
+        faulthandler.dump_traceback_later(self._seconds + ARM_EVERY, exit=True, file=self._file)

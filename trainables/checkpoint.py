@@ -126,15 +126,17 @@ def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Opti
         left.unlink(missing_ok=True)  # of a process that was killed while it wrote
     if not path.is_file():
         return Progress()
-    # mapped, not read: the state is copied into what is there, or was there in a warm worker
-    state = torch.load(path, map_location=device, weights_only=True, mmap=True)
+    # mapped, not read: all that stays is copied out of it
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if state["net"] is not None:
         net.load_state_dict(state["net"])
     if state["optimizer"] is not None:
         _load_optimizer(optimizer, state["optimizer"])
     best = state["best_weights"]
     if best is None and state["best_epoch"]:  # the last epoch was the best
-        best = {name: t.detach().clone() for name, t in net.state_dict().items()}
+        best = net.state_dict()
+    if best is not None:
+        best = {name: t.detach().to(device, copy=True) for name, t in best.items()}
     return Progress(state["epoch"], state["rows"], state["best_epoch"], best)
 
 
@@ -144,7 +146,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
         _copy_state(optimizer, state["state"])
         return
     own = [(group["lr"], group.get("capturable")) for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    optimizer.load_state_dict({**state, "state": _copied(state["state"])})
     for group, (lr, capturable) in zip(optimizer.param_groups, own, strict=True):
         group["lr"] = lr
         if capturable is not None:

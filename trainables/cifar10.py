@@ -22,8 +22,9 @@ from trainables.task import Batch, Config, Evaluation, Setting, Task
 CLASSES = 10
 PAD = 4  # pixels of zero padding before the random crop
 EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}
-# steps whose images are made ready at once: a GPU is short of launches, a CPU's cache of room
-READY_STEPS = {"cpu": 1, "cuda": 32}
+# images made ready at once, a step's at least: a GPU is short of launches, a CPU's cache of room
+READY_IMAGES = {"cpu": 1, "cuda": 4096}
+UPLOAD = 4096  # images moved to a GPU at a time
 NORMALISE = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -99,10 +100,12 @@ def _on_device(device: torch.device, *splits: Any) -> Data:
 
 def on_gpu(held: Data, device: torch.device) -> Data:
     """The same data as a GPU wants it; see Data."""
-    images = {}
+    images, side = {}, SIDE + 2 * PAD
     for split, labels in held.labels.items():
-        chosen = held.take(split, torch.arange(len(labels))).to(device)
-        pixels = F.pad(chosen, (PAD, PAD, PAD, PAD, 0, 1)).permute(0, 2, 3, 1).contiguous()
+        pixels = torch.zeros((len(labels), side, side, 4), dtype=torch.uint8, device=device)
+        inside = pixels[:, PAD:-PAD, PAD:-PAD, :3]
+        for at in torch.arange(len(labels)).split(UPLOAD):
+            inside[at[0] : at[-1] + 1] = held.take(split, at).permute(0, 2, 3, 1).to(device)
         images[split] = pixels.view(torch.int32)[..., 0]
     return Data(images, {split: labels.to(device) for split, labels in held.labels.items()})
 
@@ -154,7 +157,7 @@ def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[
     order = order.to(device, non_blocking=True)
     moves = None if moves is None else moves.to(device, non_blocking=True)
     sizes = _sizes(len(labels), config["batch_size"])
-    at_once = READY_STEPS[device.type]
+    at_once = max(1, READY_IMAGES[device.type] // config["batch_size"])
     end = 0
     for first in range(0, len(sizes), at_once):
         group = sizes[first : first + at_once]

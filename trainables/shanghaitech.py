@@ -20,7 +20,7 @@ from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Batch, Config, Evaluation, Setting, Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the report
-EVALUATION_BATCH = {"cpu": 4, "cuda": 32}
+EVALUATION_BATCH = {"cpu": 4, "cuda": 8}
 OPENING = (  # settings that the splits hang on
     *("edition", "part", "val_fraction", "train_images", "val_images", "test_images"),
     *("crop", "outside"),

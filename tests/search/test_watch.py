@@ -37,8 +37,8 @@ def test_a_hang_ends_the_process_and_leaves_the_stack(tmp_path):
 @pytest.mark.parametrize(
     "body",
     [
-        "for _ in range(20): time.sleep(0.1); watch.alive()",
-        "with watch.paused(): time.sleep(2)",
+        "for _ in range(40): time.sleep(0.1); watch.alive()",
+        "with watch.paused(): time.sleep(4)",
         "pass",
     ],
     ids=["steps", "waiting for the driver", "nothing"],
@@ -50,7 +50,7 @@ def test_who_goes_on_is_left_alone_and_leaves_nothing(tmp_path, body):
 
 
 def test_the_watch_goes_on_after_a_pause(tmp_path):
-    done = run(tmp_path, "with watch.paused(): time.sleep(2)\nhang()")
+    done = run(tmp_path, "with watch.paused(): time.sleep(4)\nhang()")
     assert done.returncode == 1
     assert "in hang" in stall_file(tmp_path, "t").read_text()
 
