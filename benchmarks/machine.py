@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
-
-
-def commit() -> str:
-    """Of the code that was measured, or what git says instead."""
-    told = ["git", "describe", "--always", "--dirty"]
-    ran = subprocess.run(told, capture_output=True, text=True, cwd=Path(__file__).parent)
-    return ran.stdout.strip() or "unknown"
 
 
 def describe() -> str:

@@ -13,12 +13,10 @@ graphed  the same as one CUDA graph a step; needs a GPU
 packed   so many processes of ours at once, each with its share of the threads (on a GPU: all on
          it); images/s is their sum
 
-Pictures are random: contents do not change the work. The floor is the larger of FLOPs over the
-best matrix product measured here and bytes over the best copy measured here; FLOPs are counted by
-torch on our network, bytes are those of activations (every module's input and output, three
-passes) and of weights, gradients and optimizer state (32 bytes a parameter with SGD, 40 with
-Adam). Rounds of the modes alternate, those of packs come after; the figure of a mode is its
-median. Peak memory: resident on a CPU, in a process of its own; allocated on a GPU.
+Pictures are random: contents do not change the work. The floor (benchmarks/floor.py) is the larger
+of FLOPs over the best matrix product measured here and bytes over the best copy measured here.
+Rounds of the modes alternate, those of packs come after; the figure of a mode is its median. Peak
+memory: resident on a CPU, in a process of its own; allocated on a GPU; of packs not measured.
 """
 
 from __future__ import annotations
@@ -26,10 +24,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -40,13 +37,14 @@ import numpy as np
 import pandas as pd
 import torch
 from crowd_input import PlainCrowd, jpegs
-from machine import commit, describe
+from floor import best_rates, floor, wait
+from machine import describe
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
+from search.manifest import git
 from search.trial import mps_active
 from trainables import TASKS, cifar10, shanghaitech
 from trainables.crowd_files import Crowd
@@ -158,17 +156,12 @@ def our_data(case: Case, device: torch.device) -> Any:
 def timed(steps: Iterator[None], count: int, device: torch.device) -> float:
     """Seconds a step, over `count` steps after one."""
     next(steps)
-    _wait(device)
+    wait(device)
     started = perf_counter()
     for _ in range(count):
         next(steps)
-    _wait(device)
+    wait(device)
     return (perf_counter() - started) / count
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _serve(inbox: Any, outbox: Any, barriers: dict[int, Any], count: int, kind: str) -> None:
@@ -180,7 +173,7 @@ def _serve(inbox: Any, outbox: Any, barriers: dict[int, Any], count: int, kind: 
         steps = our_steps(case, device, graphed=kind == "cuda")
         for _ in range(3):
             next(steps)
-        _wait(device)
+        wait(device)
         outbox.put("ready")
         while inbox.get() == "time":
             barriers[size].wait()
@@ -281,49 +274,6 @@ def as_users_have_it(plain: bool) -> None:
         torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
 
 
-def floor(case: Case, device: torch.device, rates: tuple[float, float]) -> float:
-    """Seconds a step cannot go below at the best rates (FLOP/s, bytes/s) measured here."""
-    config, task = case.config(), TASKS[case.task]
-    config["precision"] = resolve_precision(config, device)
-    net = task.network(config, None).to(device).to(memory_format=torch.channels_last)
-    side = 32 if case.task == "cifar10" else config["crop"]
-    moved = 0
-
-    def see(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal moved
-        moved += 3 * 4 * (inputs[0].numel() + output.numel())
-
-    for module in net.modules():
-        if not list(module.children()):
-            module.register_forward_hook(see)
-    x = torch.zeros(max(case.batch, 2), 3, side, side, device=device)
-    with FlopCounterMode(display=False) as counter:
-        net(x).sum().backward()
-    share = case.batch / len(x)
-    parameters = sum(p.numel() for p in net.parameters())
-    moved = round(moved * share) + parameters * (40 if config["optimizer"] == "adam" else 32)
-    return max(counter.get_total_flops() * share / rates[0], moved / rates[1])
-
-
-def best_rates(device: torch.device) -> tuple[float, float]:
-    """FLOP/s of a large matrix product and bytes/s of a large copy, the best of several."""
-    side = 8192 if device.type == "cuda" else 1536
-    a = torch.randn(side, side, device=device)
-    b = torch.empty(2**28 if device.type == "cuda" else 2**25, device=device)
-
-    def best(run: Callable[[], Any], work: float) -> float:
-        times = []
-        for _ in range(5):
-            _wait(device)
-            started = perf_counter()
-            run()
-            _wait(device)
-            times.append(perf_counter() - started)
-        return work / min(times)
-
-    return best(lambda: a @ a, 2.0 * side**3), best(lambda: b.add_(1), 2.0 * 4 * b.numel())
-
-
 def measure(
     case: Case,
     held: argparse.Namespace,
@@ -343,14 +293,13 @@ def measure(
                 loops[mode], peaks[mode] = begin(case, mode, device)
             seconds[mode].append(timed(loops[mode], held.steps, device))
     as_users_have_it(plain=False)
-    lowest = floor(case, device, rates)
+    lowest = floor(case.task, case.config(), case.batch, device, rates)
     for loop in loops.values():
         loop.close()  # type: ignore[attr-defined]
     loops.clear()
     forget()
     for size in held.packed if "packed" in held.modes else ():
         seconds[f"{size} packed"] = pack.rounds(case, size, held.repeats)
-        peaks[f"{size} packed"] = math.nan  # not measured
     first = median(next(iter(seconds.values())))
     return [
         {
@@ -363,7 +312,7 @@ def measure(
             "images_a_second": case.batch / median(times),
             f"times_{held.modes[0]}": first / median(times),
             "share_of_floor": lowest / median(times),
-            "peak_mb": peaks[mode],
+            "peak_mb": peaks.get(mode),  # of a pack not measured
         }
         for mode, times in seconds.items()
     ]
@@ -400,7 +349,7 @@ def main() -> None:
             print(pd.DataFrame(new).to_string(index=False), flush=True)
             if held.json:
                 told = {
-                    "commit": commit(),
+                    "git": git(),
                     "machine": describe(),
                     "device": name,
                     "torch": torch.__version__,

@@ -18,6 +18,12 @@ from trainables import TASKS, synthetic
 from trainables.resnet import WeightsError, check_weights, find_weights
 from trainables.task import DataError
 
+MPS = {
+    True: "CUDA MPS is active: trials that share a GPU overlap. Searches have stalled under it "
+    "(README, Speed); a trial without a step for `stalled_seconds` is run again",
+    False: "CUDA MPS is absent: trials that share a GPU take turns",
+}
+
 
 class PreflightError(ValueError):
     """Something a study needs is missing; found before a trial starts."""
@@ -85,13 +91,6 @@ def start(
         manifest.create(folder, spec, text, overrides, data, weights)
 
     return folder, _execute(spec, folder, options, weights, watcher, create)
-
-
-MPS = {
-    True: "CUDA MPS is active: trials that share a GPU overlap. Searches have stalled under it "
-    "(README, Speed); a trial without a step for `stalled_seconds` is run again",
-    False: "CUDA MPS is absent: trials that share a GPU take turns",
-}
 
 
 def resume(folder: Path, options: Options, watcher: Watcher) -> bool:

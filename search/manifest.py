@@ -87,7 +87,7 @@ def _here() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:  # run from its source folder
             versions[name] = "not installed"
-    return {"versions": versions, "git": _git(), "machine": _machine()}
+    return {"versions": versions, "git": git(), "machine": _machine()}
 
 
 def add_session(folder: Path, kind: str, places: Mapping[str, str]) -> None:
@@ -137,21 +137,21 @@ def cores() -> int:
     return min(usable or 1, limit) if limit else usable or 1
 
 
-def _git() -> dict[str, Any] | None:
+def git() -> dict[str, Any] | None:
     """Commit of the code that runs; None where it is no checkout."""
     here = Path(__file__).parent
 
-    def git(*words: str) -> str:
+    def run(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
         # installed into an environment inside another project's checkout, that commit is not ours
-        ours = git("ls-files", "--error-unmatch", Path(__file__).name)
-        commit = git("rev-parse", "HEAD") if ours else ""
+        ours = run("ls-files", "--error-unmatch", Path(__file__).name)
+        commit = run("rev-parse", "HEAD") if ours else ""
     except OSError:
         return None
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else None
+    return {"commit": commit, "dirty": bool(run("status", "--porcelain"))} if commit else None
 
 
 def _machine() -> dict[str, Any]:

@@ -199,14 +199,18 @@ def flip_and_crop(images: Tensor, moves: Tensor) -> Tensor:
         uint8 `(batch, 3, height, width)`, channels last in memory.
     """
     count, _, height, width = images.shape
-    device = images.device
-    flips, top, left = moves.unbind(1)
-    rows = top[:, None] + torch.arange(height, device=device)
-    columns = left[:, None] + torch.arange(width, device=device)
-    columns = torch.where(flips[:, None] > 0, 2 * PAD + width - 1 - columns, columns)
+    rows, columns = _window(moves, height, width)
     padded = F.pad(images, (PAD, PAD, PAD, PAD)).permute(0, 2, 3, 1)
-    at = torch.arange(count, device=device)[:, None, None]
+    at = torch.arange(count, device=images.device)[:, None, None]
     return padded[at, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _window(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """What crops show of padded images: their rows `(k, height)` and columns `(k, width)`."""
+    flips, top, left = moves.unbind(1)
+    rows = top[:, None] + torch.arange(height, device=moves.device)
+    columns = left[:, None] + torch.arange(width, device=moves.device)
+    return rows, torch.where(flips[:, None] > 0, 2 * PAD + width - 1 - columns, columns)
 
 
 def crop_padded(images: Tensor, at: Tensor, moves: Tensor | None) -> Tensor:
@@ -220,17 +224,12 @@ def crop_padded(images: Tensor, at: Tensor, moves: Tensor | None) -> Tensor:
     Returns:
         uint8 `(k, 3, 32, 32)`, channels last in memory.
     """
-    side = torch.arange(SIDE, device=images.device)
-    width = images.shape[2]
+    _, height, width = images.shape
     if moves is None:
-        within = (side[:, None] + PAD) * width + side + PAD
-        index = at[:, None, None] * (images.shape[1] * width) + within
+        rows = columns = torch.arange(PAD, PAD + SIDE, device=images.device)[None]
     else:
-        flips, top, left = moves.unbind(1)
-        columns = left[:, None] + side
-        columns = torch.where(flips[:, None] > 0, width - 1 - columns, columns)
-        rows = at[:, None] * images.shape[1] + top[:, None] + side
-        index = rows[:, :, None] * width + columns[:, None, :]
+        rows, columns = _window(moves, SIDE, SIDE)
+    index = (at[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
     chosen = images.view(-1).index_select(0, index.view(-1))
     return chosen.view(torch.uint8).view(-1, SIDE, SIDE, 4)[..., :3].permute(0, 3, 1, 2)
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from search import cluster  # first: it sets what ray reads when imported
-from search.executor import JobSearcher, Listener
+from search.job_searcher import JobSearcher, Listener
 from search.ray_schedulers import InOrder, RayASHA, scheduler_of
 from search.trial import Assignment
 from search.watch import Watch, stacks, stall_file

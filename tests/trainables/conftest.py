@@ -9,10 +9,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
+from torch import Tensor
 
 from trainables import TASKS
+from trainables.cifar10 import Data
+
+TRAIN, TEST = 60, 20  # images of a small CIFAR-10
+
+
+def noise(count: int, seed: int) -> np.ndarray:
+    """uint8 `(count, 32, 32, 3)`; the first byte of an image is its number."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(count)
+    return pixels
+
+
+PIXELS = {"train": noise(TRAIN, 0), "test": noise(TEST, 1)}
+LABELS = {"train": np.arange(TRAIN) * 7 % 10, "test": np.arange(TEST) * 3 % 10}
+
+
+def numbers(images: Tensor) -> list[int]:
+    return images[:, 0, 0, 0].tolist()
+
+
+def images_of(data: Data, split: str) -> Tensor:
+    return data.take(split, torch.arange(len(data.labels[split])))
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +66,13 @@ def write_parquet() -> Callable[..., None]:
         pq.write_table(table, folder / f"{part}-00000-of-00001.parquet")
 
     return write
+
+
+@pytest.fixture
+def parquet(tmp_path, write_parquet) -> Path:
+    for part in ("train", "test"):
+        write_parquet(tmp_path / "plain_text", part, PIXELS[part], LABELS[part])
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
