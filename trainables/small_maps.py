@@ -42,26 +42,37 @@ class SmallMapConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, in, height, width)` to what the stock layer returns."""
+        return self.apply_to(x, self.weight)
+
+    def apply_to(self, x: Tensor, weight: Tensor) -> Tensor:
+        """`forward` with these live taps in place of its own."""
         outputs = len(self.rows) * len(self.columns)
         # a GPU is short of launches, not of arithmetic
         if outputs > (1 if x.is_cuda else FEW):
-            padded = nn.functional.pad(x, self.pads) if any(self.pads) else x
-            return nn.functional.conv2d(padded, self.weight, None, self.stride)
-        pixels, weight = x.permute(0, 2, 3, 1), self.weight.permute(0, 2, 3, 1)
-        if outputs > 1 and weight.shape[1:3] == (1, 1) and self.stride == (1, 1):
-            each: Tensor = nn.functional.linear(pixels, weight.flatten(1))
+            x, padding = self.padded(x)
+            return nn.functional.conv2d(x, weight, None, self.stride, padding)
+        pixels, taps = x.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
+        if outputs > 1 and taps.shape[1:3] == (1, 1) and self.stride == (1, 1):
+            each: Tensor = nn.functional.linear(pixels, taps.flatten(1))
             return each.permute(0, 3, 1, 2)
         top, left = self.taps[0].start, self.taps[1].start
         seen = [
             nn.functional.linear(
-                pixels[:, rows, columns].flatten(1),
-                weight[:, _moved(down, top), _moved(across, left)].flatten(1),
+                _part(pixels, rows, columns).flatten(1),
+                _part(taps, _moved(down, top), _moved(across, left)).flatten(1),
             )
             for down, rows in self.rows
             for across, columns in self.columns
         ]
-        stacked = torch.stack(seen, 1)
+        stacked = torch.stack(seen, 1) if outputs > 1 else seen[0][:, None]
         return stacked.view(len(x), len(self.rows), len(self.columns), -1).permute(0, 3, 1, 2)
+
+    def padded(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The map, padded where its sides need it unequally, and the padding left for conv2d."""
+        left, right, top, bottom = self.pads
+        if left == right >= 0 and top == bottom >= 0:
+            return x, (top, left)  # to pad apart takes two kernels and a copy
+        return nn.functional.pad(x, self.pads), (0, 0)
 
     def _cut(self, weight: Tensor) -> Tensor:
         return weight[:, :, self.taps[0], self.taps[1]]
@@ -143,6 +154,12 @@ def _live(side: list[Window]) -> slice:
     """The taps that see a pixel at some output; they are neighbours."""
     seen = [taps for taps, _ in side if taps.stop > taps.start]
     return slice(min(taps.start for taps in seen), max(taps.stop for taps in seen))
+
+
+def _part(maps: Tensor, rows: slice, columns: slice) -> Tensor:
+    """A part of `(batch, height, width, channels)`; all of it without the copies of slices."""
+    whole = slice(0, maps.shape[1]), slice(0, maps.shape[2])
+    return maps if (rows, columns) == whole else maps[:, rows, columns]
 
 
 def _moved(taps: slice, first: int) -> slice:

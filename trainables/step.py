@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from trainables.captured import as_captured
 from trainables.task import Batch, Config, Task
 
 WARM_UP = 3  # steps before a capture: cuDNN and cuBLAS choose their plans, the optimizer its state
@@ -102,6 +103,7 @@ class Step:
     ) -> None:
         self._task, self._net, self._optimizer, self._config = task, net, optimizer, config
         self._totals: dict[str, Tensor] = {}
+        self._join: Callable[[], None] = _nothing
 
     def __call__(self, batch: Batch) -> None:
         """Take one step on a batch."""
@@ -127,6 +129,7 @@ class Step:
         # losses and counts in single precision, as autocast itself has them
         loss, sums = self._task.loss(output.float(), target, self._config)
         loss.backward()
+        self._join()
         self._optimizer.step()
         for name, value in {"loss": loss.detach() * len(x), **sums}.items():
             if name not in self._totals:
@@ -189,9 +192,10 @@ class GraphedStep(Step):
         self._static = static
         restore = _remember(self._net, self._optimizer)
         try:
-            _on_side_stream(partial(self._warm_up, static))
-            restore()
-            self._replay = self._capture(partial(self._run_counted, static))
+            with as_captured(self._net, batch[0].device) as self._join:
+                _on_side_stream(partial(self._warm_up, static))
+                restore()
+                self._replay = self._capture(partial(self._run_counted, static))
         except RuntimeError as error:
             self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
             warnings.warn(
@@ -199,7 +203,12 @@ class GraphedStep(Step):
                 stacklevel=3,
             )
             restore()
+        self._join = _nothing
         self.clear()
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
 
 
 def cuda_graph(run: Callable[[], None]) -> Callable[[], None]:

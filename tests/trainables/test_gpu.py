@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from trainables import TASKS
+from trainables import TASKS, captured
 from trainables.kit import forget, kit_for
-from trainables.step import resolve_precision
+from trainables.step import GraphedStep, Step, cuda_graph, make_optimizer, resolve_precision
 from trainables.train import Stay, train
 
 pytestmark = [
@@ -69,6 +69,39 @@ def test_a_captured_trial_learns_what_an_eager_one_does(tmp_path, complete, task
         assert outcome.test is not None
         found[graph] = losses(rows)
     assert found[True] == pytest.approx(found[False], rel=0.02)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("depth", [18, 50])
+def test_every_gradient_of_a_captured_step_is_the_eager_one_s(monkeypatch, complete, depth, fused):
+    """At lr 0 momentum adds up the same gradients, so that a race would show in one of ten.
+
+    In double precision: in single, a sign that flips at a ReLU moves gradients by percents, and so
+    it does with the fused BatchNorm, which is in single precision always (test_fused_norm.py).
+    """
+    if not fused:
+        monkeypatch.setattr(captured, "fused_norm_works", lambda _: False)
+    task, device, momenta = TASKS["cifar10"], torch.device("cuda"), []
+    config = complete("cifar10", depth=depth, precision="fp32") | {"lr": 0.0}
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(16, 3, 32, 32, generator=draw, dtype=torch.double)
+    target = torch.randint(0, 10, (16,), generator=draw)
+    for capture in (None, cuda_graph):
+        torch.manual_seed(0)
+        net = task.network(config, None).double().to(device).train()
+        net = net.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(net, config, tensor_lr=True)
+        step = Step(task, net, optimizer, config)
+        if capture is not None:
+            step = GraphedStep(task, net, optimizer, config, capture)
+        for _ in range(10):
+            step((x.to(device), target.to(device)))
+        assert not getattr(step, "failed", "")
+        named = net.named_parameters()
+        momenta.append({name: optimizer.state[p]["momentum_buffer"] for name, p in named})
+    for name, expected in momenta[0].items():
+        off = float((momenta[1][name] - expected).norm() / expected.norm())
+        assert off < (0.1 if fused else 1e-6), name
 
 
 @pytest.mark.parametrize("task", list(SMALL))

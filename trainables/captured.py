@@ -1,0 +1,210 @@
+"""How a network runs inside a captured step: the same function by fewer and overlapping kernels.
+
+Two things that pay only where launches cost the host nothing. BatchNorm, the addition and the ReLU
+after it are one operation (trainables/fused_norm.py). Gradients of convolution weights, which no
+other gradient waits for, are computed on a second stream: at 32x32 one kernel leaves most of a GPU
+idle.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from trainables.small_maps import SmallMapConv
+
+Forward = Callable[..., Tensor]
+
+
+class Aside:
+    """A stream beside the current one, for gradients of weights.
+
+    What they are computed from is held until `join`: the allocator, which knows nothing of the
+    stream, would give the memory away while it is being read.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._held: list[Tensor] = []
+
+    def gradient(self, weight: Tensor, compute: Callable[[], Tensor], *read: Tensor) -> None:
+        """Give `weight` the gradient that `compute` returns, read from those tensors."""
+        if self._stream is None:
+            weight.grad = compute()
+            return
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            weight.grad = compute()
+        self._held += read
+
+    def join(self) -> None:
+        """Let the current stream wait for all gradients."""
+        if self._stream is not None and self._held:
+            # a stream that took no part in a capture must not be waited for in it
+            torch.cuda.current_stream().wait_stream(self._stream)
+        self._held.clear()
+
+
+@contextmanager
+def as_captured(net: nn.Module, device: torch.device) -> Iterator[Callable[[], None]]:
+    """Within, `net` in training mode runs as described above, on its own parameters and buffers.
+
+    Args:
+        net: with torchvision's blocks; modules of other kinds run as they are.
+        device: where it is.
+
+    Yields:
+        What to call after each backward pass: without it the gradients of the weights are not
+        there yet. Each weight is used once a pass, and has no gradient before it.
+    """
+    aside = Aside(device)
+    forwards: dict[type[nn.Module], Forward] = {
+        nn.Conv2d: partial(_convolve, aside),
+        SmallMapConv: partial(_convolve_small, aside),
+    }
+    if fused_norm_works(device):
+        forwards |= {BasicBlock: _basic_block, Bottleneck: _bottleneck, ResNet: _resnet}
+    changed = [module for module in net.modules() if type(module) in forwards]
+    for module in changed:
+        # an attribute of the object hides the class's method
+        module.forward = partial(forwards[type(module)], module)
+    try:
+        yield aside.join
+    finally:
+        for module in changed:
+            del module.forward
+
+
+@cache
+def fused_norm_works(device: torch.device) -> bool:
+    """Whether Triton can build a kernel for the device; warns once where it cannot."""
+    if device.type != "cuda":
+        return False
+    try:
+        from trainables.fused_norm import normed
+
+        norm = nn.BatchNorm2d(16).to(device)
+        x = torch.ones(2, 16, 1, 1, device=device, requires_grad=True)
+        normed(x, norm).sum().backward()
+    except Exception as error:  # no Triton, no C compiler, a GPU that it does not know
+        said = str(error).strip().splitlines() or [""]
+        warnings.warn(
+            "BatchNorm runs as PyTorch has it, not fused: Triton does not work here "
+            f"({type(error).__name__}: {said[0]})",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+class _WeightAside(torch.autograd.Function):
+    """Hands a layer's output on; its gradient is also where the weight's gradient starts."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: Tensor, x: Tensor, weight: Tensor, compute: Forward, aside: Aside
+    ) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.weight, ctx.compute, ctx.aside = weight, compute, aside
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        compute = partial(ctx.compute, x, ctx.weight, dy)
+        ctx.aside.gradient(ctx.weight, compute, x, dy)
+        return dy, None, None, None, None
+
+
+def _convolve(aside: Aside, conv: nn.Conv2d, x: Tensor) -> Tensor:
+    padding = conv.padding
+    plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
+    plain = plain and conv.padding_mode == "zeros" and conv.weight.requires_grad
+    if isinstance(padding, str) or not plain or not conv.training:
+        return nn.Conv2d.forward(conv, x)
+    y = nn.functional.conv2d(x, conv.weight.detach(), None, conv.stride, padding)
+    compute = partial(_conv_gradient, conv.stride, padding)
+    handed: Tensor = _WeightAside.apply(y, x, conv.weight, compute, aside)
+    return handed
+
+
+def _convolve_small(aside: Aside, conv: SmallMapConv, x: Tensor) -> Tensor:
+    outputs = len(conv.rows) * len(conv.columns)
+    pixels = x.shape[2:] == conv.weight.shape[2:]
+    if not (conv.weight.requires_grad and conv.training) or (outputs == 1 and not pixels):
+        return SmallMapConv.forward(conv, x)
+    if outputs == 1:
+        compute: Forward = _product_gradient
+        y = conv.apply_to(x, conv.weight.detach())
+    else:
+        x, padding = conv.padded(x)
+        compute = partial(_conv_gradient, conv.stride, padding)
+        y = nn.functional.conv2d(x, conv.weight.detach(), None, conv.stride, padding)
+    handed: Tensor = _WeightAside.apply(y, x, conv.weight, compute, aside)
+    return handed
+
+
+def _conv_gradient(
+    stride: tuple[int, ...], padding: tuple[int, ...], x: Tensor, weight: Tensor, dy: Tensor
+) -> Tensor:
+    # under autocast the output is bf16, whatever came in; of the weight only the shape is read
+    shape = torch.empty_like(weight, dtype=dy.dtype)
+    what = (list(stride), list(padding), [1, 1], False, [0, 0], 1, [False, True, False])
+    found = torch.ops.aten.convolution_backward(dy, x.to(dy.dtype), shape, None, *what)[1]
+    return _like(found, weight)
+
+
+def _product_gradient(x: Tensor, weight: Tensor, dy: Tensor) -> Tensor:
+    """Where the whole map meets the whole kernel: one matrix product."""
+    outputs, inputs, height, width = weight.shape
+    pixels = x.to(dy.dtype).permute(0, 2, 3, 1).flatten(1)
+    found = dy.flatten(1).t() @ pixels
+    return _like(found.view(outputs, height, width, inputs).permute(0, 3, 1, 2), weight)
+
+
+def _like(gradient: Tensor, weight: Tensor) -> Tensor:
+    """In the weight's type and layout, in which the fused optimizers want it."""
+    sides = zip(weight.shape, gradient.stride(), weight.stride(), strict=True)
+    alike = gradient.dtype == weight.dtype and all(a == b for size, a, b in sides if size > 1)
+    return gradient if alike else torch.empty_like(weight).copy_(gradient)
+
+
+def _basic_block(block: BasicBlock, x: Tensor) -> Tensor:
+    from trainables.fused_norm import normed
+
+    y = normed(block.conv1(x), block.bn1)
+    return normed(block.conv2(y), block.bn2, _shortcut(block, x))
+
+
+def _bottleneck(block: Bottleneck, x: Tensor) -> Tensor:
+    from trainables.fused_norm import normed
+
+    y = normed(block.conv1(x), block.bn1)
+    y = normed(block.conv2(y), block.bn2)
+    return normed(block.conv3(y), block.bn3, _shortcut(block, x))
+
+
+def _shortcut(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
+    from trainables.fused_norm import normed
+
+    if block.downsample is None:
+        return x
+    conv, norm = block.downsample
+    return normed(conv(x), norm, relu=False)
+
+
+def _resnet(net: ResNet, x: Tensor) -> Tensor:
+    from trainables.fused_norm import normed
+
+    x = net.maxpool(normed(net.conv1(x), net.bn1))
+    for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+        x = layer(x)
+    scores: Tensor = net.fc(torch.flatten(net.avgpool(x), 1))
+    return scores
