@@ -29,6 +29,7 @@ MARKS = {
     "no skill": ("#", "no better than the best constant predictor on the same test images"),
     "collapsed": ("‡", "predicted counts barely differ between images (in at least one seed)"),
     "seeds missing": ("§", "fewer seeds than planned are complete"),
+    "edge": ("◇", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
     "synthetic": ("¶", "synthetic data: says nothing about real images"),
     "failed": ("×", "every trial of the cell failed or diverged"),
 }
@@ -136,14 +137,19 @@ def require_comparable(values: Iterable[CellValue]) -> None:
 
 
 def best(values: Iterable[CellValue]) -> frozenset[int]:
-    """Cells with the best mean among two or more that are complete and carry no mark.
+    """Cells with the best mean among two or more that are complete and carry no mark but "edge".
 
     Raises:
         ValueError: the values cannot be compared.
     """
     held = list(values)
     require_comparable(held)
-    sound = [v for v in held if v.status == "complete" and not v.marks and math.isfinite(v.mean)]
+    sound = [
+        v
+        for v in held
+        # at an edge a cell may do better yet: no reason to keep it out
+        if v.status == "complete" and not set(v.marks) - {"edge"} and math.isfinite(v.mean)
+    ]
     if len(sound) < 2:
         return frozenset()
     pick = max if sound[0].mode == "max" else min
@@ -176,6 +182,14 @@ def final_trials(record: Record, cell: int) -> pd.DataFrame:
     return rows
 
 
+def at_edge(record: Record, cell: int, lr: float) -> bool:
+    """Whether no lower, or no higher, lr was tried in a cell that tried three or more."""
+    trials = record.trials
+    rows = trials[(trials["cell"] == cell) & (trials["stage"] != "confirm")]
+    tried = sorted(set(rows["lr"].dropna())) if "lr" in rows else []
+    return len(tried) > 2 and lr in (tried[0], tried[-1])
+
+
 def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> CellValue:
     study = record.study
     rows = record.trials[record.trials["cell"] == cell]
@@ -195,7 +209,9 @@ def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> C
         seeds_due=seeds_due(study),
     )
     if len(final):
-        return _complete(make, study, final, metric)
+        chosen = _config(final.iloc[0], study)
+        edge = at_edge(record, cell, chosen.get("lr", math.nan))
+        return _complete(make, study, final, metric, ["edge"] if edge else [])
     shown = _longest(rows, study)
     if shown is not None:
         return _partial(make, study, shown, metric)
@@ -211,11 +227,15 @@ def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> C
 
 
 def _complete(
-    make: partial[CellValue], study: dict[str, Any], rows: pd.DataFrame, metric: str
+    make: partial[CellValue],
+    study: dict[str, Any],
+    rows: pd.DataFrame,
+    metric: str,
+    marks: list[str],
 ) -> CellValue:
     other = "val" if study["shown_split"] == "test" else "test"
     beside = _shown(rows, {**study, "shown_split": other}, metric).dropna()
-    marks = []
+    marks = list(marks)
     if not _beats_constants(study, rows):
         marks.append("no skill")
     if rows["collapsed"].fillna(False).any():

@@ -18,6 +18,7 @@ LATEX = {
     "§": r"\S{}",
     "¶": r"\P{}",
     "°": r"$^\circ$",
+    "◇": r"$\diamond$",
     "×": r"$\times$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",

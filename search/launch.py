@@ -19,8 +19,7 @@ from trainables.resnet import WeightsError, check_weights, find_weights
 from trainables.task import DataError
 
 MPS = {
-    True: "CUDA MPS is active: trials that share a GPU overlap. Searches have stalled under it "
-    "(README, Speed); a trial without a step for `stalled_seconds` is run again",
+    True: "CUDA MPS is active: trials that share a GPU overlap",
     False: "CUDA MPS is absent: trials that share a GPU take turns",
 }
 

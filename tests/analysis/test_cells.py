@@ -77,6 +77,32 @@ def test_without_confirmation_the_scored_search_trial_counts(tmp_path):
     assert (value.status, value.values, value.trials) == ("complete", (0.75,), ("00-000",))
 
 
+@pytest.mark.parametrize(
+    ("tried", "marks"),
+    [
+        ((0.1, 0.2, 0.3), ("edge",)),
+        ((0.01, 0.02, 0.1), ("edge",)),
+        ((0.01, 0.1, 0.3), ()),
+        ((0.1, 0.3), ()),  # of two, either is at an edge
+    ],
+)
+def test_a_learning_rate_with_none_tried_beyond_is_marked(tmp_path, tried, marks):
+    run = Run(tmp_path / "s")
+    for number, lr in enumerate(tried):
+        run.trial(f"00-00{number}", value=0.8 if lr == 0.1 else 0.5, lr=lr)
+    for seed in (1, 2, 3):
+        test = {"loss": 0.7, "accuracy": 0.6}
+        run.trial(f"00-seed{seed}", value=0.8, stage="confirm", seed=seed, test=test, lr=0.1)
+    assert held(tmp_path / "s")[0].marks == marks
+
+
+def test_a_cell_at_the_edge_of_its_learning_rates_may_still_be_the_best(tmp_path):
+    cifar(tmp_path / "s")
+    values = held(tmp_path / "s")
+    marked = [replace(v, marks=("edge",)) for v in values]
+    assert best(marked) == best(values) != frozenset()
+
+
 def test_a_running_seed_does_not_count_and_is_missed(tmp_path):
     run = Run(tmp_path / "s")
     run.confirm(0, [{"loss": 1.0, "accuracy": 0.6}, {"loss": 1.0, "accuracy": 0.7}], lr=0.1)
