@@ -22,6 +22,8 @@ from trainables.small_maps import SmallMapConv
 
 Forward = Callable[..., Tensor]
 
+HELD_BYTES = 2**30  # of output gradients; maps so large fill a GPU without a second stream
+
 
 class Aside:
     """A stream beside the current one, for gradients of weights.
@@ -33,16 +35,22 @@ class Aside:
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._held: list[Tensor] = []
+        self._bytes = 0
 
-    def gradient(self, weight: Tensor, compute: Callable[[], Tensor], *read: Tensor) -> None:
-        """Give `weight` the gradient that `compute` returns, read from those tensors."""
+    def gradient(
+        self, weight: Tensor, compute: Callable[[], Tensor], x: Tensor, dy: Tensor
+    ) -> None:
+        """Give `weight` the gradient that `compute` returns, read from `x` and `dy`."""
         if self._stream is None:
             weight.grad = compute()
             return
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             weight.grad = compute()
-        self._held += read
+        self._held += [x, dy]
+        self._bytes += dy.nbytes
+        if self._bytes > HELD_BYTES:
+            self.join()
 
     def join(self) -> None:
         """Let the current stream wait for all gradients."""
@@ -50,6 +58,7 @@ class Aside:
             # a stream that took no part in a capture must not be waited for in it
             torch.cuda.current_stream().wait_stream(self._stream)
         self._held.clear()
+        self._bytes = 0
 
 
 @contextmanager

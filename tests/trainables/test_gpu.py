@@ -71,14 +71,18 @@ def test_a_captured_trial_learns_what_an_eager_one_does(tmp_path, complete, task
     assert found[True] == pytest.approx(found[False], rel=0.02)
 
 
+@pytest.mark.parametrize("held_bytes", [0, 2**30])
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("depth", [18, 50])
-def test_every_gradient_of_a_captured_step_is_the_eager_one_s(monkeypatch, complete, depth, fused):
+def test_every_gradient_of_a_captured_step_is_the_eager_one_s(
+    monkeypatch, complete, depth, fused, held_bytes
+):
     """At lr 0 momentum adds up the same gradients, so that a race would show in one of ten.
 
     In double precision: in single, a sign that flips at a ReLU moves gradients by percents, and so
     it does with the fused BatchNorm, which is in single precision always (test_fused_norm.py).
     """
+    monkeypatch.setattr(captured, "HELD_BYTES", held_bytes)
     if not fused:
         monkeypatch.setattr(captured, "fused_norm_works", lambda _: False)
     task, device, momenta = TASKS["cifar10"], torch.device("cuda"), []
