@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray.tune import Callback
-from ray.tune.search import Searcher
+from search import cluster  # noqa: F401 - first: it sets what ray reads when imported
+
+from ray.tune import Callback  # isort: skip
+from ray.tune.search import Searcher  # isort: skip
 
 from search.journal import Event
 from search.watch import stacks

@@ -22,7 +22,17 @@ from trainables import TASKS
 from trainables.resnet import describe_weights
 from trainables.train import watched_split
 
-PACKAGES = ("resnet-tune", "torch", "torchvision", "ray", "optuna", "numpy", "scipy", "pandas")
+PACKAGES = (
+    "resnet-tune",
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "numpy",
+    "scipy",
+    "pandas",
+    "triton",
+)
 
 
 def create(

@@ -22,7 +22,7 @@ from trainables.small_maps import SmallMapConv
 
 Forward = Callable[..., Tensor]
 
-HELD_BYTES = 2**30  # of output gradients; maps so large fill a GPU without a second stream
+HELD_BYTES = 2**30  # of output gradients: what the second stream may add to a step's peak, about
 
 
 class Aside:
@@ -33,7 +33,7 @@ class Aside:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _beside(device)
         self._held: list[Tensor] = []
         self._bytes = 0
 
@@ -42,11 +42,11 @@ class Aside:
     ) -> None:
         """Give `weight` the gradient that `compute` returns, read from `x` and `dy`."""
         if self._stream is None:
-            weight.grad = compute()
+            _add_gradient(weight, compute())
             return
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            weight.grad = compute()
+            _add_gradient(weight, compute())
         self._held += [x, dy]
         self._bytes += dy.nbytes
         if self._bytes > HELD_BYTES:
@@ -61,17 +61,27 @@ class Aside:
         self._bytes = 0
 
 
+@cache
+def _beside(device: torch.device) -> torch.cuda.Stream | None:
+    """The second stream: one a device, since cuBLAS keeps a workspace for every stream it met."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
+
+
+def _add_gradient(weight: Tensor, gradient: Tensor) -> None:
+    weight.grad = gradient if weight.grad is None else weight.grad + gradient
+
+
 @contextmanager
 def as_captured(net: nn.Module, device: torch.device) -> Iterator[Callable[[], None]]:
     """Within, `net` in training mode runs as described above, on its own parameters and buffers.
 
     Args:
-        net: with torchvision's blocks; modules of other kinds run as they are.
+        net: modules that are not torchvision's, or not as torchvision makes them, run as they are.
         device: where it is.
 
     Yields:
         What to call after each backward pass: without it the gradients of the weights are not
-        there yet. Each weight is used once a pass, and has no gradient before it.
+        there yet. No weight has a gradient before the first.
     """
     aside = Aside(device)
     forwards: dict[type[nn.Module], Forward] = {
@@ -80,7 +90,7 @@ def as_captured(net: nn.Module, device: torch.device) -> Iterator[Callable[[], N
     }
     if fused_norm_works(device):
         forwards |= {BasicBlock: _basic_block, Bottleneck: _bottleneck, ResNet: _resnet}
-    changed = [module for module in net.modules() if type(module) in forwards]
+    changed = [m for m in net.modules() if type(m) in forwards and _as_made(m)]
     for module in changed:
         # an attribute of the object hides the class's method
         module.forward = partial(forwards[type(module)], module)
@@ -100,8 +110,10 @@ def fused_norm_works(device: torch.device) -> bool:
         from trainables.fused_norm import normed
 
         norm = nn.BatchNorm2d(16).to(device)
-        x = torch.ones(2, 16, 1, 1, device=device, requires_grad=True)
-        normed(x, norm).sum().backward()
+        for side in (1, 32):  # a kernel for all of a column, and those for its parts
+            x = torch.ones(2, 16, side, side, device=device, requires_grad=True)
+            normed(x, norm, x).sum().backward()
+        torch.cuda.synchronize(device)  # a fault in a kernel shows here, not in a trial
     except Exception as error:  # no Triton, no C compiler, a GPU that it does not know
         said = str(error).strip().splitlines() or [""]
         warnings.warn(
@@ -122,7 +134,8 @@ class _WeightAside(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x)
         ctx.weight, ctx.compute, ctx.aside = weight, compute, aside
-        return y.view_as(y)
+        ctx.mark_dirty(y)  # handed on as it is: a view of it could not be changed in place
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
@@ -135,8 +148,8 @@ class _WeightAside(torch.autograd.Function):
 def _convolve(aside: Aside, conv: nn.Conv2d, x: Tensor) -> Tensor:
     padding = conv.padding
     plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
-    plain = plain and conv.padding_mode == "zeros" and conv.weight.requires_grad
-    if isinstance(padding, str) or not plain or not conv.training:
+    plain = plain and conv.padding_mode == "zeros" and _trained(conv.weight)
+    if isinstance(padding, str) or not plain:
         return nn.Conv2d.forward(conv, x)
     y = nn.functional.conv2d(x, conv.weight.detach(), None, conv.stride, padding)
     compute = partial(_conv_gradient, conv.stride, padding)
@@ -147,7 +160,7 @@ def _convolve(aside: Aside, conv: nn.Conv2d, x: Tensor) -> Tensor:
 def _convolve_small(aside: Aside, conv: SmallMapConv, x: Tensor) -> Tensor:
     outputs = len(conv.rows) * len(conv.columns)
     pixels = x.shape[2:] == conv.weight.shape[2:]
-    if not (conv.weight.requires_grad and conv.training) or (outputs == 1 and not pixels):
+    if not _trained(conv.weight) or (outputs == 1 and not pixels):
         return SmallMapConv.forward(conv, x)
     if outputs == 1:
         compute: Forward = _product_gradient
@@ -158,6 +171,11 @@ def _convolve_small(aside: Aside, conv: SmallMapConv, x: Tensor) -> Tensor:
         y = nn.functional.conv2d(x, conv.weight.detach(), None, conv.stride, padding)
     handed: Tensor = _WeightAside.apply(y, x, conv.weight, compute, aside)
     return handed
+
+
+def _trained(weight: Tensor) -> bool:
+    """Whether a gradient goes to this very tensor, not on to what it was computed from."""
+    return weight.requires_grad and weight.is_leaf
 
 
 def _conv_gradient(
@@ -183,6 +201,28 @@ def _like(gradient: Tensor, weight: Tensor) -> Tensor:
     sides = zip(weight.shape, gradient.stride(), weight.stride(), strict=True)
     alike = gradient.dtype == weight.dtype and all(a == b for size, a, b in sides if size > 1)
     return gradient if alike else torch.empty_like(weight).copy_(gradient)
+
+
+def _as_made(module: nn.Module) -> bool:
+    """Whether a block has the layers that the fused forms stand for; true of other modules."""
+    if not isinstance(module, BasicBlock | Bottleneck | ResNet):
+        return True
+    norms = [held for name, held in module.named_children() if name.startswith("bn")]
+    shortcut = getattr(module, "downsample", None)
+    if shortcut is not None:
+        if type(shortcut) is not nn.Sequential or len(shortcut) != 2:
+            return False
+        norms.append(shortcut[1])
+    return type(module.relu) is nn.ReLU and all(map(_plain_norm, norms))
+
+
+def _plain_norm(norm: nn.Module) -> bool:
+    return (
+        type(norm) is nn.BatchNorm2d
+        and norm.affine
+        and norm.track_running_stats
+        and norm.momentum is not None
+    )
 
 
 def _basic_block(block: BasicBlock, x: Tensor) -> Tensor:

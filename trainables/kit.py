@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainables.captured import fused_norm_works
 from trainables.step import Capture, GraphedStep, Step, cuda_graph, make_optimizer
 from trainables.task import Config, Task
 
@@ -42,6 +43,14 @@ class Kit:
     def graphed(self) -> bool:
         """Whether its step is a captured graph, or will be."""
         return isinstance(self.step, GraphedStep) and not self.step.failed
+
+    @property
+    def how(self) -> str:
+        """How steps are taken, for the record: "eager", "graph" or "graph, unfused"."""
+        if not self.graphed:
+            return "eager"
+        fused = fused_norm_works(next(self.net.parameters()).device)
+        return "graph" if fused else "graph, unfused"
 
 
 _warm: dict[str, Kit] = {}  # at most one

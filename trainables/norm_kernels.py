@@ -75,7 +75,7 @@ def forward_whole(
     if ADDED:
         y += other
     if RELU:
-        y = tl.maximum(y, 0.0)
+        y = tl.where(y < 0, 0.0, y)  # a maximum would make 0 of NaN
     tl.store(y_ptr + at, y, mask=here)
     _remember(
         mean,
@@ -125,7 +125,7 @@ def backward_whole(
     scale = tl.load(scale_ptr + columns, mask=inside, other=0.0)
     weight = tl.load(weight_ptr + columns, mask=inside, other=0.0)
     if RELU:
-        dy = tl.where(y > 0, dy, 0.0)
+        dy = tl.where(y <= 0, 0.0, dy)
     if ADDED:
         tl.store(other_ptr + at, dy, mask=here)
     x = (x - mean[None, :]) * scale[None, :]
@@ -216,7 +216,7 @@ def forward_parts(
     if ADDED:
         y += tl.load(other_ptr + at, mask=here, other=0.0).to(tl.float32)
     if RELU:
-        y = tl.maximum(y, 0.0)
+        y = tl.where(y < 0, 0.0, y)  # a maximum would make 0 of NaN
     tl.store(y_ptr + at, y, mask=here)
 
 
@@ -244,7 +244,7 @@ def sums(
     at = rows[:, None] * channels + columns[None, :]
     dy = tl.load(dy_ptr + at, mask=here, other=0.0).to(tl.float32)
     if RELU:
-        dy = tl.where(tl.load(y_ptr + at, mask=here, other=0.0) > 0, dy, 0.0)
+        dy = tl.where(tl.load(y_ptr + at, mask=here, other=0.0) <= 0, 0.0, dy)
     x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
     mean = tl.load(mean_ptr + columns, mask=inside, other=0.0)
     scale = tl.load(scale_ptr + columns, mask=inside, other=0.0)
@@ -300,7 +300,7 @@ def backward_parts(
         tl.store(dbias_ptr + columns, plain, mask=inside)
         tl.store(dweight_ptr + columns, weighted, mask=inside)
     if RELU:
-        dy = tl.where(y > 0, dy, 0.0)
+        dy = tl.where(y <= 0, 0.0, dy)
     if ADDED:
         tl.store(other_ptr + at, dy, mask=here)
     x = (x - mean[None, :]) * scale[None, :]

@@ -196,14 +196,17 @@ class GraphedStep(Step):
                 _on_side_stream(partial(self._warm_up, static))
                 restore()
                 self._replay = self._capture(partial(self._run_counted, static))
-        except RuntimeError as error:
+        except (
+            Exception
+        ) as error:  # Triton's are no RuntimeError; an eager step raises what is ours
             self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
             warnings.warn(
                 f"the step could not be captured as a CUDA graph and runs eagerly ({self.failed})",
                 stacklevel=3,
             )
             restore()
-        self._join = _nothing
+        finally:
+            self._join = _nothing
         self.clear()
 
 

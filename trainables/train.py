@@ -79,7 +79,7 @@ class Outcome:
         test: the scores on test at that checkpoint, where asked for.
         baselines: constant predictors on test, with `test`.
         parameters: number of trainable parameters.
-        how: how it ran: `precision`, `step` (eager or graph), `checkpoints` written, the size of
+        how: how it ran: `precision`, `step` (see Kit.how), `checkpoints` written, the size of
             the last, `checkpoint_mb` (MiB), and `checkpoint_seconds` that training waited.
     """
 
@@ -139,7 +139,7 @@ def train(
         writer.close()
     how = {
         "precision": config["precision"],
-        "step": "graph" if kit.graphed else "eager",
+        "step": kit.how,
         "checkpoints": writer.count,
         "checkpoint_mb": writer.megabytes,
         "checkpoint_seconds": writer.seconds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from contextlib import nullcontext
 
 import pytest
@@ -110,10 +112,69 @@ def test_after_it_the_network_is_as_it_was_also_after_an_error(unfused_blocks):
     assert [(type(m), set(m.__dict__)) for m in net.modules()] == before
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_where_triton_does_not_work_it_says_so_once_and_why():
+def other_relu(net):
+    net.layer2[0].relu = nn.SiLU()
+
+
+def other_norm(net):
+    net.layer3[1].bn1 = nn.GroupNorm(4, 256).double()
+
+
+def other_shortcut(net):
+    net.layer2[0].downsample.append(nn.BatchNorm2d(128).double())
+
+
+def computed_weight(net):
+    conv = net.layer1[0].conv1
+    conv.root = nn.Parameter(conv.weight.detach() / 2)
+    del conv.weight
+    conv.register_forward_pre_hook(lambda conv, _: setattr(conv, "weight", 2 * conv.root))
+    conv.weight = 2 * conv.root  # a tensor, no parameter
+
+
+def used_twice(net):
+    net.layer1[1].conv2 = net.layer1[1].conv1
+
+
+def in_evaluation(net):
+    net.layer1.eval()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [other_relu, other_norm, other_shortcut, computed_weight, used_twice, in_evaluation],
+)
+def test_a_network_that_is_not_torchvision_s_own_trains_as_it_would(change, unfused_blocks):
+    found = []
+    for capture in (False, True):
+        net = net_of(18)
+        change(net)
+        found.append(step(net, as_captured(net, CPU) if capture else nullcontext()))
+    for name, value in found[0].items():
+        if value is not None:
+            torch.testing.assert_close(found[1][name], value, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_a_convolution_s_output_may_be_changed_in_place():
+    found = []
+    for capture in (False, True):
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(inplace=True), nn.Flatten()
+        net = nn.Sequential(*layers, nn.Linear(4 * 30 * 30, 10)).double().train()
+        found.append(step(net, as_captured(net, CPU) if capture else nullcontext()))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+
+
+def test_where_triton_is_missing_it_says_so_once_and_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trainables.fused_norm", None)
     fused_norm_works.cache_clear()
-    with pytest.warns(UserWarning, match=r"not fused: Triton does not work here \(\w+: .+\)"):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         assert not fused_norm_works(torch.device("cuda"))
-    assert not fused_norm_works(torch.device("cuda"))
+        assert not fused_norm_works(torch.device("cuda"))
     fused_norm_works.cache_clear()
+    assert [
+        str(w.message) for w in said if "not fused: Triton does not work" in str(w.message)
+    ] == [str(w.message) for w in said]
+    assert len(said) == 1
+    assert "ModuleNotFoundError: import of trainables.fused_norm halted" in str(said[0].message)

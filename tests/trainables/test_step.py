@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import trainables.step
 from trainables import TASKS
 from trainables.step import (
     GraphedStep,
@@ -254,12 +256,13 @@ def test_the_warm_up_leaves_network_optimizer_and_random_state_alone(held, compl
     assert step.take() == {"loss": 0.0, "accuracy": 0.0}
 
 
-def test_a_failed_capture_runs_eagerly_with_one_warning_that_says_why(complete):
+@pytest.mark.parametrize("kind", [RuntimeError, Exception])  # Triton's errors are plain ones
+def test_a_failed_capture_runs_eagerly_with_one_warning_that_says_why(complete, kind):
     config = complete("cifar10", precision="fp32", lr=0.05)
     task, results = TASKS["cifar10"], []
 
     def refuse(run: Callable[[], None]) -> Callable[[], None]:
-        raise RuntimeError("operation not permitted when stream is capturing")
+        raise kind("operation not permitted when stream is capturing")
 
     for graphed in (False, True):
         net = small_net().train()
@@ -277,6 +280,24 @@ def test_a_failed_capture_runs_eagerly_with_one_warning_that_says_why(complete):
             step(batches[1])
         results.append(step.take())
     assert results[1] == pytest.approx(results[0], rel=1e-6)
+
+
+def test_weights_move_after_the_gradients_of_the_second_stream_are_there(complete, monkeypatch):
+    happened = []
+
+    @contextmanager
+    def noted(net: nn.Module, device: torch.device) -> Iterator[Callable[[], None]]:
+        yield lambda: happened.append("join")
+
+    monkeypatch.setattr(trainables.step, "as_captured", noted)
+    config, net = complete("cifar10", precision="fp32", lr=0.05), small_net().train()
+    optimizer = make_optimizer(net, config, tensor_lr=True)
+    optimizer.register_step_pre_hook(lambda *_: happened.append("update"))
+    step = GraphedStep(TASKS["cifar10"], net, optimizer, config, lambda run: (run(), run)[1])
+    step(some_batches(8)[0])
+    assert happened[: 2 * 4] == ["join", "update"] * 4  # three to warm up, one captured
+    step(some_batches(3)[0])
+    assert happened[-1] == "update" and happened[-2] != "join"  # another shape: stock and eager
 
 
 @pytest.mark.gpu

@@ -513,7 +513,7 @@ def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, 
     monkeypatch.setattr(kit, "capture_on", lambda device, config: repeat)
     warm, graph = rows_of("warm")
     kit._warm.clear()
-    assert (set(eager), set(graph)) == ({"eager"}, {"graph"})
+    assert (set(eager), set(graph)) == ({"eager"}, {"graph, unfused"})
     assert len(captured) == 1  # three stays, one capture
     for ours, theirs in zip(warm, cold, strict=True):
         for mine, other in zip(ours, theirs, strict=True):
