@@ -182,14 +182,6 @@ def final_trials(record: Record, cell: int) -> pd.DataFrame:
     return rows
 
 
-def at_edge(record: Record, cell: int, lr: float) -> bool:
-    """Whether no lower, or no higher, lr was tried in a cell that tried three or more."""
-    trials = record.trials
-    rows = trials[(trials["cell"] == cell) & (trials["stage"] != "confirm")]
-    tried = sorted(set(rows["lr"].dropna())) if "lr" in rows else []
-    return len(tried) > 2 and lr in (tried[0], tried[-1])
-
-
 def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> CellValue:
     study = record.study
     rows = record.trials[record.trials["cell"] == cell]
@@ -209,9 +201,7 @@ def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> C
         seeds_due=seeds_due(study),
     )
     if len(final):
-        chosen = _config(final.iloc[0], study)
-        edge = at_edge(record, cell, chosen.get("lr", math.nan))
-        return _complete(make, study, final, metric, ["edge"] if edge else [])
+        return _complete(make, record, final, metric)
     shown = _longest(rows, study)
     if shown is not None:
         return _partial(make, study, shown, metric)
@@ -227,15 +217,15 @@ def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> C
 
 
 def _complete(
-    make: partial[CellValue],
-    study: dict[str, Any],
-    rows: pd.DataFrame,
-    metric: str,
-    marks: list[str],
+    make: partial[CellValue], record: Record, rows: pd.DataFrame, metric: str
 ) -> CellValue:
+    study = record.study
+    config = _config(rows.iloc[0], study)
     other = "val" if study["shown_split"] == "test" else "test"
     beside = _shown(rows, {**study, "shown_split": other}, metric).dropna()
-    marks = list(marks)
+    marks = []
+    if _at_edge(record, int(rows["cell"].iloc[0]), config.get("lr", math.nan)):
+        marks.append("edge")
     if not _beats_constants(study, rows):
         marks.append("no skill")
     if rows["collapsed"].fillna(False).any():
@@ -251,10 +241,18 @@ def _complete(
         beside=tuple(float(v) for v in beside),
         beside_split=other if len(beside) else "",
         seeds=tuple(int(s) for s in rows["seed"].dropna()),
-        config=_config(rows.iloc[0], study),
+        config=config,
         trials=tuple(rows["trial"]),
         marks=tuple(marks),
     )
+
+
+def _at_edge(record: Record, cell: int, lr: float) -> bool:
+    """Whether no lower, or no higher, lr was tried in a cell that tried three or more."""
+    trials = record.trials
+    rows = trials[(trials["cell"] == cell) & (trials["stage"] != "confirm")]
+    tried = sorted(set(rows["lr"].dropna())) if "lr" in rows else []
+    return len(tried) > 2 and lr in (tried[0], tried[-1])
 
 
 def _beats_constants(study: Mapping[str, Any], rows: pd.DataFrame) -> bool:

@@ -1,7 +1,7 @@
 """How a network runs inside a captured step: the same function by fewer and overlapping kernels.
 
 Two things that pay only where launches cost the host nothing. BatchNorm, the addition and the ReLU
-after it are one operation (trainables/fused_norm.py). Gradients of convolution weights, which no
+after it are one operation (trainables/fused_blocks.py). Gradients of convolution weights, which no
 other gradient waits for, are computed on a second stream: at 32x32 one kernel leaves most of a GPU
 idle.
 """
@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from trainables.small_maps import SmallMapConv
 
@@ -84,20 +83,22 @@ def as_captured(net: nn.Module, device: torch.device) -> Iterator[Callable[[], N
         there yet. No weight has a gradient before the first.
     """
     aside = Aside(device)
-    forwards: dict[type[nn.Module], Forward] = {
+    convolutions: dict[type[nn.Module], Forward] = {
         nn.Conv2d: partial(_convolve, aside),
         SmallMapConv: partial(_convolve_small, aside),
     }
+    forms = {m: convolutions[type(m)] for m in net.modules() if type(m) in convolutions}
     if fused_norm_works(device):
-        forwards |= {BasicBlock: _basic_block, Bottleneck: _bottleneck, ResNet: _resnet}
-    changed = [m for m in net.modules() if type(m) in forwards and _as_made(m)]
-    for module in changed:
+        from trainables.fused_blocks import fused_forms  # needs Triton
+
+        forms |= fused_forms(net)
+    for module, form in forms.items():
         # an attribute of the object hides the class's method
-        module.forward = partial(forwards[type(module)], module)
+        module.forward = partial(form, module)
     try:
         yield aside.join
     finally:
-        for module in changed:
+        for module in forms:
             del module.forward
 
 
@@ -151,25 +152,33 @@ def _convolve(aside: Aside, conv: nn.Conv2d, x: Tensor) -> Tensor:
     plain = plain and conv.padding_mode == "zeros" and _trained(conv.weight)
     if isinstance(padding, str) or not plain:
         return nn.Conv2d.forward(conv, x)
-    y = nn.functional.conv2d(x, conv.weight.detach(), None, conv.stride, padding)
-    compute = partial(_conv_gradient, conv.stride, padding)
-    handed: Tensor = _WeightAside.apply(y, x, conv.weight, compute, aside)
-    return handed
+    return _conv_aside(aside, x, conv.weight, conv.stride, padding)
 
 
 def _convolve_small(aside: Aside, conv: SmallMapConv, x: Tensor) -> Tensor:
     outputs = len(conv.rows) * len(conv.columns)
-    pixels = x.shape[2:] == conv.weight.shape[2:]
-    if not _trained(conv.weight) or (outputs == 1 and not pixels):
-        return SmallMapConv.forward(conv, x)
-    if outputs == 1:
-        compute: Forward = _product_gradient
-        y = conv.apply_to(x, conv.weight.detach())
-    else:
+    if _trained(conv.weight) and outputs > 1:
         x, padding = conv.padded(x)
-        compute = partial(_conv_gradient, conv.stride, padding)
-        y = nn.functional.conv2d(x, conv.weight.detach(), None, conv.stride, padding)
-    handed: Tensor = _WeightAside.apply(y, x, conv.weight, compute, aside)
+        return _conv_aside(aside, x, conv.weight, conv.stride, padding)
+    if _trained(conv.weight) and x.shape[2:] == conv.weight.shape[2:]:
+        y = conv.apply_to(x, conv.weight.detach())
+        return _handed_on(y, x, conv.weight, _product_gradient, aside)
+    return SmallMapConv.forward(conv, x)
+
+
+def _conv_aside(
+    aside: Aside,
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+) -> Tensor:
+    y = nn.functional.conv2d(x, weight.detach(), None, stride, padding)
+    return _handed_on(y, x, weight, partial(_conv_gradient, stride, padding), aside)
+
+
+def _handed_on(y: Tensor, x: Tensor, weight: Tensor, compute: Forward, aside: Aside) -> Tensor:
+    handed: Tensor = _WeightAside.apply(y, x, weight, compute, aside)
     return handed
 
 
@@ -201,59 +210,3 @@ def _like(gradient: Tensor, weight: Tensor) -> Tensor:
     sides = zip(weight.shape, gradient.stride(), weight.stride(), strict=True)
     alike = gradient.dtype == weight.dtype and all(a == b for size, a, b in sides if size > 1)
     return gradient if alike else torch.empty_like(weight).copy_(gradient)
-
-
-def _as_made(module: nn.Module) -> bool:
-    """Whether a block has the layers that the fused forms stand for; true of other modules."""
-    if not isinstance(module, BasicBlock | Bottleneck | ResNet):
-        return True
-    norms = [held for name, held in module.named_children() if name.startswith("bn")]
-    shortcut = getattr(module, "downsample", None)
-    if shortcut is not None:
-        if type(shortcut) is not nn.Sequential or len(shortcut) != 2:
-            return False
-        norms.append(shortcut[1])
-    return type(module.relu) is nn.ReLU and all(map(_plain_norm, norms))
-
-
-def _plain_norm(norm: nn.Module) -> bool:
-    return (
-        type(norm) is nn.BatchNorm2d
-        and norm.affine
-        and norm.track_running_stats
-        and norm.momentum is not None
-    )
-
-
-def _basic_block(block: BasicBlock, x: Tensor) -> Tensor:
-    from trainables.fused_norm import normed
-
-    y = normed(block.conv1(x), block.bn1)
-    return normed(block.conv2(y), block.bn2, _shortcut(block, x))
-
-
-def _bottleneck(block: Bottleneck, x: Tensor) -> Tensor:
-    from trainables.fused_norm import normed
-
-    y = normed(block.conv1(x), block.bn1)
-    y = normed(block.conv2(y), block.bn2)
-    return normed(block.conv3(y), block.bn3, _shortcut(block, x))
-
-
-def _shortcut(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
-    from trainables.fused_norm import normed
-
-    if block.downsample is None:
-        return x
-    conv, norm = block.downsample
-    return normed(conv(x), norm, relu=False)
-
-
-def _resnet(net: ResNet, x: Tensor) -> Tensor:
-    from trainables.fused_norm import normed
-
-    x = net.maxpool(normed(net.conv1(x), net.bn1))
-    for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
-        x = layer(x)
-    scores: Tensor = net.fc(torch.flatten(net.avgpool(x), 1))
-    return scores

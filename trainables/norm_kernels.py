@@ -12,6 +12,57 @@ import triton.language as tl
 
 
 @triton.jit
+def _tile(block, total, channels, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """A program's channels and whether they exist; where its values are and whether they do."""
+    columns = tl.program_id(0) * COLS + tl.arange(0, COLS)
+    inside = columns < channels
+    rows = block * ROWS + tl.arange(0, ROWS)
+    here = (rows < total)[:, None] & inside[None, :]
+    return columns, inside, rows[:, None] * channels + columns[None, :], here
+
+
+@triton.jit
+def _parts(parts, channels, columns, inside, PARTS: tl.constexpr):
+    """Numbers of the parts, where they left their statistics of these columns, which exist."""
+    part = tl.arange(0, PARTS)
+    known = (part < parts)[:, None] & inside[None, :]
+    return part, part[:, None] * channels + columns[None, :], known
+
+
+@triton.jit
+def _cut(y, RELU: tl.constexpr):
+    """The ReLU; a maximum would make 0 of NaN."""
+    if RELU:
+        y = tl.where(y < 0, 0.0, y)
+    return y
+
+
+@triton.jit
+def _behind_relu(dy_ptr, y_ptr, at, here, RELU: tl.constexpr):
+    """The gradient of what went into the ReLU."""
+    dy = tl.load(dy_ptr + at, mask=here, other=0.0).to(tl.float32)
+    if RELU:
+        dy = tl.where(tl.load(y_ptr + at, mask=here, other=0.0) <= 0, 0.0, dy)
+    return dy
+
+
+@triton.jit
+def _normalised(x_ptr, mean_ptr, scale_ptr, columns, inside, at, here):
+    """The maps as the forward pass normalised them, and the scale that it did it with."""
+    x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
+    mean = tl.load(mean_ptr + columns, mask=inside, other=0.0)
+    scale = tl.load(scale_ptr + columns, mask=inside, other=0.0)
+    return (x - mean[None, :]) * scale[None, :], scale
+
+
+@triton.jit
+def _through_norm(dy, x, plain, weighted, scale, weight, total):
+    """The gradient of what was normalised: dy but for its mean and its share along x."""
+    dx = dy - (plain / total)[None, :] - x * (weighted / total)[None, :]
+    return dx * (weight * scale)[None, :]
+
+
+@triton.jit
 def _remember(
     mean,
     squares,
@@ -57,11 +108,7 @@ def forward_whole(
     COLS: tl.constexpr,
 ):
     """Output of columns that a tile holds whole; keeps mean and scale for the backward pass."""
-    columns = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    inside = columns < channels
-    rows = tl.arange(0, ROWS)
-    here = (rows < total)[:, None] & inside[None, :]
-    at = rows[:, None] * channels + columns[None, :]
+    columns, inside, at, here = _tile(0, total, channels, ROWS, COLS)
     x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
     if ADDED:
         other = tl.load(other_ptr + at, mask=here, other=0.0).to(tl.float32)
@@ -74,9 +121,7 @@ def forward_whole(
     y = off * (scale * weight)[None, :] + bias[None, :]
     if ADDED:
         y += other
-    if RELU:
-        y = tl.where(y < 0, 0.0, y)  # a maximum would make 0 of NaN
-    tl.store(y_ptr + at, y, mask=here)
+    tl.store(y_ptr + at, _cut(y, RELU), mask=here)
     _remember(
         mean,
         squares,
@@ -112,27 +157,16 @@ def backward_whole(
     COLS: tl.constexpr,
 ):
     """Gradients of columns that a tile holds whole."""
-    columns = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    inside = columns < channels
-    rows = tl.arange(0, ROWS)
-    here = (rows < total)[:, None] & inside[None, :]
-    at = rows[:, None] * channels + columns[None, :]
-    dy = tl.load(dy_ptr + at, mask=here, other=0.0).to(tl.float32)
-    if RELU:
-        y = tl.load(y_ptr + at, mask=here, other=0.0)
-    x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
-    mean = tl.load(mean_ptr + columns, mask=inside, other=0.0)
-    scale = tl.load(scale_ptr + columns, mask=inside, other=0.0)
+    columns, inside, at, here = _tile(0, total, channels, ROWS, COLS)
+    dy = _behind_relu(dy_ptr, y_ptr, at, here, RELU)
+    x, scale = _normalised(x_ptr, mean_ptr, scale_ptr, columns, inside, at, here)
     weight = tl.load(weight_ptr + columns, mask=inside, other=0.0)
-    if RELU:
-        dy = tl.where(y <= 0, 0.0, dy)
     if ADDED:
         tl.store(other_ptr + at, dy, mask=here)
-    x = (x - mean[None, :]) * scale[None, :]
     plain = tl.sum(dy, 0)
     weighted = tl.sum(tl.where(here, dy * x, 0.0), 0)
-    dx = dy - (plain / total)[None, :] - x * (weighted / total)[None, :]
-    tl.store(dx_ptr + at, dx * (weight * scale)[None, :], mask=here)
+    dx = _through_norm(dy, x, plain, weighted, scale, weight, total)
+    tl.store(dx_ptr + at, dx, mask=here)
     tl.store(dbias_ptr + columns, plain, mask=inside)
     tl.store(dweight_ptr + columns, weighted, mask=inside)
 
@@ -140,12 +174,8 @@ def backward_whole(
 @triton.jit
 def moments(x_ptr, mean_ptr, squares_ptr, total, channels, ROWS: tl.constexpr, COLS: tl.constexpr):
     """Mean, and sum of squared deviations from it, of each column over one part of the rows."""
-    columns = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    inside = columns < channels
     part = tl.program_id(1)
-    rows = part * ROWS + tl.arange(0, ROWS)
-    here = (rows < total)[:, None] & inside[None, :]
-    at = rows[:, None] * channels + columns[None, :]
+    columns, inside, at, here = _tile(part, total, channels, ROWS, COLS)
     x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
     mean = tl.sum(x, 0) / tl.minimum(total - part * ROWS, ROWS)
     off = tl.where(here, x - mean[None, :], 0.0)
@@ -178,16 +208,10 @@ def forward_parts(
     COLS: tl.constexpr,
 ):
     """Output of one tile, from the statistics that `moments` left of every part."""
-    columns = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    inside = columns < channels
     block = tl.program_id(1)
-    rows = block * ROWS + tl.arange(0, ROWS)
-    here = (rows < total)[:, None] & inside[None, :]
-    at = rows[:, None] * channels + columns[None, :]
+    columns, inside, at, here = _tile(block, total, channels, ROWS, COLS)
     x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
-    part = tl.arange(0, PARTS)
-    known = (part < parts)[:, None] & inside[None, :]
-    place = part[:, None] * channels + columns[None, :]
+    part, place, known = _parts(parts, channels, columns, inside, PARTS)
     means = tl.load(part_mean_ptr + place, mask=known, other=0.0)
     apart = tl.load(part_squares_ptr + place, mask=known, other=0.0)
     count = tl.where(part < parts, tl.minimum(total - part * ROWS, ROWS), 0)
@@ -215,9 +239,7 @@ def forward_parts(
     y = (x - mean[None, :]) * (scale * weight)[None, :] + bias[None, :]
     if ADDED:
         y += tl.load(other_ptr + at, mask=here, other=0.0).to(tl.float32)
-    if RELU:
-        y = tl.where(y < 0, 0.0, y)  # a maximum would make 0 of NaN
-    tl.store(y_ptr + at, y, mask=here)
+    tl.store(y_ptr + at, _cut(y, RELU), mask=here)
 
 
 @triton.jit
@@ -236,19 +258,10 @@ def sums(
     COLS: tl.constexpr,
 ):
     """Sums of dy, and of dy times the normalised x, of each column over one part of the rows."""
-    columns = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    inside = columns < channels
     part = tl.program_id(1)
-    rows = part * ROWS + tl.arange(0, ROWS)
-    here = (rows < total)[:, None] & inside[None, :]
-    at = rows[:, None] * channels + columns[None, :]
-    dy = tl.load(dy_ptr + at, mask=here, other=0.0).to(tl.float32)
-    if RELU:
-        dy = tl.where(tl.load(y_ptr + at, mask=here, other=0.0) <= 0, 0.0, dy)
-    x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
-    mean = tl.load(mean_ptr + columns, mask=inside, other=0.0)
-    scale = tl.load(scale_ptr + columns, mask=inside, other=0.0)
-    x = (x - mean[None, :]) * scale[None, :]
+    columns, inside, at, here = _tile(part, total, channels, ROWS, COLS)
+    dy = _behind_relu(dy_ptr, y_ptr, at, here, RELU)
+    x, _ = _normalised(x_ptr, mean_ptr, scale_ptr, columns, inside, at, here)
     tl.store(plain_ptr + part * channels + columns, tl.sum(dy, 0), mask=inside)
     weighted = tl.sum(tl.where(here, dy * x, 0.0), 0)
     tl.store(weighted_ptr + part * channels + columns, weighted, mask=inside)
@@ -278,34 +291,21 @@ def backward_parts(
     COLS: tl.constexpr,
 ):
     """Gradients of one tile, from the sums that `sums` left of every part."""
-    columns = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    inside = columns < channels
     block = tl.program_id(1)
-    rows = block * ROWS + tl.arange(0, ROWS)
-    here = (rows < total)[:, None] & inside[None, :]
-    at = rows[:, None] * channels + columns[None, :]
-    dy = tl.load(dy_ptr + at, mask=here, other=0.0).to(tl.float32)
-    if RELU:
-        y = tl.load(y_ptr + at, mask=here, other=0.0)
-    x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)
-    part = tl.arange(0, PARTS)
-    known = (part < parts)[:, None] & inside[None, :]
-    place = part[:, None] * channels + columns[None, :]
+    columns, inside, at, here = _tile(block, total, channels, ROWS, COLS)
+    dy = _behind_relu(dy_ptr, y_ptr, at, here, RELU)
+    x, scale = _normalised(x_ptr, mean_ptr, scale_ptr, columns, inside, at, here)
+    _, place, known = _parts(parts, channels, columns, inside, PARTS)
     plain = tl.sum(tl.load(part_plain_ptr + place, mask=known, other=0.0), 0)
     weighted = tl.sum(tl.load(part_weighted_ptr + place, mask=known, other=0.0), 0)
-    mean = tl.load(mean_ptr + columns, mask=inside, other=0.0)
-    scale = tl.load(scale_ptr + columns, mask=inside, other=0.0)
     weight = tl.load(weight_ptr + columns, mask=inside, other=0.0)
     if block == 0:
         tl.store(dbias_ptr + columns, plain, mask=inside)
         tl.store(dweight_ptr + columns, weighted, mask=inside)
-    if RELU:
-        dy = tl.where(y <= 0, 0.0, dy)
     if ADDED:
         tl.store(other_ptr + at, dy, mask=here)
-    x = (x - mean[None, :]) * scale[None, :]
-    dx = dy - (plain / total)[None, :] - x * (weighted / total)[None, :]
-    tl.store(dx_ptr + at, dx * (weight * scale)[None, :], mask=here)
+    dx = _through_norm(dy, x, plain, weighted, scale, weight, total)
+    tl.store(dx_ptr + at, dx, mask=here)
 
 
 KERNELS = (

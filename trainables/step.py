@@ -196,9 +196,8 @@ class GraphedStep(Step):
                 _on_side_stream(partial(self._warm_up, static))
                 restore()
                 self._replay = self._capture(partial(self._run_counted, static))
-        except (
-            Exception
-        ) as error:  # Triton's are no RuntimeError; an eager step raises what is ours
+        # Triton's errors are no RuntimeError; what is our own fault an eager step raises again
+        except Exception as error:
             self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
             warnings.warn(
                 f"the step could not be captured as a CUDA graph and runs eagerly ({self.failed})",
