@@ -29,7 +29,7 @@ MARKS = {
     "no skill": ("#", "no better than the best constant predictor on the same test images"),
     "collapsed": ("‡", "predicted counts barely differ between images (in at least one seed)"),
     "seeds missing": ("§", "fewer seeds than planned are complete"),
-    "edge": ("◇", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
+    "edge": ("‖", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
     "synthetic": ("¶", "synthetic data: says nothing about real images"),
     "failed": ("×", "every trial of the cell failed or diverged"),
 }

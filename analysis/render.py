@@ -18,7 +18,7 @@ LATEX = {
     "§": r"\S{}",
     "¶": r"\P{}",
     "°": r"$^\circ$",
-    "◇": r"$\diamond$",
+    "‖": r"$\parallel$",
     "×": r"$\times$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",

@@ -56,7 +56,7 @@ def caption(study: Mapping[str, Any], values: Iterable[CellValue], crowd: bool =
     parts = [*banners(study), f"Study {study['name']}.", protocol(study)]
     parts.append(
         "Shown: mean ± sample standard deviation over (n) seeds; of two seeds [both values]; "
-        "of one the value. Bold: best of the comparable, complete, unmarked (but for ◇) cells of "
+        "of one the value. Bold: best of the comparable, complete, unmarked (but for ‖) cells of "
         "one data set."
     )
     if crowd:
