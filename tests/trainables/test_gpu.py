@@ -58,17 +58,20 @@ def losses(rows):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("task", list(SMALL))
 def test_a_captured_trial_learns_what_an_eager_one_does(tmp_path, complete, task, optimizer):
-    """Batches of 64 of 200 images: the odd last one, of 8, runs beside the graph."""
+    """Batches of 64 of 200 images: the odd last one, of 8, runs beside the graph.
+
+    At this rate rounding moves the second epoch's loss by 0.2 % at most (weights changed by a
+    1e-5th, eager, CPU), eight steps of SGD or Adam by 0.6 and 5 %; at 1e-3 rounding made 3 %.
+    """
     found = {}
     for graph in (False, True):
-        config = small_config(
-            complete, task, precision="fp32", optimizer=optimizer, cuda_graph=graph
-        )
+        settings = {"precision": "fp32", "optimizer": optimizer, "cuda_graph": graph}
+        config = small_config(complete, task, **settings) | {"lr": 1e-4}
         outcome, rows = trial(tmp_path, task, config, f"{graph}.pt")
         assert outcome.how["step"].startswith("graph" if graph else "eager")
         assert outcome.test is not None
         found[graph] = losses(rows)
-    assert found[True] == pytest.approx(found[False], rel=0.02)
+    assert found[True] == pytest.approx(found[False], rel=4e-3)
 
 
 @pytest.mark.parametrize("held_bytes", [0, 2**30])
