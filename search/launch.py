@@ -124,8 +124,8 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
 
 def _is_done(spec: StudySpec, folder: Path, watcher: Watcher) -> bool:
     """Whether nothing is left to run; also refuses a folder that is in use or damaged."""
-    gpus = _gpus(spec, 0, record.load_study(folder).get("packing"))
-    study = Study(spec, folder, Places(folder, {}, gpus), watcher)
+    sizes = _sizes(spec, folder)
+    study = Study(spec, folder, Places(folder, {}, {}, sizes), watcher)
     done = study.done
     study.close()
     return done
@@ -188,7 +188,7 @@ def _execute(
     try:
         if options.address != "local":
             options.say(f"joined {cluster.joined()}")
-        packing = _packing(spec, folder, options, new=create is not None)
+        packing = _packing(spec, None if create else folder, options)
         gpus = _gpus(spec, cluster.gpus_in_cluster(), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share)
@@ -196,9 +196,10 @@ def _execute(
             options.say(MPS[mps_active()])
         if create:
             create()
-            manifest.add_packing(folder, packing)
+        manifest.add_packing(folder, packing)
         executor.storage_ready(folder)
-        study = Study(spec, folder, Places(options.data_dir.resolve(), weights, gpus), watcher)
+        there = Places(options.data_dir.resolve(), weights, gpus, _sizes(spec, folder))
+        study = Study(spec, folder, there, watcher)
         manifest.add_session(folder, "run" if create else "resume", places(options))
         try:
             return executor.execute(study)
@@ -209,17 +210,33 @@ def _execute(
         cluster.disconnect()
 
 
-def _packing(spec: StudySpec, folder: Path, options: Options, new: bool) -> Packing | None:
-    """What was measured for `gpus_per_trial = "auto"`: now, for a new study, or when it began.
+def _packing(spec: StudySpec, folder: Path | None, options: Options) -> Packing | None:
+    """What a trial was measured to need on the GPU that is here, for `gpus_per_trial = "auto"`.
 
-    Never later: the order of jobs hangs on it.
+    Args:
+        spec: the study.
+        folder: of a study that is resumed; what it measured on such a GPU is not measured again.
+        options: see Options.
+
+    Raises:
+        PreflightError: the study has run on a GPU, and here is none.
     """
     from search import cluster
 
-    if not new:
-        return record.load_study(folder).get("packing")
-    if spec.resources.gpus_per_trial != "auto" or not cluster.gpus_in_cluster():
+    held = (record.load_study(folder).get("packing") or []) if folder else []
+    gpus = cluster.gpus_in_cluster()
+    if held and not gpus:
+        raise PreflightError(
+            f"{folder} has run on {held[0]['device']}, and here is no GPU: resume it where there "
+            "is one, or join a cluster with --address"
+        )
+    if spec.resources.gpus_per_trial != "auto" or not gpus or (folder and not held):
         return None
+    if held:
+        here = cluster.on_gpu(torch.cuda.get_device_name)
+        known = [row for row in held if row["device"] == here]
+        if known:
+            return known
     options.say("measuring how many trials fit a GPU")
     try:
         return measured(spec, options.data_dir.resolve(), cluster.on_gpu, options.say)
@@ -227,6 +244,12 @@ def _packing(spec: StudySpec, folder: Path, options: Options, new: bool) -> Pack
         lines = str(error).strip().splitlines() or [type(error).__name__]
         options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")
         return None
+
+
+def _sizes(spec: StudySpec, folder: Path) -> dict[int, float]:
+    """The GPU shares that the study began with, by depth: the order of its jobs hangs on them."""
+    rows = record.load_study(folder).get("packing") or []
+    return _gpus(spec, 1, [row for row in rows if row["device"] == rows[0]["device"]])
 
 
 def _gpus(spec: StudySpec, available: float, packing: Packing | None = None) -> dict[int, float]:

@@ -107,11 +107,13 @@ def add_session(folder: Path, kind: str, places: Mapping[str, str]) -> None:
     _write_json(folder / record.STUDY, study)
 
 
-def add_packing(folder: Path, packing: list[dict[str, Any]] | None) -> None:
-    """Keep what a trial of each depth was measured to take on a GPU."""
-    if packing:
-        study = record.load_study(folder)
-        study["packing"] = packing
+def add_packing(folder: Path, rows: list[dict[str, Any]] | None) -> None:
+    """Keep what a trial of each depth was measured to take on a GPU; the first one stays first."""
+    study = record.load_study(folder)
+    held = study.get("packing", [])
+    new = [row for row in rows or [] if row not in held]
+    if new:
+        study["packing"] = held + new
         _write_json(folder / record.STUDY, study)
 
 

@@ -98,7 +98,7 @@ class Record:
             whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
             `settings` (all that hold in every cell, defaults included), `rungs`, `data`
             (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`, and, where GPU
-            shares were measured, `packing` (a row a depth: search.packing).
+            shares were measured, `packing` (a row a depth and GPU: search.packing).
         trials: see the module.
         curves: see the module.
         per_image: see the module.
@@ -231,13 +231,19 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _per_image(folder: Path, study: dict[str, Any]) -> pd.DataFrame:
-    """All parts that workers have written, one file a trial."""
+    """All parts that workers have written, one file a trial.
+
+    Rows that only the frame itself holds stay: a record may have come here without its parts.
+    """
+    columns = ["study", "trial", "split", "image", "truth", "prediction"]
     parts = sorted((folder / "parts").glob("*.parquet"))
-    if not parts:
-        path = folder / "per_image.parquet"
-        if path.is_file():
-            return _read_parquet(path)
-        return pd.DataFrame(columns=["study", "trial", "split", "image", "truth", "prediction"])
     frames = [_read_parquet(p).assign(trial=p.stem) for p in parts]
-    held = pd.concat(frames, ignore_index=True).assign(study=study["name"], split="test")
-    return held[["study", "trial", "split", "image", "truth", "prediction"]]
+    path = folder / "per_image.parquet"
+    if path.is_file():
+        before = _read_parquet(path)
+        frames.append(before[~before["trial"].isin([p.stem for p in parts])])
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
+        return pd.DataFrame(columns=columns)
+    held = pd.concat(frames, ignore_index=True).sort_values("trial", kind="stable")
+    return held.assign(study=study["name"], split="test")[columns].reset_index(drop=True)

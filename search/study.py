@@ -56,12 +56,14 @@ class Places:
     Attributes:
         data_dir: the data directory.
         weights: depth -> file of pretrained weights.
-        gpus: GPUs a trial takes, by depth.
+        gpus: GPUs a trial takes here, by depth.
+        sizes: those it took where the study began; by them its jobs are in order. Default: `gpus`.
     """
 
     data_dir: Path
     weights: Mapping[int, Path]
     gpus: Mapping[int, float]
+    sizes: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
 
 class Study:
@@ -83,7 +85,8 @@ class Study:
         self._lock = _lock(folder)
         self._cells = spec.cell_values()
         self._samplers = [CellSampler(spec, cell) for cell in self._cells]
-        sizes = [self._shape(cell)[1] or self._shape(cell)[0] for cell in self._cells]
+        held = places.sizes or places.gpus
+        sizes = [held.get(self._depth(cell)) or 1.0 for cell in self._cells]
         scheduler = SCHEDULERS[spec.scheduler]
         self._scheduler = scheduler(len(self._cells), make_plan(spec), sizes)
         self._store = OptunaStore(
@@ -257,9 +260,11 @@ class Study:
     def _seed(self, job: Job) -> int:
         return self.spec.seed if job.seed is None else job.seed
 
+    def _depth(self, cell: Mapping[str, Any]) -> int:
+        return int(self.spec.config(cell, {})["depth"])
+
     def _shape(self, cell: Mapping[str, Any]) -> tuple[float, float]:
-        depth = self.spec.config(cell, {})["depth"]
-        return self.spec.resources.cpus_per_trial, self.places.gpus.get(depth, 0.0)
+        return self.spec.resources.cpus_per_trial, self.places.gpus.get(self._depth(cell), 0.0)
 
     def _assignment(self, job: Job, drawn: Mapping[str, Any]) -> Assignment:
         cell = self._cells[job.cell]

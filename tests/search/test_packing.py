@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import launch, manifest, record
+from search import cluster, launch, manifest, record
 from search.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, share, shares
 from search.spec import parse_spec
 from tests.search.conftest import TEXT
@@ -58,14 +58,56 @@ def test_a_depth_is_measured_once_by_real_steps(tmp_path):
     assert "2 trials share a GPU" in said[0]
 
 
-def test_a_resumed_study_keeps_the_shares_it_began_with(make_study):
+FIRST = [
+    {"depth": 18, "device": "First GPU", "share": 0.25},
+    {"depth": 34, "device": "First GPU", "share": 0.5},
+]
+
+
+@pytest.fixture
+def resumed(make_study, monkeypatch, tmp_path):
+    """A function (GPU's name, or None for no GPU) -> what a resumed study packs by there."""
     study = make_study()
     study.close()
-    rows = [{"depth": 18, "share": 0.25}, {"depth": 34, "share": 0.5}]
-    manifest.add_packing(study.folder, rows)
-    held = record.load_study(study.folder)["packing"]
-    assert launch._gpus(study.spec, 8, held) == {18: 0.25, 34: 0.5}
-    assert launch._packing(study.spec, study.folder, None, new=False) == rows
+    manifest.add_packing(study.folder, FIRST)
+    options = launch.Options(tmp_path, tmp_path, tmp_path, "local", lambda _: None)
+
+    def on_gpu(function, *arguments):
+        if function is probe_each:
+            return [Taken(here, 2_000.0, 3_000.0, 1.0)] * 2
+        return here
+
+    def packing(name):
+        nonlocal here
+        here = name
+        monkeypatch.setattr(cluster, "gpus_in_cluster", lambda: float(name is not None))
+        monkeypatch.setattr(cluster, "on_gpu", on_gpu)
+        found = launch._packing(study.spec, study.folder, options)
+        manifest.add_packing(study.folder, found)
+        return found
+
+    here = ""
+    packing.study = study
+    return packing
+
+
+def test_on_the_same_gpu_a_resumed_study_keeps_its_shares(resumed):
+    assert resumed("First GPU") == FIRST
+
+
+def test_on_another_gpu_it_is_measured_once_and_the_order_of_jobs_stays(resumed):
+    found = resumed("Second GPU")
+    assert shares(found) == {18: 1.0, 34: 1.0}
+    assert resumed("Second GPU") == found
+    assert resumed("First GPU") == FIRST
+    folder = resumed.study.folder
+    assert record.load_study(folder)["packing"] == FIRST + found
+    assert launch._sizes(resumed.study.spec, folder) == {18: 0.25, 34: 0.5}
+
+
+def test_a_study_of_a_gpu_is_not_resumed_without_one(resumed):
+    with pytest.raises(launch.PreflightError, match="has run on First GPU, and here is no GPU"):
+        resumed(None)
 
 
 def test_a_number_in_the_file_is_taken_as_it_is():

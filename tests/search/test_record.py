@@ -96,6 +96,22 @@ def test_csv_holds_what_parquet_holds(finished):
         assert list(csv.columns) == list(getattr(held, name).columns)
 
 
+def test_predictions_that_came_without_their_part_stay(finished):
+    """A record is often moved without `parts`, and then gone on with."""
+    rows = pd.DataFrame({"split": "test", "image": [0, 1], "truth": [1, 2], "prediction": [1, 1]})
+    (finished / "parts").mkdir(exist_ok=True)
+    for trial in ("00-seed1", "00-seed2"):
+        rows.to_parquet(finished / "parts" / f"{trial}.parquet", index=False)
+    record.write(finished)
+    whole = record.load(finished).per_image
+    (finished / "parts" / "00-seed1.parquet").unlink()
+    record.write(finished)
+    pd.testing.assert_frame_equal(record.load(finished).per_image, whole)
+    (finished / "parts" / "00-seed2.parquet").unlink()
+    record.write(finished)
+    pd.testing.assert_frame_equal(record.load(finished).per_image, whole)
+
+
 def test_every_documented_column_is_there_and_every_column_documented(finished):
     trials = record.load(finished).trials
     text = record.__doc__

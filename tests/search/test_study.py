@@ -196,6 +196,22 @@ def test_a_study_with_gpus_by_depth_resumes(make_study, tmp_path):
     again.close()
 
 
+def test_a_study_resumes_where_its_trials_take_other_shares(make_study, tmp_path):
+    """On a smaller GPU depth 18 may need more of it than depth 34 did of the first one."""
+    study = make_study()
+    study.close()
+    spec, folder = study.spec, study.folder
+    first = {18: 0.25, 34: 1.0}
+    study = Study(spec, folder, Places(tmp_path, {}, first), Silent())
+    drive(study, most=4)
+    study.close()
+    there = Places(tmp_path, {}, {18: 0.5, 34: 0.5}, first)
+    again = Study(spec, folder, there, Silent())
+    job = again.ask()
+    assert (job.trial, job.gpus) == ("01-002", 0.5)
+    again.close()
+
+
 @pytest.mark.parametrize("lost", ["ask", "tell"])
 def test_a_journal_that_lacks_a_line_is_refused_by_line(make_study, lost):
     study = make_study()
