@@ -24,6 +24,7 @@ from analysis.cells import MARKS, CellValue
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F6A00", "#000000")
 GREY = "#9a9a9a"
 DASHES = {"train": (0, (4, 2)), "val": "-", "test": "-"}
+MOST_TICKS = 4  # of a logarithmic axis: more labels touch in small panels
 # status -> marker, filled
 ENDINGS = {
     "completed": ("o", True),
@@ -211,11 +212,14 @@ def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bo
 
 
 def _label_decades(ax: Axes, values: pd.Series[Any]) -> None:
-    """Ticks at 1 and 3 of each decade; of values that hold fewer than two, at their ends."""
+    """Ticks at 1 and 3 of each decade, or at some decades; of fewer than two, at the ends."""
     ax.xaxis.set_minor_formatter(NullFormatter())  # minor labels overlap in small panels
     low, high = ax.get_xlim()
     ends = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [d * 10.0**power for power in ends for d in (1, 3) if low <= d * 10.0**power <= high]
+    if len(ticks) > MOST_TICKS:
+        ticks = [10.0**power for power in ends if low <= 10.0**power <= high]
+        ticks = ticks[:: math.ceil(len(ticks) / MOST_TICKS)]
     if len(ticks) < 2 and len(values):
         ticks = sorted({float(values.min()), float(values.max())})
     ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], fontsize="small")

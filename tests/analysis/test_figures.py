@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -111,6 +113,19 @@ def test_search_values_tell_endings_apart(ax):
     assert diverged.get_marker() == "x"
     assert ax.get_xscale() == "log"
     assert [text.get_text() for text in ax.texts] == ["9", "3"]
+
+
+@pytest.mark.parametrize("rates", [(0.0009, 0.09), (0.004, 0.2), (0.011, 0.012), (1e-5, 0.9)])
+def test_labels_of_rates_do_not_touch(ax, rates):
+    trials = pd.DataFrame(
+        {"lr": rates, "value": [0.5, 0.6], "status": "completed", "epochs": [3, 3]}
+    )
+    ax.figure.set_size_inches(2.4, 2.6)
+    figures.search_values(ax, trials, "lr", "val accuracy", log=True)
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert len(boxes) >= 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_the_ladder_has_a_bar_a_trial_of_its_epochs(ax):
