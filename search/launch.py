@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from search.study import Places, Study, Watcher
 from search.trial import mps_active
 from trainables import TASKS, synthetic
 from trainables.resnet import WeightsError, check_weights, find_weights
-from trainables.task import DataError
+from trainables.task import DataError, MissingDataError
 
 MPS = {
     True: "CUDA MPS is active: trials that share a GPU overlap",
@@ -275,32 +276,48 @@ def _depths(spec: StudySpec) -> list[int]:
 
 
 def _fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
-    """What the data of the study's cells is; fetched first where the task can."""
+    """What the data of the study's cells is; fetched where it is missing and the task can."""
     task, found = TASKS[spec.task], []
-    may_make = options.make_data_dir or options.data_dir.is_dir()
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         try:
-            print_ = task.fingerprint(options.data_dir, config)
-        except DataError as error:
-            fetch = task.download if options.download else None
-            if fetch is None or config["edition"] not in ("auto", "binary"):
-                raise PreflightError(str(error)) from error
-            if not may_make:
-                raise PreflightError(
-                    f"--data-dir {options.data_dir} is no folder; name the one that holds the "
-                    f"data, or make it and {spec.task} is downloaded into it"
-                ) from error
-            options.say(f"no data in {options.data_dir}; downloading {spec.task} into it")
             try:
-                fetch(options.data_dir)
                 print_ = task.fingerprint(options.data_dir, config)
-            except DataError as second:
-                raise PreflightError(str(second)) from second
+            except MissingDataError as error:
+                if not options.download or config["edition"] not in ("auto", "binary"):
+                    raise
+                _download(spec.task, options, error)
+                print_ = task.fingerprint(options.data_dir, config)
+        except DataError as error:
+            raise PreflightError(str(error)) from error
         _check_limits(config, print_)
         if print_ not in found:
             found.append(print_)
     return found
+
+
+def _download(task: str, options: Options, missing: MissingDataError) -> None:
+    """Fetch a task's data into the data folder, which is made where that may be.
+
+    Raises:
+        DataError, PreflightError: that cannot be.
+    """
+    fetch, there = TASKS[task].download, options.data_dir.is_dir()
+    if fetch is None:
+        raise missing
+    if not (there or options.make_data_dir):
+        raise PreflightError(
+            f"--data-dir {options.data_dir} is no folder; name the one that holds the data, or "
+            f"make it and {task} is downloaded into it"
+        ) from missing
+    options.say(f"no data in {options.data_dir}; downloading {task} into it")
+    try:
+        fetch(options.data_dir)
+    except DataError:
+        if not there:
+            with contextlib.suppress(OSError):  # what did arrive stays
+                options.data_dir.rmdir()
+        raise
 
 
 def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -167,7 +167,8 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
         trial["attempts"] += 1
         trial["error"] = event.get("error")
         if trial["status"] != "completed":  # else only its scoring on test failed
-            trial.update(status="failed", reason="its job failed")
+            said = (event.get("error") or "").strip().splitlines()
+            trial.update(status="failed", reason=": ".join(["its job failed", *said[-1:]]))
         return
     trial["epochs"] = event["epoch"]
     if event["ending"] == "diverged":

@@ -100,7 +100,12 @@ class CellASHA:
         return job
 
     def tell(
-        self, job: Job, ending: Ending, value: float = math.nan, epoch: int | None = None
+        self,
+        job: Job,
+        ending: Ending,
+        value: float = math.nan,
+        epoch: int | None = None,
+        again: bool = True,
     ) -> None:
         """Take the outcome of a job.
 
@@ -110,6 +115,7 @@ class CellASHA:
                 diverged; "stopped" is a job that another rule has ended before `job.to_epoch`.
             value: the metric by the study's checkpoint rule, at the job's last epoch.
             epoch: the last one, where it is not `job.to_epoch`.
+            again: whether a failed job may end otherwise when it is run again.
 
         Raises:
             KeyError: this job is not running.
@@ -122,7 +128,7 @@ class CellASHA:
             trial.failures = 0
         else:
             trial.failures += 1
-            if trial.failures <= self.plan.retries:
+            if again and trial.failures <= self.plan.retries:
                 self._again.append(job)
                 self._note(trial, epoch, "retry")
                 return

@@ -234,7 +234,8 @@ class Study:
             self._samplers[job.cell].tell(job.config, epoch, value)
             self._store.valued(job.trial, epoch, value)
         value = float("nan") if value is None else value
-        self._scheduler.tell(job, told["ending"], value, told.get("epoch"))
+        again = not told.get("for_good", False)
+        self._scheduler.tell(job, told["ending"], value, told.get("epoch"), again)
         if told.get("out_of_memory"):
             self._alone.add(job.trial)
         given_up = any(

@@ -124,6 +124,9 @@ def execute(
     Returns:
         The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`.
     """
+    from trainables.resnet import WeightsError
+    from trainables.task import DataError
+
     started = time.perf_counter()
     try:
         told = _train(assignment, lambda row: report(_plain(row)), alive)
@@ -132,6 +135,8 @@ def execute(
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
         if _out_of_memory(error):
             told["out_of_memory"] = True
+        if isinstance(error, (DataError, WeightsError)):
+            told["for_good"] = True  # run again, it would fail again
     seconds = time.perf_counter() - started
     return {
         **told,

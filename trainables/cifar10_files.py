@@ -17,7 +17,7 @@ from torchvision.datasets import CIFAR10
 
 from trainables import synthetic
 from trainables.cache import cached, key_of
-from trainables.task import Config, DataError
+from trainables.task import Config, DataError, MissingDataError
 
 SIDE = 32  # of an image, px
 
@@ -85,14 +85,15 @@ class _Source:
             return np.ascontiguousarray(held[rows].transpose(0, 3, 1, 2))
         decoded = np.empty((len(rows), 3, SIDE, SIDE), dtype=np.uint8)
         try:
+            row = -1
             for at, row in enumerate(rows):
                 picture = Image.open(io.BytesIO(held[int(row)].as_py())).convert("RGB")
                 decoded[at] = np.asarray(picture).transpose(2, 0, 1)
             return decoded
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
-                f"cifar10: an image of the {part} part cannot be decoded ({error}); fetch the "
-                "parquet edition again"
+                f"cifar10: image {row} of {part}-*.parquet (from 0) cannot be decoded "
+                f"({type(error).__name__}); fetch the parquet edition again"
             ) from error
 
 
@@ -105,7 +106,7 @@ def edition_of(data_dir: Path, config: Config) -> str:
 
 def _parquet_dir(data_dir: Path) -> Path | None:
     for folder in (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir):
-        if any(folder.glob("train-*.parquet")) and any(folder.glob("test-*.parquet")):
+        if any(folder.glob("train-*.parquet")) or any(folder.glob("test-*.parquet")):
             return folder
     return None
 
@@ -120,16 +121,20 @@ def _source(edition: str, data_dir: Path) -> _Source:
 def _read_parquet(data_dir: Path) -> _Source:
     folder = _parquet_dir(data_dir)
     if folder is None:
-        raise DataError(
+        raise MissingDataError(
             f"cifar10: no train-*.parquet and test-*.parquet under {data_dir} (looked in it, in "
             "plain_text and in cifar10/plain_text); name the folder with --data-dir"
         )
     pixels, classes = {}, {}
     for part in ("train", "test"):
-        try:
-            table = pq.read_table(
-                sorted(folder.glob(f"{part}-*.parquet")), columns=["img", "label"]
+        files = sorted(folder.glob(f"{part}-*.parquet"))
+        if not files:
+            raise DataError(
+                f"cifar10: {folder} has no {part}-*.parquet beside the others; fetch the parquet "
+                "edition again, or name another folder with --data-dir"
             )
+        try:
+            table = pq.read_table(files, columns=["img", "label"])
             # left in arrow's memory: 60,000 bytes objects are memory that Python keeps
             pixels[part] = table.column("img").combine_chunks().field("bytes")
             classes[part] = table.column("label").to_numpy().astype(np.int64)
@@ -147,19 +152,19 @@ def _read_binary(data_dir: Path) -> _Source:
         try:
             held = CIFAR10(str(data_dir), train=part == "train")
         except RuntimeError as error:
-            raise DataError(_why_no_binary(data_dir)) from error
+            raise _why_no_binary(data_dir) from error
         pixels[part], classes[part] = held.data, np.asarray(held.targets)
     return _Source(pixels, classes)
 
 
-def _why_no_binary(data_dir: Path) -> str:
+def _why_no_binary(data_dir: Path) -> DataError:
     folder = data_dir / CIFAR10.base_folder
     if folder.exists():
-        return (
+        return DataError(
             f"cifar10: {folder} is incomplete or corrupted: a file is absent or its checksum is "
             "not the official one; remove the folder and fetch the binary edition again"
         )
-    return (
+    return MissingDataError(
         "cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the binary one "
         f"({CIFAR10.base_folder}) is in {data_dir}; name the folder that holds one with "
         "--data-dir, or let `resnet-search run` download it (not with --offline)"

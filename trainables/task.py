@@ -20,6 +20,10 @@ class DataError(ValueError):
     """The data set is missing or not as expected; the message names the place and the fix."""
 
 
+class MissingDataError(DataError):
+    """Nothing of the data set is there, so that it may be downloaded."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One key that a config may hold.

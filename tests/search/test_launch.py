@@ -64,6 +64,32 @@ def test_a_run_that_cannot_be_is_refused(refused, words, said):
     assert not Path("no").exists()
 
 
+@pytest.fixture
+def no_network(monkeypatch):
+    """Where torchvision would download, it makes the folder and finds no network."""
+
+    def download(root, train, download=False):
+        if download:
+            Path(root).mkdir(exist_ok=True)
+            raise OSError("no network")
+        raise RuntimeError("Dataset not found")
+
+    monkeypatch.setattr(
+        "trainables.cifar10_files.CIFAR10.__init__", lambda self, *a, **k: download(*a, **k)
+    )
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_missing_data_is_downloaded_and_damaged_data_is_not(refused, no_network, damaged):
+    if damaged:
+        Path("data").mkdir()
+        Path("data/train-0.parquet").write_bytes(b"PAR1 cut off")
+    said = refused("run", "tiny.toml", "--set", "fixed.edition=auto")
+    assert ("the download failed (no network)" in said) is not damaged
+    assert ("cannot be read as columns" in said) is damaged
+    assert Path("data").is_dir() is damaged  # no folder is left that was made for nothing
+
+
 def test_an_address_where_nothing_listens_is_refused_at_once(here, capsys):
     assert main(["run", "tiny.toml", "--address", "127.0.0.1:9"]) == 1
     assert "nothing answers at --address 127.0.0.1:9" in capsys.readouterr().err

@@ -285,6 +285,25 @@ def test_tpe_hears_of_a_config_that_failed_for_good(make_study):
     study.close()
 
 
+def test_what_would_fail_again_is_not_run_again(make_study):
+    """Also when it is read back; another failure is run again."""
+    study = make_study()
+    first, second = study.ask(), study.ask()
+    lost = "Traceback\n  line 3\nDataError: image 7 cannot be decoded"
+    study.tell(first.trial, {"ending": "failed", "error": lost, "for_good": True})
+    study.tell(second.trial, {"ending": "failed", "error": "another"})
+    study.close()
+    again = Study(study.spec, study.folder, study.places, Silent())
+    record.write(study.folder)
+    trials = record.load(study.folder).trials.set_index("trial")
+    assert trials.loc[first.trial, "status"] == "failed"
+    assert trials.loc[first.trial, "reason"] == (
+        "its job failed: DataError: image 7 cannot be decoded"
+    )
+    assert again.ask().trial == second.trial
+    again.close()
+
+
 def test_a_trial_out_of_gpu_memory_is_tried_again_alone(make_study, tmp_path):
     """Also after a resume; the others keep their share."""
     study = make_study()

@@ -66,6 +66,16 @@ def test_an_exception_is_told_with_its_traceback(tmp_path):
     assert "--data-dir" in told["error"]
 
 
+def test_only_what_would_fail_again_is_told_as_such(tmp_path, monkeypatch):
+    assert execute(assignment(tmp_path, edition="parquet"), lambda row: None)["for_good"]
+
+    def broken(*args, **more):
+        raise RuntimeError("a bus error, once")
+
+    monkeypatch.setattr("trainables.train.train", broken)
+    assert "for_good" not in execute(assignment(tmp_path), lambda row: None)
+
+
 def test_a_failed_job_is_reported_and_then_ends_its_worker(tmp_path, monkeypatch):
     reports = []
     monkeypatch.setattr("ray.tune.report", reports.append)

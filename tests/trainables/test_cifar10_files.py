@@ -14,7 +14,7 @@ from torchvision.datasets import CIFAR10
 
 from tests.trainables.conftest import LABELS, PIXELS, TEST, TRAIN, images_of, numbers
 from trainables import cifar10
-from trainables.task import DataError
+from trainables.task import DataError, MissingDataError
 
 CPU = torch.device("cpu")
 
@@ -105,16 +105,18 @@ def test_missing_data_names_folder_and_fix(edition, tmp_path, complete):
         lambda: cifar10.fingerprint(tmp_path, config),
         lambda: cifar10.open_data(tmp_path, config, 42, CPU),
     ):
-        with pytest.raises(DataError) as refused:
+        with pytest.raises(MissingDataError) as refused:
             ask()
         assert str(tmp_path) in str(refused.value)
         assert "--data-dir" in str(refused.value)
 
 
-def test_parquet_edition_without_its_test_part_counts_as_missing(tmp_path, complete, parquet):
-    (parquet / "plain_text" / "test-00000-of-00001.parquet").unlink()
-    with pytest.raises(DataError, match=r"test-\*\.parquet"):
-        cifar10.fingerprint(parquet, complete("cifar10", edition="parquet"))
+@pytest.mark.parametrize("edition", ["auto", "parquet"])
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_parquet_edition_without_a_part_names_it(part, edition, complete, parquet):
+    (parquet / "plain_text" / f"{part}-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match=rf"plain_text has no {part}-\*\.parquet"):
+        cifar10.fingerprint(parquet, complete("cifar10", edition=edition))
 
 
 def image_cells(count: int) -> list[dict[str, Any]]:
@@ -144,12 +146,15 @@ def test_corrupt_parquet_names_folder_and_fix(columns, parquet, complete):
         cifar10.fingerprint(parquet, complete("cifar10"))
     assert str(parquet / "plain_text") in str(refused.value)
     assert "again" in str(refused.value)
+    assert not isinstance(refused.value, MissingDataError)  # else another edition is downloaded
 
 
 def test_parquet_with_an_image_that_cannot_be_decoded_is_refused(parquet, complete):
     path = parquet / "plain_text" / "train-00000-of-00001.parquet"
-    pq.write_table(pa.table({"img": image_cells(20), "label": [0] * 20}), path)
-    with pytest.raises(DataError, match="decode"):
+    images = pq.read_table(path).column("img").to_pylist()
+    images[7] = image_cells(1)[0]
+    pq.write_table(pa.table({"img": images, "label": [0] * len(images)}), path)
+    with pytest.raises(DataError, match=r"image 7 of train-\*\.parquet .* cannot be decoded"):
         cifar10.open_data(parquet, complete("cifar10"), 42, CPU)
 
 
