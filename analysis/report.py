@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 
 from analysis import tables, words
+from analysis.answer import answers
 from analysis.cells import MARKS, CellValue, cell_values
 from analysis.figure_set import plates, save
 from analysis.render import Table, render
@@ -87,6 +88,7 @@ def _section(record: Record, out: Path, published: pd.DataFrame | None) -> dict[
         "state": state,
         "description": study["spec"].get("description", ""),
         "banners": banners,
+        "answers": answers(record),
         "facts": _facts(study, state),
         "tables": [render(table, "html") for table in made],
         "figures": pictures,

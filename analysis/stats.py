@@ -62,6 +62,30 @@ def interval(values: Values, level: float = 0.95) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def difference(first: Values, second: Values, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the difference of two means, first minus second, of independent seeds.
+
+    Welch's t (Welch, "The generalization of Student's problem", Biometrika 34, 1947): neither
+    equal spread nor equal numbers of seeds are assumed. Only one comparison: of many cells the
+    leading one is picked first, and its lead looks surer than it is.
+
+    Args:
+        first: `(n,)`, one a seed.
+        second: `(m,)`, one a seed.
+        level: coverage.
+
+    Returns:
+        Low and high end; NaN if one of the two has fewer than two seeds.
+    """
+    if min(len(first), len(second)) < 2:
+        return float("nan"), float("nan")
+    if len(set(first)) == len(set(second)) == 1:  # no spread at all
+        gap = float(first[0] - second[0])
+        return gap, gap
+    found = stats.ttest_ind(first, second, equal_var=False).confidence_interval(level)
+    return float(found.low), float(found.high)
+
+
 def share_interval(count: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share (Wilson 1927).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from rich.console import Console
 from search import record
 from search.cli_plan import add_commands
 from search.journal import JournalError
+from search.overrides import add_overrides, given_overrides
 from search.record import RecordError
 from search.shipped import shipped_studies
 
@@ -22,20 +24,12 @@ if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of th
     from search.launch import Options
     from search.progress import Progress
     from search.spec import StudySpec
-
-# `--epochs 50` is short for `--set budget.max_epochs=50`; these are the report's own switches
-SHORT = {
-    "part": ("cells", "data class, A or B"),
-    "batch_size": ("fixed", "images a step"),
-    "epochs": ("budget.max_epochs", "epochs of a full training"),
-    "depth": ("cells", "layers of the ResNet, e.g. 18 or 18,34"),
-    "lr": ("cells", "learning rate, e.g. 0.01 or 0.1,0.01"),
-}
+COMMANDS = ("run", "resume", "status", "preview", "simulate", "studies", "settings")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
     try:
         return int(arguments.command(arguments))
     except (RecordError, JournalError, ValueError) as error:
@@ -52,22 +46,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    if words and words[0] not in (*COMMANDS, "-h", "--help"):
+        if words[0].startswith("-"):
+            parser.error(f"the command comes first, then {words[0]}: one of {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(words[0], COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        parser.error(f"no command {words[0]}; {hint}")
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.error(f"`{words[0]}` takes no {unknown[0]}; see `resnet-search {words[0]} --help`")
+    return arguments
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resnet-search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a study file, or a shipped study by name")
     run.add_argument("study", metavar="STUDY", help="a TOML file, or a name from `studies`")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a key of the study, e.g. budget.max_epochs=30 or cells.depth=[18,34]",
-    )
+    add_overrides(run)
     run.add_argument("--name", help="name of the run folder, instead of the study's own")
-    for name, (_, text) in SHORT.items():
-        run.add_argument(f"--{name.replace('_', '-')}", help=text)
     run.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
     run.set_defaults(command=_run)
     resume = commands.add_parser(
@@ -121,7 +120,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from search.shipped import find_study
     from search.spec import load_spec
 
-    overrides = [*_short_overrides(arguments), *arguments.overrides]
+    overrides = given_overrides(arguments)
     if arguments.name:
         overrides.append(f'name="{arguments.name}"')
     spec, text = load_spec(find_study(arguments.study), overrides)
@@ -191,29 +190,6 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
     text = f"done: {shown}. Report: resnet-report build {shown}"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     return _status_of(folder, console)
-
-
-def _short_overrides(arguments: argparse.Namespace) -> list[str]:
-    found = []
-    for name, (home, _) in SHORT.items():
-        value = getattr(arguments, name)
-        if value is None:
-            continue
-        if home == "cells":
-            values = value.split(",")
-            quoted = [v if _is_number(v) else f'"{v}"' for v in values]
-            found.append(f"cells.{name}=[{', '.join(quoted)}]")
-        else:
-            found.append(f"{home if '.' in home else f'{home}.{name}'}={value}")
-    return found
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from search.overrides import add_overrides, given_overrides
+
 if TYPE_CHECKING:
     from search.curves import Curves
     from search.plan import Plan
@@ -37,9 +39,7 @@ def add_commands(commands: Any, console: Any) -> None:
     ):
         parser = commands.add_parser(name, help=text)
         parser.add_argument("study", metavar="STUDY", help="a TOML file, or a shipped study")
-        parser.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides"
-        )
+        add_overrides(parser)
         parser.add_argument(
             "--workers", type=_count, default=1, metavar="W", help="trials at once; default: 1"
         )
@@ -78,7 +78,7 @@ def _load(arguments: argparse.Namespace) -> StudySpec:
     from search.shipped import find_study
     from search.spec import load_spec
 
-    return load_spec(find_study(arguments.study), arguments.overrides)[0]
+    return load_spec(find_study(arguments.study), given_overrides(arguments))[0]
 
 
 def _preview(arguments: argparse.Namespace, console: Console) -> int:
@@ -112,6 +112,8 @@ def _show_preview(spec: StudySpec, held: Preview, console: Console) -> None:
         f"wall time on {held.workers} workers: {held.wall_epochs[0]:,.0f} to "
         f"{held.wall_epochs[1]:,.0f} epochs of one trial",
     ]
+    if not spec.space:
+        lines.insert(0, "nothing is tuned: each cell is trained as it is, once a seed")
     if spec.scheduler == "ray-asha":
         lines.insert(0, "Ray's ASHA ends trials as it goes; what follows is the most it can take")
     if held.wall_hours:

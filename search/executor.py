@@ -149,8 +149,8 @@ def _stop_on_signals(searcher: JobSearcher, study: Study) -> Iterator[None]:
 
     def give_up() -> None:
         print(
-            f"resnet-search: Ray did not end within {PATIENCE:g} s and is left; everything "
-            f"finished is on record. Go on: resnet-search resume {study.folder}",
+            f"resnet-search: Ray did not end within {PATIENCE:g} s and is left to end by itself; "
+            f"everything finished is on record. Go on: resnet-search resume {study.folder}",
             file=sys.stderr,
             flush=True,
         )

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import tomllib
 from typing import Any
+
+# `--epochs 50` is short for `--set budget.max_epochs=50`; these are the report's own switches
+SHORT = {
+    "part": ("cells", "data class, A or B"),
+    "batch_size": ("fixed", "images a step"),
+    "epochs": ("budget.max_epochs", "epochs of a full training"),
+    "depth": ("cells", "layers of the ResNet, e.g. 18 or 18,34"),
+    "lr": ("cells", "learning rate, e.g. 0.01 or 0.1,0.01"),
+}
 
 
 def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -45,3 +55,41 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options that change a study."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a key of the study, e.g. budget.max_epochs=30 or cells.depth=[18,34]",
+    )
+    for name, (_, text) in SHORT.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+
+
+def given_overrides(arguments: argparse.Namespace) -> list[str]:
+    """KEY=VALUE for every option that was given, `--set` last."""
+    found = []
+    for name, (home, _) in SHORT.items():
+        value = getattr(arguments, name)
+        if value is None:
+            continue
+        if home == "cells":
+            values = value.split(",")
+            quoted = [v if _is_number(v) else f'"{v}"' for v in values]
+            found.append(f"cells.{name}=[{', '.join(quoted)}]")
+        else:
+            found.append(f"{home if '.' in home else f'{home}.{name}'}={value}")
+    return [*found, *arguments.overrides]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

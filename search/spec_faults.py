@@ -7,6 +7,7 @@ at once.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Any
 
 from trainables import TASKS
@@ -37,14 +38,21 @@ def budget_faults(raw: dict[str, Any]) -> dict[str, str]:
             f"{trials} trials need something to differ in: add [space.lr], or leave it out and "
             "repeat over confirm.seeds"
         )
+    if raw.get("space") == {}:
+        faults["space"] = "is empty; name what is tuned, e.g. [space.lr], or leave [space] out"
     seeds = _table(raw, "confirm").get("seeds", [])
     if isinstance(seeds, list) and len(set(map(repr, seeds))) < len(seeds):
         faults["confirm.seeds"] = f"the same seed twice in {seeds}"
     return faults
 
 
-def task_faults(raw: dict[str, Any]) -> dict[str, str]:
-    """Faults of cells, space and fixed against the settings of the task."""
+def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str]:
+    """Faults of cells, space and fixed against the settings of the task.
+
+    Args:
+        raw: the study file, parsed.
+        top: keys that stand above the tables.
+    """
     if raw.get("task") not in TASKS:
         return {"task": f"must be one of {', '.join(TASKS)}, not {raw.get('task')!r}"}
     task = TASKS[raw["task"]]
@@ -52,7 +60,11 @@ def task_faults(raw: dict[str, Any]) -> dict[str, str]:
     faults = {}
     for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:
         if key not in task.settings:
-            faults[f"{table}.{key}"] = _unknown(key, task)
+            faults[f"{table}.{key}"] = (
+                f"no such key here; {key} belongs above the first [table] of the file"
+                if key in top
+                else _unknown(key, task)
+            )
         elif table == "space" and task.settings[key].role != "any":
             faults[f"space.{key}"] = (
                 "changes what a value means and cannot be searched; list it in [cells]"

@@ -23,8 +23,11 @@ def status_table(held: Record) -> Table:
     table.add_column("cell")
     for name in (*STATES, "confirmed", f"best {metric}"):
         table.add_column(name, justify="right")
+    trials = held.trials
+    if not is_running(held.run):  # what a killed driver left as running waits for the next one
+        trials = trials.assign(status=trials["status"].replace("running", "paused"))
     for number, cell in enumerate(held.study["cells"]):
-        rows = held.trials[held.trials["cell"] == number]
+        rows = trials[trials["cell"] == number]
         search, confirm = rows[rows["stage"] != "confirm"], rows[rows["stage"] == "confirm"]
         judged = rows[rows["stage"] == ("search" if len(search) else "confirm")]
         complete = judged[judged["status"] == "completed"]

@@ -138,6 +138,10 @@ class Study:
         self._follow_ask(job, config)
         decisions = self._write_decisions()
         self._watcher.asked(job, {**self._cells[job.cell], **config}, decisions)
+        if job.from_epoch and not self._checkpoint(job.trial).is_file():
+            self._watcher.noted(
+                f"  {job.trial} has no checkpoint: epochs 1 to {job.from_epoch} are trained again"
+            )
         return self._assignment(job, config)
 
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from make_run import Run, crowd
+from make_run import Run, cifar, crowd
 
 from analysis import words
 from analysis.report import build, state_of
@@ -48,6 +48,13 @@ def test_the_page_states_what_was_run(built):
         assert text in page
     assert "UNFINISHED" not in page
     assert "SYNTHETIC DATA" not in page
+
+
+def test_the_page_says_which_cell_leads_before_the_tables(tmp_path):
+    cifar(tmp_path / "s")
+    page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
+    said = page.index("depth 34, from scratch (0.7000) leads")
+    assert page.index("<h2>s</h2>") < said < page.index("<table")
 
 
 def test_synthetic_data_is_in_title_banner_and_tables(tmp_path):

@@ -103,6 +103,12 @@ def test_t4_rows_are_depths(tmp_path):
     assert list(shown["Part B published MSE (root)"][:3]) == ["155.0796", "154.7871", "155.6714"]
 
 
+def test_no_published_value_stands_beside_one_of_fewer_images(tmp_path):
+    cifar(tmp_path / "s", settings={"train_images": 400})
+    shown = tables.make(load(tmp_path / "s"), "T1").display
+    assert not [name for name in shown if "ublished" in name]
+
+
 def test_a_cell_that_the_report_lacks_has_no_published_value(tmp_path):
     run = Run(tmp_path / "s", cells=[{"depth": 20}, {"depth": 18}])
     run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}], lr=0.1)

@@ -3,7 +3,7 @@
 import pytest
 
 from search import record
-from search.cli import main
+from search.cli import COMMANDS, main
 from tests.search.conftest import TEXT, drive
 
 
@@ -116,13 +116,44 @@ def test_studies_lists_what_ships(capsys):
 
 
 def test_the_report_s_switches_set_the_study(make_study):
-    from search.cli import _parser, _short_overrides
+    from search.cli import _parser
+    from search.overrides import given_overrides
     from search.shipped import find_study
     from search.spec import load_spec
 
     words = ["run", "report-crowd-depth", "--part", "B", "--batch-size", "4", "--epochs", "500"]
     arguments = _parser().parse_args([*words, "--depth", "18,34", "--lr", "0.001"])
-    spec, _ = load_spec(find_study(arguments.study), _short_overrides(arguments))
+    spec, _ = load_spec(find_study(arguments.study), given_overrides(arguments))
     assert spec.cells == {"depth": (18, 34), "part": ("B",), "lr": (0.001,)}
     assert spec.fixed == {"batch_size": 4}
     assert spec.budget.max_epochs == 500
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data-dir", "D", "run", "x.toml"], "the command comes first, then --data-dir"),
+        (["stauts", "runs/x"], "no command stauts; did you mean status?"),
+        (["train"], "no command train; there are run, resume,"),
+        (["preview", "quickstart-cifar10", "--data-dir", "D"], "`preview` takes no --data-dir"),
+    ],
+)
+def test_a_misplaced_word_is_told_where_it_belongs(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_every_command_is_known_to_the_parser(capsys):
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+    capsys.readouterr()
+
+
+def test_what_a_run_is_given_can_be_previewed(capsys):
+    assert main(["preview", "quickstart-cifar10", "--depth", "34", "--epochs", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert "depth=34" in shown

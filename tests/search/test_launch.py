@@ -173,11 +173,22 @@ def test_status_tells_a_running_study_from_a_dead_one(make_study, here, capsys):
     study = make_study(here / "runs" / "tiny")
     drive(study, most=3)
     study.ask()
+    record.write(study.folder)
     assert main(["status", "runs/tiny"]) == 1
-    assert "running;" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "running;" in shown
+    assert _running(shown) == 1
     study.close()
     assert main(["status", "runs/tiny"]) == 1
-    assert "NOT RUNNING" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "NOT RUNNING" in shown
+    assert _running(shown) == 0
+
+
+def _running(shown):
+    """Sum of the column `running` of a table of status."""
+    head, *rows = [line for line in shown.splitlines() if line.startswith(("cell ", "depth="))]
+    return sum(int(row.split()[head.split().index("running")]) for row in rows)
 
 
 def test_the_best_of_status_is_the_searchs_not_a_seeds(make_study, here, capsys):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,14 @@ def study(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(TEXT)
     return str(path)
+
+
+def test_preview_says_where_nothing_is_tuned(capsys, study):
+    _, shown = run(capsys, "preview", study)
+    assert "nothing is tuned" not in shown.out
+    Path(study).write_text(TEXT.split("[space")[0] + "[budget]\nmax_epochs = 5\n")
+    _, shown = run(capsys, "preview", study)
+    assert "nothing is tuned: each cell is trained as it is, once a seed" in shown.out
 
 
 def test_preview_prints_a_table_or_json(capsys, study):

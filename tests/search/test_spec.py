@@ -92,6 +92,7 @@ high = 0.2
 [fixed]
 batch_sise = 3
 momentum = "a"
+sampler = "grid"
 [budget]
 max_epochs = 3
 grace_epochs = 5
@@ -100,6 +101,7 @@ grace_epochs = 5
     assert found["sed"] == "no such key; did you mean seed?"
     assert "20" in found["cells.depth"]
     assert "did you mean batch_size?" in found["fixed.batch_sise"]
+    assert found["fixed.sampler"].endswith("sampler belongs above the first [table] of the file")
     assert found["fixed.momentum"] == "must be a number, not 'a'"
     assert found["space.lr.low"] == "must be below high (0.02), not 0.4"
     assert "pretraind" in str(found)
@@ -164,6 +166,14 @@ grace_epochs = 5
 def test_a_fault_names_its_key_and_the_bad_value(change, key, text):
     assert change[0] in GOOD
     assert text in faults(GOOD.replace(*change))[key]
+
+
+def test_an_empty_space_is_refused():
+    head = 'name = "mine"\ntask = "cifar10"\n[cells]\ndepth = [18]\n'
+    text = head + "[space]\n[budget]\nmax_epochs = 3\n"
+    assert faults(text) == {
+        "space": "is empty; name what is tuned, e.g. [space.lr], or leave [space] out"
+    }
 
 
 def test_a_whole_number_setting_draws_whole_numbers():

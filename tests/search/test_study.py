@@ -285,6 +285,29 @@ def test_tpe_hears_of_a_config_that_failed_for_good(make_study):
     study.close()
 
 
+def test_a_checkpoint_that_is_gone_is_said(make_study):
+    """A run that was moved without them: its row looks as if it went on."""
+
+    said = []
+    watcher = Silent()
+    watcher.noted = said.append
+    study = make_study()
+    study.close()
+    study = Study(study.spec, study.folder, study.places, watcher)
+    for _ in range(40):
+        job = study.ask()
+        assert job is not None
+        if job.stay["from_epoch"]:
+            break
+        epoch = job.stay["to_epoch"]
+        told = {"ending": "value", "value": 0.5, "epoch": epoch, "value_epoch": epoch}
+        study.tell(job.trial, {**told, "seconds": 1.0})
+    assert said == [
+        f"  {job.trial} has no checkpoint: epochs 1 to {job.stay['from_epoch']} are trained again"
+    ]
+    study.close()
+
+
 def test_what_would_fail_again_is_not_run_again(make_study):
     """Also when it is read back; another failure is run again."""
     study = make_study()

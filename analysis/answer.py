@@ -1,0 +1,67 @@
+"""What a study says of its question: which cell leads, and whether the seeds decide it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from analysis import words
+from analysis.cells import MARKS, CellValue, cell_values
+from analysis.stats import difference
+from search.record import Record
+
+ALLOWED = {"edge", "synthetic"}  # marks that keep no cell from leading; tables show them
+
+
+def answers(record: Record) -> list[str]:
+    """One text for each data set of which a study has several cells."""
+    main = [v for v in cell_values(record) if v.metric == record.study["metric"]]
+    kinds = dict.fromkeys(v.data for v in main)
+    held = [[v for v in main if v.data == kind] for kind in kinds]
+    return [_answer(values) for values in held if len(values) > 1]
+
+
+def _answer(values: Sequence[CellValue]) -> str:
+    out: dict[str, list[str]] = {}
+    sound = []
+    for value in values:
+        why = _why_out(value)
+        if why:
+            out.setdefault(why, []).append(words.cell_label(value.given))
+        else:
+            sound.append(value)
+    sound.sort(key=lambda v: v.mean, reverse=values[0].mode == "max")
+    if len(sound) > 1:
+        text = _lead(sound[0], sound[1])
+    elif sound:
+        text = f"only {_named(sound[0])} can be compared"
+    else:
+        text = "no cell can be compared"
+    head = f"{values[0].split} {words.metric_name(values[0].metric)}"
+    left = "; ".join(f"{' and '.join(labels)} ({why})" for why, labels in out.items())
+    return f"{head[0].upper()}{head[1:]}: {text}." + (f" Left out: {left}." if left else "")
+
+
+def _why_out(value: CellValue) -> str:
+    """Why a cell cannot be compared; "" if it can."""
+    said = [MARKS[mark][1] for mark in value.marks if mark not in ALLOWED]
+    if not said and (value.status != "complete" or not math.isfinite(value.mean)):
+        return "no value yet"
+    return ", ".join(said)
+
+
+def _named(value: CellValue) -> str:
+    return f"{words.cell_label(value.given)} ({value.mean:.{words.DECIMALS[value.metric]}f})"
+
+
+def _lead(first: CellValue, second: CellValue) -> str:
+    text = f"{_named(first)} leads, then {_named(second)}"
+    low, high = difference(first.values, second.values)
+    if math.isnan(low):
+        return f"{text}; with one seed a cell that decides nothing"
+    digits = words.DECIMALS[first.metric]
+    sure = "decided" if low > 0 or high < 0 else "NOT decided"
+    return (
+        f"{text}; 95 % interval of their difference over seeds, on the same test images, "
+        f"{low:.{digits}f} to {high:.{digits}f} (Welch): {sure}"
+    )

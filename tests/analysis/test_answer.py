@@ -1,0 +1,77 @@
+"""What a study says of its question, in a sentence."""
+
+from __future__ import annotations
+
+import pytest
+from make_run import Run, crowd
+
+from analysis.answer import answers
+from analysis.stats import difference
+from search.record import load
+
+DEPTHS = [{"depth": 18}, {"depth": 34}]
+
+
+def answer_of(folder, *cells, **study):
+    run = Run(folder, cells=DEPTHS[: len(cells)], space_keys=[], **study)
+    for number, values in enumerate(cells):
+        run.confirm(number, [{"loss": 1.0, "accuracy": value} for value in values])
+    return answers(load(folder))
+
+
+def test_a_lead_beyond_the_spread_of_seeds_is_decided(tmp_path):
+    (text,) = answer_of(tmp_path / "s", (0.59, 0.60, 0.61), (0.69, 0.70, 0.71))
+    assert text == (
+        "Test accuracy: depth 34 (0.7000) leads, then depth 18 (0.6000); 95 % interval of their "
+        "difference over seeds, on the same test images, 0.0773 to 0.1227 (Welch): decided."
+    )
+
+
+def test_a_lead_within_it_is_not(tmp_path):
+    (text,) = answer_of(tmp_path / "s", (0.55, 0.60, 0.66), (0.59, 0.61, 0.63))
+    assert text.startswith("Test accuracy: depth 34 (0.6100) leads, then depth 18 (0.6033)")
+    assert text.endswith("NOT decided.")
+
+
+def test_one_seed_decides_nothing(tmp_path):
+    (text,) = answer_of(tmp_path / "s", (0.5,), (0.9,), confirm_seeds=[1])
+    assert "decides nothing" in text
+
+
+def test_what_cannot_be_compared_is_left_out_with_its_reason(tmp_path):
+    (text,) = answer_of(tmp_path / "s", (0.59, 0.60, 0.61), (0.9, 0.9))
+    assert "only depth 18 (0.6000) can be compared" in text
+    assert "Left out: depth 34 (fewer seeds than planned are complete)." in text
+
+
+def test_nothing_to_compare_is_said(tmp_path):
+    (text,) = answer_of(tmp_path / "s", (), ())
+    assert text.startswith(
+        "Test accuracy: no cell can be compared. Left out: depth 18 and depth 34"
+    )
+
+
+def test_a_single_cell_has_no_question(tmp_path):
+    assert answer_of(tmp_path / "s", (0.5, 0.6, 0.7)) == []
+
+
+def test_each_part_has_its_own_answer(tmp_path):
+    crowd(tmp_path / "s")
+    found = answers(load(tmp_path / "s"))
+    assert len(found) == 2
+    assert ["part A" in text for text in found] == [True, False]
+    assert ["part B" in text for text in found] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        # by hand: 0.1 +- 2.776 * sqrt(2 * 0.01**2 / 3)
+        ((0.69, 0.70, 0.71), (0.59, 0.60, 0.61), 0.0773, 0.1227),
+        ((0.7, 0.7), (0.6, 0.6), 0.1, 0.1),
+    ],
+)
+def test_difference_of_two_means(first, second, low, high):
+    assert difference(first, second) == pytest.approx((low, high), abs=1e-4)
+    assert difference(second, first) == pytest.approx((-high, -low), abs=1e-4)
+    assert all(end != end for end in difference(first[:1], second))
