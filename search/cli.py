@@ -189,7 +189,15 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
         return 130
     text = f"done: {shown}. Report: resnet-report build {shown}"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return _status_of(folder, console)
+    status = _status_of(folder, console)
+    if status:
+        text = (
+            "not every cell has what it was promised; why: resnet-report table "
+            f"{shown} --table configs. What has failed is not run again here: mend the cause and "
+            "run the study under another --name"
+        )
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return status
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -99,6 +99,10 @@ def test_status_of_a_cell_with_fewer_full_trials_than_promised_is_not_success(ma
     study.close()
     assert main(["status", str(study.folder)]) == 1
     capsys.readouterr()
+    assert main(["resume", str(study.folder)]) == 1  # nothing is left to run
+    shown = capsys.readouterr().out
+    assert "not every cell has what it was promised" in shown
+    assert "--table configs" in shown
 
 
 def test_status_of_an_unfilled_cell_is_not_success(make_study, capsys):
