@@ -124,8 +124,7 @@ def execute(
     Returns:
         The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`.
     """
-    from trainables.resnet import WeightsError
-    from trainables.task import DataError
+    from trainables.task import DataError, MissingDataError
 
     started = time.perf_counter()
     try:
@@ -135,8 +134,8 @@ def execute(
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
         if _out_of_memory(error):
             told["out_of_memory"] = True
-        if isinstance(error, (DataError, WeightsError)):
-            told["for_good"] = True  # run again, it would fail again
+        if isinstance(error, DataError) and not isinstance(error, MissingDataError):
+            told["for_good"] = True  # damaged data stays so; another node may have what is missing
     seconds = time.perf_counter() - started
     return {
         **told,
