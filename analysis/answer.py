@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from analysis import words
 from analysis.cells import MARKS, CellValue, cell_values
+from analysis.frames import fixed_point
 from analysis.stats import difference
 from search.record import Record
 
@@ -51,17 +52,20 @@ def _why_out(value: CellValue) -> str:
 
 
 def _named(value: CellValue) -> str:
-    return f"{words.cell_label(value.given)} ({value.mean:.{words.DECIMALS[value.metric]}f})"
+    return f"{words.cell_label(value.given)} ({fixed_point(value.mean, value.metric)})"
 
 
 def _lead(first: CellValue, second: CellValue) -> str:
     text = f"{_named(first)} leads, then {_named(second)}"
-    low, high = difference(first.values, second.values)
+    pair = (first, second) if first.mode == "max" else (second, first)
+    low, high = difference(pair[0].values, pair[1].values)
     if math.isnan(low):
-        return f"{text}; with one seed a cell that decides nothing"
-    digits = words.DECIMALS[first.metric]
-    sure = "decided" if low > 0 or high < 0 else "NOT decided"
+        few = min(first.n, second.n) < 2
+        why = "with one seed a cell" if few else "with seeds that do not differ"
+        return f"{text}; {why} that decides nothing"
+    digits = words.DECIMALS.get(first.metric, 4)
+    sure = "decided" if low > 0 else "NOT decided"
     return (
-        f"{text}; 95 % interval of their difference over seeds, on the same test images, "
-        f"{low:.{digits}f} to {high:.{digits}f} (Welch): {sure}"
+        f"{text}; 95 % interval of the lead over seeds, on the same {first.split} images, "
+        f"{low:.{digits}f} to {high:.{digits}f} (Welch; the leader was picked first): {sure}"
     )

@@ -77,7 +77,7 @@ def grid(record: Record, key: str) -> Table:
         for v in values.values()
         if (found := published_value(key, study, v.given, v.metric)) is not None
         and not study["synthetic"]  # which no number of real images belongs beside
-        and not words.limits(study)  # nor one of all images beside one of a few
+        and not words.limits(settings_of(study, v.given))  # nor one of all beside one of a few
     }
     display, bold = _rows(record, key, values, published)
     crowd = study["task"] == "shanghaitech"

@@ -75,13 +75,11 @@ def difference(first: Values, second: Values, level: float = 0.95) -> tuple[floa
         level: coverage.
 
     Returns:
-        Low and high end; NaN if one of the two has fewer than two seeds.
+        Low and high end; NaN if one of the two has fewer than two seeds, or none has any spread,
+        which a few seeds of coarse values show by chance.
     """
-    if min(len(first), len(second)) < 2:
+    if min(len(first), len(second)) < 2 or len(set(first)) == len(set(second)) == 1:
         return float("nan"), float("nan")
-    if len(set(first)) == len(set(second)) == 1:  # no spread at all
-        gap = float(first[0] - second[0])
-        return gap, gap
     found = stats.ttest_ind(first, second, equal_var=False).confidence_interval(level)
     return float(found.low), float(found.high)
 

@@ -88,9 +88,9 @@ def protocol(study: Mapping[str, Any]) -> str:
     return "; ".join(sentences) + "."
 
 
-def limits(study: Mapping[str, Any]) -> dict[str, int]:
-    """Split -> most images that a study used of it, where that is not all of them."""
-    held = {s: study["settings"].get(f"{s}_images") for s in ("train", "val", "test")}
+def limits(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Split -> most images that were used of it, where that is not all of them."""
+    held = {s: settings.get(f"{s}_images") for s in ("train", "val", "test")}
     return {split: count for split, count in held.items() if count is not None}
 
 
@@ -107,7 +107,7 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
                 text += f" ({held[f'{split}_points_outside']} of them outside the image)"
             counts.append(text)
         lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
-    used = [f"{count} {split}" for split, count in limits(study).items()]
+    used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
     if used:
         lines.append(f"of these at most {', '.join(used)} images used")
     return lines or ["not recorded"]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of th
     from search.launch import Options
     from search.progress import Progress
     from search.spec import StudySpec
-COMMANDS = ("run", "resume", "status", "preview", "simulate", "studies", "settings")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = _parser()
-    if words and words[0] not in (*COMMANDS, "-h", "--help"):
+    parser, commands = _parser()
+    if words and words[0] not in (*commands, "-h", "--help"):
         if words[0].startswith("-"):
-            parser.error(f"the command comes first, then {words[0]}: one of {', '.join(COMMANDS)}")
-        near = difflib.get_close_matches(words[0], COMMANDS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+            parser.error(f"the command comes first, then {words[0]}: one of {', '.join(commands)}")
+        near = difflib.get_close_matches(words[0], commands, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
         parser.error(f"no command {words[0]}; {hint}")
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
@@ -60,7 +59,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser, and the names of its commands."""
     parser = argparse.ArgumentParser(prog="resnet-search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a study file, or a shipped study by name")
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     settings.add_argument("task", metavar="TASK", help="cifar10 or shanghaitech")
     settings.set_defaults(command=_settings)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _add_places(command: argparse.ArgumentParser) -> None:
@@ -191,12 +191,15 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     status = _status_of(folder, console)
     if status:
+        trials = record.load(folder).trials
+        lost = trials[trials["status"].isin(["failed", "diverged"])]
+        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
         text = (
-            "not every cell has what it was promised; why: resnet-report table "
-            f"{shown} --table configs. What has failed is not run again here: mend the cause and "
-            "run the study under another --name"
+            "not every cell has what it was promised. What has failed is not run again here: mend "
+            "the cause and run the study under another --name"
         )
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        for line in [text, *lines]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     return status
 
 

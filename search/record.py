@@ -240,7 +240,13 @@ def _per_image(folder: Path, study: dict[str, Any]) -> pd.DataFrame:
     frames = [_read_parquet(p).assign(trial=p.stem) for p in parts]
     path = folder / "per_image.parquet"
     if path.is_file():
-        before = _read_parquet(path)
+        try:
+            before = _read_parquet(path)
+        except RecordError as error:
+            raise RecordError(
+                f"{path} is damaged ({error}); delete it to go on without the predictions of "
+                "trials that have no file in parts/"
+            ) from error
         frames.append(before[~before["trial"].isin([p.stem for p in parts])])
     frames = [frame for frame in frames if len(frame)]
     if not frames:

@@ -216,7 +216,8 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
             faults[key] = (
                 f"{faults[key]}; or: {_worded(fault)}" if key in faults else _worded(fault)
             )
-    found = task_faults(raw, StudySpec.model_fields)
+    tables = ("cells", "space", "fixed", "points", "budget", "confirm", "resources")
+    found = task_faults(raw, [key for key in StudySpec.model_fields if key not in tables])
     for key, text in {**list_faults(raw), **budget_faults(raw), **found}.items():
         faults.setdefault(key, text)
     if spec is not None and not faults:

@@ -124,8 +124,6 @@ def execute(
     Returns:
         The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`.
     """
-    from trainables.task import DataError, MissingDataError
-
     started = time.perf_counter()
     try:
         told = _train(assignment, lambda row: report(_plain(row)), alive)
@@ -134,8 +132,8 @@ def execute(
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
         if _out_of_memory(error):
             told["out_of_memory"] = True
-        if isinstance(error, DataError) and not isinstance(error, MissingDataError):
-            told["for_good"] = True  # damaged data stays so; another node may have what is missing
+        if _stays(error):
+            told["for_good"] = True
     seconds = time.perf_counter() - started
     return {
         **told,
@@ -176,6 +174,19 @@ def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> di
         told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
         told["collapsed"] = outcome.test.collapsed
     return told
+
+
+def _stays(error: BaseException) -> bool:
+    """Whether a job would fail again: damaged data stays so.
+
+    What is missing may be on another node, and a read that the system refused (an error with a
+    number), or that had no memory, may pass the next time.
+    """
+    from trainables.task import DataError, MissingDataError
+
+    cause = error.__cause__
+    refused = isinstance(cause, MemoryError) or bool(getattr(cause, "errno", None))
+    return isinstance(error, DataError) and not isinstance(error, MissingDataError) and not refused
 
 
 def _out_of_memory(error: BaseException) -> bool:

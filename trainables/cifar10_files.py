@@ -101,14 +101,21 @@ def edition_of(data_dir: Path, config: Config) -> str:
     """The edition asked for, or the first one found."""
     if config["edition"] != "auto":
         return str(config["edition"])
-    return "parquet" if _parquet_dir(data_dir) else "binary"
+    folder = _parquet_dir(data_dir)
+    if folder and (_is_whole(folder) or not (data_dir / CIFAR10.base_folder).exists()):
+        return "parquet"
+    return "binary"
 
 
 def _parquet_dir(data_dir: Path) -> Path | None:
-    for folder in (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir):
-        if any(folder.glob("train-*.parquet")) or any(folder.glob("test-*.parquet")):
-            return folder
-    return None
+    """The first folder with both parts; without one, the first with either, to tell what lacks."""
+    folders = (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir)
+    half = [f for f in folders if any(any(f.glob(f"{p}-*.parquet")) for p in ("train", "test"))]
+    return next((folder for folder in half if _is_whole(folder)), half[0] if half else None)
+
+
+def _is_whole(folder: Path) -> bool:
+    return all(any(folder.glob(f"{part}-*.parquet")) for part in ("train", "test"))
 
 
 @lru_cache(maxsize=1)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trainables import synthetic
 from trainables.cache import cached, key_of
-from trainables.task import Config, DataError
+from trainables.task import Config, DataError, MissingDataError
 
 SOURCE = (
     "ShanghaiTech (Zhang et al., CVPR 2016) is free for research: get it from its authors' page "
@@ -124,7 +124,7 @@ def _read_files(data_dir: Path, part: str, split: str) -> Crowd:
     images, annotations = _folders(data_dir, part, split)
     paths = sorted(images.glob("*.jpg"), key=_number)
     if not paths:
-        raise DataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
+        raise MissingDataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
     points = [_read_points(annotations / f"GT_{path.stem}.mat", path) for path in paths]
     return Crowd([path.stem for path in paths], points, list(paths))
 
@@ -190,7 +190,7 @@ def _folders(data_dir: Path, part: str, split: str) -> tuple[Path, Path]:
                 folder = root / name / f"{split}_data"
                 if (folder / "images").is_dir() and (folder / truth).is_dir():
                     return folder / "images", folder / truth
-    raise DataError(
+    raise MissingDataError(
         f"shanghaitech: no part_{part}_final/{split}_data or part_{part}/{split}_data with images "
         f"and ground_truth (or ground-truth) under {data_dir}. {SOURCE}"
     )

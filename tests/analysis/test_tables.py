@@ -107,6 +107,12 @@ def test_no_published_value_stands_beside_one_of_fewer_images(tmp_path):
     cifar(tmp_path / "s", settings={"train_images": 400})
     shown = tables.make(load(tmp_path / "s"), "T1").display
     assert not [name for name in shown if "ublished" in name]
+    cells = [{"depth": 18, "train_images": n} for n in (400, 4000)]
+    run = Run(tmp_path / "c", cells=cells)
+    for cell in range(2):
+        run.confirm(cell, [{"loss": 1.0, "accuracy": 0.5}] * 3, lr=0.1)
+    shown = tables.make(load(tmp_path / "c"), "T1").display
+    assert not [name for name in shown if "ublished" in name]
 
 
 def test_a_cell_that_the_report_lacks_has_no_published_value(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from search.trial import Assignment, JobFailed, execute, mps_active, run_job
 from trainables import TASKS
+from trainables.task import DataError
 
 
 def assignment(tmp_path, task="cifar10", score_test=True, **settings):
@@ -75,9 +76,12 @@ def test_only_what_would_fail_again_is_told_as_such(tmp_path, monkeypatch):
     for part in ("train", "test"):
         (Path(job.stay["data_dir"]) / f"{part}-0.parquet").write_bytes(b"PAR1 cut off")
     assert execute(job, lambda row: None)["for_good"]
+    crowd = execute(assignment(tmp_path, "shanghaitech", edition="files"), lambda row: None)
+    assert "no part_" in crowd["error"]
+    assert "for_good" not in crowd
 
     def broken(*args, **more):
-        raise RuntimeError("a bus error, once")
+        raise DataError("cannot be read") from OSError(5, "Input/output error")
 
     monkeypatch.setattr("trainables.train.train", broken)
     assert "for_good" not in execute(assignment(tmp_path), lambda row: None)

@@ -119,6 +119,18 @@ def test_parquet_edition_without_a_part_names_it(part, edition, complete, parque
         cifar10.fingerprint(parquet, complete("cifar10", edition=edition))
 
 
+def test_half_a_parquet_edition_hides_no_whole_one(complete, parquet, tmp_path):
+    half = parquet / "cifar10" / "plain_text"
+    half.mkdir(parents=True)
+    (half / "train-0.parquet").write_bytes(b"")
+    assert cifar10.fingerprint(parquet, complete("cifar10"))["edition"] == "parquet"
+    binary = tmp_path / "b"
+    (binary / "cifar-10-batches-py").mkdir(parents=True)
+    (binary / "train-labels.parquet").write_bytes(b"of something else")
+    with pytest.raises(DataError, match=r"cifar-10-batches-py is incomplete"):
+        cifar10.fingerprint(binary, complete("cifar10"))
+
+
 def image_cells(count: int) -> list[dict[str, Any]]:
     return [{"bytes": b"no image", "path": "x.png"}] * count
 
