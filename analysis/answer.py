@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 from analysis import words
-from analysis.cells import MARKS, CellValue, cell_values
+from analysis.cells import CellValue, cell_values, why_out
 from analysis.frames import fixed_point
 from analysis.stats import difference
 from search.record import Record
 
-ALLOWED = {"edge", "synthetic"}  # marks that keep no cell from leading; tables show them
+ALLOWED = ("edge", "synthetic")  # a study of synthetic data says so in its banner
 
 
 def answers(record: Record) -> list[str]:
@@ -26,7 +26,7 @@ def _answer(values: Sequence[CellValue]) -> str:
     out: dict[str, list[str]] = {}
     sound = []
     for value in values:
-        why = _why_out(value)
+        why = why_out(value, ALLOWED)
         if why:
             out.setdefault(why, []).append(words.cell_label(value.given))
         else:
@@ -41,14 +41,6 @@ def _answer(values: Sequence[CellValue]) -> str:
     head = f"{values[0].split} {words.metric_name(values[0].metric)}"
     left = "; ".join(f"{' and '.join(labels)} ({why})" for why, labels in out.items())
     return f"{head[0].upper()}{head[1:]}: {text}." + (f" Left out: {left}." if left else "")
-
-
-def _why_out(value: CellValue) -> str:
-    """Why a cell cannot be compared; "" if it can."""
-    said = [MARKS[mark][1] for mark in value.marks if mark not in ALLOWED]
-    if not said and (value.status != "complete" or not math.isfinite(value.mean)):
-        return "no value yet"
-    return ", ".join(said)
 
 
 def _named(value: CellValue) -> str:

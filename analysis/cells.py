@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -136,6 +136,19 @@ def require_comparable(values: Iterable[CellValue]) -> None:
             )
 
 
+def why_out(value: CellValue, allowed: Collection[str] = ("edge",)) -> str:
+    """Why a cell cannot be compared with others, in words; "" if it can.
+
+    Args:
+        value: of the cell.
+        allowed: marks that keep no cell out. At an edge of its rates it may do better yet.
+    """
+    said = [MARKS[mark][1] for mark in value.marks if mark not in allowed]
+    if not said and (value.status != "complete" or not math.isfinite(value.mean)):
+        return "no value yet"
+    return ", ".join(said)
+
+
 def best(values: Iterable[CellValue]) -> frozenset[int]:
     """Cells with the best mean among two or more that are complete and carry no mark but "edge".
 
@@ -144,12 +157,7 @@ def best(values: Iterable[CellValue]) -> frozenset[int]:
     """
     held = list(values)
     require_comparable(held)
-    sound = [
-        v
-        for v in held
-        # at an edge a cell may do better yet: no reason to keep it out
-        if v.status == "complete" and not set(v.marks) - {"edge"} and math.isfinite(v.mean)
-    ]
+    sound = [v for v in held if not why_out(v)]
     if len(sound) < 2:
         return frozenset()
     pick = max if sound[0].mode == "max" else min

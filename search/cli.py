@@ -17,7 +17,7 @@ from search import record
 from search.cli_plan import add_commands
 from search.journal import JournalError
 from search.overrides import add_overrides, given_overrides
-from search.record import RecordError
+from search.record import Record, RecordError
 from search.shipped import shipped_studies
 
 if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
@@ -189,10 +189,10 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
         return 130
     text = f"done: {shown}. Report: resnet-report build {shown}"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    status = _status_of(folder, console)
+    held = record.load(folder)
+    status = _status_of(held, console)
     if status:
-        trials = record.load(folder).trials
-        lost = trials[trials["status"].isin(["failed", "diverged"])]
+        lost = held.trials[held.trials["status"].isin(["failed", "diverged"])]
         lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
         text = (
             "not every cell has what it was promised. What has failed is not run again here: mend "
@@ -204,10 +204,10 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    return _status_of(arguments.run, _console())
+    return _status_of(record.load(arguments.run), _console())
 
 
-def _status_of(folder: Path, console: Console) -> int:
+def _status_of(held: Record, console: Console) -> int:
     """One line a cell; 0 if every cell has what it was promised, else 1.
 
     That is: full_per_cell trials of the search in full, and a test score for each seed, or for
@@ -215,7 +215,6 @@ def _status_of(folder: Path, console: Console) -> int:
     """
     from search.status import status_table
 
-    held = record.load(folder)
     console.print(status_table(held))
     seeds = held.study["confirm_seeds"]
     trials, cells = held.trials, range(len(held.study["cells"]))

@@ -276,18 +276,12 @@ def _depths(spec: StudySpec) -> list[int]:
 
 
 def _fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
-    """What the data of the study's cells is; fetched where it is missing and the task can."""
-    task, found = TASKS[spec.task], []
+    """What the data of the study's cells is."""
+    found: list[dict[str, Any]] = []
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         try:
-            try:
-                print_ = task.fingerprint(options.data_dir, config)
-            except MissingDataError as error:
-                if not options.download or config["edition"] not in ("auto", "binary"):
-                    raise
-                _download(spec.task, options, error)
-                print_ = task.fingerprint(options.data_dir, config)
+            print_ = _fingerprint(spec.task, config, options)
         except DataError as error:
             raise PreflightError(str(error)) from error
         _check_limits(config, print_)
@@ -296,21 +290,25 @@ def _fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     return found
 
 
-def _download(task: str, options: Options, missing: MissingDataError) -> None:
-    """Fetch a task's data into the data folder, which is made where that may be.
+def _fingerprint(name: str, config: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """What the data of a config is; fetched first where it is missing and the task can.
 
     Raises:
-        DataError, PreflightError: that cannot be.
+        DataError, PreflightError: it is damaged, or missing and cannot be fetched.
     """
-    fetch, there = TASKS[task].download, options.data_dir.is_dir()
-    if fetch is None:
-        raise missing
-    if not (there or options.make_data_dir):
-        raise PreflightError(
-            f"--data-dir {options.data_dir} is no folder; name the one that holds the data, or "
-            f"make it and {task} is downloaded into it"
-        ) from missing
-    options.say(f"no data in {options.data_dir}; downloading {task} into it")
+    task, there = TASKS[name], options.data_dir.is_dir()
+    try:
+        return task.fingerprint(options.data_dir, config)
+    except MissingDataError as error:
+        fetch = task.download if options.download else None
+        if fetch is None or config["edition"] not in ("auto", "binary"):
+            raise
+        if not (there or options.make_data_dir):
+            raise PreflightError(
+                f"--data-dir {options.data_dir} is no folder; name the one that holds the data, "
+                f"or make it and {name} is downloaded into it"
+            ) from error
+    options.say(f"no data in {options.data_dir}; downloading {name} into it")
     try:
         fetch(options.data_dir)
     except DataError:
@@ -318,6 +316,7 @@ def _download(task: str, options: Options, missing: MissingDataError) -> None:
             with contextlib.suppress(OSError):  # what did arrive stays
                 options.data_dir.rmdir()
         raise
+    return task.fingerprint(options.data_dir, config)
 
 
 def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:

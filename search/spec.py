@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from search.overrides import apply_overrides
 from search.spec_derived import list_faults, with_derived
-from search.spec_faults import budget_faults, task_faults
+from search.spec_faults import budget_faults, misplaced, task_faults
 from trainables import TASKS
 
 Value = bool | int | float | str
@@ -123,8 +123,9 @@ class Resources(_Model):
 
     Attributes:
         gpus_per_trial: a number, a table by depth, or "auto": where there are GPUs, the share that
-            a few steps of each depth are measured to need when the study begins. A share also caps
-            the GPU memory of a trial; one that runs out of it is tried again alone.
+            a few steps of each depth are measured to need when the study begins, or is resumed on
+            another kind of GPU. A share also caps the GPU memory of a trial; one that runs out of
+            it is tried again alone.
         cpus_per_trial: also the number of CPU threads of a trial.
     """
 
@@ -173,6 +174,10 @@ class StudySpec(_Model):
         return {**defaults, **protocol, **self.fixed, **cell, **drawn}
 
 
+TABLES = {"cells", "space", "fixed", "points", "budget", "confirm", "resources"}
+TOP = set(StudySpec.model_fields) - TABLES  # keys that stand above the tables
+
+
 def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec, str]:
     """Read and check a study file.
 
@@ -216,9 +221,7 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
             faults[key] = (
                 f"{faults[key]}; or: {_worded(fault)}" if key in faults else _worded(fault)
             )
-    tables = ("cells", "space", "fixed", "points", "budget", "confirm", "resources")
-    found = task_faults(raw, [key for key in StudySpec.model_fields if key not in tables])
-    for key, text in {**list_faults(raw), **budget_faults(raw), **found}.items():
+    for key, text in {**list_faults(raw), **budget_faults(raw), **task_faults(raw, TOP)}.items():
         faults.setdefault(key, text)
     if spec is not None and not faults:
         faults = _conflicts(spec)
@@ -249,8 +252,8 @@ def _worded(fault: Any) -> str:
         *above, key = fault["loc"]
         known = (models[above[0]] if above and above[0] in models else StudySpec).model_fields
         near = difflib.get_close_matches(str(key), known, 1)
-        if above and key in StudySpec.model_fields:
-            return f"no such key here; {key} belongs above the first [table] of the file"
+        if above and key in TOP:
+            return misplaced(str(key))
         return f"no such key{f'; did you mean {near[0]}?' if near else ''}"
     said = WORDS.get(fault["type"], fault["msg"])
     return f"{said}, not {fault['input']!r}"

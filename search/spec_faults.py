@@ -16,6 +16,11 @@ from trainables.task import Setting, Task
 RANGE = ("low", "high", "log", "integer", "values")  # keys of a range; others are conditions
 
 
+def misplaced(key: str) -> str:
+    """What is said of a key of the study itself that stands in a table."""
+    return f"no such key here; {key} belongs above the first [table] of the file"
+
+
 def _table(raw: Any, key: str) -> dict[str, Any]:
     found = raw.get(key)
     return found if isinstance(found, dict) else {}
@@ -60,11 +65,7 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
     faults = {}
     for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:
         if key not in task.settings:
-            faults[f"{table}.{key}"] = (
-                f"no such key here; {key} belongs above the first [table] of the file"
-                if key in top
-                else _unknown(key, task)
-            )
+            faults[f"{table}.{key}"] = misplaced(key) if key in top else _unknown(key, task)
         elif table == "space" and task.settings[key].role != "any":
             faults[f"space.{key}"] = (
                 "changes what a value means and cannot be searched; list it in [cells]"

@@ -85,7 +85,6 @@ class _Source:
             return np.ascontiguousarray(held[rows].transpose(0, 3, 1, 2))
         decoded = np.empty((len(rows), 3, SIDE, SIDE), dtype=np.uint8)
         try:
-            row = -1
             for at, row in enumerate(rows):
                 picture = Image.open(io.BytesIO(held[int(row)].as_py())).convert("RGB")
                 decoded[at] = np.asarray(picture).transpose(2, 0, 1)

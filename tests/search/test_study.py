@@ -287,7 +287,6 @@ def test_tpe_hears_of_a_config_that_failed_for_good(make_study):
 
 def test_a_checkpoint_that_is_gone_is_said(make_study):
     """A run that was moved without them: its row looks as if it went on."""
-
     said = []
     watcher = Silent()
     watcher.noted = said.append
