@@ -173,7 +173,7 @@ def _matching(
     published: pd.DataFrame | None, study: dict[str, Any], mode: str, part: str, cells: list[int]
 ) -> pd.DataFrame | None:
     """Published curves of the same task, mode, part and, where these vary, depths and rates."""
-    if published is None:
+    if published is None or (mode == "pretrained" and words.own_weights(study)):
         return None
     held: pd.DataFrame = published[
         (published["task"] == study["task"]) & (published["mode"] == mode)

@@ -98,6 +98,8 @@ def published_value(
 ) -> float | None:
     """The published value of a cell; None where the report has no such cell."""
     held = settings_of(study, at)
+    if held.get("pretrained") and words.own_weights(study):
+        return None  # the report's were ImageNet's
     rows = published_frame()
     rows = rows[(rows["table"] == key) & (rows["metric"] == metric)]
     if "depth" in held:

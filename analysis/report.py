@@ -137,7 +137,11 @@ def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
 
 def _weights(depth: str, held: Mapping[str, Any]) -> str:
     official = "torchvision's own" if held["official"] else "not torchvision's file"
-    return f"depth {depth}: {held['file']} ({official}, sha256 {held['sha256'][:8]})"
+    text = f"depth {depth}: {held['file']} ({official}, sha256 {held['sha256'][:8]})"
+    if origin := held.get("origin"):
+        scores = ", ".join(f"{k} {words.number(v)}" for k, v in origin.get("value", {}).items())
+        text += f", trial {origin.get('trial')} of study {origin.get('study')}, {scores}"
+    return text
 
 
 def _casualties(record: Record) -> list[dict[str, str]]:

@@ -17,6 +17,10 @@ RULES = {
     "best": "checkpoint of the best epoch",
     "last": "checkpoint of the last epoch",
 }
+PRETRAINED = {  # by the source of the weights
+    "imagenet1k_v1": "Fine-tuned: from torchvision's IMAGENET1K_V1.",
+    "synthetic": "Fine-tuned: from a network trained on other synthetic images.",
+}
 FORMULAS = (
     "MAE = mean |z - z'|, MSE (root) = sqrt(mean (z - z')^2) over the images, z heads annotated "
     "and z' predicted; people an image."
@@ -53,7 +57,7 @@ def banners(study: Mapping[str, Any]) -> list[str]:
 def caption(study: Mapping[str, Any], values: Iterable[CellValue], crowd: bool = False) -> str:
     """Banners, then split, rule, selection, budget, seeds, what ± is, data, date and commit."""
     held = list(values)
-    parts = [*banners(study), f"Study {study['name']}.", protocol(study)]
+    parts = [*banners(study), f"Study {study['name']}.", protocol(study), pretraining(study)]
     parts.append(
         "Shown: mean ± sample standard deviation over (n) seeds; of two seeds [both values]; "
         "of one the value. Bold: best of the comparable, complete, unmarked (but for ‖) cells of "
@@ -86,6 +90,25 @@ def protocol(study: Mapping[str, Any]) -> str:
         f"seeds: {seeds}",
     ]
     return "; ".join(sentences) + "."
+
+
+def own_weights(study: Mapping[str, Any]) -> bool:
+    """Whether fine-tuned cells start from weights that are neither torchvision's nor generated."""
+    held = (study.get("weights") or {}).values()
+    return any(h["source"] not in PRETRAINED for h in held)
+
+
+def pretraining(study: Mapping[str, Any]) -> str:
+    """What fine-tuned cells start from, in a sentence; nothing where there are none."""
+    held = list((study.get("weights") or {}).values())
+    if not held:
+        return ""
+    source = held[0]["source"]
+    if not own_weights(study):
+        return PRETRAINED[source]
+    data = [d["data"] for h in held for d in h.get("origin", {}).get("data", [])]
+    on = f", trained on {', '.join(dict.fromkeys(data))}" if data else ""
+    return f"Fine-tuned: from weights of its author's own, {source}{on}; not from ImageNet's."
 
 
 def limits(settings: Mapping[str, Any]) -> dict[str, int]:

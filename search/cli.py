@@ -1,9 +1,10 @@
-"""`resnet-search run|resume|status|preview|simulate|studies|settings`."""
+"""`resnet-search run|resume|status|preview|simulate|weights|studies|settings`."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import os
 import sys
 import tomllib
@@ -83,6 +84,17 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
     status.set_defaults(command=_status)
     add_commands(commands, _console)
+    weights = commands.add_parser(
+        "weights", help="a finished study's networks as weights that another study starts from"
+    )
+    weights.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    weights.add_argument(
+        "--out",
+        type=Path,
+        help='where to; default: weights/STUDY, which `weights = "STUDY"` finds',
+    )
+    weights.add_argument("--cell", type=int, metavar="N", help="its number; where depths repeat")
+    weights.set_defaults(command=_weights)
     studies = commands.add_parser("studies", help="list the shipped studies")
     studies.set_defaults(command=_studies)
     settings = commands.add_parser(
@@ -102,7 +114,7 @@ def _add_places(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--weights-dir",
         type=Path,
-        help="folder of torchvision's weights; default: $RESNET_TUNE_WEIGHTS or ./weights",
+        help="folder of pretrained weights; default: $RESNET_TUNE_WEIGHTS or ./weights",
     )
     command.add_argument(
         "--address",
@@ -224,6 +236,19 @@ def _status_of(held: Record, console: Console) -> int:
     short = set(held.decisions[held.decisions["verdict"].isin(["short", "empty"])]["cell"])
     wanted = len(seeds) or 1
     return int(any(per_cell.get(n, 0) < wanted or n in short for n in cells))
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    from search.weights import write_weights
+
+    name = record.load_study(arguments.run)["name"]
+    out = arguments.out or Path(os.environ.get("RESNET_TUNE_WEIGHTS", "weights")) / name
+    for path in write_weights(arguments.run, out, arguments.cell):
+        origin = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        value = ", ".join(f"{key} {held:.4g}" for key, held in origin["value"].items())
+        print(f"{path}: trial {origin['trial']}, epoch {origin['epochs']}, {value}")
+    print(f'a study starts from them with weights = "{out.name}"')
+    return 0
 
 
 def _studies(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from search.spec import StudySpec, parse_spec
 from search.study import Places, Study, Watcher
 from search.trial import mps_active
 from trainables import TASKS, synthetic
-from trainables.resnet import WeightsError, check_weights, find_weights
+from trainables.resnet import WeightsError, check_weights, find_own_weights, find_weights
 from trainables.task import DataError, MissingDataError
 
 MPS = {
@@ -35,7 +35,7 @@ class Options:
 
     Attributes:
         data_dir: folder of the data.
-        weights_dir: folder of torchvision's weights files.
+        weights_dir: folder of torchvision's weights files, and of folders of one's own.
         runs_dir: folder of run folders.
         address: "local", "auto" or a Ray address.
         say: told of every step before the first trial.
@@ -348,8 +348,10 @@ def _weights(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]
                 if not found[depth].is_file():
                     options.say(f"training ResNet-{depth} on a synthetic source task")
                     synthetic.make_source_weights(depth, found[depth])
-            else:
+            elif spec.weights == "imagenet1k_v1":
                 found[depth] = find_weights(depth, options.weights_dir, options.download)
+            else:
+                found[depth] = find_own_weights(depth, options.weights_dir, spec.weights)
             check_weights(depth, found[depth])
         except WeightsError as error:
             faults.append(str(error))

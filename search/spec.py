@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from search.overrides import apply_overrides
 from search.spec_derived import list_faults, with_derived
-from search.spec_faults import budget_faults, misplaced, task_faults
+from search.spec_faults import budget_faults, misplaced, task_faults, weights_faults
 from trainables import TASKS
 
 Value = bool | int | float | str
@@ -144,7 +144,7 @@ class StudySpec(_Model):
     scheduler: Literal["cell-promote", "cell-stop", "ray-asha", "none"] = "cell-promote"
     sampler: Literal["quasi-random", "random", "tpe", "grid", "list"] = "quasi-random"
     points: Annotated[tuple[dict[str, Value], ...], BeforeValidator(_tuple)] = ()
-    weights: Literal["imagenet1k_v1", "synthetic"] = "imagenet1k_v1"
+    weights: str = Field("imagenet1k_v1", pattern=NAME)  # else a folder of the user's own
     cells: dict[str, Annotated[tuple[Value, ...], BeforeValidator(_tuple)]] = Field(min_length=1)
     space: dict[str, Annotated[Space, BeforeValidator(_choices)]] = {}
     fixed: dict[str, Value | Annotated[tuple[float, ...], BeforeValidator(_tuple)]] = {}
@@ -221,7 +221,8 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
             faults[key] = (
                 f"{faults[key]}; or: {_worded(fault)}" if key in faults else _worded(fault)
             )
-    for key, text in {**list_faults(raw), **budget_faults(raw), **task_faults(raw, TOP)}.items():
+    found = (list_faults(raw), budget_faults(raw), weights_faults(raw), task_faults(raw, TOP))
+    for key, text in (pair for held in found for pair in held.items()):
         faults.setdefault(key, text)
     if spec is not None and not faults:
         faults = _conflicts(spec)

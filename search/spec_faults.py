@@ -21,6 +21,19 @@ def misplaced(key: str) -> str:
     return f"no such key here; {key} belongs above the first [table] of the file"
 
 
+def weights_faults(raw: dict[str, Any]) -> dict[str, str]:
+    """Names of weights that would be taken for another source than they are."""
+    name = raw.get("weights")
+    if not isinstance(name, str) or name in ("imagenet1k_v1", "synthetic"):
+        return {}
+    if not name.lower().startswith(("imagenet", "synthetic")):
+        return {}
+    return {
+        "weights": "must be 'imagenet1k_v1' (torchvision's; the one of that name for every depth), "
+        f"'synthetic', or a folder of your own by another name than {name!r}"
+    }
+
+
 def _table(raw: Any, key: str) -> dict[str, Any]:
     found = raw.get(key)
     return found if isinstance(found, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,27 @@ def weights_name(depth: int) -> str:
     return str(DEPTHS[depth][1].url).rsplit("/", 1)[-1]
 
 
+def own_weights(depth: int, folder: Path) -> Path:
+    """Where a folder of own weights holds those of `depth`: resnet18.pth, beside its origin."""
+    return folder / f"resnet{depth}.pth"
+
+
+def find_own_weights(depth: int, weights_dir: Path, name: str) -> Path:
+    """Path of the user's own weights `name` of `depth`, in the folder of that name.
+
+    Raises:
+        WeightsError: not there.
+    """
+    path = own_weights(depth, weights_dir / name)
+    if not path.is_file():
+        raise WeightsError(
+            f"depth {depth}: no weights at {path} (weights = {name!r}). `resnet-search weights RUN "
+            f"--out {path.parent}` makes them of a finished study; or put a state dict of "
+            f"torchvision's resnet{depth} there, or name the folder above with --weights-dir"
+        )
+    return path
+
+
 def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
     """Path of the ImageNet weights of `depth` in `weights_dir`.
 
@@ -101,15 +123,31 @@ def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
 
 
 def describe_weights(path: Path) -> dict[str, Any]:
-    """File name, sha256, and whether the hash is the one in torchvision's file name."""
+    """File name, sha256, whether the hash is the one in torchvision's file name, and the origin.
+
+    `origin` is there where a json file of the same name stands beside it: see search.weights.
+
+    Raises:
+        WeightsError: that file cannot be read.
+    """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     prefix = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
-    return {
+    held = {
         "file": path.name,
         "sha256": digest,
         "official": prefix is not None and digest.startswith(prefix.group(1)),
     }
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return held
+    try:
+        origin = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{beside}: cannot be read as JSON ({error}); remove it") from error
+    if not isinstance(origin, dict):
+        raise WeightsError(f"{beside}: holds no JSON object that says where the weights are from")
+    return {**held, "origin": origin}
 
 
 def check_weights(depth: int, path: Path) -> None:
@@ -135,7 +173,7 @@ def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = Fa
         # not torch's own text: it advises to load unsafely
         raise WeightsError(
             f"depth {depth}: {path} is no loadable weights file ({type(error).__name__}); fetch "
-            f"{weights_name(depth)} again"
+            "or make it again"
         ) from error
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise WeightsError(f"depth {depth}: {path} holds no state dict of tensors")
@@ -152,7 +190,7 @@ def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = Fa
             if keys
         )
         raise WeightsError(
-            f"depth {depth}: {path} does not fit ResNet-{depth}: {faults}. "
-            f"Use torchvision's {weights_name(depth)}"
+            f"depth {depth}: {path} does not fit ResNet-{depth}: {faults}. It must hold the state "
+            f"dict of torchvision's resnet{depth}, as {weights_name(depth)} does"
         )
     net.load_state_dict(body, strict=False, assign=assign)

@@ -1,0 +1,117 @@
+"""Networks of a finished study as weights files that other studies, and torchvision, can load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from search.record import Record, RecordError, load
+from trainables.resnet import own_weights
+
+
+def write_weights(run: Path, out: Path, cell: int | None = None) -> list[Path]:
+    """Write the best network of each depth, as `weights = "NAME"` of another study wants it.
+
+    The best is by validation, among the trials that were scored on test: a cell's seeds, at the
+    checkpoint that the study's rule chose.
+
+    Args:
+        run: folder of a study with `keep_checkpoints = true`.
+        out: folder to write `resnet<depth>.pth` into, a state dict with torchvision's names and
+            the task's own head (`fc.*`), and `resnet<depth>.json`, which says where it is from.
+        cell: take this cell alone; needed where several cells have the same depth.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RecordError: no such trial or checkpoint, depths that cells share, files already there.
+    """
+    record = load(run)
+    sign = 1 if record.study["mode"] == "max" else -1
+    chosen = {
+        own_weights(depth, out): trials.loc[(sign * trials["value"]).idxmax()]
+        for depth, trials in _candidates(record, cell).items()
+    }
+    for path, trial in chosen.items():  # all or none
+        if path.exists():
+            raise RecordError(f"{path} is already there; name another folder with --out")
+        _checkpoint(record, trial)
+    for path, trial in chosen.items():
+        _write(path, _checkpoint(record, trial), _origin(record, trial))
+    return list(chosen)
+
+
+def _candidates(record: Record, cell: int | None) -> dict[int, pd.DataFrame]:
+    """Depth -> its trials that were scored on test."""
+    cells = record.study["cells"]
+    if cell is not None and not 0 <= cell < len(cells):
+        raise RecordError(f"{record.run}: no cell {cell}; there are 0 to {len(cells) - 1}")
+    trials = record.trials[record.trials[f"test_{record.study['metric']}"].notna()]
+    found: dict[int, pd.DataFrame] = {}
+    for number, at in enumerate(cells):
+        if cell not in (None, number):
+            continue
+        depth = int({**record.study["settings"], **at}["depth"])
+        if depth in found:
+            raise RecordError(
+                f"{record.run}: several cells have depth {depth}, which --cell chooses among: "
+                + "; ".join(f"{n} ({_words(values)})" for n, values in enumerate(cells))
+            )
+        found[depth] = trials[trials["cell"] == number]
+        if found[depth].empty:
+            raise RecordError(
+                f"{record.run}: no trial of cell {number} ({_words(at)}) has been scored on test "
+                "yet; finish the study with `resnet-search resume`"
+            )
+    return found
+
+
+def _words(at: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in at.items())
+
+
+def _origin(record: Record, trial: pd.Series) -> dict[str, Any]:
+    """Where a network is from, for the record of whoever starts from it."""
+    study = record.study
+    return {
+        "study": study["name"],
+        "task": study["task"],
+        "data": study["data"],
+        "synthetic": study["synthetic"],
+        "split_seed": study["seed"],
+        "trial": str(trial["trial"]),
+        "config": json.loads(trial["config"]),
+        "epochs": int(trial["value_epoch"]),
+        "value": {str(trial["metric"]): float(trial["value"])},
+        "git": study["git"],
+    }
+
+
+def _checkpoint(record: Record, trial: pd.Series) -> Path:
+    path = record.run / "checkpoints" / f"{trial['trial']}.pt"
+    if not path.is_file():
+        raise RecordError(
+            f"{path} is not there: checkpoints of ended trials are removed unless the study says "
+            "keep_checkpoints = true. Run it again with that, under another --name"
+        )
+    return path
+
+
+def _write(path: Path, checkpoint: Path, origin: dict[str, Any]) -> None:
+    try:
+        held = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        state: dict[str, Tensor] = held["best_weights"] or held["net"]
+    except Exception as error:  # torch.load raises many kinds for a truncated or foreign file
+        raise RecordError(f"{checkpoint}: cannot be read ({type(error).__name__})") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save({name: value.clone() for name, value in state.items()}, partial)
+    # the file that a study looks for comes last
+    path.with_suffix(".json").write_text(json.dumps(origin, indent=1), encoding="utf-8")
+    partial.replace(path)
