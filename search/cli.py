@@ -74,6 +74,11 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         "resume", help="go on with a study that was interrupted or killed"
     )
     resume.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    resume.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="run failed trials again; of the search only where a cell has no winner yet",
+    )
     resume.set_defaults(command=_resume)
     for command in (run, resume):
         _add_places(command)
@@ -152,7 +157,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     console = _console()
     options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
     with _progress(spec, console) as progress:
-        done = resume(arguments.run, options, progress)
+        done = resume(arguments.run, options, progress, arguments.retry_failed)
     return _finish(arguments.run, done, console)
 
 
@@ -204,12 +209,16 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
     held = record.load(folder)
     status = _status_of(held, console)
     if status:
-        lost = held.trials[held.trials["status"].isin(["failed", "diverged"])]
+        trials = held.trials
+        unscored = trials["reason"].str.endswith("its scoring on test failed")
+        lost = trials[trials["status"].isin(["failed", "diverged"]) | unscored]
         lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
-        text = (
-            "not every cell has what it was promised. What has failed is not run again here: mend "
-            "the cause and run the study under another --name"
-        )
+        text = "not every cell has what it was promised"
+        if set(lost["status"]) - {"diverged"}:
+            text += (
+                f". Mend the cause, then `resnet-search resume {shown} --retry-failed` runs what "
+                "has failed again"
+            )
         for line in [text, *lines]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return status
@@ -233,7 +242,9 @@ def _status_of(held: Record, console: Console) -> int:
     tested = trials[trials[f"test_{held.study['metric']}"].notna()]
     tested = tested[tested["stage"] == ("confirm" if seeds else tested["stage"])]
     per_cell = tested.groupby("cell").size()
-    short = set(held.decisions[held.decisions["verdict"].isin(["short", "empty"])]["cell"])
+    said = held.decisions[held.decisions["verdict"].isin(["short", "empty", "select"])]
+    ends = said.groupby("cell")["verdict"].agg(list)  # an empty cell that was tried again has all
+    short = {n for n, told in ends.items() if told[-1] == "empty" or "short" in told}
     wanted = len(seeds) or 1
     return int(any(per_cell.get(n, 0) < wanted or n in short for n in cells))
 

@@ -18,7 +18,7 @@ NEEDED = {
     "tell": ("trial", "ending"),
     "decision": ("trial", "cell", "epoch", "value", "rank", "n", "verdict"),
 }
-EVENTS = ("ask", "tell", "decision", "again", "put back", "ray died", "cut")
+EVENTS = ("ask", "tell", "decision", "again", "put back", "retry failed", "ray died", "cut")
 
 
 class JournalError(ValueError):

@@ -93,8 +93,14 @@ def start(
     return folder, _execute(spec, folder, options, weights, watcher, create)
 
 
-def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
+def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool = False) -> bool:
     """Go on with a study from its journal; nothing that finished is run again.
+
+    Args:
+        folder: the run folder.
+        options: see Options.
+        watcher: sees what happens.
+        retry_failed: run again what has failed for good, too.
 
     Returns:
         Whether the study is done (False: interrupted).
@@ -105,7 +111,7 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
     folder = folder.resolve()
     held = record.load_study(folder)
     spec = parse_spec(held["spec"], str(folder / record.STUDY))
-    if _is_done(spec, folder, watcher):
+    if _is_done(spec, folder, watcher, retry_failed):
         return True
     _check_local(spec, options)
     data = _fingerprints(spec, options)
@@ -120,14 +126,14 @@ def resume(folder: Path, options: Options, watcher: Watcher) -> bool:
             f"the pretrained weights under {options.weights_dir} are not those that {folder.name} "
             "was started with; name the right ones with --weights-dir"
         )
-    return _execute(spec, folder, options, weights, watcher)
+    return _execute(spec, folder, options, weights, watcher, retry_failed=retry_failed)
 
 
-def _is_done(spec: StudySpec, folder: Path, watcher: Watcher) -> bool:
+def _is_done(spec: StudySpec, folder: Path, watcher: Watcher, retry_failed: bool = False) -> bool:
     """Whether nothing is left to run; also refuses a folder that is in use or damaged."""
     sizes = _sizes(spec, folder)
     study = Study(spec, folder, Places(folder, {}, {}, sizes), watcher)
-    done = study.done
+    done = study.done and not (retry_failed and study.failed)
     study.close()
     return done
 
@@ -179,6 +185,7 @@ def _execute(
     weights: Mapping[int, Path],
     watcher: Watcher,
     create: Callable[[], None] | None = None,
+    retry_failed: bool = False,
 ) -> bool:
     """Run what is left of a study; a new one is created when nothing can refuse it any more."""
     # imports ray, which takes seconds: not before the preflight is over
@@ -203,6 +210,9 @@ def _execute(
         study = Study(spec, folder, there, watcher)
         manifest.add_session(folder, "run" if create else "resume", places(options))
         try:
+            if retry_failed:
+                options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
+                study.retry_failed()
             return executor.execute(study)
         finally:
             study.close()

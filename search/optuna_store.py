@@ -107,8 +107,10 @@ class OptunaStore:
         if trial not in self._trials:
             return
         number = self._trials[trial]
-        ended = self._storage.get_trial(number).state.is_finished()
-        if ended and verdict == "replace":  # an ended Optuna trial cannot go on: a new one does
+        state = self._storage.get_trial(number).state
+        ended = state.is_finished()
+        # an ended Optuna trial cannot go on: a new one does
+        if (ended and verdict == "replace") or (state is TrialState.FAIL and verdict == "retry"):
             self._open(trial, decision["cell"])
         elif not ended and verdict in ENDS:
             values = [decision["value"]] if verdict == "complete" else None

@@ -202,7 +202,7 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
         trial.update(stage="audit", status="paused", reason=f"audit: {text}", audit=text)
     elif verdict == "audited":
         trial["reason"] = f"audit, not selected from: {trial['audit']}"
-    elif verdict == "retry":
+    elif verdict == "retry" and trial["status"] != "completed":
         trial.update(status="paused", reason="its job failed and is run again")
     elif verdict == "failed" and trial["status"] == "completed":
         trial["reason"] = f"{trial['reason']}; its scoring on test failed"

@@ -48,6 +48,7 @@ class CellASHA:
         self._again: deque[Job] = deque()
         self._running: dict[str, Job] = {}
         self._trials: dict[str, Trial] = {}
+        self._given_up: dict[str, Job] = {}  # failed for good, by trial
         self._ready = Queue(self._cells)  # promotions out of complete rungs
         self._final = Queue(self._cells)  # confirmations, audits, scorings
         # heap of cells with configs not yet started: (started, -size, epochs given, number)
@@ -74,6 +75,7 @@ class CellASHA:
         if not self._cells[cell].searched:
             return None
         jobs = [*self._running.values(), *self._again, *self._final.of(cell)]
+        jobs += self.failed
         return {job.trial for job in jobs if job.cell == cell}
 
     def ask(self) -> Job | None:
@@ -133,6 +135,8 @@ class CellASHA:
                 self._note(trial, epoch, "retry")
                 return
         sound = ending == "value" and math.isfinite(value)
+        if ending == "failed":
+            self._given_up[job.trial] = job
         if not sound and ending != "stopped":
             self._note(trial, epoch, "failed" if ending == "failed" else "diverged")
         if job.stage != "search":
@@ -145,6 +149,33 @@ class CellASHA:
                 self._note(trial, epoch, "stop", value)
             self._arrive(cell, trial, value, sound)
             self._settle(cell)
+
+    @property
+    def failed(self) -> list[Job]:
+        """Jobs that have failed for good and that `retry` puts back.
+
+        Those of seeds, audits and scorings, and those of the search in a cell without a winner;
+        one that has a winner keeps it.
+        """
+        decided = {cell.number for cell in self._cells if cell.searched and cell.rungs[-1].at}
+        jobs = self._given_up.values()
+        return [job for job in jobs if job.cell not in decided or not self._searches(job)]
+
+    def retry(self) -> None:
+        """Put back what has failed for good, to be handed out next; its rungs are decided anew."""
+        for job in self.failed:
+            trial = self._trials[job.trial]
+            if self._searches(job):
+                self._reopen(self._cells[job.cell], trial)
+            del self._given_up[job.trial]
+            trial.failures = 0
+            self._note(trial, job.from_epoch, "retry")
+            self._again.append(job)
+
+    @staticmethod
+    def _searches(job: Job) -> bool:
+        """Whether a rung waits for it; a winner's scoring has no epochs to train."""
+        return job.stage == "search" and job.from_epoch < job.to_epoch
 
     # -- what ask chooses from ----------------------------------------------------------------
 
@@ -219,6 +250,14 @@ class CellASHA:
         for rung in cell.rungs[:goal]:
             rung.alive -= 1
         self._replace(cell, goal)
+
+    def _reopen(self, cell: Cell, trial: Trial) -> None:
+        """A lost trial is on its way to its goal again: the contrary of its loss in `_arrive`."""
+        for rung in cell.rungs[: trial.goal]:
+            rung.alive += 1
+        cell.rungs[trial.goal].coming += 1
+        cell.complete = min(cell.complete, trial.goal)
+        cell.searched, cell.early = False, "unknown"
 
     def _settle(self, cell: Cell) -> None:
         """Decide the rungs that are complete by now; after the last one the search is over."""

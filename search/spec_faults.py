@@ -29,7 +29,7 @@ def weights_faults(raw: dict[str, Any]) -> dict[str, str]:
     if not name.lower().startswith(("imagenet", "synthetic")):
         return {}
     return {
-        "weights": "must be 'imagenet1k_v1' (torchvision's; the one of that name for every depth), "
+        "weights": "must be 'imagenet1k_v1' (torchvision's, of that name for every depth), "
         f"'synthetic', or a folder of your own by another name than {name!r}"
     }
 

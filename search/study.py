@@ -175,6 +175,18 @@ class Study:
         for trial in list(self._jobs):
             self.put_back(trial)
 
+    @property
+    def failed(self) -> list[str]:
+        """Trials that failed for good and that `retry_failed` runs again."""
+        return [job.trial for job in self._scheduler.failed]
+
+    def retry_failed(self) -> None:
+        """Hand out again what has failed for good; no cell that has a winner gets another."""
+        if self.failed:
+            self._journal.write({"event": "retry failed", "trials": self.failed})
+            self._scheduler.retry()
+            self._write_decisions()
+
     def note(self, event: Event) -> None:
         """Journal something that is neither ask nor tell."""
         self._journal.write(event)
@@ -211,6 +223,8 @@ class Study:
                 self._jobs[job.trial] = job
             elif event["event"] == "tell":
                 self._apply(self._jobs.pop(event["trial"]), event)
+            elif event["event"] == "retry failed":
+                self._scheduler.retry()
             decisions += self._decided()
         self._again.extend(self._jobs.values())  # asked for, and never heard of again
         self._jobs.clear()
@@ -328,7 +342,7 @@ class Study:
         """Remove checkpoints that nothing goes on from; until a cell is decided, any trial may."""
         if self.spec.keep_checkpoints:
             return
-        lost = [d["trial"] for d in decisions if d["verdict"] in ("diverged", "failed")]
+        lost = [d["trial"] for d in decisions if d["verdict"] == "diverged"]
         over = [self._checkpoint(trial) for trial in lost]
         wanted = self._scheduler.wanted(cell)
         if wanted is not None:

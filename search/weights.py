@@ -35,7 +35,7 @@ def write_weights(run: Path, out: Path, cell: int | None = None) -> list[Path]:
     record = load(run)
     sign = 1 if record.study["mode"] == "max" else -1
     chosen = {
-        own_weights(depth, out): trials.loc[(sign * trials["value"]).idxmax()]
+        own_weights(depth, out): trials.iloc[int((sign * trials["value"]).argmax())]
         for depth, trials in _candidates(record, cell).items()
     }
     for path, trial in chosen.items():  # all or none

@@ -82,8 +82,8 @@ def find_own_weights(depth: int, weights_dir: Path, name: str) -> Path:
     path = own_weights(depth, weights_dir / name)
     if not path.is_file():
         raise WeightsError(
-            f"depth {depth}: no weights at {path} (weights = {name!r}). `resnet-search weights RUN "
-            f"--out {path.parent}` makes them of a finished study; or put a state dict of "
+            f"depth {depth}: no weights at {path} (weights = {name!r}). `resnet-search weights "
+            f"RUN --out {path.parent}` makes them of a finished study; or put a state dict of "
             f"torchvision's resnet{depth} there, or name the folder above with --weights-dir"
         )
     return path

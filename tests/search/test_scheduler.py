@@ -16,6 +16,7 @@ from search.plan import (
     rungs,
     search_epochs,
 )
+from search.rules import CellStop
 from search.scheduler import CellASHA
 
 PLAN = Plan(9, (1, 3, 9), 3, 1, "max", (), 1)
@@ -397,6 +398,103 @@ def test_an_audit_that_fails_costs_the_cell_nothing():
     assert scheduler.done
     assert searched(verdicts(scheduler, 0, "complete")) == {"00-008"}
     assert len(verdicts(scheduler, 0, "failed")) == 8
+
+
+# -- what has failed for good, run again ----------------------------------------------------------
+
+
+def often_failing(job, rng):
+    return ("failed", math.nan) if rng.random() < 0.5 else ("value", rng.random())
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([CellASHA, CellStop]),
+    plans(),
+    st.integers(0, 10**6),
+    st.integers(1, 8),
+    st.integers(0, 60),
+)
+def test_after_a_retry_every_cell_has_a_winner_and_each_seed_once(
+    rule, plan, seed, workers, early
+):
+    """Also when jobs are put back in the middle of a search."""
+    rng, scheduler = random.Random(seed), rule(3, plan)
+    running = []
+    for _ in range(early):
+        if len(running) < workers and (job := scheduler.ask()) is not None:
+            running.append(job)
+        elif running:
+            job = running.pop(rng.randrange(len(running)))
+            scheduler.tell(job, *often_failing(job, rng))
+    scheduler.retry()
+    for job in running:
+        scheduler.tell(job, *often_failing(job, rng))
+    run(scheduler, rng, workers, often_failing)
+    scheduler.retry()
+    run(scheduler, rng, workers, always_fine)
+    assert scheduler.done
+    assert scheduler.failed == []
+    for cell in range(3):
+        assert len(verdicts(scheduler, cell, "select")) == 1
+        complete = [d["trial"] for d in verdicts(scheduler, cell, "complete") if not d["rank"]]
+        assert sorted(complete) == [f"{cell:02d}-seed{n}" for n in plan.confirm_seeds]
+        audits = {d["trial"] for d in verdicts(scheduler, cell, "audit")}
+        assert {d["trial"] for d in verdicts(scheduler, cell, "audited")} == audits
+
+
+def test_a_failed_seed_comes_back_from_its_start_and_the_winner_stays():
+    plan = replace(PLAN, confirm_seeds=(5, 6))
+    scheduler, _ = drive(plan, lambda job: "fail" if job.seed == 6 else float(job.config))
+    assert scheduler.done
+    assert "00-seed6" in scheduler.wanted(0)  # its checkpoint
+    scheduler.retry()
+    assert not scheduler.done
+    history = run(scheduler, random.Random(0), 1, lambda job, rng: ("value", 0.5))
+    assert [(j.trial, j.from_epoch, j.to_epoch, j.score_test) for j, *_ in history] == [
+        ("00-seed6", 0, 9, True)
+    ]
+    assert len(verdicts(scheduler, 0, "select")) == 1
+
+
+def test_a_failed_config_of_a_cell_with_a_winner_stays_lost():
+    scheduler, _ = drive(PLAN, lambda job: "fail" if job.config == 8 else float(job.config))
+    scheduler.retry()
+    assert scheduler.done
+    assert searched(verdicts(scheduler, 0, "complete")) == {"00-007"}
+
+
+def test_a_failed_config_comes_back_into_a_search_that_goes_on():
+    """It reaches its rung as any other; the rung's places are counted anew."""
+    scheduler = CellASHA(1, replace(PLAN, retries=0))
+    *others, best = [scheduler.ask() for _ in range(9)]
+    scheduler.tell(best, "failed")
+    for job in others:
+        scheduler.tell(job, "value", float(job.config))
+    promoted = [d["trial"] for d in scheduler.decisions if d["verdict"] == "promote"]
+    assert promoted == ["00-007", "00-006"]  # of eight, two
+    scheduler.retry()
+    assert scheduler.ask() == best
+    scheduler.tell(best, "value", 8.0)
+    promoted = {d["trial"] for d in scheduler.decisions if d["verdict"] == "promote"}
+    assert promoted == {"00-006", "00-007", "00-008"}
+    last = run(scheduler, random.Random(0), 1, lambda j, rng: ("value", float(j.config)))
+    assert last[-1][0].config == 8
+
+
+def test_an_empty_cell_is_searched_again():
+    scheduler, _ = drive(PLAN, lambda job: "fail")
+    assert verdicts(scheduler, 0, "empty")
+    scheduler.retry()
+    history = run(scheduler, random.Random(0), 1, lambda job, rng: ("value", float(job.config)))
+    assert len([j for j, *_ in history if j.to_epoch == 1]) == 9
+    assert [d["trial"] for d in verdicts(scheduler, 0, "select")] == ["00-008"]
+
+
+def test_what_diverged_is_a_result_and_not_run_again():
+    scheduler, _ = drive(PLAN, lambda job: math.nan)
+    scheduler.retry()
+    assert scheduler.done
 
 
 # -- what is kept ---------------------------------------------------------------------------------

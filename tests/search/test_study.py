@@ -10,7 +10,7 @@ from search import launch, record
 from search.journal import JournalError, read_lines
 from search.optuna_store import load as load_optuna
 from search.study import Places, Study
-from tests.search.conftest import TEXT, Silent, drive
+from tests.search.conftest import TEXT, Silent, drive, score
 
 
 def essence(folder):
@@ -324,6 +324,77 @@ def test_what_would_fail_again_is_not_run_again(make_study):
     )
     assert again.ask().trial == second.trial
     again.close()
+
+
+def finish(study, lost=()):
+    """Run a study to its end; the trials named fail each time."""
+    while (job := study.ask()) is not None:
+        epoch = job.stay["to_epoch"]
+        told = {"ending": "value", "value": score(job.trial, epoch), "epoch": epoch}
+        told |= {"value_epoch": epoch, "seconds": 1.0}
+        if job.stay["score_test"]:
+            told |= {"test": {"loss": 1.0, "accuracy": 0.8}, "baselines": {}}
+        failed = {"ending": "failed", "error": "disk full", "seconds": 1.0}
+        study.tell(job.trial, failed if job.trial in lost else told)
+    study.close()
+
+
+def test_failed_trials_are_run_again_when_asked_for(make_study):
+    """A seed, and a whole cell's search; the journal replays with what was put back."""
+    cell = {f"01-{n:03d}" for n in range(5)}
+    study = make_study()
+    finish(study, lost={"00-seed2", *cell})
+    before = record.load(study.folder).trials.set_index("trial")
+    lost = set(before.index[before["status"] == "failed"])
+    assert lost == {"00-seed2", *cell}
+    again = make_study()
+    assert again.done
+    assert set(again.failed) == lost
+    again.retry_failed()
+    assert not again.done
+    assert again.failed == []
+    assert again.ask().trial in lost
+    again.close()
+    finish(make_study())  # killed, and resumed without being asked for it again
+    after = record.load(study.folder).trials.set_index("trial")
+    assert not (after["status"] == "failed").any()
+    assert {"01-seed1", "01-seed2"} <= set(after.index[after["status"] == "completed"])
+    assert (after.loc[list(lost), "attempts"] > 0).all()
+    kept = before.index.difference(lost)
+    assert (after.loc[kept, "status"] == before.loc[kept, "status"]).all()
+    states = {t.state.name for t in load_optuna(study.folder / "optuna.log")["depth=34"].trials}
+    assert states == {"FAIL", "PRUNED", "COMPLETE"}  # what failed stays there, beside a new one
+    assert make_study().done
+
+
+def test_a_study_without_failures_has_nothing_to_run_again(make_study):
+    study = make_study()
+    finish(study)
+    again = make_study()
+    again.retry_failed()
+    again.close()
+    assert "retry failed" not in (study.folder / record.JOURNAL).read_text()
+
+
+def test_a_complete_trial_whose_scoring_failed_stays_complete(make_study):
+    """And its scoring can be run again."""
+    text = TEXT.replace("[confirm]\nseeds = [1, 2]", "")
+    study = make_study(text=text)
+    told = {"ending": "value", "value": 0.5, "epoch": 4, "value_epoch": 4, "seconds": 1.0}
+    while (job := study.ask()) is not None:
+        lost = {"ending": "failed", "error": "disk full"}
+        study.tell(job.trial, lost if job.stay["score_test"] else told)
+    study.close()
+    trials = record.load(study.folder).trials.set_index("trial")
+    unscored = trials[trials["reason"].str.endswith("its scoring on test failed")]
+    assert len(unscored) == 2
+    assert set(unscored["status"]) == {"completed"}
+    again = make_study(text=text)
+    assert sorted(again.failed) == sorted(unscored.index)
+    again.retry_failed()
+    finish(again)
+    trials = record.load(study.folder).trials.set_index("trial")
+    assert (trials.loc[unscored.index, "test_accuracy"] == 0.8).all()
 
 
 def test_a_trial_out_of_gpu_memory_is_tried_again_alone(make_study, tmp_path):
