@@ -103,6 +103,17 @@ def _published(ax: Axes, published: pd.DataFrame, name: str) -> None:
         label = None
 
 
+def together(levels: Mapping[str, float], gap: float) -> dict[str, float]:
+    """Labels of lines: names of lines closer than `gap` share one, at the highest of them."""
+    found: list[tuple[list[str], float]] = []
+    for name, level in sorted(levels.items(), key=lambda pair: pair[1]):
+        if found and level - found[-1][1] < gap:
+            found[-1] = ([*found[-1][0], name], level)
+        else:
+            found.append(([name], level))
+    return {", ".join(names): level for names, level in found}
+
+
 def final_metric(
     ax: Axes,
     values: Sequence[CellValue],
@@ -149,8 +160,11 @@ def final_metric(
                 ax.text(
                     at, 0.01, sign, transform=ax.get_xaxis_transform(), color=shade, ha="center"
                 )
-    for name, level in (constants or {}).items():
+    lines = constants or {}
+    for level in lines.values():
         ax.axhline(level, color=GREY, linestyle=":", linewidth=1)
+    low, high = ax.get_ylim()
+    for name, level in together(lines, (high - low) / 20).items():
         ax.annotate(
             name,
             (1, level),

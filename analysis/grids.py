@@ -37,6 +37,7 @@ PUBLISHED = {
 # what the report headed "test" is validation in T1 and T2
 PUBLISHED_SPLIT = {"T1": "val ", "T2": "val ", "T3": "", "T4": ""}
 CHANCE = {"uniform guess": {"loss": math.log(10), "accuracy": 0.1}}
+CROP = 512  # the report's, px
 CONSTANTS = ("zero", "training mean", "training median")
 
 
@@ -108,7 +109,7 @@ def published_value(
         rows = rows[rows["lr"] == held["lr"]]
     if key in ("T3", "T4"):
         rows = rows[rows["part"] == part_of(study, at)]
-        if held.get("pretrained"):
+        if held.get("pretrained") or held.get("crop", CROP) != CROP:
             return None
     # more than one means that the cell does not say which it is, e.g. its depth
     return float(rows["value"].iloc[0]) if len(rows) == 1 else None

@@ -139,8 +139,10 @@ def _weights(depth: str, held: Mapping[str, Any]) -> str:
     official = "torchvision's own" if held["official"] else "not torchvision's file"
     text = f"depth {depth}: {held['file']} ({official}, sha256 {held['sha256'][:8]})"
     if origin := held.get("origin"):
-        scores = ", ".join(f"{k} {words.number(v)}" for k, v in origin.get("value", {}).items())
-        text += f", trial {origin.get('trial')} of study {origin.get('study')}, {scores}"
+        scores = origin.get("value")
+        held = scores if isinstance(scores, dict) else {}
+        told = "".join(f", {key} {words.number(value)}" for key, value in held.items())
+        text += f", trial {origin.get('trial')} of study {origin.get('study')}{told}"
     return text
 
 

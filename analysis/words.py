@@ -98,6 +98,11 @@ def own_weights(study: Mapping[str, Any]) -> bool:
     return any(h["source"] not in PRETRAINED for h in held)
 
 
+def _listed(data: Any) -> list[Any]:
+    held = data if isinstance(data, list) else [data]
+    return [d for d in held if isinstance(d, str) or (isinstance(d, dict) and "data" in d)]
+
+
 def pretraining(study: Mapping[str, Any]) -> str:
     """What fine-tuned cells start from, in a sentence; nothing where there are none."""
     held = list((study.get("weights") or {}).values())
@@ -106,7 +111,9 @@ def pretraining(study: Mapping[str, Any]) -> str:
     source = held[0]["source"]
     if not own_weights(study):
         return PRETRAINED[source]
-    data = [d["data"] for h in held for d in h.get("origin", {}).get("data", [])]
+    origins = [h.get("origin", {}).get("data") for h in held]
+    # whoever wrote a weights file by hand may say what it was trained on in a word
+    data = [d if isinstance(d, str) else d["data"] for o in origins for d in _listed(o)]
     on = f", trained on {', '.join(dict.fromkeys(data))}" if data else ""
     return f"Fine-tuned: from weights of its author's own, {source}{on}; not from ImageNet's."
 
@@ -133,6 +140,8 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
     used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
     if used:
         lines.append(f"of these at most {', '.join(used)} images used")
+    if crop := study["settings"].get("crop"):
+        lines.append(f"crops and whole test images at {crop}x{crop} px")
     return lines or ["not recorded"]
 
 

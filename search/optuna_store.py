@@ -74,6 +74,7 @@ class OptunaStore:
         spaces: Sequence[Mapping[str, BaseDistribution]],
         mode: Literal["max", "min"],
     ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines would break ours
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
         self._log = _Log(path)
         self._storage = JournalStorage(self._log)

@@ -98,6 +98,12 @@ def test_final_metric_has_no_point_for_an_unfinished_cell(tmp_path, ax):
     assert "†" in [text.get_text() for text in ax.texts]
 
 
+def test_constants_that_touch_share_a_label():
+    levels = {"zero": 434.0, "training mean": 252.0, "training median": 240.0}
+    assert figures.together(levels, 20) == {"training median, training mean": 252.0, "zero": 434.0}
+    assert figures.together(levels, 5) == levels
+
+
 def test_search_values_tell_endings_apart(ax):
     trials = pd.DataFrame(
         {

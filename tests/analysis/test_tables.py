@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from make_run import Run, cifar, crowd
 
-from analysis import tables
+from analysis import tables, words
 from search.record import load
 
 
@@ -113,6 +113,40 @@ def test_no_published_value_stands_beside_one_of_fewer_images(tmp_path):
         run.confirm(cell, [{"loss": 1.0, "accuracy": 0.5}] * 3, lr=0.1)
     shown = tables.make(load(tmp_path / "c"), "T1").display
     assert not [name for name in shown if "ublished" in name]
+
+
+def test_no_published_value_stands_beside_one_at_another_resolution(tmp_path):
+    settings = {"pretrained": False, "part": "B", "depth": 18, "crop": 64}
+    crowd(tmp_path / "s", settings=settings)
+    table = tables.make(load(tmp_path / "s"), "T3")
+    assert not [name for name in table.display if "ublished" in name]
+    assert "at 64x64 px" in table.caption
+
+
+def own_weights(folder):
+    weights = {"18": {"source": "mine", "file": "resnet18.pth", "sha256": "0" * 64}}
+    weights["18"] |= {"official": False, "origin": {"data": [{"data": "CIFAR-10"}]}}
+    run = Run(folder, cells=[{"depth": 18, "pretrained": True}], weights=weights)
+    run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}] * 3, lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [("ImageNet-21k", "mine, trained on ImageNet-21k;"), ([3], "mine; not"), (None, "mine; not")],
+)
+def test_an_origin_written_by_hand_is_taken_as_far_as_it_goes(data, said):
+    study = {"weights": {"18": {"source": "mine", "origin": {"data": data}}}}
+    assert said in words.pretraining(study)
+
+
+def test_the_caption_says_where_fine_tuned_cells_start(tmp_path):
+    """The report's were ImageNet's: none of its numbers stands beside those of other weights."""
+    own_weights(tmp_path / "own")
+    table = made(tmp_path / "own", "T2")
+    assert "weights of its author's own, mine, trained on CIFAR-10" in table.caption
+    assert not [name for name in table.display if "ublished" in name]
+    cifar(tmp_path / "scratch")
+    assert "Fine-tuned: from" not in made(tmp_path / "scratch", "T1").caption
 
 
 def test_a_cell_that_the_report_lacks_has_no_published_value(tmp_path):
@@ -310,6 +344,6 @@ def test_synthetic_data_is_a_column_of_every_csv(tmp_path, key):
 
 def test_the_caption_states_the_circumstances(crowd_run):
     caption = made(crowd_run, "T3").caption
-    for words in ("Split: test", "last epoch", "budget: 9 epochs", "seeds: 42", "files edition",
+    for said in ("Split: test", "last epoch", "budget: 9 epochs", "seeds: 42", "files edition",
                   "400 train images", "2026-11-01", "commit 0123456789", "sqrt(mean"):  # fmt: skip
-        assert words in caption
+        assert said in caption

@@ -133,6 +133,15 @@ def test_simulate_prints_every_rule_or_json(capsys, study):
     assert held["full"]["cost"] == 1
 
 
+def test_simulate_takes_the_short_options_of_run(capsys, study):
+    words = ["simulate", study, "--repeats", "1", "--rule", "full", "--json"]
+    filled = []
+    for more in ([], ["--depth", "18"]):
+        _, shown = run(capsys, *words, *more)
+        filled.append(json.loads(shown.out)["rules"]["full"]["filled"])
+    assert filled == [2, 1]
+
+
 def test_simulate_says_how_many_configs_the_curves_have(capsys, study, tmp_path):
     rows = [f"{d},{c},{e},0.5" for d in (18, 34) for c in range(4) for e in range(1, 82)]
     path = tmp_path / "curves.csv"
