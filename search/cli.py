@@ -22,7 +22,7 @@ from search.record import Record, RecordError
 from search.shipped import shipped_studies
 
 if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
-    from search.launch import Options
+    from search.preflight import Options
     from search.progress import Progress
     from search.spec import StudySpec
 
@@ -171,7 +171,7 @@ def _options(
     arguments: argparse.Namespace, runs_dir: Path, console: Console, before: Mapping[str, str]
 ) -> Options:
     """Where and how to run; `before` is the session that a resumed study goes on from."""
-    from search.launch import Options
+    from search.preflight import Options
 
     data_dir = os.environ.get("RESNET_TUNE_DATA", "data")
     weights_dir = os.environ.get("RESNET_TUNE_WEIGHTS", "weights")

@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from search import manifest, record
-from search.packing import Packing, measured, shares
+from search.packing import Packing, measured
+from search.preflight import (
+    Options,
+    PreflightError,
+    check_local,
+    fingerprints,
+    gpus_by_depth,
+    pretrained_files,
+)
 from search.spec import StudySpec, parse_spec
 from search.study import Places, Study, Watcher
 from search.trial import mps_active
-from trainables import TASKS, synthetic
-from trainables.resnet import WeightsError, check_weights, find_own_weights, find_weights
-from trainables.task import DataError, MissingDataError
 
 MPS = {
     True: "CUDA MPS is active: trials that share a GPU overlap",
     False: "CUDA MPS is absent: trials that share a GPU take turns",
 }
-
-
-class PreflightError(ValueError):
-    """Something a study needs is missing; found before a trial starts."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where and how to run.
-
-    Attributes:
-        data_dir: folder of the data.
-        weights_dir: folder of torchvision's weights files, and of folders of one's own.
-        runs_dir: folder of run folders.
-        address: "local", "auto" or a Ray address.
-        say: told of every step before the first trial.
-        download: fetch missing data and weights where a task and torchvision can.
-        make_data_dir: make the data folder where it is missing, to download into it.
-    """
-
-    data_dir: Path
-    weights_dir: Path
-    runs_dir: Path
-    address: str
-    say: Callable[[str], None]
-    download: bool = True
-    make_data_dir: bool = True
 
 
 def start(
@@ -77,15 +53,15 @@ def start(
             f"{folder} already holds a study. Go on with it: `resnet-search resume {folder}`; or "
             "keep it and run beside it: --name ANOTHER"
         )
-    _check_local(spec, options)
+    check_local(spec, options)
     try:
         options.runs_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PreflightError(
             f"--runs-dir {options.runs_dir}: no folder can be made there ({error})"
         ) from error
-    data = _fingerprints(spec, options)
-    weights = _weights(spec, options, folder)
+    data = fingerprints(spec, options)
+    weights = pretrained_files(spec, options, folder)
 
     def create() -> None:
         manifest.create(folder, spec, text, overrides, data, weights)
@@ -113,14 +89,14 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
     spec = parse_spec(held["spec"], str(folder / record.STUDY))
     if _is_done(spec, folder, watcher, retry_failed):
         return True
-    _check_local(spec, options)
-    data = _fingerprints(spec, options)
+    check_local(spec, options)
+    data = fingerprints(spec, options)
     if data != held["data"]:
         raise PreflightError(
             f"the data under {options.data_dir} is not what {folder.name} was started with: found "
             f"{_short(data)}, on record {_short(held['data'])}. Name the right one with --data-dir"
         )
-    weights = _weights(spec, options, folder)
+    weights = pretrained_files(spec, options, folder)
     if manifest.describe(spec, weights) != held["weights"]:
         raise PreflightError(
             f"the pretrained weights under {options.weights_dir} are not those that {folder.name} "
@@ -136,30 +112,6 @@ def _is_done(spec: StudySpec, folder: Path, watcher: Watcher, retry_failed: bool
     done = study.done and not (retry_failed and study.failed)
     study.close()
     return done
-
-
-def _check_local(spec: StudySpec, options: Options) -> None:
-    """Refuse what this machine cannot give; what a cluster has is known when Ray is connected.
-
-    Raises:
-        PreflightError: with what there is.
-    """
-    asked = spec.resources.gpus_per_trial
-    if isinstance(asked, dict):
-        _gpus(spec, 0)  # an entry for every depth?
-    if options.address != "local":
-        return
-    cores, gpus = manifest.cores(), torch.cuda.device_count()
-    most = max(_gpus(spec, gpus).values())
-    for key, want, held, name in (
-        ("cpus_per_trial", spec.resources.cpus_per_trial, cores, "CPU cores"),
-        ("gpus_per_trial", most, gpus, "GPUs"),
-    ):
-        if want > held:
-            raise PreflightError(
-                f"resources.{key} asks for {want:g}, and this machine has {held} {name}; lower "
-                "it, or join a cluster with --address"
-            )
 
 
 def places(options: Options) -> dict[str, str]:
@@ -197,7 +149,7 @@ def _execute(
         if options.address != "local":
             options.say(f"joined {cluster.joined()}")
         packing = _packing(spec, None if create else folder, options)
-        gpus = _gpus(spec, cluster.gpus_in_cluster(), packing)
+        gpus = gpus_by_depth(spec, cluster.gpus_in_cluster(), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share)
         if any(0 < share < 1 for share in gpus.values()):
@@ -260,111 +212,4 @@ def _packing(spec: StudySpec, folder: Path | None, options: Options) -> Packing 
 def _sizes(spec: StudySpec, folder: Path) -> dict[int, float]:
     """The GPU shares that the study began with, by depth: the order of its jobs hangs on them."""
     rows = record.load_study(folder).get("packing") or []
-    return _gpus(spec, 1, [row for row in rows if row["device"] == rows[0]["device"]])
-
-
-def _gpus(spec: StudySpec, available: float, packing: Packing | None = None) -> dict[int, float]:
-    """GPUs a trial takes, by depth."""
-    asked, depths = spec.resources.gpus_per_trial, _depths(spec)
-    if asked == "auto" and packing:
-        return shares(packing)
-    if asked == "auto":
-        return dict.fromkeys(depths, 1.0 if available else 0.0)
-    if isinstance(asked, dict):
-        missing = [d for d in depths if str(d) not in asked]
-        if missing:
-            raise PreflightError(
-                f"resources.gpus_per_trial has no entry for depth {missing[0]}; it has "
-                f"{', '.join(asked)}"
-            )
-        return {d: asked[str(d)] for d in depths}
-    return dict.fromkeys(depths, float(asked))
-
-
-def _depths(spec: StudySpec) -> list[int]:
-    return sorted({int(spec.config(cell, {})["depth"]) for cell in spec.cell_values()})
-
-
-def _fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
-    """What the data of the study's cells is."""
-    found: list[dict[str, Any]] = []
-    for cell in spec.cell_values():
-        config = spec.config(cell, {})
-        try:
-            print_ = _fingerprint(spec.task, config, options)
-        except DataError as error:
-            raise PreflightError(str(error)) from error
-        _check_limits(config, print_)
-        if print_ not in found:
-            found.append(print_)
-    return found
-
-
-def _fingerprint(name: str, config: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """What the data of a config is; fetched first where it is missing and the task can.
-
-    Raises:
-        DataError, PreflightError: it is damaged, or missing and cannot be fetched.
-    """
-    task, there = TASKS[name], options.data_dir.is_dir()
-    try:
-        return task.fingerprint(options.data_dir, config)
-    except MissingDataError as error:
-        fetch = task.download if options.download else None
-        if fetch is None or config["edition"] not in ("auto", "binary"):
-            raise
-        if not (there or options.make_data_dir):
-            raise PreflightError(
-                f"--data-dir {options.data_dir} is no folder; name the one that holds the data, "
-                f"or make it and {name} is downloaded into it"
-            ) from error
-    options.say(f"no data in {options.data_dir}; downloading {name} into it")
-    try:
-        fetch(options.data_dir)
-    except DataError:
-        if not there:
-            with contextlib.suppress(OSError):  # what did arrive stays
-                options.data_dir.rmdir()
-        raise
-    return task.fingerprint(options.data_dir, config)
-
-
-def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Refuse limits above what the data has: a table would name images that nobody saw."""
-    cut = config["val_fraction"] * data["train_images"]
-    held = {
-        "train": data["train_images"] - round(cut),
-        "val": max(1, round(cut)) if cut else 0,
-        "test": data["test_images"],
-    }
-    for split, count in held.items():
-        limit = config[f"{split}_images"]
-        if limit is not None and limit > count:
-            raise PreflightError(
-                f"{split}_images = {limit}, but {data['data']} has {count} of them with "
-                f"val_fraction = {config['val_fraction']:g}; lower it, or leave it out to use all"
-            )
-
-
-def _weights(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]:
-    """Pretrained weights by depth, found, fetched or made once, and tried on their network."""
-    configs = [spec.config(cell, {}) for cell in spec.cell_values()]
-    depths = sorted({int(c["depth"]) for c in configs if c["pretrained"]})
-    found, faults = {}, []
-    for depth in depths:
-        try:
-            if spec.weights == "synthetic":
-                found[depth] = folder / "weights" / f"resnet{depth}-synthetic.pth"
-                if not found[depth].is_file():
-                    options.say(f"training ResNet-{depth} on a synthetic source task")
-                    synthetic.make_source_weights(depth, found[depth])
-            elif spec.weights == "imagenet1k_v1":
-                found[depth] = find_weights(depth, options.weights_dir, options.download)
-            else:
-                found[depth] = find_own_weights(depth, options.weights_dir, spec.weights)
-            check_weights(depth, found[depth])
-        except WeightsError as error:
-            faults.append(str(error))
-    if faults:
-        raise PreflightError("\n".join(faults))
-    return found
+    return gpus_by_depth(spec, 1, [row for row in rows if row["device"] == rows[0]["device"]])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import cluster, launch, manifest, record
+from search import cluster, launch, manifest, preflight, record
 from search.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, share, shares
 from search.spec import parse_spec
 from tests.search.conftest import TEXT
@@ -111,6 +111,6 @@ def test_a_study_of_a_gpu_is_not_resumed_without_one(resumed):
 
 
 def test_a_number_in_the_file_is_taken_as_it_is():
-    assert launch._gpus(small_spec(gpus_per_trial=0.2), 8) == {18: 0.2, 34: 0.2}
-    assert launch._gpus(small_spec(), 0) == {18: 0.0, 34: 0.0}
-    assert launch._gpus(small_spec(), 2) == {18: 1.0, 34: 1.0}
+    assert preflight.gpus_by_depth(small_spec(gpus_per_trial=0.2), 8) == {18: 0.2, 34: 0.2}
+    assert preflight.gpus_by_depth(small_spec(), 0) == {18: 0.0, 34: 0.0}
+    assert preflight.gpus_by_depth(small_spec(), 2) == {18: 1.0, 34: 1.0}
