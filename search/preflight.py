@@ -14,7 +14,13 @@ from search import manifest
 from search.packing import Packing, shares
 from search.spec import StudySpec
 from trainables import TASKS, synthetic
-from trainables.resnet import WeightsError, check_weights, find_own_weights, find_weights
+from trainables.resnet import (
+    WeightsError,
+    check_weights,
+    describe_weights,
+    find_own_weights,
+    find_weights,
+)
 from trainables.task import DataError, MissingDataError
 
 
@@ -171,6 +177,7 @@ def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[in
             else:
                 found[depth] = find_own_weights(depth, options.weights_dir, spec.weights)
             check_weights(depth, found[depth])
+            describe_weights(found[depth])  # an origin that cannot be read is told now
         except WeightsError as error:
             faults.append(str(error))
     if faults:

@@ -147,6 +147,28 @@ def test_own_weights_that_are_not_there_are_asked_for_by_path(tmp_path, monkeypa
     assert "resnet-search weights RUN" in error
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.with_suffix(".json").write_text("{"), "resnet18.json"),
+        (lambda path: path.write_bytes(path.read_bytes()[:9999]), "no loadable weights file"),
+        (lambda path: torch.save({"conv1.weight": torch.ones(3)}, path), "does not fit ResNet-18"),
+    ],
+)
+def test_damaged_own_weights_are_refused_before_ray(
+    source, tmp_path, monkeypatch, capsys, damage, said
+):
+    monkeypatch.chdir(tmp_path)
+    (path,) = write_weights(source, tmp_path / "weights" / "mine")
+    damage(path)
+    words = ["run", "quickstart-cifar10", "--set", "weights=mine", "--depth", "18"]
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "starting Ray" not in shown.out
+    assert not (tmp_path / "runs" / "quickstart-cifar10").exists()
+
+
 @pytest.mark.parametrize("name", ["imagenet", "IMAGENET1K_V1", "imagenet1k_v2", "Synthetic"])
 def test_a_name_that_sounds_like_another_source_is_refused(name):
     with pytest.raises(SpecError, match=r"weights: must be 'imagenet1k_v1'"):
