@@ -14,6 +14,7 @@ from search.preflight import (
     Options,
     PreflightError,
     check_local,
+    check_split,
     fingerprints,
     gpus_by_depth,
     pretrained_files,
@@ -62,6 +63,7 @@ def start(
         ) from error
     data = fingerprints(spec, options)
     weights = pretrained_files(spec, options, folder)
+    check_split(spec, data, weights)
 
     def create() -> None:
         manifest.create(folder, spec, text, overrides, data, weights)

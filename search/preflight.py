@@ -183,3 +183,26 @@ def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[in
     if faults:
         raise PreflightError("\n".join(faults))
     return found
+
+
+def check_split(spec: StudySpec, data: list[dict[str, Any]], weights: Mapping[int, Path]) -> None:
+    """Refuse own weights that were trained on images which this study validates on.
+
+    Raises:
+        PreflightError: with the seed and the share that cut both alike.
+    """
+    own = (spec.seed, spec.config(spec.cell_values()[0], {})["val_fraction"])
+    usual = TASKS[spec.task].settings["val_fraction"].default
+    for depth, path in weights.items():
+        origin = describe_weights(path).get("origin") or {}
+        held = origin.get("data")
+        if "split_seed" not in origin or not isinstance(held, list):
+            continue  # not written by search.weights
+        theirs = (origin["split_seed"], origin["config"].get("val_fraction", usual))
+        if theirs != own and any(found in held for found in data):
+            raise PreflightError(
+                f"depth {depth}: {path} was trained on images that this study validates on: both "
+                f"use the same data, and study {origin['study']} cut validation off by seed = "
+                f"{theirs[0]}, val_fraction = {theirs[1]}, not by {own[0]} and {own[1]}. Set both "
+                "to its values"
+            )

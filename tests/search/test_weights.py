@@ -169,6 +169,23 @@ def test_damaged_own_weights_are_refused_before_ray(
     assert not (tmp_path / "runs" / "quickstart-cifar10").exists()
 
 
+def test_weights_that_have_seen_the_validation_images_are_refused(
+    source, tmp_path, monkeypatch, capsys
+):
+    """The source cut its validation off by seed 0."""
+    monkeypatch.chdir(tmp_path)
+    write_weights(source, tmp_path / "weights" / "mine")
+    words = ["run", "quickstart-cifar10", "--set", "weights=mine", "--depth", "18"]
+    for other in ("seed=5", "fixed.val_fraction=0.2"):
+        assert main([*words, "--set", other]) == 2
+        shown = capsys.readouterr()
+        assert "cut validation off by seed = 0, val_fraction = 0.1, not by" in shown.err
+        assert "starting Ray" not in shown.out
+    # nothing else stands in the way: it goes on to look for Ray
+    assert main([*words, "--address", "127.0.0.1:1"]) != 0
+    assert "cut validation off" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["imagenet", "IMAGENET1K_V1", "imagenet1k_v2", "Synthetic"])
 def test_a_name_that_sounds_like_another_source_is_refused(name):
     with pytest.raises(SpecError, match=r"weights: must be 'imagenet1k_v1'"):
