@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import tables
-from analysis.published import load_published
-from analysis.report import build
+from analysis.display import tables
+from analysis.display.page import build
+from analysis.findings.published import load_published
 from search.record import load
 
 

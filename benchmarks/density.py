@@ -5,7 +5,7 @@
 
 plain    decodes the JPEG at every step, resizes the whole image, crops, stamps one Gaussian patch
          a head, normalises (numpy and PIL; benchmarks/crowd_input.py)
-ours     the decoded image is held as uint8 (trainables.shanghaitech); the window is cut first and
+ours     the decoded image is held as uint8 (tasks.shanghaitech); the window is cut first and
          resized after; the map is a product of two Gaussian matrices
 Both make a 512x512 crop and its map at sigma 15. Without --data-dir the pictures are random, of
 Part B's size and mean number of heads. Rounds alternate; figures are medians.
@@ -30,9 +30,9 @@ from machine import describe
 from PIL import Image
 
 from trainables import TASKS
-from trainables.crowd_files import Crowd, read_crowd
-from trainables.density import Kernel, density_map
-from trainables.shanghaitech import Data, batches
+from trainables.tasks.crowd_files import Crowd, read_crowd
+from trainables.tasks.density import Kernel, density_map
+from trainables.tasks.shanghaitech import Data, batches
 
 
 def pictures(held: argparse.Namespace) -> list[tuple[bytes, np.ndarray]]:

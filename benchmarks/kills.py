@@ -8,10 +8,10 @@ import random
 import tempfile
 from pathlib import Path
 
-from search.journal import Appender, read_lines
-from search.plan import Job, Plan, rungs
-from search.rules import SIMULATED
-from search.scheduler import CellASHA
+from search.record.journal import Appender, read_lines
+from search.schedule.rules import SIMULATED
+from search.schedule.scheduler import CellASHA
+from search.spec.plan import Job, Plan, rungs
 
 
 def count_identical(kills: int) -> int:

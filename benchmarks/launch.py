@@ -24,10 +24,12 @@ import numpy as np
 import pandas as pd
 from machine import describe
 
-from search import cluster, executor, manifest, record
-from search.journal import read_lines
-from search.spec import parse_spec
-from search.study import Places, Study
+from search import record
+from search.record import manifest
+from search.record.journal import read_lines
+from search.run import cluster, executor
+from search.run.study import Places, Study
+from search.spec.study_spec import parse_spec
 
 CELLS = 10
 TEXT = """

@@ -24,9 +24,9 @@ import pandas as pd
 from kills import count_identical
 from machine import describe
 
-from search.curves import FAMILIES, Curves, synthetic_curves
-from search.plan import Plan, audit_epochs, reaching, reaching_at_most, search_epochs
-from search.simulator import Outcome, mean_outcome, simulate
+from search.schedule.curves import FAMILIES, Curves, synthetic_curves
+from search.schedule.simulator import Outcome, mean_outcome, simulate
+from search.spec.plan import Plan, audit_epochs, reaching, reaching_at_most, search_epochs
 
 PLAN = Plan(10, (9, 27, 81), 3, 1, "max", ())
 CELLS = 10

@@ -44,12 +44,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from search.manifest import git
-from search.trial import mps_active
-from trainables import TASKS, cifar10, shanghaitech
-from trainables.crowd_files import Crowd
-from trainables.kit import forget, kit_for
-from trainables.step import resolve_precision
+from search.record.manifest import git
+from search.run.worker import mps_active
+from trainables import TASKS
+from trainables.engine.kit import forget, kit_for
+from trainables.engine.step import resolve_precision
+from trainables.tasks import cifar10, shanghaitech
+from trainables.tasks.crowd_files import Crowd
 
 MODES = ("plain", "eager", "graphed", "packed")
 PICTURES = 2048  # held in memory; an epoch of more goes round
@@ -119,7 +120,7 @@ def plain_steps(case: Case, device: torch.device) -> Iterator[None]:
 
 
 def our_steps(case: Case, device: torch.device, graphed: bool) -> Iterator[None]:
-    """Our loop, as trainables.train has it; yields after each step."""
+    """Our loop, as trainables.engine.train has it; yields after each step."""
     config, task = case.config(), TASKS[case.task]
     config["precision"] = resolve_precision(config, device)
     kit = kit_for(task, config | {"cuda_graph": graphed}, device, task.network(config, None))

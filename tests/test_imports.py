@@ -42,7 +42,7 @@ def test_analysis_knows_the_record_alone():
     }
 
 
-@pytest.mark.parametrize("module", ["search.record", "search.status", "analysis.report"])
+@pytest.mark.parametrize("module", ["search.record", "search.cli.status", "analysis.display.page"])
 def test_reading_a_record_loads_neither_ray_nor_torch(module):
     code = f"import sys, {module}; print(sorted({{'ray', 'torch', 'optuna'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

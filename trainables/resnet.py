@@ -125,7 +125,7 @@ def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
 def describe_weights(path: Path) -> dict[str, Any]:
     """File name, sha256, whether the hash is the one in torchvision's file name, and the origin.
 
-    `origin` is there where a json file of the same name stands beside it: see search.weights.
+    `origin` is there where a json file of the same name stands beside it: see search.run.weights.
 
     Raises:
         WeightsError: that file cannot be read.

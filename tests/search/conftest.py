@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from search import manifest, record
-from search.spec import parse_spec
-from search.study import Places, Study
+from search import record
+from search.record import manifest
+from search.run.study import Places, Study
+from search.spec.study_spec import parse_spec
 
 TEXT = """
 name = "tiny"

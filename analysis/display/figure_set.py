@@ -1,0 +1,304 @@
+"""The figures of a study: which it has, how they are laid out, labelled and saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
+
+from analysis.display import figures, words
+from analysis.display.frames import baselines_by_part
+from analysis.display.grids import cells_of
+from analysis.findings.audit import searched
+from analysis.findings.cells import CellValue, cell_values, require_comparable
+from analysis.findings.facts import part_of, settings_of
+from search.record import Record
+
+SMALL = 1e-12
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure ready to be saved.
+
+    Attributes:
+        key: e.g. F1, search-lr; unique in a study.
+        caption: what it shows.
+        figure: the figure.
+    """
+
+    key: str
+    caption: str
+    figure: Figure = field(repr=False)
+
+
+def plates(record: Record, published: pd.DataFrame | None = None) -> list[Plate]:
+    """Every figure that a study has data for.
+
+    Args:
+        record: the study.
+        published: the course report's curves to lay under, see analysis.findings.published.
+    """
+    found = [*_curve_plates(record, published), *_final_plates(record)]
+    found += [*_sample_plates(record), *_search_plates(record)]
+    for plate in found:
+        _label(plate, record.study)
+    return found
+
+
+def save(plate: Plate, folder: Path, prefix: str) -> list[Path]:
+    """Write png and pdf, `<prefix>-<key>`; the pdf holds TrueType fonts, not Type 3."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        for form in ("png", "pdf"):
+            path = folder / f"{prefix}-{plate.key}.{form}"
+            # no date inside: equal records give equal files
+            metadata = {"CreationDate": None} if form == "pdf" else None
+            plate.figure.savefig(path, dpi=130, metadata=metadata)
+            paths.append(path)
+            plate.figure.set_layout_engine(
+                "none"
+            )  # laid out by the first; costs as much as drawing
+    return paths
+
+
+def _new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _label(plate: Plate, study: dict[str, Any]) -> None:
+    signs = [words.SYNTHETIC] if study["synthetic"] else []
+    signs += [words.REPORT_PROTOCOL] if study["protocol"] == "report" else []
+    title = f"{study['name']}: {plate.key}"
+    plate.figure.suptitle(" · ".join([*signs, title]), fontsize="medium")
+    if study["synthetic"]:
+        plate.figure.text(
+            0.5, 0.5, words.SYNTHETIC, fontsize=30, color="#cc0000", alpha=0.13,
+            ha="center", va="center", rotation=20, in_layout=False,
+        )  # fmt: skip
+
+
+def _lines(record: Record, cells: Sequence[int], without: set[str]) -> pd.DataFrame:
+    """The curves that stand for cells: their confirmation trials, else the trial they show."""
+    study, trials = record.study, record.trials
+    shown = {v.cell: v.trials for v in cell_values(record) if v.metric == study["metric"]}
+    rows = []
+    for number, cell in enumerate(cells):
+        held = trials[trials["cell"] == cell]
+        confirms = held[(held["stage"] == "confirm") & held["trial"].isin(record.curves["trial"])]
+        wanted = list(confirms["trial"]) or list(shown[cell])
+        for trial in held[held["trial"].isin(wanted)].to_dict("records"):
+            full = trial["status"] == "completed" and trial["epochs"] >= trial["budget"]
+            rows.append(
+                {
+                    "trial": trial["trial"],
+                    "label": words.cell_label(study["cells"][cell], without),
+                    "colour": figures.colour(number),
+                    "unfinished": not full,
+                }
+            )
+    return pd.DataFrame(rows, columns=["trial", "label", "colour", "unfinished"])
+
+
+def _curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
+    study = record.study
+    if record.curves.empty:
+        return []
+    panels: list[tuple[str, str, list[int], list[str], str, str]] = []
+    if study["task"] == "cifar10":
+        for key, table, mode in (("F1", "T1", "scratch"), ("F2", "T2", "pretrained")):
+            name = "from scratch" if key == "F1" else "fine-tuned"
+            panels.append((key, name, cells_of(study, table), study["metrics"], mode, ""))
+    else:
+        parts: dict[str, list[int]] = {}
+        for cell, at in enumerate(study["cells"]):
+            parts.setdefault(part_of(study, at), []).append(cell)
+        for part, cells in parts.items():
+            key = f"curves-{part}" if part else "curves"
+            panels.append((key, f"part {part}", cells, study["metrics"][:1], "scratch", part))
+    found = []
+    for key, name, cells, metrics, mode, part in panels:
+        lines = _lines(record, cells, {"pretrained"} if key in ("F1", "F2") else {"part"})
+        if lines.empty:
+            continue
+        under = _matching(published, study, mode, part, cells)
+        plate = _curves(record, lines, metrics, under)
+        caption = f"Learning curves, {name}, unsmoothed; an x ends a curve short of its budget."
+        found.append(Plate(key, caption, plate))
+    return found
+
+
+def _curves(
+    record: Record, lines: pd.DataFrame, metrics: list[str], under: pd.DataFrame | None
+) -> Figure:
+    study = record.study
+    figure, axes = _new(1, len(metrics), 5.2, 3.8)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        figures.learning_curves(ax, record.curves, lines, metric, study["watched"], under)
+        if metric != "accuracy" and _positive(ax):
+            ax.set_yscale("log")
+            for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+                place(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def _positive(ax: Axes) -> bool:
+    held = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    return bool(held) and all((values > SMALL).all() for values in held)
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    if handles and labels != ["all"]:
+        figure.legend(handles, labels, loc="outside right center", fontsize="small", frameon=False)
+
+
+def _matching(
+    published: pd.DataFrame | None, study: dict[str, Any], mode: str, part: str, cells: list[int]
+) -> pd.DataFrame | None:
+    """Published curves of the same task, mode, part and, where these vary, depths and rates."""
+    if published is None or (mode == "pretrained" and words.own_weights(study)):
+        return None
+    held: pd.DataFrame = published[
+        (published["task"] == study["task"]) & (published["mode"] == mode)
+    ]
+    if part:
+        held = held[held["part"] == part]
+    for key in ("depth", "lr"):
+        given = [settings_of(study, study["cells"][cell]) for cell in cells]
+        levels = [values[key] for values in given if key in values]
+        held = held[held[key].isin(levels)] if levels else held
+    return held
+
+
+def _final_plates(record: Record) -> list[Plate]:
+    """Final metric by depth (else by the first numeric parameter), a panel a data set."""
+    study = record.study
+    names = list(study["cells"][0]) if study["cells"] else []
+    numeric = [k for k in names if not isinstance(study["cells"][0][k], bool | str)]
+    if not numeric:
+        return []
+    key = "depth" if "depth" in numeric else numeric[0]
+    groups: dict[str, list[CellValue]] = {}
+    for value in cell_values(record):
+        if value.metric == study["metric"]:
+            groups.setdefault(part_of(study, value.given), []).append(value)
+    constants = baselines_by_part(record) if study["shown_split"] == "test" else {}
+    figure, axes = _new(1, len(groups), 5.2, 3.8)
+    for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
+        require_comparable(values)
+        labels = {v.cell: words.cell_label(v.given, {key, "part"}) for v in values}
+        lines = {
+            name: scores[study["metric"]]
+            for name, scores in constants.get(part, {}).items()
+            if study["metric"] in scores
+        }
+        figures.final_metric(ax, values, key, labels, lines)
+        ax.set_ylabel(f"{study['shown_split']} {words.metric_name(study['metric'])}")
+        ax.set_title(f"part {part}" if study["task"] == "shanghaitech" and part else "")
+    _legend(figure, axes[0][0])
+    caption = (
+        f"Final {study['shown_split']} {study['metric']} by {key}: dots are seeds, diamonds "
+        "means, bars the 95 % t interval (of two seeds, their range); † not finished, × failed, "
+        "— not begun, ‡ collapsed, § seeds missing."
+    )
+    return [Plate("F3", caption, figure)]
+
+
+def _sample_plates(record: Record) -> list[Plate]:
+    """F4 of the first trial of each cell that has samples."""
+    found: list[Plate] = []
+    done: set[int] = set()
+    for trial in record.trials.to_dict("records"):
+        path = record.run / "samples" / f"{trial['trial']}.npz"
+        if trial["cell"] in done or not path.is_file():
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                samples = {name: held[name] for name in held.files}
+        except (OSError, ValueError, EOFError, BadZipFile):
+            continue  # half-written by a worker that was killed; the next build finds it whole
+        done.add(int(trial["cell"]))
+        count = len(samples["truth"])
+        figure, axes = _new(count, 3, 2.9, 2.9)
+        image = figures.sample_maps(axes, samples)
+        figure.colorbar(image, ax=axes[:, 1:], label="people a pixel", shrink=0.8)
+        label = words.cell_label(record.study["cells"][trial["cell"]])
+        caption = (
+            f"{label}, trial {trial['trial']} ({trial['epochs']}/{trial['budget']} epochs): "
+            "image, ground truth, prediction; one colour scale; images chosen by error quantile."
+        )
+        found.append(Plate(f"F4-cell{trial['cell']}", caption, figure))
+    return found
+
+
+def _search_plates(record: Record) -> list[Plate]:
+    study = record.study
+    tried = searched(record)
+    if tried.empty:
+        return []
+    found = []
+    metric = f"{study['watched']} {words.metric_name(study['metric'])}"
+    for key in study["space_keys"]:
+        if not pd.api.types.is_numeric_dtype(tried[key]):
+            continue
+        log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
+
+        def draw(ax: Axes, held: pd.DataFrame, key: str = key, log: bool = log) -> None:
+            figures.search_values(ax, held, key, metric, log)
+
+        caption = (
+            f"{_judged(study, metric)} against {key}; the number is the epochs trained, "
+            "and only equal ones compare. Trials without a value stand at the foot."
+        )
+        found.append(Plate(f"search-{key}", caption, _by_cell(record, tried, draw)))
+    caption = "How far each config was trained (dotted: rungs), and how it ended."
+    rungs = study["rungs"]
+    ladder = _by_cell(record, tried, lambda ax, held: figures.rung_ladder(ax, held, rungs))
+    return [*found, Plate("rungs", caption, ladder)]
+
+
+def _judged(study: Mapping[str, Any], metric: str) -> str:
+    """What a config is ranked by at a rung."""
+    if study["checkpoint_rule"] == "best":
+        return f"Best {metric} up to the last rung reached"
+    return f"{metric} at the last rung reached"
+
+
+def _by_cell(
+    record: Record, trials: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], Any]
+) -> Figure:
+    """A small panel for each cell, and what the markers say."""
+    cells = record.study["cells"]
+    columns = min(5, len(cells))
+    figure, axes = _new(math.ceil(len(cells) / columns), columns, 2.6, 2.4)
+    for cell, ax in enumerate(axes.flat):
+        if cell >= len(cells):
+            ax.set_axis_off()
+            continue
+        draw(ax, trials[trials["cell"] == cell])
+        ax.set_title(words.cell_label(cells[cell]), fontsize="small")
+    handles = [
+        Line2D([], [], marker=marker, linestyle="none", label=status, color="#404040",
+               fillstyle="full" if filled else "none")
+        for status, (marker, filled) in figures.ENDINGS.items()
+        if (trials["status"] == status).any()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside right center", fontsize="small", frameon=False)
+    return figure

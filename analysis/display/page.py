@@ -1,0 +1,168 @@
+"""One self-contained HTML page of studies; its tables and figures again as files beside it."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from analysis.display import tables, words
+from analysis.display.figure_set import plates, save
+from analysis.display.render import Table, render
+from analysis.findings.answer import answers
+from analysis.findings.cells import MARKS, CellValue, cell_values
+from search.record import Record, load
+
+
+def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None) -> Path:
+    """Write `index.html`, `tables/` and `figures/` of studies, finished or not.
+
+    Args:
+        runs: run folders.
+        out: folder to write to; files of an earlier build are replaced.
+        published: the course report's learning curves to lay under ours.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: no run, two of one name, a run folder cannot be read, or its trials mix what
+            cannot be compared.
+    """
+    records = [load(run) for run in runs]
+    if not records:
+        raise ValueError("no run folder given")
+    names = Counter(record.study["name"] for record in records)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:  # their files would overwrite each other
+        raise ValueError(f"two runs of the name {twice[0]}; build them into two folders")
+    out.mkdir(parents=True, exist_ok=True)
+    sections = [_section(record, out, published) for record in records]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(
+        files("analysis.display").joinpath("template.html").read_text(encoding="utf-8")
+    )
+    title = ", ".join(names)
+    if any(record.study["synthetic"] for record in records):
+        title += f" ({words.SYNTHETIC})"
+    page = template.render(title=title, studies=sections, marks=list(MARKS.values()))
+    path = out / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write a table in every form as `<study>-<key>.<form>`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for form in tables.FORMATS:
+        path = folder / f"{table.study}-{table.key}.{form}"
+        path.write_text(render(table, form), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def _section(record: Record, out: Path, published: pd.DataFrame | None) -> dict[str, Any]:
+    """What the template needs of one study; its files are written on the way."""
+    study = record.study
+    made = [tables.make(record, key) for key in tables.keys(record)]
+    for table in made:
+        write_table(table, out / "tables")
+    pictures = []
+    for plate in plates(record, published):
+        png = save(plate, out / "figures", study["name"])[0]
+        coded = base64.b64encode(png.read_bytes()).decode("ascii")
+        pictures.append({"key": plate.key, "caption": plate.caption, "png": coded})
+    state, unfinished = state_of(record)
+    banners = words.banners(study)
+    if unfinished:
+        banners.append(f"UNFINISHED STUDY: {state}.")
+    return {
+        "name": study["name"],
+        "state": state,
+        "description": study["spec"].get("description", ""),
+        "banners": banners,
+        "answers": answers(record),
+        "facts": _facts(study, state),
+        "tables": [render(table, "html") for table in made],
+        "figures": pictures,
+        "casualties": _casualties(record),
+        "text": study.get("text", ""),
+    }
+
+
+def state_of(record: Record) -> tuple[str, bool]:
+    """How far a study is, in words, and whether anything is missing of what it asked for."""
+    held = [v for v in cell_values(record) if v.metric == record.study["metric"]]
+    whole = [v for v in held if _whole(v)]
+    text = f"{len(whole)} of {len(held)} cells complete with all their seeds"
+    open_trials = record.trials["status"].isin(["running", "paused"])
+    if open_trials.any():
+        text += f"; trials running or waiting when last written: {int(open_trials.sum())}"
+    return text, len(whole) < len(held) or bool(open_trials.any())
+
+
+def _whole(value: CellValue) -> bool:
+    return value.status == "complete" and value.n >= value.seeds_due
+
+
+def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
+    machine = study.get("machine") or {}
+    budget = study["spec"].get("budget", {})
+    gpus = ", ".join(str(gpu) for gpu in machine.get("gpus") or []) or "no GPU"
+    versions = study.get("versions") or {}
+    sessions = study.get("sessions") or []
+    weights = study.get("weights") or {}
+    facts = [
+        ("task", words.TASK_NAMES.get(study["task"], study["task"])),
+        ("state", state),
+        ("data", "; ".join(words.data_words(study))),
+        ("protocol", f"{study['protocol']}. {words.protocol(study)}"),
+        ("rungs", f"{', '.join(str(rung) for rung in study['rungs'])} epochs"),
+        ("configs a cell", str(budget.get("trials_per_cell", 1)) if study["space_keys"] else "1"),
+        ("weights", "; ".join(_weights(depth, held) for depth, held in weights.items())),
+        ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
+        ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores, {gpus}"),
+        ("commit", words.commit(study)),
+        ("dates", f"{words.dates(study)}, sessions: {len(sessions)}"),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _weights(depth: str, held: Mapping[str, Any]) -> str:
+    official = "torchvision's own" if held["official"] else "not torchvision's file"
+    text = f"depth {depth}: {held['file']} ({official}, sha256 {held['sha256'][:8]})"
+    if origin := held.get("origin"):
+        scores = origin.get("value")
+        held = scores if isinstance(scores, dict) else {}
+        told = "".join(f", {key} {words.number(value)}" for key, value in held.items())
+        text += f", trial {origin.get('trial')} of study {origin.get('study')}{told}"
+    return text
+
+
+def _casualties(record: Record) -> list[dict[str, str]]:
+    """Trials that failed or diverged, with the reason and the last line of the error."""
+    rows = record.trials[record.trials["status"].isin(["failed", "diverged"])]
+    found = []
+    for trial in rows.to_dict("records"):
+        error = trial["error"]
+        last = "" if pd.isna(error) or not error else f": {str(error).strip().splitlines()[-1]}"
+        found.append(
+            {
+                "trial": str(trial["trial"]),
+                "cell": words.cell_label(record.study["cells"][trial["cell"]]),
+                "config": words.cell_label(
+                    {k: trial[k] for k in record.study["space_keys"] if not pd.isna(trial[k])}
+                ),
+                "status": str(trial["status"]),
+                "epochs": f"{trial['epochs']}/{trial['budget']}",
+                "reason": f"{trial['reason']}{last}",
+            }
+        )
+    return found

@@ -1,0 +1,222 @@
+"""The tables of a study: T1 to T4 where its cells fit, all cells side by side, and the search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.display import words
+from analysis.display.frames import (
+    DASH,
+    baselines,
+    bold_cells,
+    fixed_point,
+    long_frame,
+    spread,
+    text,
+)
+from analysis.display.grids import grid, grid_keys
+from analysis.display.render import FORMATS, Table, render
+from analysis.findings.audit import audit_table, searched
+from analysis.findings.cells import CellValue, cell_values
+from analysis.findings.facts import direction
+from analysis.findings.stats import skill
+from search.record import Record
+
+__all__ = ["FORMATS", "Table", "keys", "make", "render", "search_frame"]
+
+REFERENCE = "training median"  # the best constant for the mean absolute error
+
+
+def keys(record: Record) -> list[str]:
+    """The tables that a study has, in the order of a report."""
+    audits = (record.decisions["verdict"] == "audit").any()
+    configs = ["configs"] if (record.trials["stage"] != "confirm").any() else []
+    return [*grid_keys(record.study), "cells", "search", *configs, *(["audit"] if audits else [])]
+
+
+def make(record: Record, key: str) -> Table:
+    """One table.
+
+    Args:
+        record: the study.
+        key: one of `keys(record)`.
+
+    Raises:
+        ValueError: the study has no such table.
+    """
+    if key == "cells":
+        return _cells(record)
+    if key == "search":
+        return _search(record)
+    if key == "configs":
+        return _configs(record)
+    if key == "audit":
+        return audit_table(record)
+    return grid(record, key)
+
+
+def _cells(record: Record) -> Table:
+    study = record.study
+    values = cell_values(record)
+    best = bold_cells(values)
+    rows, bold = [], []
+    for number, at in enumerate(study["cells"]):
+        held = {v.metric: v for v in values if v.cell == number}
+        rows.append(_cell_row(record, at, held))
+        heads = {_head(record, m): (number, m) in best for m in held}
+        bold.append({name: heads.get(name, False) for name in rows[-1]})
+    data = long_frame(study, values, {})
+    if study["task"] == "shanghaitech":
+        maes = {v.cell: _skill(record, v) for v in values if v.metric == "mae"}
+        data["skill"] = data["cell"].map(maes).where(data["metric"] == "mae")
+    crowd = study["task"] == "shanghaitech"
+    caption = words.caption(study, values, crowd)
+    if crowd:
+        caption += f" Skill = 1 - MAE / MAE of predicting the {REFERENCE}; below 0 is worse."
+    title = "All cells side by side"
+    return Table(
+        study["name"], "cells", title, caption, pd.DataFrame(rows), pd.DataFrame(bold), data
+    )
+
+
+def _head(record: Record, metric: str) -> str:
+    up = words.arrow(direction(record.study, metric))
+    return f"{record.study['shown_split']} {words.metric_name(metric)} {up}"
+
+
+def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) -> dict[str, str]:
+    study = record.study
+    first = held[study["metric"]]
+    row = {key: words.number(value) for key, value in at.items()}
+    for key in study["space_keys"]:
+        row[f"{key} (chosen)"] = words.number(first.config.get(key, DASH))
+    row |= {_head(record, metric): text(value) for metric, value in held.items()}
+    other = "test" if study["shown_split"] == "val" else "val"
+    if any(v.beside_split for v in held.values()) or study["watched"] == other:
+        for metric, value in held.items():
+            row[f"{other} {words.metric_name(metric)}"] = spread(value.beside, metric)
+    if study["task"] == "shanghaitech":
+        row["skill ↑"] = fixed_point(_skill(record, held["mae"]), "skill")
+    tried = searched(record)
+    return row | {
+        "epochs": f"{first.epochs}/{first.budget}",
+        "split": first.split,
+        "rule": first.rule,
+        "seeds": f"{first.n}/{first.seeds_due}",
+        "configs": str(int((tried["cell"] == first.cell).sum())) if len(tried) else "1",
+        "status": first.status,
+        "marks": ", ".join(first.marks) or DASH,
+    }
+
+
+def _skill(record: Record, value: CellValue) -> float:
+    """Skill over the training median; NaN unless complete and of test, as the constants are."""
+    held = baselines(record).get(value.data, {}).get(REFERENCE, {})
+    if value.status != "complete" or value.split != "test" or "mae" not in held:
+        return float("nan")
+    return skill(value.mean, held["mae"])
+
+
+def search_frame(record: Record) -> pd.DataFrame:
+    """What the search did, one row a cell.
+
+    Returns:
+        Columns cell, the cell parameters, configs (started), reached_<e> (trials with at least e
+        epochs, for each rung e), completed, stopped, paused, running, diverged, failed, best_<key>
+        of each searched parameter, search_epochs, audit_epochs, confirm_epochs, hours (on a
+        worker). An audited trial counts as the rule left it.
+    """
+    study, trials = record.study, record.trials
+    chosen = {v.cell: v.config for v in cell_values(record) if v.metric == study["metric"]}
+    rows, tried = [], searched(record)
+    for number, at in enumerate(study["cells"]):
+        held = trials[trials["cell"] == number]
+        search = tried[tried["cell"] == number]
+        confirmed = held[held["stage"] == "confirm"]
+        audits = held.loc[held["stage"] == "audit", "epochs"].sum()
+        counted = search if len(search) or study["space_keys"] else confirmed
+        row: dict[str, Any] = {"cell": number, **at, "configs": len(counted)}
+        for rung in study["rungs"]:
+            # the epoch in which a trial diverged is not one that it finished
+            finished = counted["epochs"] - (counted["status"] == "diverged").astype("Int64")
+            row[f"reached_{rung}"] = int((finished >= rung).fillna(False).sum())
+        for status in ("completed", "stopped", "paused", "running", "diverged", "failed"):
+            row[status] = int((counted["status"] == status).sum())
+        for key in study["space_keys"]:
+            row[f"best_{key}"] = chosen[number].get(key)
+        row["search_epochs"] = int(search["epochs"].sum())
+        ended = search.loc[search["stage"] == "audit", "epochs"].sum()
+        row["audit_epochs"] = int(audits - ended)
+        row["confirm_epochs"] = int(confirmed["epochs"].sum())
+        row["hours"] = float(held["seconds"].sum()) / 3600
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _search(record: Record) -> Table:
+    study = record.study
+    data = search_frame(record)
+    heads = {
+        name: str(name).replace("reached_", "reached ").replace("best_", "best ").replace("_", " ")
+        for name in data
+    }
+    display = data.rename(columns=heads).map(
+        lambda value: DASH if value is None or pd.isna(value) else words.number(value)
+    )
+    data = data.assign(
+        study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
+    )
+    caption = " ".join(
+        [
+            *words.banners(study),
+            f"Study {study['name']}. Rungs: {', '.join(str(r) for r in study['rungs'])} epochs;",
+            "reached e: configs trained for at least e epochs; the columns after say how each",
+            "stands now. Where nothing is searched, a cell's seeds are counted.",
+            words.origin(study),
+        ]
+    )
+    bold = pd.DataFrame(False, index=display.index, columns=display.columns)
+    return Table(study["name"], "search", "What the search did", caption, display, bold, data)
+
+
+def _configs(record: Record) -> Table:
+    """Every config of the search and why it ended where it did, best first in each cell."""
+    study, tried = record.study, searched(record)
+    metric = f"{study['watched']} {words.metric_name(study['metric'])}"
+    order = tried.assign(_value=tried["value"] * (-1 if study["mode"] == "max" else 1))
+    order = order.sort_values(["cell", "epochs", "_value"], ascending=[True, False, True])
+    rule = "best so far" if study["checkpoint_rule"] == "best" else "of the last epoch"
+    rows = [
+        {
+            **{k: words.number(v) for k, v in study["cells"][trial["cell"]].items()},
+            "trial": trial["trial"],
+            **{k: words.number(trial[k]) for k in study["space_keys"]},
+            "epochs": f"{trial['epochs']}/{trial['budget']}",
+            f"{metric} ({rule})": DASH
+            if pd.isna(trial["value"])
+            else fixed_point(float(trial["value"]), study["metric"]),
+            "status": trial["status"],
+            "why": trial["reason"],
+        }
+        for trial in order.to_dict("records")
+    ]
+    display = pd.DataFrame(rows)
+    caption = " ".join(
+        [
+            *words.banners(study),
+            "Ranks are among the configs of one cell at one rung; of equal values the config with "
+            f"the lower number goes first. {words.scheduling(study)} Step by step: "
+            "record.load(run).decisions.",
+            words.origin(study),
+        ]
+    )
+    bold = pd.DataFrame(False, index=display.index, columns=display.columns)
+    keys = ["cell", *study["cells"][0], "trial", *study["space_keys"]]
+    data = order[[*keys, "epochs", "budget", "metric", "value", "status", "reason"]]
+    data = data.assign(
+        study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
+    )
+    title = "Every config, and why it ended"
+    return Table(study["name"], "configs", title, caption, display, bold, data)

@@ -1,0 +1,211 @@
+"""What captions and pages say about a study: every number's circumstances, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from analysis.findings.cells import MARKS, CellValue
+
+SYNTHETIC = "SYNTHETIC DATA"
+REPORT_PROTOCOL = "REPORT PROTOCOL"
+METRIC_NAMES = {"loss": "loss", "accuracy": "accuracy", "mae": "MAE", "rmse": "MSE (root)"}
+TASK_NAMES = {"cifar10": "CIFAR-10", "shanghaitech": "ShanghaiTech"}
+# digits behind the point: accuracy and loss as the report printed them, counts to a tenth
+DECIMALS = {"loss": 4, "accuracy": 4, "mae": 1, "rmse": 1}
+RULES = {
+    "best": "checkpoint of the best epoch",
+    "last": "checkpoint of the last epoch",
+}
+PRETRAINED = {  # by the source of the weights
+    "imagenet1k_v1": "Fine-tuned: from torchvision's IMAGENET1K_V1.",
+    "synthetic": "Fine-tuned: from a network trained on other synthetic images.",
+}
+FORMULAS = (
+    "MAE = mean |z - z'|, MSE (root) = sqrt(mean (z - z')^2) over the images, z heads annotated "
+    "and z' predicted; people an image."
+)
+
+
+def metric_name(metric: str) -> str:
+    """A metric as tables head it."""
+    return METRIC_NAMES.get(metric, metric)
+
+
+def arrow(mode: str) -> str:
+    """Which way is better."""
+    return "↑" if mode == "max" else "↓"
+
+
+def banners(study: Mapping[str, Any]) -> list[str]:
+    """What nobody may overlook."""
+    found = []
+    if study["synthetic"]:
+        found.append(f"{SYNTHETIC}: these numbers say nothing about real images.")
+    if study["protocol"] == "report":
+        found.append(
+            f"{REPORT_PROTOCOL}: the course report's own habits, flaws included, are reproduced"
+            + (
+                "; the split shown is validation, which the report published as test."
+                if study["shown_split"] == "val"
+                else "."
+            )
+        )
+    return found
+
+
+def caption(study: Mapping[str, Any], values: Iterable[CellValue], crowd: bool = False) -> str:
+    """Banners, then split, rule, selection, budget, seeds, what ± is, data, date and commit."""
+    held = list(values)
+    parts = [*banners(study), f"Study {study['name']}.", protocol(study), pretraining(study)]
+    parts.append(
+        "Shown: mean ± sample standard deviation over (n) seeds; of two seeds [both values]; "
+        "of one the value. Bold: best of the comparable, complete, unmarked (but for ‖) cells of "
+        "one data set."
+    )
+    if crowd:
+        parts.append(FORMULAS)
+    marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
+    parts += [f"{MARKS[mark][0]} {MARKS[mark][1]}." for mark in marks]
+    parts.append(f"Data: {'; '.join(data_words(study))}.")
+    parts.append(origin(study))
+    return " ".join(part for part in parts if part)
+
+
+def protocol(study: Mapping[str, Any]) -> str:
+    """Split, checkpoint rule, selection, budget and seeds."""
+    watched = f"{study['watched']}_{study['metric']}"
+    rule = RULES[study["checkpoint_rule"]]
+    if study["checkpoint_rule"] == "best":
+        rule += f" by {watched}"
+    space = ", ".join(study["space_keys"])
+    tried = study["spec"].get("budget", {}).get("trials_per_cell", 1)
+    chosen = f"{space} selected by {watched} among {tried} configs a cell" if space else ""
+    seeds = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])
+    sentences = [
+        f"Split: {study['shown_split']}",
+        f"rule: {rule}",
+        chosen or "nothing searched",
+        f"budget: {study['rungs'][-1]} epochs",
+        f"seeds: {seeds}",
+    ]
+    return "; ".join(sentences) + "."
+
+
+def own_weights(study: Mapping[str, Any]) -> bool:
+    """Whether fine-tuned cells start from weights that are neither torchvision's nor generated."""
+    held = (study.get("weights") or {}).values()
+    return any(h["source"] not in PRETRAINED for h in held)
+
+
+def _listed(data: Any) -> list[Any]:
+    held = data if isinstance(data, list) else [data]
+    return [d for d in held if isinstance(d, str) or (isinstance(d, dict) and "data" in d)]
+
+
+def pretraining(study: Mapping[str, Any]) -> str:
+    """What fine-tuned cells start from, in a sentence; nothing where there are none."""
+    held = list((study.get("weights") or {}).values())
+    if not held:
+        return ""
+    source = held[0]["source"]
+    if not own_weights(study):
+        return PRETRAINED[source]
+    origins = [h.get("origin", {}).get("data") for h in held]
+    # whoever wrote a weights file by hand may say what it was trained on in a word
+    data = [d if isinstance(d, str) else d["data"] for o in origins for d in _listed(o)]
+    on = f", trained on {', '.join(dict.fromkeys(data))}" if data else ""
+    return f"Fine-tuned: from weights of its author's own, {source}{on}; not from ImageNet's."
+
+
+def limits(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Split -> most images that were used of it, where that is not all of them."""
+    held = {s: settings.get(f"{s}_images") for s in ("train", "val", "test")}
+    return {split: count for split, count in held.items() if count is not None}
+
+
+def data_words(study: Mapping[str, Any]) -> list[str]:
+    """One line a data set: name, edition, images, heads, points outside."""
+    lines = []
+    for held in study["data"]:
+        counts = []
+        for split in ("train", "test"):
+            text = f"{held.get(f'{split}_images', '?')} {split} images"
+            if f"{split}_heads" in held:
+                text += f" with {held[f'{split}_heads']} heads"
+            if held.get(f"{split}_points_outside"):
+                text += f" ({held[f'{split}_points_outside']} of them outside the image)"
+            counts.append(text)
+        lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
+    used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
+    if used:
+        lines.append(f"of these at most {', '.join(used)} images used")
+    if crop := study["settings"].get("crop"):
+        lines.append(f"crops and whole test images at {crop}x{crop} px")
+    return lines or ["not recorded"]
+
+
+def dates(study: Mapping[str, Any]) -> str:
+    """First start and last end of the study's sessions, days in UTC."""
+    sessions = study.get("sessions") or []
+    starts = [s["started"][:10] for s in sessions if s.get("started")]
+    ends = [s["ended"][:10] for s in sessions if s.get("ended")]
+    if not starts:
+        return "date not recorded"
+    if not ends:
+        return f"since {min(starts)}"
+    return str(min(starts)) if min(starts) == max(ends) else f"{min(starts)} to {max(ends)}"
+
+
+def commit(study: Mapping[str, Any]) -> str:
+    """The commits that a study's sessions ran at, with a note where files had been changed."""
+    sessions = study.get("sessions") or []
+    held = [s["git"] for s in sessions if s.get("git")] or [study.get("git")]
+    found = []
+    for git in held:
+        if git and git.get("commit"):
+            changed = " with uncommitted changes" if git.get("dirty") else ""
+            found.append(f"commit {str(git['commit'])[:10]}{changed}")
+    return ", then ".join(dict.fromkeys(found)) or "commit not recorded"
+
+
+def origin(study: Mapping[str, Any]) -> str:
+    """Date and commit."""
+    return f"Run {dates(study)}, {commit(study)}."
+
+
+def cell_label(at: Mapping[str, Any], without: Iterable[str] = ()) -> str:
+    """A cell in words, e.g. "depth 18, fine-tuned"."""
+    skip = set(without)
+    return ", ".join(_setting(key, value) for key, value in at.items() if key not in skip) or "all"
+
+
+def _setting(key: str, value: Any) -> str:
+    if key == "pretrained":
+        return "fine-tuned" if value else "from scratch"
+    return f"{key} {number(value)}"
+
+
+def number(value: Any) -> str:
+    """A parameter's value, floats to three significant digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+SCHEDULERS = {
+    "cell-promote": (
+        "Of the n configs of a cell at a rung, max(full_per_cell, floor(n / reduction_factor)) go "
+        "on."
+    ),
+    "cell-stop": (
+        "A config goes on if it is among the best 1 / reduction_factor of those that its cell's "
+        "rung has seen so far, itself included."
+    ),
+    "ray-asha": "Ray's ASHA ends configs over all cells together; it names no ranks.",
+    "none": "Every config is trained in full.",
+}
+
+
+def scheduling(study: dict[str, Any]) -> str:
+    """What decided which configs go on, in a sentence."""
+    # the spec on record holds what the file gave, without defaults
+    return SCHEDULERS[study["spec"].get("scheduler", "cell-promote")]

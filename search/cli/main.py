@@ -1,0 +1,284 @@
+"""`resnet-search run|resume|status|preview|simulate|weights|studies|settings`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from search import record
+from search.cli.plan_commands import add_commands
+from search.record import Record, RecordError
+from search.record.journal import JournalError
+from search.spec.overrides import add_overrides, given_overrides
+from search.spec.shipped import shipped_studies
+
+if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
+    from search.cli.progress import Progress
+    from search.run.preflight import Options
+    from search.spec.study_spec import StudySpec
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(arguments.command(arguments))
+    except (RecordError, JournalError, ValueError) as error:
+        print(f"resnet-search: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "ExecutionError":
+            raise
+        print(f"resnet-search: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        text = "interrupted; what was finished is on record: `resnet-search resume RUN` goes on"
+        print(f"resnet-search: {text}", file=sys.stderr)
+        return 130
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser, commands = _parser()
+    if words and words[0] not in (*commands, "-h", "--help"):
+        if words[0].startswith("-"):
+            parser.error(f"the command comes first, then {words[0]}: one of {', '.join(commands)}")
+        near = difflib.get_close_matches(words[0], commands, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
+        parser.error(f"no command {words[0]}; {hint}")
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.error(f"`{words[0]}` takes no {unknown[0]}; see `resnet-search {words[0]} --help`")
+    return arguments
+
+
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser, and the names of its commands."""
+    parser = argparse.ArgumentParser(prog="resnet-search", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a study file, or a shipped study by name")
+    run.add_argument("study", metavar="STUDY", help="a TOML file, or a name from `studies`")
+    add_overrides(run)
+    run.add_argument("--name", help="name of the run folder, instead of the study's own")
+    run.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
+    run.set_defaults(command=_run)
+    resume = commands.add_parser(
+        "resume", help="go on with a study that was interrupted or killed"
+    )
+    resume.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    resume.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="run failed trials again; of the search only where a cell has no winner yet",
+    )
+    resume.set_defaults(command=_resume)
+    for command in (run, resume):
+        _add_places(command)
+    status = commands.add_parser(
+        "status",
+        help="how far a study is, also while it runs; exit status 1 while something is missing",
+    )
+    status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    status.set_defaults(command=_status)
+    add_commands(commands, _console)
+    weights = commands.add_parser(
+        "weights", help="a finished study's networks as weights that another study starts from"
+    )
+    weights.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    weights.add_argument(
+        "--out",
+        type=Path,
+        help='where to; default: weights/STUDY, which `weights = "STUDY"` finds',
+    )
+    weights.add_argument("--cell", type=int, metavar="N", help="its number; where depths repeat")
+    weights.set_defaults(command=_weights)
+    studies = commands.add_parser("studies", help="list the shipped studies")
+    studies.set_defaults(command=_studies)
+    settings = commands.add_parser(
+        "settings", help="what [cells], [space] and [fixed] of a task's study may hold"
+    )
+    settings.add_argument("task", metavar="TASK", help="cifar10 or shanghaitech")
+    settings.set_defaults(command=_settings)
+    return parser, list(commands.choices)
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        help="folder of the data sets; default: $RESNET_TUNE_DATA or ./data; resume: as before",
+    )
+    command.add_argument(
+        "--weights-dir",
+        type=Path,
+        help="folder of pretrained weights; default: $RESNET_TUNE_WEIGHTS or ./weights",
+    )
+    command.add_argument(
+        "--address",
+        help="Ray: local (default; resume: as before), auto (this machine's cluster), HOST:PORT",
+    )
+    command.add_argument(
+        "--offline",
+        action="store_true",
+        help="never download; missing data or weights are an error",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from search.run.launch import start
+    from search.spec.shipped import find_study
+    from search.spec.study_spec import load_spec
+
+    overrides = given_overrides(arguments)
+    if arguments.name:
+        overrides.append(f'name="{arguments.name}"')
+    spec, text = load_spec(find_study(arguments.study), overrides)
+    console = _console()
+    options = _options(arguments, arguments.runs_dir, console, {})
+    with _progress(spec, console) as progress:
+        folder, done = start(spec, text, overrides, options, progress)
+    return _finish(folder, done, console)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from search.run.launch import resume
+    from search.spec.study_spec import parse_spec
+
+    study = record.load_study(arguments.run)
+    spec = parse_spec(study["spec"], str(arguments.run / record.STUDY))
+    console = _console()
+    options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
+    with _progress(spec, console) as progress:
+        done = resume(arguments.run, options, progress, arguments.retry_failed)
+    return _finish(arguments.run, done, console)
+
+
+def _console() -> Console:
+    """Standard output: as wide as the terminal, and wide enough for a table where it is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _options(
+    arguments: argparse.Namespace, runs_dir: Path, console: Console, before: Mapping[str, str]
+) -> Options:
+    """Where and how to run; `before` is the session that a resumed study goes on from."""
+    from search.run.preflight import Options
+
+    data_dir = os.environ.get("RESNET_TUNE_DATA", "data")
+    weights_dir = os.environ.get("RESNET_TUNE_WEIGHTS", "weights")
+    return Options(
+        (arguments.data_dir or Path(before.get("data_dir", data_dir))).resolve(),
+        (arguments.weights_dir or Path(before.get("weights_dir", weights_dir))).resolve(),
+        runs_dir,
+        arguments.address or before.get("address", "local"),
+        lambda text: console.print(text, style="dim", markup=False, highlight=False),
+        download=not arguments.offline and not before,
+        make_data_dir=arguments.data_dir is None,
+    )
+
+
+def _progress(spec: StudySpec, console: Console) -> Progress:
+    from search.cli.progress import Progress
+    from search.spec.cells import make_plan
+    from trainables import TASKS
+    from trainables.engine.train import watched_metric
+
+    metric = watched_metric(TASKS[spec.task], spec.config(spec.cell_values()[0], {}))
+    return Progress(spec, make_plan(spec), console, metric)
+
+
+def _finish(folder: Path, done: bool, console: Console) -> int:
+    shown = os.path.relpath(folder)
+    if not done:
+        text = (
+            f"interrupted; everything finished is on record. Go on: resnet-search resume {shown}"
+        )
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return 130
+    text = f"done: {shown}. Report: resnet-report build {shown}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    held = record.load(folder)
+    status = _status_of(held, console)
+    if status:
+        trials = held.trials
+        unscored = trials["reason"].str.endswith("its scoring on test failed")
+        lost = trials[trials["status"].isin(["failed", "diverged"]) | unscored]
+        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
+        text = "not every cell has what it was promised"
+        if set(lost["status"]) - {"diverged"}:
+            text += (
+                f". Mend the cause, then `resnet-search resume {shown} --retry-failed` runs what "
+                "has failed again"
+            )
+        for line in [text, *lines]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return status
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    return _status_of(record.load(arguments.run), _console())
+
+
+def _status_of(held: Record, console: Console) -> int:
+    """One line a cell; 0 if every cell has what it was promised, else 1.
+
+    That is: full_per_cell trials of the search in full, and a test score for each seed, or for
+    the winner where there are no seeds.
+    """
+    from search.cli.status import status_table
+
+    console.print(status_table(held))
+    seeds = held.study["confirm_seeds"]
+    trials, cells = held.trials, range(len(held.study["cells"]))
+    tested = trials[trials[f"test_{held.study['metric']}"].notna()]
+    tested = tested[tested["stage"] == ("confirm" if seeds else tested["stage"])]
+    per_cell = tested.groupby("cell").size()
+    said = held.decisions[held.decisions["verdict"].isin(["short", "empty", "select"])]
+    ends = said.groupby("cell")["verdict"].agg(list)  # an empty cell that was tried again has all
+    short = {n for n, told in ends.items() if told[-1] == "empty" or "short" in told}
+    wanted = len(seeds) or 1
+    return int(any(per_cell.get(n, 0) < wanted or n in short for n in cells))
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    from search.run.weights import write_weights
+
+    name = record.load_study(arguments.run)["name"]
+    out = arguments.out or Path(os.environ.get("RESNET_TUNE_WEIGHTS", "weights")) / name
+    for path in write_weights(arguments.run, out, arguments.cell):
+        origin = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        value = ", ".join(f"{key} {held:.4g}" for key, held in origin["value"].items())
+        print(f"{path}: trial {origin['trial']}, epoch {origin['epochs']}, {value}")
+    print(f'a study starts from them with weights = "{out.name}"')
+    return 0
+
+
+def _studies(arguments: argparse.Namespace) -> int:
+    for name, path in shipped_studies().items():
+        print(f"{name:20} {tomllib.loads(path.read_text()).get('description', '')}")
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    from trainables import TASKS
+
+    if arguments.task not in TASKS:
+        raise ValueError(f"no task {arguments.task}; there are {', '.join(TASKS)}")
+    table = Table("setting", "default", "allowed", "where", "what", box=None)
+    where = {"any": "cells, space, fixed", "cell": "cells, fixed", "study": "fixed"}
+    for name, setting in TASKS[arguments.task].settings.items():
+        default = "" if setting.default is None else str(setting.default)
+        table.add_row(name, default, setting.allowed(), where[setting.role], setting.doc)
+    _console().print(table)
+    return 0

@@ -1,0 +1,224 @@
+"""`resnet-search preview` and `simulate`: what a study would take and do, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from search.spec.overrides import add_overrides, given_overrides
+
+if TYPE_CHECKING:
+    from search.schedule.curves import Curves
+    from search.schedule.preview import Preview
+    from search.spec.plan import Plan
+    from search.spec.study_spec import StudySpec
+
+SHOWN = {  # key of mean_outcome -> (head, format)
+    "filled": ("cells filled", "{:.2f}"),
+    "best_full": ("best config in full", "{:.2f}"),
+    "regret": ("regret", "{:.4f}"),
+    "cost": ("share of full cost", "{:.1%}"),
+    "wall": ("wall time", "{:,.0f}"),
+    "idle": ("idle", "{:.1%}"),
+    "decisions_per_second": ("decisions/s", "{:,.0f}"),
+}
+
+
+def add_commands(commands: Any, console: Any) -> None:
+    """Add the two commands to the parser's; `console` makes the Console to print on."""
+    for name, text, command in (
+        ("preview", "what a study will take: trials, epochs, wall time, memory", _preview),
+        ("simulate", "a study's rule against learning curves, in virtual time", _simulate),
+    ):
+        parser = commands.add_parser(name, help=text)
+        parser.add_argument("study", metavar="STUDY", help="a TOML file, or a shipped study")
+        add_overrides(parser)
+        parser.add_argument(
+            "--workers", type=_count, default=1, metavar="W", help="trials at once; default: 1"
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(command=lambda a, run=command: run(a, console()))
+        if name == "preview":
+            parser.add_argument(
+                "--epoch-seconds", type=float, metavar="S", help="of one epoch of one trial"
+            )
+            continue
+        parser.add_argument(
+            "--curves",
+            default="synthetic:slow-start",
+            metavar="FILE",
+            help="a run folder, a csv or parquet table, or synthetic:FAMILY; default: "
+            "synthetic:slow-start",
+        )
+        parser.add_argument("--metric", help="column of the table; default: the study's metric")
+        parser.add_argument("--repeats", type=_count, default=20, metavar="R", help="default: 20")
+        parser.add_argument(
+            "--rule",
+            action="append",
+            choices=("cell-promote", "cell-stop", "ray-asha", "full"),
+            help="may be repeated; default: all four",
+        )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def _load(arguments: argparse.Namespace) -> StudySpec:
+    from search.spec.shipped import find_study
+    from search.spec.study_spec import load_spec
+
+    return load_spec(find_study(arguments.study), given_overrides(arguments))[0]
+
+
+def _preview(arguments: argparse.Namespace, console: Console) -> int:
+    from search.schedule.preview import preview
+
+    spec = _load(arguments)
+    held = preview(spec, arguments.workers, arguments.epoch_seconds)
+    if arguments.json:
+        print(json.dumps(asdict(held), indent=1))
+    else:
+        _show_preview(spec, held, console)
+    return 0
+
+
+def _show_preview(spec: StudySpec, held: Preview, console: Console) -> None:
+    table = Table(title=f"{spec.name}: {spec.scheduler}, {held.cells} cells", box=None)
+    table.title_justify = "left"
+    for name in ("rung (epochs)", "trials a cell", "at most"):
+        table.add_column(name, justify="right")
+    for rung, n, most in zip(held.rungs, held.reaching, held.reaching_at_most, strict=True):
+        table.add_row(str(rung), str(n), str(most))
+    console.print(table)
+    low, high = held.search_epochs
+    lines = [
+        f"trials: {held.trials} in the search",
+        f"epochs: search {low:,} (at most {high:,} while nothing fails or diverges, "
+        f"{held.full_epochs:,} otherwise), audit {held.audit_epochs[0]:,}, "
+        f"confirmation {held.confirm_epochs:,}",
+        f"share of training every config in full: {held.share[0]:.1%} "
+        f"(at most {held.share[1]:.1%}), audit included",
+        f"wall time on {held.workers} workers: {held.wall_epochs[0]:,.0f} to "
+        f"{held.wall_epochs[1]:,.0f} epochs of one trial",
+    ]
+    if not spec.space:
+        lines.insert(0, "nothing is tuned: each cell is trained as it is, once a seed")
+    if spec.scheduler == "ray-asha":
+        lines.insert(0, "Ray's ASHA ends trials as it goes; what follows is the most it can take")
+    if held.wall_hours:
+        lines[-1] += f", {held.wall_hours[0]:.2g} to {held.wall_hours[1]:.2g} hours"
+    memory = held.memory_mb
+    lines.append(
+        f"memory of a trial, activations aside: {min(memory.values()):,.0f} to "
+        f"{max(memory.values()):,.0f} MiB (most: {max(memory, key=lambda k: memory[k])})"
+    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _simulate(arguments: argparse.Namespace, console: Console) -> int:
+    from search.schedule.rules import SIMULATED
+    from search.schedule.simulator import mean_outcome, simulate
+    from search.spec.cells import make_plan
+
+    spec = _load(arguments)
+    # the rules compared have rungs, whatever the study itself goes by
+    plan = make_plan(spec.model_copy(update={"scheduler": "cell-promote"}))
+    if not plan.trials_per_cell:
+        raise ValueError(f"study {spec.name} has no [space], so there is nothing to simulate")
+    drawn = [_curves(arguments, spec, plan, repeat) for repeat in range(arguments.repeats)]
+    plan = replace(plan, mode=drawn[0].mode)
+    held = {
+        rule: mean_outcome(
+            [simulate(rule, plan, c, arguments.workers, i) for i, c in enumerate(drawn)]
+        )
+        for rule in arguments.rule or SIMULATED
+    }
+    if arguments.json:
+        plain = {rule: {k: _json(v) for k, v in row.items()} for rule, row in held.items()}
+        print(
+            json.dumps({"study": spec.name, "curves": arguments.curves, "rules": plain}, indent=1)
+        )
+        return 0
+    timed = "seconds" if drawn[0].timed else "epochs of one trial"
+    title = (
+        f"{spec.name} on {arguments.curves}: {len(drawn[0].values)} cells of "
+        f"{plan.trials_per_cell} configs, {arguments.workers} workers, means of "
+        f"{arguments.repeats} repeats; {'larger' if plan.mode == 'max' else 'smaller'} is better; "
+        f"wall time of the search in {timed}"
+    )
+    table = Table(title=title, box=None, title_justify="left")
+    table.add_column("rule")
+    for head, _ in SHOWN.values():
+        table.add_column(head, justify="right")
+    for rule, row in held.items():
+        table.add_row(rule, *(form.format(row[key]) for key, (_, form) in SHOWN.items()))
+    console.print(table)
+    return 0
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _mode_of(metric: str) -> Literal["max", "min"]:
+    """Which values of a metric are better, by its name.
+
+    Raises:
+        CurvesError: the name does not say.
+    """
+    from search.schedule.curves import CurvesError
+
+    ends: dict[str, Literal["max", "min"]] = {
+        "accuracy": "max",
+        "loss": "min",
+        "mae": "min",
+        "rmse": "min",
+        "error": "min",
+    }
+    for end, mode in ends.items():
+        if metric.endswith(end):
+            return mode
+    raise CurvesError(
+        f"--metric {metric}: its name does not say whether more is better; end it in one of "
+        f"{', '.join(ends)}"
+    )
+
+
+def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan, repeat: int) -> Curves:
+    """The curves of one repeat: the file's, always the same, or newly drawn synthetic ones."""
+    import numpy as np
+
+    from search.schedule.curves import CurvesError, read_curves, synthetic_curves
+    from trainables import TASKS
+    from trainables.engine.train import watched_metric
+
+    cells, epochs = spec.cell_values(), plan.rungs[-1]
+    kind, _, family = arguments.curves.partition(":")
+    if kind == "synthetic":
+        rng = np.random.default_rng([spec.seed, repeat])
+        return synthetic_curves(family, len(cells), plan.trials_per_cell, epochs, rng)
+    path, task = Path(arguments.curves), TASKS[spec.task]
+    config = spec.config(cells[0], {})
+    metric = watched_metric(task, config) if path.is_dir() else task.metric
+    metric = arguments.metric or metric
+    mode = task.mode if metric.endswith(task.metric) else _mode_of(metric)
+    curves = read_curves(path, cells, metric, mode, epochs, config["checkpoint_rule"])
+    fewest = min(map(len, curves.values))
+    if fewest < plan.trials_per_cell:
+        raise CurvesError(
+            f"{path}: a cell has {fewest} whole curves and the study draws {plan.trials_per_cell} "
+            f"configs a cell; --set budget.trials_per_cell={fewest}"
+        )
+    return curves

@@ -1,0 +1,39 @@
+"""The record of a study: `from search import record; record.load("runs/mine")`.
+
+May import `spec` and `trainables`; what is named here loads neither ray nor torch. Start reading
+at `read.py`, which describes every file and column.
+"""
+
+from search.record.journal import JournalError
+from search.record.read import (
+    DECISION,
+    EPOCHS,
+    FORMAT,
+    JOURNAL,
+    LOCK,
+    STUDY,
+    Record,
+    RecordError,
+    build,
+    load,
+    load_study,
+    read_events,
+    write,
+)
+
+__all__ = [
+    "DECISION",
+    "EPOCHS",
+    "FORMAT",
+    "JOURNAL",
+    "LOCK",
+    "STUDY",
+    "JournalError",
+    "Record",
+    "RecordError",
+    "build",
+    "load",
+    "load_study",
+    "read_events",
+    "write",
+]

@@ -1,0 +1,184 @@
+"""Ray Tune as executor: a Searcher asks the scheduler, Ray runs the jobs, results are told back.
+
+One Ray trial is one job. A trial of ours that waits at a rung is no Ray object at all: it is lines
+in the journal and a checkpoint, so Ray's own restore and pausing are never needed, and when Ray's
+experiment dies the next one starts from the scheduler as it stands. Public interfaces of Ray only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.run.cluster import ExecutionError  # first: it sets what ray reads when imported
+
+import ray  # isort: skip
+from ray import tune
+from ray.tune import RunConfig, TuneConfig, Tuner
+
+from search.run.job_searcher import JobSearcher, Listener
+from search.run.ray_schedulers import scheduler_of
+from search.run.worker import Assignment, run_job
+
+if TYPE_CHECKING:
+    from search.run.study import Study
+
+ERROR_LENGTH = 2000  # the end of a traceback says what happened
+PATIENCE = 30.0  # seconds from a signal to stop until Ray is left as it is
+RESTARTS = 3  # of Ray's experiment in a row, when it dies under a study before a job is done
+ROUNDING = 1e-9  # 1 // 0.1 is 9
+
+
+def execute(study: Study) -> bool:
+    """Run all that is left of a study; Ray must be connected.
+
+    Args:
+        study: see search.run.study.
+
+    Returns:
+        True when the study is done, False when it was interrupted by a signal.
+
+    Raises:
+        ExecutionError: Ray's experiment died more than RESTARTS times in a row without a job
+            done, or the study itself cannot go on, for example for a full disk.
+    """
+    deaths = 0
+    while deaths <= RESTARTS:
+        searcher = JobSearcher(study, _slots(study))
+        try:
+            with _stop_on_signals(searcher, study):
+                _tuner(study, searcher).fit()
+            text = "its experiment ended early"
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+        if searcher.fault:
+            raise ExecutionError(
+                f"the study cannot go on ({type(searcher.fault).__name__}: {searcher.fault}). "
+                f"Everything finished is on record: mend that, then `resnet-search resume "
+                f"{study.folder}`"
+            ) from searcher.fault
+        _settle(study, searcher)
+        if searcher.stopping or study.done:
+            return study.done
+        study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
+        deaths = 1 if searcher.told else deaths + 1
+    raise ExecutionError(
+        f"Ray's experiment died {RESTARTS + 1} times without a job done; the reasons are in "
+        f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `resnet-search resume "
+        f"{study.folder}` goes on"
+    )
+
+
+def _settle(study: Study, searcher: JobSearcher) -> None:
+    """Tell what had ended when Ray did, put back the rest."""
+    for job in searcher.jobs.values():
+        if job.trial in searcher.ended:
+            study.tell(job.trial, searcher.ended[job.trial])
+            searcher.told += 1
+    study.put_back_all()
+
+
+def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
+    folder = study.folder / "ray"
+    shutil.rmtree(folder, ignore_errors=True)  # nothing in it is ever read
+    trainable = tune.with_resources(run_job, _resources)
+    return Tuner(
+        trainable,
+        tune_config=TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            scheduler=scheduler_of(study.spec.scheduler, study.spec.budget, study.mode),
+        ),
+        run_config=RunConfig(
+            name="jobs",
+            storage_path=str(folder),
+            callbacks=[Listener(study, searcher)],
+            verbose=0,
+        ),
+    )
+
+
+def _resources(config: dict[str, Any]) -> Any:
+    held = Assignment(**json.loads(config["assignment"]))
+    return {"CPU": held.cpus, "GPU": held.gpus} if held.gpus else {"CPU": held.cpus}
+
+
+def _slots(study: Study) -> Callable[[], int]:
+    """Jobs that fit the nodes at once: exact for jobs of one shape, the most for several."""
+    at, count = -math.inf, 1
+
+    def slots() -> int:
+        nonlocal at, count
+        if time.monotonic() - at > 5:  # nodes come and go
+            at = time.monotonic()
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            count = max(1, *(sum(fit(n, *shape) for n in nodes) for shape in study.shapes()))
+        return count
+
+    return slots
+
+
+def fit(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """Jobs of a shape that fit a node at once; a share of a GPU is never cut out of two."""
+    by_cpu = math.floor(node.get("CPU", 0) / cpus + ROUNDING)
+    if not gpus:
+        return by_cpu
+    held = math.floor(node.get("GPU", 0) + ROUNDING)
+    by_gpu = held // math.ceil(gpus - ROUNDING) if gpus > 1 else held * int(1 / gpus + ROUNDING)
+    return int(min(by_cpu, by_gpu))
+
+
+@contextmanager
+def _stop_on_signals(searcher: JobSearcher, study: Study) -> Iterator[None]:
+    """SIGINT and SIGTERM end Ray's experiment cleanly; a second one ends the program at once.
+
+    So does the end of a patience: a batch system signals Ray's own processes too, and then nobody
+    is left to end anything. Nothing is lost by it, the logs are written as things happen.
+    """
+
+    def give_up() -> None:
+        print(
+            f"resnet-search: Ray did not end within {PATIENCE:g} s and is left to end by itself; "
+            f"everything finished is on record. Go on: resnet-search resume {study.folder}",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(130)
+
+    timer = threading.Timer(PATIENCE, give_up)
+    timer.daemon = True
+
+    def stop(signum: int, frame: Any) -> None:
+        if searcher.stopping:
+            raise KeyboardInterrupt
+        searcher.stopping = True
+        study.say("stopping; once more to stop at once")
+        timer.start()
+        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own request to end
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    # until Tune has set its own: it would end the program, and `stopping` is already seen
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda signum, frame: None)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def storage_ready(folder: Path) -> None:
+    """Make the folders that workers write to."""
+    for name in ("checkpoints", "parts", "samples"):
+        (folder / name).mkdir(parents=True, exist_ok=True)

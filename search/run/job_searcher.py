@@ -1,0 +1,152 @@
+"""What Ray Tune asks and is told: jobs out of the study, results back into it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
+
+from ray.tune import Callback  # isort: skip
+from ray.tune.search import Searcher  # isort: skip
+
+from search.record.journal import Event
+from search.run.watch import stacks
+
+if TYPE_CHECKING:
+    from search.run.study import Study
+
+
+@dataclass
+class _Given:
+    """A job that Ray has been given."""
+
+    trial: str
+    shape: tuple[float, float]  # CPUs and GPUs
+    asked: float  # time of day
+    started: bool = False
+
+
+class JobSearcher(Searcher):  # type: ignore[misc]
+    """Gives Ray the study's next job whenever it asks for a trial.
+
+    Args:
+        study: asks, tells and keeps the record.
+        slots: called for the number of jobs the cluster can run at once.
+    """
+
+    def __init__(self, study: Study, slots: Callable[[], int]) -> None:
+        super().__init__()  # without a metric: Ray ends an experiment when a report lacks it
+        self._study, self._slots = study, slots
+        self.jobs: dict[str, _Given] = {}  # by Ray trial id
+        self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
+        self.stopping = False
+        self.told = 0
+        self.fault: Exception | None = None  # of ours; Ray would swallow it and go on without us
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next job as a Ray config, None while nothing may start, FINISHED at the end."""
+        if self.stopping or self.fault or self._study.done:
+            return str(Searcher.FINISHED)
+        # Ray asks one trial ahead; a decision is best made when a worker is really free
+        if len(self.jobs) >= self._slots():
+            return None
+        # else jobs of a small shape would take every place that a larger one waits for
+        given = self.jobs.values()
+        if len({job.shape for job in given}) > 1 and not all(job.started for job in given):
+            return None
+        try:
+            assignment = self._study.ask()
+        except Exception as error:
+            self.fault = error
+            return None
+        if assignment is None:
+            if not self.jobs and not self._study.done:
+                self.fault = RuntimeError("nothing runs and nothing can start, yet it is not done")
+            return None
+        shape = (assignment.cpus, assignment.gpus)
+        self.jobs[trial_id] = _Given(assignment.trial, shape, time.time())
+        # one text: Ray walks through every key of a config, several times
+        return {"assignment": json.dumps(vars(assignment))}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study how a job ended; one that was only stopped is put back, not told."""
+        job = self.jobs.pop(trial_id, None)
+        if job is None:
+            return
+        told = self.ended.pop(job.trial, None)
+        if told is None and result and not error and not self.stopping:
+            told = _stopped_by_ray(result)
+        if told is None and error and not self.stopping:
+            told = {"ending": "failed", "error": _why_it_died(self._study.folder, job)}
+        try:
+            if told is None:
+                self._study.put_back(job.trial)
+            else:
+                self._study.tell(job.trial, told)
+                self.told += 1
+        except Exception as fault:
+            self.fault = fault
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its searcher with every snapshot; there is nothing to keep."""
+        return {}
+
+
+def _why_it_died(folder: Path, job: _Given) -> str:
+    found = stacks(folder, job.trial, job.asked)
+    if not found:
+        return "its worker process died"
+    return f"it made no step for `stalled_seconds` and was ended; {found[-1]} says where it stood"
+
+
+def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
+    """The tell of a job that Ray's ASHA ended at its last report; None if it did not."""
+    if result.get("kind") != "epoch" or not math.isfinite(result["value"]):
+        return None
+    keys = ("value", "value_epoch", "epoch")
+    return {"ending": "stopped", "seconds": result["time_total_s"], **{k: result[k] for k in keys}}
+
+
+class Listener(Callback):  # type: ignore[misc]
+    """Hands every report of a worker to the study as it arrives."""
+
+    def __init__(self, study: Study, searcher: JobSearcher) -> None:
+        self._study, self._searcher = study, searcher
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A job has found its worker."""
+        job = self._searcher.jobs.get(trial.trial_id)
+        if job is not None:
+            job.started = True
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """An epoch's row goes to the record, an end is kept until Ray has taken the trial off."""
+        if result.get("kind") == "epoch":
+            self._study.epoch(result["trial"], result["payload"])
+        elif result.get("kind") == "end":
+            self._searcher.ended[result["trial"]] = result["payload"]
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End Ray's experiment when the study itself cannot go on."""
+        if self._searcher.fault:
+            raise self._searcher.fault
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep; see JobSearcher."""
+        return {}

@@ -1,0 +1,218 @@
+"""From a spec to a finished record: preflight, run folder, Ray, and back; `resume` likewise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search import record
+from search.record import manifest
+from search.run.packing import Packing, measured
+from search.run.preflight import (
+    Options,
+    PreflightError,
+    check_local,
+    check_split,
+    fingerprints,
+    gpus_by_depth,
+    pretrained_files,
+)
+from search.run.study import Places, Study, Watcher
+from search.run.worker import mps_active
+from search.spec.study_spec import StudySpec, parse_spec
+
+MPS = {
+    True: "CUDA MPS is active: trials that share a GPU overlap",
+    False: "CUDA MPS is absent: trials that share a GPU take turns",
+}
+
+
+def start(
+    spec: StudySpec, text: str, overrides: list[str], options: Options, watcher: Watcher
+) -> tuple[Path, bool]:
+    """Run a new study.
+
+    Args:
+        spec: the study.
+        text: of its file, for the record.
+        overrides: applied to it, for the record.
+        options: see Options.
+        watcher: sees what happens.
+
+    Returns:
+        The run folder, and whether the study is done (False: interrupted).
+
+    Raises:
+        PreflightError: something is missing.
+        ExecutionError: Ray cannot run it.
+    """
+    folder = (options.runs_dir / spec.name).resolve()
+    if (folder / record.STUDY).exists():
+        raise PreflightError(
+            f"{folder} already holds a study. Go on with it: `resnet-search resume {folder}`; or "
+            "keep it and run beside it: --name ANOTHER"
+        )
+    check_local(spec, options)
+    try:
+        options.runs_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PreflightError(
+            f"--runs-dir {options.runs_dir}: no folder can be made there ({error})"
+        ) from error
+    data = fingerprints(spec, options)
+    weights = pretrained_files(spec, options, folder)
+    check_split(spec, data, weights)
+
+    def create() -> None:
+        manifest.create(folder, spec, text, overrides, data, weights)
+
+    return folder, _execute(spec, folder, options, weights, watcher, create)
+
+
+def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool = False) -> bool:
+    """Go on with a study from its journal; nothing that finished is run again.
+
+    Args:
+        folder: the run folder.
+        options: see Options.
+        watcher: sees what happens.
+        retry_failed: run again what has failed for good, too.
+
+    Returns:
+        Whether the study is done (False: interrupted).
+
+    Raises:
+        RecordError, PreflightError, JournalError, ExecutionError: see there.
+    """
+    folder = folder.resolve()
+    held = record.load_study(folder)
+    spec = parse_spec(held["spec"], str(folder / record.STUDY))
+    if _is_done(spec, folder, watcher, retry_failed):
+        return True
+    check_local(spec, options)
+    data = fingerprints(spec, options)
+    if data != held["data"]:
+        raise PreflightError(
+            f"the data under {options.data_dir} is not what {folder.name} was started with: found "
+            f"{_short(data)}, on record {_short(held['data'])}. Name the right one with --data-dir"
+        )
+    weights = pretrained_files(spec, options, folder)
+    if manifest.describe(spec, weights) != held["weights"]:
+        raise PreflightError(
+            f"the pretrained weights under {options.weights_dir} are not those that {folder.name} "
+            "was started with; name the right ones with --weights-dir"
+        )
+    return _execute(spec, folder, options, weights, watcher, retry_failed=retry_failed)
+
+
+def _is_done(spec: StudySpec, folder: Path, watcher: Watcher, retry_failed: bool = False) -> bool:
+    """Whether nothing is left to run; also refuses a folder that is in use or damaged."""
+    sizes = _sizes(spec, folder)
+    study = Study(spec, folder, Places(folder, {}, {}, sizes), watcher)
+    done = study.done and not (retry_failed and study.failed)
+    study.close()
+    return done
+
+
+def places(options: Options) -> dict[str, str]:
+    """Where a session looks, so that the next one can look there by itself."""
+    return {
+        "data_dir": str(options.data_dir),
+        "weights_dir": str(options.weights_dir),
+        "address": options.address,
+    }
+
+
+def _short(data: list[dict[str, Any]]) -> str:
+    return ", ".join(
+        f"{d['data']} ({d['edition']}, {d['train_images']} + {d['test_images']} images)"
+        for d in data
+    )
+
+
+def _execute(
+    spec: StudySpec,
+    folder: Path,
+    options: Options,
+    weights: Mapping[int, Path],
+    watcher: Watcher,
+    create: Callable[[], None] | None = None,
+    retry_failed: bool = False,
+) -> bool:
+    """Run what is left of a study; a new one is created when nothing can refuse it any more."""
+    # imports ray, which takes seconds: not before the preflight is over
+    from search.run import cluster, executor
+
+    options.say(f"starting Ray ({options.address})")
+    cluster.connect(options.address, manifest.cores())
+    try:
+        if options.address != "local":
+            options.say(f"joined {cluster.joined()}")
+        packing = _packing(spec, None if create else folder, options)
+        gpus = gpus_by_depth(spec, cluster.gpus_in_cluster(), packing)
+        for share in set(gpus.values()):
+            cluster.check_feasible(spec.resources.cpus_per_trial, share)
+        if any(0 < share < 1 for share in gpus.values()):
+            options.say(MPS[mps_active()])
+        if create:
+            create()
+        manifest.add_packing(folder, packing)
+        executor.storage_ready(folder)
+        there = Places(options.data_dir.resolve(), weights, gpus, _sizes(spec, folder))
+        study = Study(spec, folder, there, watcher)
+        manifest.add_session(folder, "run" if create else "resume", places(options))
+        try:
+            if retry_failed:
+                options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
+                study.retry_failed()
+            return executor.execute(study)
+        finally:
+            study.close()
+            manifest.end_session(folder)
+    finally:
+        cluster.disconnect()
+
+
+def _packing(spec: StudySpec, folder: Path | None, options: Options) -> Packing | None:
+    """What a trial was measured to need on the GPU that is here, for `gpus_per_trial = "auto"`.
+
+    Args:
+        spec: the study.
+        folder: of a study that is resumed; what it measured on such a GPU is not measured again.
+        options: see Options.
+
+    Raises:
+        PreflightError: the study has run on a GPU, and here is none.
+    """
+    from search.run import cluster
+
+    held = (record.load_study(folder).get("packing") or []) if folder else []
+    gpus = cluster.gpus_in_cluster()
+    if held and not gpus:
+        raise PreflightError(
+            f"{folder} has run on {held[0]['device']}, and here is no GPU: resume it where there "
+            "is one, or join a cluster with --address"
+        )
+    if spec.resources.gpus_per_trial != "auto" or not gpus or (folder and not held):
+        return None
+    if held:
+        here = cluster.on_gpu(torch.cuda.get_device_name)
+        known = [row for row in held if row["device"] == here]
+        if known:
+            return known
+    options.say("measuring how many trials fit a GPU")
+    try:
+        return measured(spec, options.data_dir.resolve(), cluster.on_gpu, options.say)
+    except Exception as error:  # whatever a trial may raise on a GPU
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")
+        return None
+
+
+def _sizes(spec: StudySpec, folder: Path) -> dict[int, float]:
+    """The GPU shares that the study began with, by depth: the order of its jobs hangs on them."""
+    rows = record.load_study(folder).get("packing") or []
+    return gpus_by_depth(spec, 1, [row for row in rows if row["device"] == rows[0]["device"]])

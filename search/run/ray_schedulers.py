@@ -1,0 +1,62 @@
+"""Schedulers for Ray Tune's loop: ours has decided already, Ray only starts what it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+from search.spec.study_spec import Budget
+
+
+class _NewestFirst:
+    """Gives a free worker to the trial that was added last.
+
+    Ray's own order gives it to the oldest, which is the one whose worker is just being started:
+    that start is thrown away, and the next trial's begins. With jobs shorter than a start, all of
+    them run on a single worker.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._waiting: list[Trial] = []
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)  # type: ignore[misc]
+        self._waiting.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        # a list of those that wait: Ray's own goes through every trial there ever was
+        self._waiting = [trial for trial in self._waiting if trial.status == Trial.PENDING]
+        return self._waiting[-1] if self._waiting else None
+
+
+class InOrder(_NewestFirst, FIFOScheduler):  # type: ignore[misc]
+    """Runs every trial to its end."""
+
+
+class RayASHA(_NewestFirst, ASHAScheduler):  # type: ignore[misc]
+    """Ray's own rule over whole trainings."""
+
+
+def scheduler_of(rule: str, budget: Budget, mode: str) -> FIFOScheduler:
+    """What Ray is to do with the jobs of a study.
+
+    Args:
+        rule: the study's `scheduler`; all but "ray-asha" decide before Ray sees a job.
+        budget: rungs of Ray's rule.
+        mode: "max" or "min", of the metric.
+    """
+    if rule != "ray-asha":
+        return InOrder()
+    return RayASHA(
+        time_attr="epoch",
+        metric="value",
+        mode=mode,
+        max_t=budget.max_epochs,
+        grace_period=budget.grace_epochs,
+        reduction_factor=budget.reduction_factor,
+        # else a trial that Ray did not see at a rung enters it later with a later value
+        stop_last_trials=False,
+    )

@@ -1,0 +1,249 @@
+"""What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
+
+Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
+("epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for Ray's own
+ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to judge. An
+exception in a trial is an "end" report too, and only then ends the worker: a CUDA error leaves a
+process that no later trial could use.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import resource
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.run.watch import Watch, stall_file
+
+ERROR_LINES = 12  # of a traceback, kept on record
+
+
+class JobFailed(RuntimeError):
+    """Ends the worker of a failed job, after the failure was reported."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """All that a worker needs for a job; plain values, so that Ray can carry it anywhere.
+
+    Attributes:
+        task: key of TASKS.
+        trial: name of the trial.
+        run: the run folder, absolute; on a cluster, on storage that all nodes share.
+        stay: fields of trainables.engine.train.Stay, paths as texts.
+        cpus: CPU threads.
+        gpus: share of a GPU.
+        judged: whether Ray's ASHA may end the job.
+        stalled_seconds: without a step, after which the worker ends itself.
+    """
+
+    task: str
+    trial: str
+    run: str
+    stay: Mapping[str, Any]
+    cpus: float
+    gpus: float
+    judged: bool = False
+    stalled_seconds: float = 1800.0
+
+
+def run_job(config: dict[str, Any]) -> None:
+    """The trainable: `config["assignment"]` holds the fields of an Assignment as JSON.
+
+    Raises:
+        JobFailed: the job failed, and that has been reported; the next one gets a new process.
+    """
+    from ray import tune
+
+    assignment = Assignment(**json.loads(config["assignment"]))
+    judge = Judge(assignment)
+    watch = Watch(stall_file(Path(assignment.run), assignment.trial), assignment.stalled_seconds)
+
+    def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
+        held = {"kind": kind, "trial": assignment.trial, "payload": dict(payload)}
+        with watch.paused():  # returns when the driver has taken it
+            tune.report({**held, "value": judge.value, **more})
+
+    def epoch(row: Mapping[str, Any]) -> None:
+        judge.see(row)
+        # Ray's ASHA passes over a report without an epoch; the last may be one of its rungs, and
+        # there it would end a training that is complete
+        judged = assignment.judged and row["epoch"] < assignment.stay["to_epoch"]
+        at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
+        report("epoch", row, **at)
+
+    with watch:
+        told = execute(assignment, epoch, watch.alive)
+        report("end", told)
+    if told["ending"] == "failed":
+        raise JobFailed(assignment.trial)
+
+
+class Judge:
+    """What a trial is worth so far, by the study's checkpoint rule."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        from trainables import TASKS
+        from trainables.engine.train import watched_metric
+
+        task, config = TASKS[assignment.task], assignment.stay["config"]
+        self._key, self._sign = watched_metric(task, config), 1 if task.mode == "max" else -1
+        self._best = config["checkpoint_rule"] == "best"
+        self.value, self.epoch = math.nan, 0
+
+    def see(self, row: Mapping[str, Any]) -> None:
+        """Take an epoch's row; one without a finite metric makes the trial worth NaN."""
+        new = row.get(self._key)
+        if new is None or not math.isfinite(new):
+            self.value = math.nan
+        elif not self._best or not self.epoch or self._sign * (new - self.value) > 0:
+            self.value, self.epoch = new, int(row["epoch"])
+
+
+def execute(
+    assignment: Assignment, report: Any, alive: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Run a job in this process.
+
+    Args:
+        assignment: the job.
+        report: called with the row of each epoch.
+        alive: called before every step.
+
+    Returns:
+        The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`.
+    """
+    started = time.perf_counter()
+    try:
+        told = _train(assignment, lambda row: report(_plain(row)), alive)
+    except Exception as error:
+        lines = traceback.format_exc().strip().splitlines()
+        told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
+        if _out_of_memory(error):
+            told["out_of_memory"] = True
+        if _stays(error):
+            told["for_good"] = True
+    seconds = time.perf_counter() - started
+    return {
+        **told,
+        "seconds": seconds,
+        "gpu_seconds": seconds * assignment.gpus,
+        "peak_mb": _peak_mb(),
+        "node": platform.node(),
+        "device": _device_name(assignment),
+    }
+
+
+def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
+    import torch
+
+    from trainables import TASKS
+    from trainables.engine.train import Stay, train
+
+    torch.set_num_threads(max(1, int(assignment.cpus)))
+    if assignment.gpus and torch.cuda.is_available():
+        # one trial cannot starve another on its GPU; Ray's shares limit nothing
+        torch.cuda.set_per_process_memory_fraction(min(1.0, assignment.gpus))
+        torch.cuda.reset_peak_memory_stats()
+    held = dict(assignment.stay)
+    for key in ("data_dir", "weights", "checkpoint"):
+        held[key] = Path(held[key]) if held[key] is not None else None
+    outcome = train(TASKS[assignment.task], Stay(**held), report, alive)
+    told: dict[str, Any] = {
+        "ending": "diverged" if outcome.diverged else "value",
+        "value": _finite(outcome.value),
+        "value_epoch": outcome.value_epoch,
+        "epoch": outcome.epoch,
+        "parameters": outcome.parameters,
+        **outcome.how,
+    }
+    if outcome.test is not None:
+        _write_detail(assignment, outcome.test.per_image, outcome.test.samples)
+        told["test"] = _plain(outcome.test.metrics)
+        told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
+        told["collapsed"] = outcome.test.collapsed
+    return told
+
+
+def _stays(error: BaseException) -> bool:
+    """Whether a job would fail again: damaged data stays so.
+
+    What is missing may be on another node, and a read that the system refused (an error with a
+    number), or that had no memory, may pass the next time.
+    """
+    from trainables.task import DataError, MissingDataError
+
+    cause = error.__cause__
+    refused = isinstance(cause, MemoryError) or bool(getattr(cause, "errno", None))
+    return isinstance(error, DataError) and not isinstance(error, MissingDataError) and not refused
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU had no memory left for the job."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+def mps_active() -> bool:
+    """Whether a CUDA MPS daemon serves this machine: then kernels of packed trials overlap.
+
+    Its clients run without it, silently, where it is absent (nvidia-cuda-mps-control's manual).
+    """
+    pipes = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    return (pipes / "control").exists()
+
+
+def _write_detail(
+    assignment: Assignment, per_image: Mapping[str, list[Any]], samples: Mapping[str, np.ndarray]
+) -> None:
+    """Per-image results and samples, each file whole or not at all."""
+    parts = Path(assignment.run) / "parts" / f"{assignment.trial}.parquet"
+    parts.parent.mkdir(exist_ok=True)
+    partial = parts.with_suffix(".partial")
+    pd.DataFrame(per_image).astype({"truth": float, "prediction": float}).to_parquet(partial)
+    partial.replace(parts)
+    if samples:
+        path = Path(assignment.run) / "samples" / f"{assignment.trial}.npz"
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **samples)  # type: ignore[arg-type]
+        partial.replace(path)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if key == "epoch" else _finite(value) for key, value in row.items()}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN; None stands for a number that is none."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _peak_mb() -> float:
+    """Peak GPU memory of this process where it used one, else its peak resident memory; MiB."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _device_name(assignment: Assignment) -> str:
+    import torch
+
+    if assignment.gpus and torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}{', MPS' if mps_active() else ''}"
+    return f"cpu, {os.cpu_count()} cores"

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from make_run import Run, cifar, crowd
+from matplotlib.figure import Figure
+
+from analysis.display import figures
+from analysis.display.figure_set import plates, save
+from analysis.findings.cells import cell_values
+from analysis.findings.published import load_published
+from search.record import load
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def curves(**values):
+    return pd.DataFrame(
+        [
+            {"trial": trial.partition("_")[0], "epoch": epoch, "name": trial.partition("_")[2],
+             "value": value}
+            for trial, column in values.items()
+            for epoch, value in enumerate(column, 1)
+        ]
+    )  # fmt: skip
+
+
+def lines(*trials, unfinished=False):
+    return pd.DataFrame(
+        [{"trial": t, "label": "depth 18", "colour": "#000000", "unfinished": unfinished}
+         for t in trials]
+    )  # fmt: skip
+
+
+def test_curves_are_drawn_as_recorded_train_dashed_val_solid(ax):
+    held = curves(a_train_loss=[3.0, 1.0, 2.0], a_val_loss=[4.0, 1.5, 9.0])
+    assert figures.learning_curves(ax, held, lines("a"), "loss", "val") is ax
+    train, val = ax.get_lines()
+    assert list(train.get_ydata()) == [3.0, 1.0, 2.0]
+    assert list(val.get_ydata()) == [4.0, 1.5, 9.0]
+    assert train.get_linestyle() != "-"
+    assert val.get_linestyle() == "-"
+
+
+def test_an_unfinished_curve_ends_in_an_x(ax):
+    held = curves(a_val_loss=[4.0, 1.5])
+    figures.learning_curves(ax, held, lines("a", unfinished=True), "loss", "val")
+    end = ax.get_lines()[-1]
+    assert (end.get_marker(), list(end.get_xdata()), list(end.get_ydata())) == ("x", [2], [1.5])
+
+
+def test_a_finished_curve_does_not(ax):
+    figures.learning_curves(ax, curves(a_val_loss=[4.0, 1.5]), lines("a"), "loss", "val")
+    assert [line.get_marker() for line in ax.get_lines()] == ["None"]
+
+
+def test_seeds_of_a_cell_enter_the_legend_once(ax):
+    held = curves(a_val_loss=[4.0, 1.5], b_val_loss=[4.0, 1.6])
+    figures.learning_curves(ax, held, lines("a", "b"), "loss", "val")
+    assert ax.get_legend_handles_labels()[1] == ["depth 18"]
+
+
+def test_published_curves_are_grey_thin_and_named(ax):
+    old = pd.DataFrame(
+        {"depth": 18, "lr": 0.1, "run": 0, "epoch": [1, 2], "name": "val_loss", "value": [2.0, 1]}
+    )
+    figures.learning_curves(ax, curves(a_val_loss=[1.0, 2.0]), lines("a"), "loss", "val", old)
+    line = ax.get_lines()[0]
+    assert (line.get_label(), line.get_color()) == ("report", figures.GREY)
+    assert line.get_linewidth() < ax.get_lines()[1].get_linewidth()
+
+
+def test_final_metric_shows_every_seed_and_the_interval(tmp_path, ax):
+    cifar(tmp_path / "c")
+    values = [v for v in cell_values(load(tmp_path / "c")) if v.metric == "accuracy"]
+    figures.final_metric(ax, values, "depth", dict.fromkeys(range(4), "all"))
+    seeds = [line for line in ax.get_lines() if line.get_marker() == "."]
+    assert sorted(seeds[0].get_ydata()) == [0.59, 0.6, 0.61]
+    low, high = sorted(ax.collections[0].get_segments()[0][:, 1])
+    assert (low, high) == pytest.approx(values[0].interval)
+
+
+def test_final_metric_has_no_point_for_an_unfinished_cell(tmp_path, ax):
+    run = Run(tmp_path / "s", cells=[{"depth": 18}, {"depth": 34}])
+    run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}], lr=0.1)
+    run.trial("01-000", 1, value=0.9, epochs=3, verdict="stop", lr=0.1)
+    values = [v for v in cell_values(load(tmp_path / "s")) if v.metric == "accuracy"]
+    figures.final_metric(ax, values, "depth", {0: "all", 1: "all"})
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.get_lines()])
+    assert 0.9 not in drawn
+    assert "†" in [text.get_text() for text in ax.texts]
+
+
+def test_constants_that_touch_share_a_label():
+    levels = {"zero": 434.0, "training mean": 252.0, "training median": 240.0}
+    assert figures.together(levels, 20) == {"training median, training mean": 252.0, "zero": 434.0}
+    assert figures.together(levels, 5) == levels
+
+
+def test_search_values_tell_endings_apart(ax):
+    trials = pd.DataFrame(
+        {
+            "lr": [0.01, 0.1, 1.0],
+            "value": [0.5, 0.4, None],
+            "status": ["completed", "stopped", "diverged"],
+            "epochs": [9, 3, 2],
+        }
+    )
+    figures.search_values(ax, trials, "lr", "val accuracy", log=True)
+    done, stopped, diverged = ax.get_lines()
+    assert (done.get_fillstyle(), stopped.get_fillstyle()) == ("full", "none")
+    assert diverged.get_marker() == "x"
+    assert ax.get_xscale() == "log"
+    assert [text.get_text() for text in ax.texts] == ["9", "3"]
+
+
+@pytest.mark.parametrize("rates", [(0.0009, 0.09), (0.004, 0.2), (0.011, 0.012), (1e-5, 0.9)])
+def test_labels_of_rates_do_not_touch(ax, rates):
+    trials = pd.DataFrame(
+        {"lr": rates, "value": [0.5, 0.6], "status": "completed", "epochs": [3, 3]}
+    )
+    ax.figure.set_size_inches(2.4, 2.6)
+    figures.search_values(ax, trials, "lr", "val accuracy", log=True)
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert len(boxes) >= 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_the_ladder_has_a_bar_a_trial_of_its_epochs(ax):
+    trials = pd.DataFrame({"epochs": [1, 9, 0], "status": ["stopped", "completed", "failed"]})
+    figures.rung_ladder(ax, trials, [1, 3, 9])
+    bars = [line for line in ax.get_lines() if len(line.get_xdata()) == 2 and
+            line.get_linestyle() == "-"]  # fmt: skip
+    assert [int(bar.get_xdata()[1]) for bar in bars] == [9, 1, 0]
+
+
+def test_maps_of_truth_and_prediction_share_one_scale():
+    samples = {
+        "quantile": np.array([0.1, 0.9]),
+        "name": np.array(["IMG_1", "IMG_2"]),
+        "image": np.zeros((2, 3, 4, 4), np.uint8),
+        "truth_map": np.full((2, 4, 4), 2.0),
+        "predicted_map": np.full((2, 4, 4), 0.001),
+        "truth": np.array([32.0, 32.0]),
+        "prediction": np.array([0.016, 0.016]),
+    }
+    axes = Figure().subplots(2, 3)
+    figures.sample_maps(axes, samples)
+    limits = {axes[row, column].images[0].get_clim() for row in (0, 1) for column in (1, 2)}
+    assert limits == {(0.0, 2.0)}
+    assert axes[0, 1].get_title() == "ground truth: 32.0"
+    assert axes[0, 2].get_title() == "predicted: 0.0"
+
+
+def test_which_figures_a_study_has(tmp_path):
+    cifar(tmp_path / "c")
+    crowd(tmp_path / "t").samples("00-seed42")
+    keys = {name: [p.key for p in plates(load(tmp_path / name))] for name in ("c", "t")}
+    assert keys == {
+        "c": ["F1", "F2", "F3", "search-lr", "rungs"],
+        "t": ["curves-A", "curves-B", "F3", "F4-cell0"],
+    }
+
+
+def test_half_written_samples_are_passed_over(tmp_path):
+    run = crowd(tmp_path / "t")
+    run.samples("00-seed42")
+    path = tmp_path / "t" / "samples" / "00-seed42.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    assert "F4-cell0" not in [p.key for p in plates(load(tmp_path / "t"))]
+
+
+def test_every_figure_says_synthetic(tmp_path):
+    crowd(tmp_path / "t", synthetic=True)
+    for plate in plates(load(tmp_path / "t")):
+        assert "SYNTHETIC DATA" in plate.figure.get_suptitle()
+        assert "SYNTHETIC DATA" in [text.get_text() for text in plate.figure.texts]
+
+
+def test_saved_as_png_and_pdf_without_type_3_fonts(tmp_path):
+    Run(tmp_path / "s", cells=[{"depth": 18}])
+    (plate,) = plates(load(tmp_path / "s"))
+    before = mpl.rcParams["pdf.fonttype"]
+    png, pdf = save(plate, tmp_path / "out", "s")
+    assert (png.name, pdf.name) == ("s-F3.png", "s-F3.pdf")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert b"/Type3" not in pdf.read_bytes()
+    assert mpl.rcParams["pdf.fonttype"] == before
+
+
+def test_no_figure_is_left_with_pyplot(tmp_path):
+    from matplotlib import pyplot as plt
+
+    cifar(tmp_path / "c")
+    plates(load(tmp_path / "c"))
+    assert plt.get_fignums() == []
+
+
+def test_published_curves_without_their_columns_are_refused(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("task,epoch\ncifar10,1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="no column part, mode"):
+        load_published(path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_published(tmp_path / "none.csv")

@@ -1,0 +1,53 @@
+import io
+import tomllib
+
+import pytest
+from rich.console import Console
+
+from search import record
+from search.cli.progress import Progress
+from search.run.study import make_plan
+from search.spec.study_spec import parse_spec
+from tests.search.conftest import TEXT, drive
+
+
+@pytest.fixture
+def shown(make_study):
+    def show(terminal):
+        spec = parse_spec(tomllib.loads(TEXT), "tiny.toml")
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=120)
+        with Progress(spec, make_plan(spec), console, "val_accuracy") as progress:
+            study = make_study()
+            study._watcher = progress
+            drive(study)
+            study.close()
+        return out.getvalue()
+
+    return show
+
+
+def test_piped_output_is_a_plain_line_an_event(shown):
+    text = shown(False)
+    assert "\x1b" not in text
+    for piece in ("00-000 epoch 0 to 1: depth=18 lr=", "promote", "select", "stop", "rank 1 of"):
+        assert piece in text
+
+
+def test_a_resumed_study_shows_what_was_done_before(make_study):
+    spec = parse_spec(tomllib.loads(TEXT), "tiny.toml")
+    study = make_study()
+    drive(study)
+    study.close()
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120)
+    with Progress(spec, make_plan(spec), console, "val_accuracy") as progress:
+        progress.restored(record.load(study.folder))
+    epochs = len(record.load(study.folder).curves[["trial", "epoch"]].drop_duplicates())
+    assert f"[{epochs}/" in out.getvalue()
+
+
+def test_a_terminal_gets_a_table_of_cells(shown):
+    text = shown(True)
+    assert "best val_accuracy" in text
+    assert "depth=34" in text

@@ -1,0 +1,363 @@
+"""Real Ray: whole studies by the command line, and what happens when something dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search import record
+from search.record.journal import read_lines
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+STUDY = """
+name = "tiny"
+task = "cifar10"
+[cells]
+pretrained = [false, true]
+[space.lr]
+low = 0.01
+high = 0.1
+log = true
+[fixed]
+depth = 18
+edition = "synthetic"
+batch_size = 16
+train_images = 32
+val_images = 16
+test_images = 20
+[budget]
+trials_per_cell = 3
+max_epochs = 4
+grace_epochs = 1
+reduction_factor = 2
+[confirm]
+seeds = [1]
+"""
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "search", *words]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(*words),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
+    """Until a log has so many lines."""
+    for _ in range(1200):
+        if path.is_file() and path.read_bytes().count(b"\n") >= count:
+            return
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.1)
+    raise AssertionError(f"{path} never had {count} lines")
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study file whose pretrained cell starts from weights that the test makes."""
+    import torch
+    from torchvision.models import resnet18
+
+    from trainables.resnet import weights_name
+
+    (tmp_path / "weights").mkdir()
+    torch.save(resnet18().state_dict(), tmp_path / "weights" / weights_name(18))
+    (tmp_path / "tiny.toml").write_text(STUDY)
+    return tmp_path
+
+
+def test_killed_in_the_middle_a_study_resumes_and_repeats_nothing_finished(study):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml")
+    wait_for_lines(run / record.EPOCHS, 5, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = read_lines(run / record.JOURNAL)
+    told = {(e["trial"], e["epoch"]) for e in before if e["event"] == "tell"}
+    time.sleep(5)  # workers of a killed driver take seconds to go
+
+    done = subprocess.run(
+        command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = read_lines(run / record.JOURNAL)
+    assert after[: len(before)] == before
+    later = {(e["trial"], e["epoch"]) for e in after[len(before) :] if e["event"] == "tell"}
+    assert not told & later
+    asks = [str(e["job"]) for e in after if e["event"] == "ask"]
+    assert len(asks) == len(set(asks))
+    assert _repeated_epochs(run, before, after) == set()
+
+    held = record.load(run)
+    complete = held.trials[held.trials["status"] == "completed"]
+    assert set(complete.loc[complete["stage"] == "confirm", "cell"]) == {0, 1}
+    assert complete.loc[complete["stage"] == "confirm", "test_accuracy"].notna().all()
+    assert len(held.per_image) == 2 * 20
+    assert [s["kind"] for s in held.study["sessions"]] == ["run", "resume"]
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+def _repeated_epochs(run: Path, before: list[dict], after: list[dict]) -> set[tuple[str, int]]:
+    """Epochs of jobs told before the kill that were trained again: rows with another time."""
+    told = {e["trial"]: e["epoch"] for e in before if e["event"] == "tell"}
+    seen: dict[tuple[str, int], set[float]] = {}
+    for line in read_lines(run / record.EPOCHS):
+        row = line["row"]
+        seen.setdefault((line["trial"], row["epoch"]), set()).add(row["seconds"])
+    return {
+        pair for pair, times in seen.items() if len(times) > 1 and pair[1] <= told.get(pair[0], 0)
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_ends_cleanly_and_resume_goes_on(study, number):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml")
+    wait_for_lines(run / record.EPOCHS, 3, process)
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "resnet-search resume runs/tiny" in output
+    assert "Traceback" not in output
+    done = subprocess.run(
+        command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    statuses = set(record.load(run).trials["status"])
+    assert statuses == {"completed", "stopped"}
+
+
+def test_a_killed_worker_costs_its_job_only(study):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml")
+    wait_for_lines(run / record.EPOCHS, 2, process)
+    os.kill(_worker_below(process.pid), signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    trials = record.load(run).trials
+    assert trials["attempts"].sum() >= 1
+    assert trials.loc[trials["attempts"] > 0, "error"].str.contains("died").all()
+    assert set(trials["status"]) == {"completed", "stopped"}
+
+
+def _worker_below(driver: int) -> int:
+    """A process of Ray that runs a trial, below the driver."""
+    parents, names = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                names[int(folder.name)] = (folder / "cmdline").read_bytes()
+                status = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(status[1])
+            except OSError:
+                continue
+    for pid, name in names.items():
+        above = pid
+        while above not in (0, driver):
+            above = parents.get(above, 0)
+        if above == driver and name.startswith(b"ray::") and b"train" in name:
+            return pid
+    raise AssertionError("no worker found")
+
+
+def test_jobs_that_fail_are_told_with_their_error_and_the_other_cell_is_filled(study):
+    run = study / "runs" / "tiny"
+    process = start(study, "run", "tiny.toml", "--weights-dir", "weights")
+    wait_for_lines(run / record.JOURNAL, 1, process)
+    for path in (study / "weights").iterdir():
+        path.write_bytes(b"no weights any more")
+    output, _ = process.communicate(timeout=300)
+    assert "Traceback" not in output
+    trials = record.load(run).trials
+    failed = trials[trials["status"] == "failed"]
+    assert len(failed) >= 1
+    assert failed["pretrained"].all()
+    assert failed["error"].str.contains("WeightsError").all()
+    assert (failed["attempts"] == 2).all()  # tried again once
+    other = trials[~trials["pretrained"] & (trials["stage"] == "confirm")]
+    assert list(other["status"]) == ["completed"]
+
+
+def test_output_is_plain_lines_without_ray_s_own(study):
+    done = subprocess.run(
+        command("run", "tiny.toml", "--set", "cells.pretrained=[false]", "--epochs", "1"),
+        cwd=study,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stderr
+    assert "\x1b" not in done.stdout
+    assert "select 00-0" in done.stdout
+    assert "resnet-report build runs/tiny" in done.stdout
+
+
+def test_a_request_no_machine_can_meet_is_refused_at_once(study):
+    done = subprocess.run(
+        command("run", "tiny.toml", "--set", "resources.gpus_per_trial=64"),
+        cwd=study,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "resources.gpus_per_trial asks for 64, and this machine has" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (
+        study / "runs" / "tiny" / record.STUDY
+    ).exists()  # the mended study may take its name
+
+
+BREAKING = """
+import sys
+from search.run import executor
+from search.cli.main import main
+
+seen = 0
+take = executor.Listener.on_trial_result
+
+def break_down(self, *args, **more):
+    global seen
+    seen += 1
+    if seen in {breaks}:
+        raise RuntimeError("a callback broke down")
+    take(self, *args, **more)
+
+executor.Listener.on_trial_result = break_down
+sys.exit(main(["run", "tiny.toml", "--set", "cells.pretrained=[false]"]))
+"""
+
+
+def run_breaking(study: Path, breaks: str) -> subprocess.CompletedProcess[str]:
+    (study / "breaking.py").write_text(BREAKING.format(breaks=breaks))
+    return subprocess.run(
+        [sys.executable, "breaking.py"],
+        cwd=study,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+
+
+def test_when_rays_experiment_dies_the_study_goes_on_in_a_new_one(study):
+    done = run_breaking(study, breaks="(2, 6)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = read_lines(study / "runs" / "tiny" / record.JOURNAL)
+    deaths = [e["error"] for e in events if e["event"] == "ray died"]
+    assert len(deaths) == 2
+    assert all("a callback broke down" in error for error in deaths)
+    asks = [str(e["job"]) for e in events if e["event"] == "ask"]
+    assert len(asks) == len(set(asks))
+    assert set(record.load(study / "runs" / "tiny").trials["status"]) == {"completed", "stopped"}
+
+
+def test_when_rays_experiment_dies_too_often_the_study_ends_with_the_reason(study):
+    done = run_breaking(study, breaks="range(1, 100)")
+    assert done.returncode == 1
+    assert "died 4 times" in done.stderr
+    assert "resnet-search resume" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("scheduler", ["ray-asha", "cell-stop"])
+def test_other_rules_run_by_name(study, scheduler):
+    done = subprocess.run(
+        command(
+            "run",
+            "tiny.toml",
+            "--set",
+            f"scheduler={scheduler}",
+            "--set",
+            "cells.pretrained=[false]",
+            "--set",
+            "budget.trials_per_cell=9",
+            "--set",
+            "fixed.val_images=64",
+        ),
+        cwd=study,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    held = record.load(study / "runs" / "tiny")
+    search = held.trials[held.trials["stage"] == "search"]
+    assert set(search["status"]) <= {"completed", "stopped"}
+    stopped = search[search["status"] == "stopped"]
+    assert len(stopped) >= 1
+    assert (stopped["epochs"] < 4).all()
+    assert stopped["value"].notna().all()
+    assert set(held.trials.loc[held.trials["stage"] == "confirm", "status"]) == {"completed"}
+
+
+@pytest.mark.parametrize(
+    ("node", "cpus", "gpus", "jobs"),
+    [
+        ({"CPU": 8}, 1, 0, 8),
+        ({"CPU": 8}, 3, 0, 2),
+        ({"CPU": 1}, 0.1, 0, 10),
+        ({"CPU": 64, "GPU": 1}, 1, 0.1, 10),
+        ({"CPU": 64, "GPU": 8}, 1, 0.15, 48),  # six on each, not 53 on all
+        ({"CPU": 4, "GPU": 8}, 1, 0.5, 4),
+        ({"CPU": 64, "GPU": 5}, 1, 2, 2),
+        ({"CPU": 64}, 1, 1, 0),
+    ],
+)
+def test_jobs_that_fit_a_node_are_counted_by_whole_gpus(node, cpus, gpus, jobs):
+    from search.run.executor import fit
+
+    assert fit(node, cpus, gpus) == jobs
+
+
+FULL = """
+import sys
+from search.record import journal
+from search.cli.main import main
+
+write, seen = journal.Appender.write, 0
+
+def fill_up(self, event):
+    global seen
+    if event.get("event") == "tell":
+        seen += 1
+        if seen == 2:
+            raise OSError(28, "No space left on device")
+    write(self, event)
+
+journal.Appender.write = fill_up
+sys.exit(main(["run", "tiny.toml", "--set", "cells.pretrained=[false]"]))
+"""
+
+
+def test_a_full_disk_ends_the_run_with_the_reason_and_resume_goes_on(study):
+    """An error of the study's own, which Ray would swallow: neither a hang nor a lost job."""
+    (study / "full.py").write_text(FULL)
+    done = subprocess.run(
+        [sys.executable, "full.py"],
+        cwd=study,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "No space left on device" in done.stderr
+    assert "resnet-search resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(record.load(study / "runs" / "tiny").trials["status"]) == {"completed", "stopped"}

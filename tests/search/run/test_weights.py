@@ -1,0 +1,207 @@
+"""Networks of a finished study become weights that another one starts from, with their origin."""
+
+import json
+import tomllib
+
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from search import record
+from search.cli.main import main
+from search.record import RecordError, manifest
+from search.run.weights import write_weights
+from search.run.worker import execute
+from search.spec.study_spec import SpecError, parse_spec
+from trainables import TASKS
+from trainables.resnet import WeightsError, describe_weights, find_own_weights
+
+SOURCE = """
+name = "source"
+task = "cifar10"
+keep_checkpoints = true
+[cells]
+depth = [18]
+[fixed]
+edition = "synthetic"
+lr = 0.05
+train_images = 64
+val_images = 32
+test_images = 32
+batch_size = 16
+[budget]
+max_epochs = 2
+[confirm]
+seeds = [1, 2]
+"""
+
+
+def run(study):
+    """Run a study's jobs one after another in this process, really trained."""
+    while (assignment := study.ask()) is not None:
+        told = execute(assignment, lambda row, name=assignment.trial: study.epoch(name, row))
+        assert told["ending"] == "value", told
+        study.tell(assignment.trial, told)
+    study.close()
+    return study.folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A finished study with its checkpoints; its second seed is the better one."""
+    from search.run.study import Places, Study
+    from tests.search.conftest import Silent
+
+    folder = tmp_path_factory.mktemp("runs") / "source"
+    spec = parse_spec(tomllib.loads(SOURCE), "source.toml")
+    data = [TASKS["cifar10"].fingerprint(folder, spec.config(spec.cell_values()[0], {}))]
+    manifest.create(folder, spec, SOURCE, [], data, {})
+    return run(Study(spec, folder, Places(folder, {}, {}), Silent()))
+
+
+def test_the_weights_are_those_of_the_checkpoint_that_validation_chose(source, tmp_path):
+    trials = record.load(source).trials
+    best = trials.loc[trials["value"].idxmax()]
+    (path,) = write_weights(source, tmp_path / "mine")
+    held = torch.load(source / "checkpoints" / f"{best['trial']}.pt", weights_only=True)
+    wanted = held["best_weights"] or held["net"]
+    written = torch.load(path, weights_only=True)
+    assert path.name == "resnet18.pth"
+    assert all(torch.equal(written[name], value) for name, value in wanted.items())
+    net = resnet18(num_classes=10)
+    net.load_state_dict(written)  # torchvision's names, every one of them
+    origin = json.loads(path.with_suffix(".json").read_text())
+    assert (origin["study"], origin["trial"]) == ("source", best["trial"])
+    assert origin["value"] == {"val_accuracy": best["value"]}
+    assert origin["data"][0]["synthetic"] is True
+    assert {p.name for p in path.parent.iterdir()} == {"resnet18.pth", "resnet18.json"}
+
+
+def test_another_study_starts_from_them_and_its_record_says_whose_they_are(source, tmp_path):
+    write_weights(source, tmp_path / "source")
+    path = find_own_weights(18, tmp_path, "source")
+    text = SOURCE.replace("depth = [18]", "depth = [18]\npretrained = [true]")
+    spec = parse_spec(tomllib.loads(f'weights = "source"\n{text}'), "t.toml")
+    held = manifest.describe(spec, {18: path})["18"]
+    assert (held["source"], held["origin"]["study"]) == ("source", "source")
+    assert not held["official"]
+    net = TASKS["cifar10"].network(spec.config(spec.cell_values()[0], {}), path)
+    written = torch.load(path, weights_only=True)
+    assert torch.equal(net.state_dict()["layer4.1.conv2.weight"], written["layer4.1.conv2.weight"])
+    assert not torch.equal(net.state_dict()["fc.weight"], written["fc.weight"])
+
+
+def test_weights_that_are_there_are_not_overwritten(source, tmp_path):
+    (path,) = write_weights(source, tmp_path / "mine")
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match=r"already there.*--out"):
+        write_weights(source, tmp_path / "mine")
+    assert path.read_bytes() == before
+
+
+def test_a_study_without_kept_checkpoints_is_told_how_to_keep_them(make_study, tmp_path):
+    study = make_study(text=SOURCE.replace("keep_checkpoints = true", ""))
+    folder = run(study)
+    with pytest.raises(RecordError, match="keep_checkpoints = true"):
+        write_weights(folder, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_an_unfinished_study_has_no_weights_yet(make_study, tmp_path):
+    study = make_study(text=SOURCE)
+    study.close()
+    with pytest.raises(RecordError, match="resume"):
+        write_weights(study.folder, tmp_path / "mine")
+
+
+def test_cells_of_one_depth_are_chosen_among_by_number(make_study, tmp_path):
+    text = SOURCE.replace("depth = [18]", 'depth = [18]\nstem = ["imagenet", "cifar"]')
+    study = make_study(text=text.replace("seeds = [1, 2]", "seeds = [1]"))
+    folder = run(study)
+    with pytest.raises(RecordError, match=r"--cell.*0 \(depth=18, stem=imagenet\); 1 "):
+        write_weights(folder, tmp_path / "mine")
+    write_weights(folder, tmp_path / "mine", cell=1)
+    state = torch.load(tmp_path / "mine" / "resnet18.pth", weights_only=True)
+    assert state["conv1.weight"].shape == (64, 3, 3, 3)
+    with pytest.raises(RecordError, match="there are 0 to 1"):
+        write_weights(folder, tmp_path / "other", cell=2)
+
+
+def test_the_command_writes_where_a_study_looks(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RESNET_TUNE_WEIGHTS", raising=False)
+    assert main(["weights", str(source)]) == 0
+    shown = capsys.readouterr().out
+    assert "weights/source/resnet18.pth: trial 00-seed" in shown
+    assert 'weights = "source"' in shown
+    assert find_own_weights(18, tmp_path / "weights", "source").is_file()
+
+
+def test_own_weights_that_are_not_there_are_asked_for_by_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "quickstart-cifar10", "--set", "weights=mine", "--weights-dir", "held"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    for depth in (18, 34):
+        assert f"held/mine/resnet{depth}.pth" in error
+    assert "resnet-search weights RUN" in error
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.with_suffix(".json").write_text("{"), "resnet18.json"),
+        (lambda path: path.write_bytes(path.read_bytes()[:9999]), "no loadable weights file"),
+        (lambda path: torch.save({"conv1.weight": torch.ones(3)}, path), "does not fit ResNet-18"),
+    ],
+)
+def test_damaged_own_weights_are_refused_before_ray(
+    source, tmp_path, monkeypatch, capsys, damage, said
+):
+    monkeypatch.chdir(tmp_path)
+    (path,) = write_weights(source, tmp_path / "weights" / "mine")
+    damage(path)
+    words = ["run", "quickstart-cifar10", "--set", "weights=mine", "--depth", "18"]
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "starting Ray" not in shown.out
+    assert not (tmp_path / "runs" / "quickstart-cifar10").exists()
+
+
+def test_weights_that_have_seen_the_validation_images_are_refused(
+    source, tmp_path, monkeypatch, capsys
+):
+    """The source cut its validation off by seed 0."""
+    monkeypatch.chdir(tmp_path)
+    write_weights(source, tmp_path / "weights" / "mine")
+    words = ["run", "quickstart-cifar10", "--set", "weights=mine", "--depth", "18"]
+    for other in ("seed=5", "fixed.val_fraction=0.2"):
+        assert main([*words, "--set", other]) == 2
+        shown = capsys.readouterr()
+        assert "cut validation off by seed = 0, val_fraction = 0.1, not by" in shown.err
+        assert "starting Ray" not in shown.out
+    # nothing else stands in the way: it goes on to look for Ray
+    assert main([*words, "--address", "127.0.0.1:1"]) != 0
+    assert "cut validation off" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["imagenet", "IMAGENET1K_V1", "imagenet1k_v2", "Synthetic"])
+def test_a_name_that_sounds_like_another_source_is_refused(name):
+    with pytest.raises(SpecError, match=r"weights: must be 'imagenet1k_v1'"):
+        parse_spec(tomllib.loads(f'weights = "{name}"\n{SOURCE}'), "t.toml")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/x", ".."])
+def test_a_name_stays_in_the_weights_folder(name):
+    with pytest.raises(SpecError, match="weights: must be letters"):
+        parse_spec(tomllib.loads(f'weights = "{name}"\n{SOURCE}'), "t.toml")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_damaged_origin_is_named(tmp_path, text):
+    path = tmp_path / "resnet18.pth"
+    path.write_bytes(b"weights")
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(WeightsError, match=r"resnet18.json"):
+        describe_weights(path)

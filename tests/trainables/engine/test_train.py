@@ -1,0 +1,521 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainables import TASKS
+from trainables.engine import kit
+from trainables.engine.train import Outcome, Row, Stay, train, watched_split
+from trainables.task import Config, Evaluation, Task
+
+EPOCHS = 3
+TIMES = {"seconds", "train_seconds"}
+
+# Small, but with an odd last batch, a moving lr, momentum or Adam's state, and augmentation.
+SMALL: dict[str, dict[str, Any]] = {
+    "cifar10": {
+        "train_images": 40,
+        "val_images": 16,
+        "test_images": 20,
+        "batch_size": 16,
+        "lr": 0.01,
+        "schedule": "cosine",
+        "augment_evaluation": True,
+        "checkpoint_rule": "last",
+    },
+    "shanghaitech": {
+        "train_images": 5,
+        "val_images": 3,
+        "test_images": 4,
+        "batch_size": 3,
+        "crop": 64,
+        "schedule": "cosine",
+        "checkpoint_rule": "last",
+    },
+}
+
+
+def stay(config: Config, checkpoint: Path, to_epoch: int, **changed: Any) -> Stay:
+    told: dict[str, Any] = {
+        "config": config,
+        "seed": 1,
+        "split_seed": 42,
+        "to_epoch": to_epoch,
+        "max_epochs": EPOCHS,
+        "score_test": False,
+        "data_dir": checkpoint.parent,
+        "weights": None,
+        "device": "cpu",
+        "checkpoint": checkpoint,
+    }
+    return Stay(**{**told, **changed})
+
+
+def untimed(rows: list[Row]) -> list[Row]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+# ---- the contract of every task, on synthetic data
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def runs(request, complete, tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """The same trial twice: without a stop to epoch 3, and to epoch 1, then to epoch 3."""
+    task = TASKS[request.param]
+    config = complete(task.name, edition="synthetic", **SMALL[task.name])
+    folder = tmp_path_factory.mktemp("train")
+    at_once, in_two = folder / "at_once", folder / "in_two"
+    rows: list[Row] = []
+    first: list[Row] = []
+    second: list[Row] = []
+    torch.manual_seed(100)
+    outcome = train(task, stay(config, at_once, EPOCHS, score_test=True), rows.append)
+    torch.manual_seed(200)
+    train(task, stay(config, in_two, 1), first.append)
+    torch.manual_seed(300)
+    resumed = train(task, stay(config, in_two, EPOCHS, score_test=True), second.append)
+    yield SimpleNamespace(
+        task=task,
+        config=config,
+        outcome=outcome,
+        rows=rows,
+        first=first,
+        second=second,
+        resumed=resumed,
+        state=load(at_once),
+        resumed_state=load(in_two),
+    )
+    for path in folder.iterdir():  # half a gigabyte
+        path.unlink()
+
+
+def test_train_reports_a_row_an_epoch_with_the_promised_keys(runs):
+    assert [row["epoch"] for row in runs.rows] == [1, 2, 3]
+    for row in runs.rows:
+        scores = {f"val_{name}" for name in runs.task.metrics}
+        assert {"epoch", "lr", "seconds", "train_loss", *scores} <= set(row)
+        extra = set(row) - scores - {"epoch", "lr", "seconds"}
+        assert all(key.startswith("train_") for key in extra)
+        assert all(math.isfinite(value) for value in row.values())
+        assert row["seconds"] >= row["train_seconds"] > 0
+    rates = [row["lr"] for row in runs.rows]
+    assert rates == sorted(rates, reverse=True)
+    assert len(set(rates)) == EPOCHS
+
+
+def test_train_is_repeatable_whatever_the_global_random_state(runs):
+    assert untimed(runs.first) == untimed(runs.rows[:1])
+
+
+def test_train_with_a_stop_equals_train_without_bit_for_bit(runs):
+    assert runs.second[0] == runs.first[0]  # told again, as it was
+    assert untimed(runs.second) == untimed(runs.rows)
+    assert runs.resumed_state["net"].keys() == runs.state["net"].keys()
+    for name, value in runs.state["net"].items():
+        assert torch.equal(runs.resumed_state["net"][name], value), name
+    assert runs.resumed.test.metrics == runs.outcome.test.metrics
+    assert runs.resumed.test.per_image == runs.outcome.test.per_image
+
+
+def test_train_to_an_epoch_already_trained_only_reports_again(runs, tmp_path):
+    """The checkpoint is left as it is, and test can still be scored, to the same result."""
+    path = tmp_path / "checkpoint"
+    torch.save(runs.state, path)
+    before = path.stat().st_mtime_ns
+    rows: list[Row] = []
+    outcome = train(runs.task, stay(runs.config, path, EPOCHS, score_test=True), rows.append)
+    assert rows == runs.rows
+    assert path.stat().st_mtime_ns == before
+    assert (outcome.epoch, outcome.value) == (EPOCHS, runs.outcome.value)
+    assert outcome.test.per_image == runs.outcome.test.per_image
+    path.unlink()
+
+
+def test_train_with_another_seed_has_another_curve(runs, tmp_path):
+    rows: list[Row] = []
+    train(runs.task, stay(runs.config, tmp_path / "checkpoint", 1, seed=2), rows.append)
+    assert rows[0]["train_loss"] != runs.rows[0]["train_loss"]
+    (tmp_path / "checkpoint").unlink()
+
+
+def test_train_scores_test_with_equally_long_columns(runs):
+    test = runs.outcome.test
+    assert set(test.metrics) == set(runs.task.metrics)
+    assert all(math.isfinite(value) for value in test.metrics.values())
+    assert set(test.per_image) == {"image", "truth", "prediction"}
+    count = SMALL[runs.task.name]["test_images"]
+    assert {len(column) for column in test.per_image.values()} == {count}
+    assert runs.outcome.baselines
+    for scores in runs.outcome.baselines.values():
+        assert runs.task.metric in scores
+
+
+def test_train_returns_the_last_value_and_the_size_of_the_network(runs):
+    outcome = runs.outcome
+    assert (outcome.diverged, outcome.epoch, outcome.value_epoch) == (False, EPOCHS, EPOCHS)
+    assert outcome.value == runs.rows[-1][f"val_{runs.task.metric}"]
+    stock = runs.task.network({**runs.config, "skip_padding": False}, None)
+    assert outcome.parameters == sum(p.numel() for p in stock.parameters())
+
+
+def test_train_says_how_it_ran(runs):
+    assert runs.outcome.how["precision"] == "fp32"
+    assert runs.outcome.how["step"] == "eager"
+    assert runs.outcome.how["checkpoints"] == 1  # at the end, and no minute has passed
+    assert runs.outcome.how["checkpoint_mb"] > 1
+    assert 0 < runs.outcome.how["checkpoint_seconds"] < 60
+
+
+def test_train_that_diverges_ends_without_an_exception(runs, tmp_path):
+    config = {**runs.config, "lr": 1e20, "schedule": "constant"}
+    rows: list[Row] = []
+    path = tmp_path / "checkpoint"
+    outcome = train(runs.task, stay(config, path, EPOCHS, score_test=True), rows.append)
+    assert outcome.diverged
+    assert math.isnan(outcome.value)
+    assert outcome.test is None
+    assert len(rows) == outcome.epoch == outcome.value_epoch
+    assert not all(math.isfinite(value) for value in rows[-1].values())
+
+
+# ---- the loop's own rules, on a task whose every number can be worked out by hand
+
+
+class Counter(nn.Module):
+    """One weight, from 0; the loss falls by what it rises, so plain SGD with lr 1 counts steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.expand(len(x))
+
+
+class Toy:
+    """A task whose validation metric after n steps is `curve[n]`, and whose test metric is n."""
+
+    def __init__(self, *curve: float, mode: str = "max", sizes: tuple[int, ...] = (2,)) -> None:
+        self.curve, self.sizes = curve, sizes
+        self.tested = 0
+        self.draws: dict[str, list[float]] = {"train": [], "val": [], "test": []}
+        self.task = Task(
+            name="toy",
+            metric="height",
+            mode=mode,
+            metrics=("height", "training"),
+            settings={},
+            report_settings={},
+            report_split="val",
+            conflicts=lambda config: {},
+            fingerprint=lambda folder, config: {},
+            open_data=lambda folder, config, seed, device: None,
+            network=lambda config, weights: Counter(),
+            batches=self.batches,
+            steps=lambda data, config: len(self.sizes),
+            loss=lambda output, target, config: (-output.mean(), {"seen": target.sum()}),
+            evaluate=self.evaluate,
+            baselines=lambda data: {"zero": {"height": 0.0}},
+        )
+
+    def batches(self, data: Any, config: Config, generator: torch.Generator) -> Iterator[Any]:
+        self.draws["train"].append(torch.rand((), generator=generator).item())
+        for size in self.sizes:
+            yield torch.zeros(size, 1, 1, 1), torch.ones(size)
+
+    def evaluate(
+        self, net: Any, data: Any, split: str, config: Any, generator: Any, detail: bool
+    ) -> Evaluation:
+        self.draws[split].append(torch.rand((), generator=generator).item())
+        steps = net.weight.item()
+        self.tested += split == "test"
+        height = steps if split == "test" else self.curve[round(steps)]
+        columns = {"image": ["a"], "truth": [0], "prediction": [steps]} if detail else {}
+        return Evaluation({"height": height, "training": float(net.training)}, columns)
+
+
+def toy_config(**changed: Any) -> dict[str, Any]:
+    return {
+        "optimizer": "sgd",
+        "lr": 1.0,
+        "momentum": 0.0,
+        "nesterov": False,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "milestones": (0.5,),
+        "drop_factor": 0.1,
+        "warmup_epochs": 0.0,
+        "momentum_restart": False,
+        "precision": "auto",
+        "cuda_graph": True,
+        "checkpoint_rule": "best",
+        "val_fraction": 0.1,
+        **changed,
+    }
+
+
+def go(
+    toy: Toy, checkpoint: Path, to_epoch: int, config: Config | None = None, **changed: Any
+) -> tuple[Outcome, list[Row]]:
+    rows: list[Row] = []
+    told = {"max_epochs": 4, **changed}
+    outcome = train(
+        toy.task, stay(config or toy_config(), checkpoint, to_epoch, **told), rows.append
+    )
+    return outcome, rows
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    return tmp_path / "new" / "trial.pt"
+
+
+@pytest.mark.parametrize(
+    ("mode", "curve", "best"),
+    [
+        ("max", (9, 1, 5, 3, 2), 2),
+        ("min", (0, 4, 2, 1, 3), 3),
+        ("max", (9, 1, 2, 3, 4), 4),
+        ("max", (9, 4, 3, 4, 4), 1),  # the earlier one on a tie
+    ],
+)
+def test_best_rule_judges_and_tests_by_the_best_epoch(mode, curve, best, checkpoint):
+    toy = Toy(*curve, mode=mode)
+    outcome, rows = go(toy, checkpoint, 4, score_test=True)
+    assert [row["val_height"] for row in rows] == list(curve[1:])
+    assert (outcome.value_epoch, outcome.value, outcome.epoch) == (best, curve[best], 4)
+    assert outcome.test.metrics["height"] == best  # the weights of that epoch
+    assert outcome.baselines == {"zero": {"height": 0.0}}
+
+
+def test_last_rule_judges_and_tests_by_the_last_epoch(checkpoint):
+    config = toy_config(checkpoint_rule="last")
+    outcome, _ = go(Toy(9, 1, 5, 3, 2), checkpoint, 4, config, score_test=True)
+    assert (outcome.value_epoch, outcome.value) == (4, 2)
+    assert outcome.test.metrics["height"] == 4
+
+
+def test_best_rule_remembers_the_best_epoch_over_stops(checkpoint):
+    """Best at epoch 1 or 2, and stops after every epoch."""
+    for curve, best in (((9, 5, 4, 3, 2), 1), ((9, 1, 5, 3, 2), 2), ((9, 1, 2, 3, 4), 4)):
+        checkpoint.unlink(missing_ok=True)
+        for epoch in range(1, 4):
+            outcome, _ = go(Toy(*curve), checkpoint, epoch)
+            assert outcome.value_epoch == min(best, epoch)
+        outcome, rows = go(Toy(*curve), checkpoint, 4, score_test=True)
+        assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+        assert (outcome.value_epoch, outcome.value) == (best, curve[best])
+        assert outcome.test.metrics["height"] == best
+
+
+def test_test_is_scored_once_and_only_when_asked(checkpoint):
+    toy = Toy(9, 1, 5, 3, 2)
+    outcome, _ = go(toy, checkpoint, 3)
+    assert outcome.test is None
+    assert not outcome.baselines
+    assert toy.tested == 0
+    outcome, _ = go(toy, checkpoint, 4, score_test=True)
+    assert toy.tested == 1
+    assert outcome.test.per_image == {"image": ["a"], "truth": [0], "prediction": [2.0]}
+
+
+def test_test_can_be_scored_after_the_budget_ended(checkpoint):
+    """A finished trial keeps no more than the weights it is judged by; they are enough."""
+    go(Toy(9, 1, 5, 3, 2), checkpoint, 4)
+    toy = Toy(9, 1, 5, 3, 2)
+    outcome, rows = go(toy, checkpoint, 4, score_test=True)
+    assert len(rows) == 4
+    assert outcome.test.metrics["height"] == 2
+    assert toy.tested == 1
+
+
+def test_without_validation_images_the_test_split_is_watched(checkpoint):
+    config = toy_config(val_fraction=0.0, checkpoint_rule="last")
+    outcome, rows = go(Toy(), checkpoint, 2, config)
+    assert [row["test_height"] for row in rows] == [1, 2]
+    assert not [key for row in rows for key in row if key.startswith("val_")]
+    assert outcome.value == 2
+    assert watched_split(config) == "test"
+    assert watched_split(toy_config()) == "val"
+
+
+def test_train_rows_hold_means_over_images(checkpoint):
+    """Batches of 2 and 1 images see weight 0 and 1: their losses 0 and -1 make -1/3 an image."""
+    _, rows = go(Toy(*range(9), sizes=(2, 1)), checkpoint, 1)
+    assert rows[0]["train_loss"] == pytest.approx(-1 / 3)
+    assert rows[0]["train_seen"] == 1
+    assert rows[0]["val_height"] == 2  # two steps
+
+
+def test_evaluation_sees_the_network_in_evaluation_mode(checkpoint):
+    outcome, rows = go(Toy(*range(9)), checkpoint, 2, score_test=True)
+    assert [row["val_training"] for row in rows] == [0, 0]
+    assert outcome.test.metrics["training"] == 0
+
+
+@pytest.mark.parametrize("stops", [(4,), (2, 4), (1, 2, 3, 4)], ids=["none", "at the drop", "all"])
+@pytest.mark.parametrize(("restart", "after"), [(True, 3.0), (False, 3.171)])
+def test_momentum_restarts_at_the_drop_wherever_the_trial_stopped(
+    restart, after, stops, checkpoint
+):
+    """Momentum 0.9, gradient 1: the weight is 1, then 2.9; then lr is a tenth of what it was.
+
+    With the old momentum the third step is 0.1 * (1 + 0.9 * 1.9) = 0.271, restarted it is 0.1.
+    """
+    config = toy_config(
+        momentum=0.9, schedule="step", momentum_restart=restart, checkpoint_rule="last"
+    )
+    toy = Toy(*range(9))
+    for epoch in stops:
+        outcome, rows = go(toy, checkpoint, epoch, config, score_test=True)
+    assert [row["lr"] for row in rows] == pytest.approx([1, 1, 0.1, 0.1])
+    last = 0.1 * (1.9 if restart else 1 + 0.9 * 2.71)
+    assert outcome.test.metrics["height"] == pytest.approx(after + last, rel=1e-6)
+
+
+def test_learning_rate_is_laid_out_over_the_budget_not_the_stay(checkpoint):
+    config = toy_config(schedule="cosine", checkpoint_rule="last")
+    _, rows = go(Toy(*range(9)), checkpoint, 2, config)
+    assert [row["lr"] for row in rows] == pytest.approx([1, 0.5 * (1 + math.sqrt(0.5))])
+
+
+def test_random_draws_are_others_in_every_epoch_and_of_every_seed(tmp_path):
+    """What a batch or an evaluation draws hangs on the trial's seed and the epoch alone."""
+
+    def draws(seed: int, *stops: int) -> dict[str, list[float]]:
+        toy = Toy(*range(9))
+        for epoch in stops:
+            go(toy, tmp_path / f"{seed}-{len(stops)}", epoch, seed=seed)
+        return toy.draws
+
+    first, stopped, other = draws(1, 4), draws(1, 1, 4), draws(2, 4)
+    assert first == stopped
+    seen = [*first["train"], *first["val"], *other["train"], *other["val"]]
+    assert len(set(seen)) == len(seen) == 16
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_metric_that_is_not_finite_ends_the_trial(bad, checkpoint):
+    outcome, rows = go(Toy(0, 1, bad, 3, 4), checkpoint, 4, score_test=True)
+    assert outcome.diverged
+    assert (outcome.epoch, len(rows)) == (2, 2)
+    assert math.isnan(outcome.value)
+    assert outcome.test is None
+
+
+# ---- checkpoints
+
+
+def test_checkpoint_is_plain_data_that_loads_without_running_code(checkpoint):
+    go(Toy(*range(9)), checkpoint, 2)
+    state = load(checkpoint)
+    assert state["epoch"] == 2
+    assert [row["epoch"] for row in state["rows"]] == [1, 2]
+    assert state["net"]["weight"].tolist() == [2]
+
+
+def test_checkpoint_half_written_by_a_killed_process_is_ignored(checkpoint):
+    go(Toy(*range(9)), checkpoint, 2)
+    left = checkpoint.with_name(checkpoint.name + ".partial")
+    left.write_bytes(checkpoint.read_bytes()[:300])
+    outcome, rows = go(Toy(*range(9)), checkpoint, 3)
+    assert [row["val_height"] for row in rows] == [1, 2, 3]
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+    assert load(checkpoint)["epoch"] == outcome.epoch == 3
+
+
+def test_checkpoint_half_written_before_the_first_one_is_ignored(checkpoint):
+    checkpoint.parent.mkdir()
+    checkpoint.with_name(checkpoint.name + ".partial").write_bytes(b"PK")
+    _, rows = go(Toy(*range(9)), checkpoint, 1)
+    assert [row["val_height"] for row in rows] == [1]
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, {1, 2}), (3600.0, {None})])
+def test_checkpoint_is_also_written_between_when_enough_time_passed(seconds, kept, checkpoint):
+    """Killed in epoch 3, a trial goes on after the last checkpoint, to the same end."""
+    told: list[float] = []
+
+    def report(row: Row) -> None:
+        told.append(row["epoch"])
+        if row["epoch"] == 3:
+            raise KilledError
+
+    curve = (9, 1, 5, 3, 2)
+    long = stay(toy_config(), checkpoint, 4, max_epochs=4, checkpoint_seconds=seconds)
+    with pytest.raises(KilledError):
+        train(Toy(*curve).task, long, report)
+    assert told == [1, 2, 3]
+    # after epoch 1; after epoch 2 only if that took far longer than writing the first one
+    assert (load(checkpoint)["epoch"] if checkpoint.exists() else None) in kept
+    outcome, rows = go(Toy(*curve), checkpoint, 4, score_test=True)
+    assert [row["val_height"] for row in rows] == [1, 5, 3, 2]
+    assert (outcome.value_epoch, outcome.test.metrics["height"]) == (2, 2)
+
+
+@pytest.mark.parametrize(("rule", "value"), [("best", (2, 5)), ("last", (2, 5))])
+def test_a_checkpoint_ahead_of_the_job_is_judged_at_the_jobs_own_epoch(rule, value, checkpoint):
+    """After a power cut the checkpoint may know more than the journal: it must not tell."""
+    config = toy_config(checkpoint_rule=rule)
+    go(Toy(9, 1, 5, 3, 8), checkpoint, 4, config)
+    outcome, rows = go(Toy(9, 1, 5, 3, 8), checkpoint, 2, config)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert (outcome.epoch, (outcome.value_epoch, outcome.value)) == (2, value)
+    outcome, rows = go(Toy(9, 1, 5, 3, 8), checkpoint, 3, config, from_epoch=2)
+    assert [row["epoch"] for row in rows] == [3]
+    assert outcome.value == (5 if rule == "best" else 3)
+
+
+# ---- a worker that trains one trial after another; "graphs" on the CPU call the function again
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, monkeypatch):
+    """Two trials of a shape and a third that goes on from a checkpoint, in one process."""
+    config = complete(task, edition="synthetic", **SMALL[task])
+    plans = [
+        ({"lr": config["lr"]}, {"seed": 1, "to_epoch": 1}, "a"),
+        ({"lr": config["lr"] / 2}, {"seed": 2, "to_epoch": 2}, "b"),
+        ({"lr": config["lr"]}, {"seed": 1, "to_epoch": 2, "from_epoch": 1}, "a"),
+    ]
+
+    def rows_of(folder: str) -> tuple[list[list[Row]], list[str]]:
+        (tmp_path / folder).mkdir()
+        held, how = [], []
+        for changed, told, name in plans:
+            rows: list[Row] = []
+            told = stay({**config, **changed}, tmp_path / folder / name, **told)
+            how.append(train(TASKS[task], told, rows.append).how["step"])
+            held.append(untimed(rows))
+        return held, how
+
+    captured = []
+
+    def repeat(run: Any) -> Any:
+        captured.append(run)
+        return run
+
+    cold, eager = rows_of("cold")
+    monkeypatch.setattr(kit, "capture_on", lambda device, config: repeat)
+    warm, graph = rows_of("warm")
+    kit._warm.clear()
+    assert (set(eager), set(graph)) == ({"eager"}, {"graph, unfused"})
+    assert len(captured) == 1  # three stays, one capture
+    for ours, theirs in zip(warm, cold, strict=True):
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine == pytest.approx(other, rel=1e-4)

@@ -1,0 +1,100 @@
+"""Network, optimizer and step of a trial; a worker keeps a captured one for the next of its shape.
+
+A capture costs a second and more, as long as a short trial's epoch. What a graph holds are
+addresses, so the next trial's weights and state are copied into the tensors that are there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainables.engine.captured import fused_norm_works
+from trainables.engine.step import Capture, GraphedStep, Step, cuda_graph, make_optimizer
+from trainables.task import Config, Task
+
+# what a graph does not hang on: lr is a tensor, weights are copied
+FREE = frozenset(
+    {
+        "lr",
+        "schedule",
+        "milestones",
+        "drop_factor",
+        "warmup_epochs",
+        "momentum_restart",
+        "checkpoint_rule",
+        "pretrained",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a trial trains with, on its device."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: Step
+
+    @property
+    def graphed(self) -> bool:
+        """Whether its step is a captured graph, or will be."""
+        return isinstance(self.step, GraphedStep) and not self.step.failed
+
+    @property
+    def how(self) -> str:
+        """How steps are taken, for the record: "eager", "graph" or "graph, unfused"."""
+        if not self.graphed:
+            return "eager"
+        fused = fused_norm_works(next(self.net.parameters()).device)
+        return "graph" if fused else "graph, unfused"
+
+
+_warm: dict[str, Kit] = {}  # at most one
+
+
+def capture_on(device: torch.device, config: Config) -> Capture | None:
+    """How a step is captured on a device; None where it runs eagerly."""
+    return cuda_graph if device.type == "cuda" and config["cuda_graph"] else None
+
+
+def kit_for(task: Task, config: Config, device: torch.device, fresh: nn.Module) -> Kit:
+    """A kit with the weights of `fresh` and an optimizer that has not stepped yet.
+
+    Args:
+        task: of the trial.
+        config: complete, its precision resolved.
+        device: where to train.
+        fresh: the network as it starts, on the CPU; taken over unless a warm one is there.
+    """
+    capture = capture_on(device, config)
+    baked = {key: value for key, value in config.items() if key not in FREE}
+    key = json.dumps([task.name, str(device), baked], sort_keys=True, default=str)
+    kit = _warm.get(key)
+    if capture is not None and kit is not None and kit.graphed:
+        _start_anew(kit, fresh)
+        return kit
+    _warm.clear()  # two networks need not fit the device
+    net = fresh.to(device).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(net, config, tensor_lr=capture is not None)
+    if capture is None:
+        return Kit(net, optimizer, Step(task, net, optimizer, config))
+    _warm[key] = Kit(net, optimizer, GraphedStep(task, net, optimizer, config, capture))
+    return _warm[key]
+
+
+def forget() -> None:
+    """Let go of the warm kit and its memory."""
+    _warm.clear()
+
+
+def _start_anew(kit: Kit, fresh: nn.Module) -> None:
+    kit.net.load_state_dict(fresh.state_dict())
+    for state in kit.optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()  # as of an optimizer that has not stepped yet
+    kit.step.clear()

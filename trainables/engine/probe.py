@@ -1,0 +1,84 @@
+"""What a trial of a config takes: peak memory and time a step, by a few real steps."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from trainables.engine.kit import forget, kit_for
+from trainables.engine.step import resolve_precision
+from trainables.task import Config, Task
+
+STEPS = 10  # the first half warms up
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one trial takes on a device.
+
+    Attributes:
+        device: its name.
+        peak_mb: of its memory, reserved by this process on a GPU, resident on a CPU; MiB.
+        total_mb: that the device has; 0 for a CPU.
+        step_ms: a training step, milliseconds.
+    """
+
+    device: str
+    peak_mb: float
+    total_mb: float
+    step_ms: float
+
+
+def probe_each(
+    task: Task, configs: Sequence[Config], data_dir: Path, split_seed: int, kind: str
+) -> list[Taken]:
+    """`probe` of several configs, one after another in this process."""
+    taken = []
+    for config in configs:
+        taken.append(probe(task, config, data_dir, split_seed, kind))
+        forget()
+        gc.collect()
+        if kind == "cuda":  # what one held must not count for the next
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+    return taken
+
+
+def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str) -> Taken:
+    """Train a few steps from scratch and evaluate once, as a trial would.
+
+    Args:
+        task: of the config.
+        config: complete.
+        data_dir: where the data is.
+        split_seed: of the study, so that the cache is warm for its trials.
+        kind: "cpu" or "cuda".
+    """
+    device = torch.device(kind)
+    config = {**config, "precision": resolve_precision(config, device), "pretrained": False}
+    data = task.open_data(data_dir, config, split_seed, device)
+    kit = kit_for(task, config, device, task.network(config, None))
+    kit.net.train()
+    times = []
+    for batch in islice(task.batches(data, config, torch.Generator().manual_seed(0)), STEPS):
+        kit.step(batch)
+        kit.step.take()  # waits for the device
+        times.append(time.perf_counter())
+    if len(batch[0]) > 2:  # an epoch's odd last batch runs beside the captured graph
+        kit.step((batch[0][:-1], batch[1][:-1]))
+    kit.net.eval()
+    generator = torch.Generator().manual_seed(0)
+    task.evaluate(kit.net, data, "test", config, generator, False)  # the largest batches
+    late = times[len(times) // 2 :]
+    step_ms = 1e3 * (late[-1] - late[0]) / max(1, len(late) - 1)
+    if kind == "cuda":
+        peak, total = torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[1]
+        return Taken(torch.cuda.get_device_name(), peak / 2**20, total / 2**20, step_ms)
+    return Taken("cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0.0, step_ms)

@@ -1,0 +1,275 @@
+"""The one training loop: any task, any device, from one checkpoint to the next.
+
+It knows a task, a config and a `report` function, and nothing of searches. Every random draw of an
+epoch comes from (seed, epoch), so a trial that stops at a rung and goes on elsewhere computes what
+an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainables.engine.checkpoint import Progress, Row, Writer, restore, state_of
+from trainables.engine.kit import Kit, kit_for
+from trainables.engine.step import (
+    autocast,
+    learning_rate,
+    resolve_precision,
+    restart_momentum,
+    set_learning_rate,
+)
+from trainables.resnet import WeightsError
+from trainables.task import Config, Evaluation, Task
+
+Report = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One stay of a trial on a worker: from its checkpoint, or the start, to `to_epoch`.
+
+    Attributes:
+        config: every setting of the task, complete.
+        seed: of initial weights, order and augmentation.
+        split_seed: of the cut between training and validation images; one for a whole study.
+        from_epoch: epochs whose rows have been taken already.
+        to_epoch: the last epoch to train, counted from 1.
+        max_epochs: the trial's full budget; schedules are laid out over it.
+        score_test: score test after `to_epoch`, at the checkpoint that the rule chose.
+        data_dir: where the data is.
+        weights: pretrained weights to start from, if the config says pretrained.
+        device: "cpu", "cuda".
+        checkpoint: file to go on from where it exists, and to write.
+        checkpoint_seconds: also write it when so many seconds have passed since the last one, and
+            50 times what the last one took (a crowd net's is two gigabytes).
+    """
+
+    config: Config
+    seed: int
+    split_seed: int
+    to_epoch: int
+    max_epochs: int
+    score_test: bool
+    data_dir: Path
+    weights: Path | None
+    device: str
+    checkpoint: Path
+    checkpoint_seconds: float = 120.0
+    from_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stay ends with.
+
+    Attributes:
+        diverged: a loss or metric was not finite; the trial is over.
+        epoch: the last one trained.
+        value: the metric by the checkpoint rule, on the watched split; NaN if diverged.
+        value_epoch: the epoch that `value` is of.
+        test: the scores on test at that checkpoint, where asked for.
+        baselines: constant predictors on test, with `test`.
+        parameters: number of trainable parameters.
+        how: how it ran: `precision`, `step` (see Kit.how), `checkpoints` written, the size of
+            the last, `checkpoint_mb` (MiB), and `checkpoint_seconds` that training waited.
+    """
+
+    diverged: bool
+    epoch: int
+    value: float
+    value_epoch: int
+    parameters: int
+    how: Mapping[str, Any] = field(default_factory=dict)
+    test: Evaluation | None = None
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def watched_split(config: Config) -> str:
+    """The split scored after each epoch: val, or test where there are no validation images."""
+    return "test" if config.get("val_fraction") == 0 else "val"
+
+
+def watched_metric(task: Task, config: Config) -> str:
+    """Key of the metric that judges a trial in its rows, e.g. val_accuracy."""
+    return f"{watched_split(config)}_{task.metric}"
+
+
+def train(
+    task: Task, stay: Stay, report: Report, alive: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Train from the checkpoint, or the start, to `stay.to_epoch`.
+
+    Args:
+        task: what to train.
+        stay: see Stay.
+        report: called once an epoch with that epoch's row: `epoch`, `lr`, `seconds`, `train_loss`,
+            further `train_*`, and the metrics of the watched split as `val_*` (or `test_*`). A row
+            may come again after a restart; the later one counts.
+        alive: called before every step and evaluation, so that somebody sees that it goes on.
+
+    Returns:
+        The outcome; also when the loss stops being finite.
+    """
+    device = torch.device(stay.device)
+    config = {**stay.config, "precision": resolve_precision(stay.config, device)}
+    stay = replace(stay, config=config)
+    data = task.open_data(stay.data_dir, config, stay.split_seed, device)
+    kit = kit_for(task, config, device, _network(task, stay))
+    net, optimizer = kit.net, kit.optimizer
+    progress = restore(stay.checkpoint, stay.device, net, optimizer)
+    alive()
+    # whoever asked may have died before hearing of them
+    for row in progress.rows[stay.from_epoch : stay.to_epoch]:
+        report(row)
+    stock = net.state_dict()  # a layer that leaves parameters out has them all in there
+    parameters = sum(stock[name].numel() for name, _ in net.named_parameters())
+    writer = Writer(stay.checkpoint, stay.checkpoint_seconds)
+    try:
+        diverged = _epochs(task, stay, kit, data, progress, report, writer, alive)
+    finally:
+        writer.close()
+    how = {
+        "precision": config["precision"],
+        "step": kit.how,
+        "checkpoints": writer.count,
+        "checkpoint_mb": writer.megabytes,
+        "checkpoint_seconds": writer.seconds,
+    }
+    if diverged:
+        return Outcome(True, progress.epoch, math.nan, progress.epoch, parameters, how)
+    # a checkpoint may be ahead of what was asked for: what came later must not count
+    epoch = min(progress.epoch, stay.to_epoch)
+    value_epoch = _judged_by(task, config, progress.rows[:epoch])
+    value = progress.rows[value_epoch - 1][watched_metric(task, config)]
+    outcome = Outcome(False, epoch, value, value_epoch, parameters, how)
+    alive()
+    return _score_test(task, stay, net, data, progress, outcome) if stay.score_test else outcome
+
+
+def _epochs(
+    task: Task,
+    stay: Stay,
+    kit: Kit,
+    data: Any,
+    progress: Progress,
+    report: Report,
+    writer: Writer,
+    alive: Callable[[], None],
+) -> bool:
+    """Train on to `stay.to_epoch`, a report an epoch; whether the trial diverged."""
+    while progress.epoch < stay.to_epoch:
+        row = _epoch(task, stay, kit, data, progress.epoch + 1, alive)
+        progress.epoch += 1
+        progress.rows.append(row)
+        diverged = not all(math.isfinite(value) for value in row.values())
+        if not diverged:
+            _keep_best(task, stay.config, kit.net, progress)
+        report(row)
+        if diverged:
+            return True
+        last = progress.epoch == stay.to_epoch
+        if last or writer.due:
+            finished = progress.epoch >= stay.max_epochs
+            writer.save(state_of(kit.net, kit.optimizer, progress, finished), last)
+    return False
+
+
+def _network(task: Task, stay: Stay) -> nn.Module:
+    if stay.config.get("pretrained") and stay.weights is None:
+        raise WeightsError(f"depth {stay.config['depth']}: pretrained = true without weights")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stay.seed)
+        return task.network(stay.config, stay.weights)
+
+
+def _generator(stay: Stay, epoch: int, stream: int) -> torch.Generator:
+    """A CPU generator for one use in one epoch: stream 0 trains, stream 1 evaluates."""
+    seed = np.random.SeedSequence([stay.seed, epoch, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(seed) >> 1)
+
+
+def _epoch(
+    task: Task,
+    stay: Stay,
+    kit: Kit,
+    data: Any,
+    epoch: int,
+    alive: Callable[[], None],
+) -> Row:
+    started, config = time.perf_counter(), stay.config
+    per_epoch = task.steps(data, config)
+    total = per_epoch * stay.max_epochs
+    images, lr = 0, 0.0
+    kit.net.train()
+    for number, batch in enumerate(task.batches(data, config, _generator(stay, epoch, 0))):
+        at = (epoch - 1) * per_epoch + number
+        before, lr = lr, learning_rate(at, total, per_epoch, config)
+        if number == 0 and at:
+            before = learning_rate(at - 1, total, per_epoch, config)
+        if config["momentum_restart"] and 0 < lr < before:
+            restart_momentum(kit.optimizer)
+        set_learning_rate(kit.optimizer, lr)
+        alive()
+        kit.step(batch)
+        images += len(batch[0])
+    means = {f"train_{name}": value / images for name, value in kit.step.take().items()}
+    trained = time.perf_counter()
+    alive()
+    split = watched_split(config)
+    scores = _evaluate(task, stay, kit.net, data, split, epoch, detail=False).metrics
+    return {
+        "epoch": epoch,
+        "lr": lr,
+        **means,
+        **{f"{split}_{name}": value for name, value in scores.items()},
+        "train_seconds": trained - started,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _evaluate(
+    task: Task, stay: Stay, net: nn.Module, data: Any, split: str, epoch: int, detail: bool
+) -> Evaluation:
+    net.eval()
+    with autocast(stay.config, torch.device(stay.device)):
+        return task.evaluate(net, data, split, stay.config, _generator(stay, epoch, 1), detail)
+
+
+def _keep_best(task: Task, config: Config, net: nn.Module, progress: Progress) -> None:
+    """Note the epoch if it is the best so far, the earlier one on a tie, and copy the weights."""
+    if config["checkpoint_rule"] == "last":
+        return
+    key = watched_metric(task, config)
+    value = progress.rows[-1][key]
+    if progress.best_epoch:
+        best = progress.rows[progress.best_epoch - 1][key]
+        if not (value > best if task.mode == "max" else value < best):
+            return
+    progress.best_epoch = progress.epoch
+    progress.best_weights = {name: t.detach().clone() for name, t in net.state_dict().items()}
+
+
+def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
+    """The epoch that a trial is judged by: the last, or the first of the best."""
+    if config["checkpoint_rule"] == "last":
+        return len(rows)
+    values = [row[watched_metric(task, config)] for row in rows]
+    return values.index(max(values) if task.mode == "max" else min(values)) + 1
+
+
+def _score_test(
+    task: Task, stay: Stay, net: nn.Module, data: Any, progress: Progress, outcome: Outcome
+) -> Outcome:
+    if stay.config["checkpoint_rule"] == "best" and progress.best_weights is not None:
+        net.load_state_dict(progress.best_weights)
+    test = _evaluate(task, stay, net, data, "test", outcome.value_epoch, detail=True)
+    return replace(outcome, test=test, baselines=task.baselines(data))

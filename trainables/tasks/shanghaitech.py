@@ -1,0 +1,391 @@
+"""ShanghaiTech: images and head points, crops, density maps, MAE and root MSE; ends in TASK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize
+
+from trainables.resnet import backbone
+from trainables.settings import COMMON, LIMITS, common_conflicts
+from trainables.task import Batch, Config, Evaluation, Setting, Task
+from trainables.tasks.crowd_files import Crowd, fingerprint, read_crowd
+from trainables.tasks.density import density_map
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the report
+EVALUATION_BATCH = {"cpu": 4, "cuda": 8}
+OPENING = (  # settings that the splits hang on
+    *("edition", "part", "val_fraction", "train_images", "val_images", "test_images"),
+    *("crop", "outside"),
+)
+COLLAPSED_SPREAD = 0.05  # of the true counts' standard deviation
+SAMPLE_QUANTILES = (0.1, 0.5, 0.9)  # F4 shows the images at these quantiles of absolute error
+
+SETTINGS = {
+    **COMMON,
+    "batch_size": Setting(1, "crops a step", low=1),
+    "optimizer": Setting("adam", "update rule", choices=("sgd", "adam")),
+    "schedule": Setting("constant", COMMON["schedule"].doc, choices=COMMON["schedule"].choices),
+    "lr": Setting(1e-3, COMMON["lr"].doc, positive=True),
+    "part": Setting(
+        "B", "data class: A is dense crowds, B street scenes", choices=("A", "B"), role="cell"
+    ),
+    "edition": Setting(
+        "auto",
+        "files: those of the data directory, or generated look-alikes",
+        choices=("auto", "files", "synthetic"),
+        role="study",
+    ),
+    "val_fraction": Setting(
+        0.2,
+        "share of the training images cut off for validation; 0 tests after each epoch",
+        0,
+        0.5,
+        role="study",
+    ),
+    **LIMITS,
+    "crop": Setting(512, "side of crops and of resized test images, px", low=64, role="cell"),
+    "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
+    "scale_high": Setting(1.5, "largest random rescale in training", positive=True),
+    "sigma": Setting(15.0, "of the ground truth's Gaussian, px", positive=True),
+    "kernel": Setting(
+        "gaussian", "ground truth: see trainables.tasks.density", choices=("gaussian", "disc")
+    ),
+    "density_scale": Setting(
+        512.0, "factor on density maps, divided out of counts", positive=True
+    ),
+    "loss": Setting("mse", "between maps", choices=("mse", "dice")),
+    "outside": Setting(
+        "clamp",
+        "points outside the image: moved to its border, or skipped",
+        choices=("clamp", "skip"),
+        role="cell",
+    ),
+    "double_single_head": Setting(False, "a crop of one head weighs two, as in the report's code"),
+    "round_counts": Setting(
+        False, "round predicted counts to whole heads, as in the report", role="study"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training images as they are; val and test resized to the crop, with what evaluation needs.
+
+    Attributes:
+        train: uint8 images `(3, height, width)` and points `(heads, 2)`, x then y, 0-based.
+        fixed: split -> `(n, 3, crop, crop)` uint8, points scaled with it, annotated counts, names.
+        device: where the images are, and where batches go; points are on the CPU.
+    """
+
+    train: Crowd
+    fixed: dict[str, Fixed]
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An evaluation split: whole images squashed to the crop size."""
+
+    images: Tensor
+    points: list[Tensor]
+    counts: np.ndarray
+    names: list[str]
+
+
+def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.device) -> Data:
+    """Read one part; validation is cut from the training images by `split_seed`."""
+    return _on_device(device, data_dir, split_seed, tuple((key, config[key]) for key in OPENING))
+
+
+@lru_cache(maxsize=1)  # a warm worker opens the same splits for trial after trial
+def _on_device(device: torch.device, *opening: Any) -> Data:
+    held = _open(*opening)
+    if device.type == "cpu":
+        return held
+    train = Crowd(held.train.names, held.train.points, [i.to(device) for i in held.train.images()])
+    fixed = {split: replace(f, images=f.images.to(device)) for split, f in held.fixed.items()}
+    return Data(train, fixed, device)
+
+
+def _open(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ...]) -> Data:
+    config = dict(settings)
+    read = partial(read_crowd, data_dir, config["edition"], config["part"], decoded=True)
+    train, test = read("train"), read("test")
+    order = torch.randperm(len(train.names), generator=torch.Generator().manual_seed(split_seed))
+    share = config["val_fraction"]
+    cut = len(order) - (max(1, round(len(order) * share)) if share else 0)
+    val = train.take(order[cut:].tolist()[: config["val_images"]])
+    fixed = {"test": _resized(test.take(range(len(test.names))[: config["test_images"]]), config)}
+    if val.names:
+        fixed["val"] = _resized(val, config)
+    chosen = train.take(order[:cut].tolist()[: config["train_images"]])
+    return Data(chosen, fixed, torch.device("cpu"))
+
+
+def _resized(crowd: Crowd, config: Config) -> Fixed:
+    size = config["crop"]
+    images, points = [], []
+    for image, heads in zip(crowd.images(), crowd.points, strict=True):
+        height, width = image.shape[1:]
+        images.append(resize(image, [size, size], antialias=True))
+        inside = _treat_outside(heads, height, width, config["outside"])
+        # pixel centres are whole numbers, so edges lie half a pixel out
+        points.append((inside + 0.5) * torch.tensor([size / width, size / height]) - 0.5)
+    return Fixed(torch.stack(images), points, crowd.counts(), crowd.names)
+
+
+def _treat_outside(points: Tensor, height: int, width: int, rule: str) -> Tensor:
+    """Clamp or skip the points whose nearest pixel is not in the image."""
+    limit = torch.tensor([width - 1, height - 1])
+    pixel = points.round()
+    if rule == "skip":
+        return points[((pixel >= 0) & (pixel <= limit)).all(1)]
+    return torch.minimum(points.clamp(min=0), limit)
+
+
+class DensityHead(nn.Module):
+    """Linear layer of size*size outputs, reshaped to a map `(batch, size, size)`, ReLU on it."""
+
+    def __init__(self, features: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.linear = nn.Linear(features, size * size)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """`(batch, features)` to `(batch, size, size)`, not negative."""
+        return torch.relu(self.linear(pooled)).view(-1, self.size, self.size)
+
+
+def network(config: Config, weights: Path | None) -> nn.Module:
+    """ResNet with the report's head: one output a pixel of the crop."""
+    net: nn.Module = backbone(
+        config["depth"], lambda n: DensityHead(n, config["crop"]), config["stem"], weights
+    )
+    return net
+
+
+def batches(data: Data, config: Config, generator: torch.Generator) -> Iterator[Batch]:
+    """One epoch: every training image once, one random crop of each."""
+    order = torch.randperm(len(data.train.names), generator=generator)
+    for rows in order.split(config["batch_size"]):
+        crops = [random_crop(*data.train.item(int(i)), config, generator) for i in rows]
+        images = _stacked([image.permute(1, 2, 0) for image, _ in crops]).permute(0, 3, 1, 2)
+        # not waiting: a GPU would be idle at each crop
+        maps = [_target(points.to(data.device, non_blocking=True), config) for _, points in crops]
+        yield _normalise(images), _stacked(maps)
+
+
+def _stacked(held: list[Tensor]) -> Tensor:
+    """Of one tensor a view: a batch of one is the report's, and its map a megabyte."""
+    return torch.stack(held) if len(held) > 1 else held[0][None]
+
+
+def steps(data: Data, config: Config) -> int:
+    """Steps an epoch."""
+    return -(-len(data.train.names) // int(config["batch_size"]))
+
+
+def random_crop(
+    image: Tensor, points: Tensor, config: Config, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Rescale at random, never below the crop on the short side, crop at random, flip at random.
+
+    The window is cut first and resized after: the same crops for a fraction of the work.
+
+    Args:
+        image: uint8 `(3, height, width)`.
+        points: `(heads, 2)`, x then y, 0-based.
+        config: crop, scale_low, scale_high and outside are read.
+        generator: CPU generator.
+
+    Returns:
+        uint8 `(3, crop, crop)` and the points inside it, `(heads inside, 2)`.
+    """
+    size = config["crop"]
+    height, width = image.shape[1:]
+    points = _treat_outside(points, height, width, config["outside"])
+    draw = torch.rand(4, generator=generator)
+    # drawn among the scales that fit, not raised to the smallest: B's crops hold 31 heads, not 43
+    low = max(config["scale_low"], size / min(height, width))
+    scale = low + float(draw[0]) * max(config["scale_high"] - low, 0)
+    window = min(max(round(size / scale), 1), height, width)
+    top, left = int(draw[1] * (height - window + 1)), int(draw[2] * (width - window + 1))
+    cut = image[:, top : top + window, left : left + window]
+    # a batch of one, channels last to the last stride: resizing anything else takes twice as long
+    whole = cut.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
+    cut = resize(whole, [size, size], antialias=True)[0]
+    # pixel centres: window pixel i covers [i - 1/2, i + 1/2]
+    points = (points - torch.tensor([left, top]) + 0.5) * (size / window) - 0.5
+    points = points[((points >= -0.5) & (points < size - 0.5)).all(1)]
+    if draw[3] < 0.5:
+        cut = cut.flip(2)
+        points = torch.stack([size - 1 - points[:, 0], points[:, 1]], 1)
+    return cut, points
+
+
+def _target(points: Tensor, config: Config) -> Tensor:
+    size, weight = config["crop"], float(config["density_scale"])
+    if config["double_single_head"] and len(points) == 1:
+        weight *= 2
+    return density_map(points, size, size, config["sigma"], config["kernel"], weight)
+
+
+def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Pixel MSE or dice loss between maps, and the summed absolute error of the counts."""
+    if config["loss"] == "mse":
+        value = nn.functional.mse_loss(output, target)
+    else:
+        # soft dice of Milletari et al. 2016 (squared denominators); 1 keeps empty crops finite
+        overlap = (output * target).flatten(1).sum(1)
+        sizes = (output**2).flatten(1).sum(1) + (target**2).flatten(1).sum(1)
+        value = (1 - (2 * overlap + 1) / (sizes + 1)).mean()
+    wrong = (output.detach() - target).flatten(1).sum(1).abs().sum() / config["density_scale"]
+    return value, {"mae": wrong}
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module,
+    data: Data,
+    split: str,
+    config: Config,
+    generator: torch.Generator,
+    detail: bool,
+) -> Evaluation:
+    """MAE and root MSE of the counts, people an image, over whole images squashed to the crop."""
+    held = data.fixed[split]
+    maps_sum, maps = [], []
+    for part in held.images.split(EVALUATION_BATCH[data.device.type]):
+        output = net(_normalise(part)) / config["density_scale"]
+        maps_sum.append(output.flatten(1).sum(1, dtype=torch.float64))
+        if detail:
+            maps.append(output.to("cpu", torch.float16))  # half: 316 maps are 166 MB
+    predicted = torch.cat(maps_sum).cpu().numpy()
+    if config["round_counts"]:
+        predicted = predicted.round()
+    metrics = count_errors(held.counts, predicted)
+    if not detail:
+        return Evaluation(metrics)
+    columns = {
+        "image": held.names,
+        "truth": held.counts.tolist(),
+        "prediction": predicted.tolist(),
+    }
+    samples = _samples(held, torch.cat(maps), predicted, config)
+    return Evaluation(metrics, columns, samples, is_collapsed(held.counts, predicted))
+
+
+def is_collapsed(truth: np.ndarray, predicted: np.ndarray) -> bool:
+    """Whether predicted counts `(images,)` hardly differ between images, whatever these hold."""
+    return bool(predicted.std() < COLLAPSED_SPREAD * truth.std())
+
+
+def count_errors(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """MAE and root mean squared error (the field's "MSE") of counts, both `(images,)`."""
+    wrong = predicted - truth
+    return {"mae": float(np.abs(wrong).mean()), "rmse": float(np.sqrt((wrong**2).mean()))}
+
+
+def _samples(
+    held: Fixed, maps: Tensor, predicted: np.ndarray, config: Config
+) -> dict[str, np.ndarray]:
+    """Image, true and predicted map of the images at fixed quantiles of absolute error."""
+    order = np.argsort(np.abs(predicted - held.counts), kind="stable")
+    at = [int(order[round(q * (len(order) - 1))]) for q in SAMPLE_QUANTILES]
+    size = config["crop"]
+    truth = [
+        density_map(held.points[i], size, size, config["sigma"], config["kernel"]) for i in at
+    ]
+    return {
+        "quantile": np.asarray(SAMPLE_QUANTILES),
+        "name": np.asarray([held.names[i] for i in at]),
+        "image": held.images[at].cpu().numpy(),
+        "truth_map": torch.stack(truth).numpy(),
+        "predicted_map": maps[at].numpy(),
+        "truth": held.counts[at],
+        "prediction": predicted[at],
+    }
+
+
+def baselines(data: Data) -> dict[str, dict[str, float]]:
+    """Constant predictors on test: zero, and mean and median count of the images trained on."""
+    train, test = data.train.counts(), data.fixed["test"].counts
+    constants = {
+        "zero": 0.0,
+        "training mean": float(train.mean()),
+        "training median": float(np.median(train)),
+    }
+    return {
+        name: {"count": value, **count_errors(test, np.full(len(test), value))}
+        for name, value in constants.items()
+    }
+
+
+def _normalise(images: Tensor) -> Tensor:
+    """uint8 `(batch, 3, height, width)` to float, channels last in memory."""
+    pixels = images.permute(0, 2, 3, 1).contiguous()
+    count, height, width, _ = pixels.shape
+    scale, shift = _scale_and_shift(width, images.device)
+    # row by row: a factor a channel, three at a time, is ten times slower on a CPU
+    rows = pixels.view(count, height, 3 * width).to(torch.float32).mul_(scale).sub_(shift)
+    return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=8)
+def _scale_and_shift(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    return (1 / (255 * std)).repeat(width).to(device), (mean / std).repeat(width).to(device)
+
+
+def conflicts(config: Config) -> dict[str, str]:
+    """Shared conflicts, and an empty range of scales."""
+    faults = common_conflicts(config)
+    if config["scale_low"] > config["scale_high"]:
+        faults["scale_low"] = f"is above scale_high ({config['scale_high']})"
+    if config["stem"] == "cifar":
+        faults["stem"] = "'cifar' is for 32x32 images; crowd counting takes 'imagenet'"
+    if config["val_fraction"] == 0 and config["checkpoint_rule"] == "best":
+        faults["val_fraction"] = (
+            "0 leaves nothing to choose the best by; use checkpoint_rule = 'last'"
+        )
+    return faults
+
+
+TASK = Task(
+    name="shanghaitech",
+    metric="mae",
+    mode="min",
+    metrics=("mae", "rmse"),
+    settings=SETTINGS,
+    report_settings={
+        "optimizer": "adam",
+        "batch_size": 1,
+        "schedule": "constant",
+        "val_fraction": 0.0,
+        "checkpoint_rule": "last",
+        "kernel": "disc",
+        "outside": "skip",
+        "double_single_head": True,
+        "round_counts": True,
+        "loss": "mse",
+        "crop": 512,
+    },
+    report_split="test",
+    conflicts=conflicts,
+    fingerprint=fingerprint,
+    open_data=open_data,
+    network=network,
+    batches=batches,
+    steps=steps,
+    loss=loss,
+    evaluate=evaluate,
+    baselines=baselines,
+)
