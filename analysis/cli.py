@@ -10,7 +10,7 @@ from pathlib import Path
 from analysis.display import tables
 from analysis.display.page import build
 from analysis.findings.published import load_published
-from search.record import load
+from search.record import UserError, load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         text = _build(args) if args.command == "build" else _table(args)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"resnet-report: {error}", file=sys.stderr)
         return 2
     print(text)
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(args: argparse.Namespace) -> str:
     if args.out is None and len(args.runs) > 1:
-        raise ValueError("several runs need --out DIR, the folder to write to")
+        raise UserError("several runs need --out DIR, the folder to write to")
     published = load_published(args.published_curves) if args.published_curves else None
     return str(build(args.runs, args.out or args.runs[0] / "report", published))
 
@@ -64,7 +64,7 @@ def _table(args: argparse.Namespace) -> str:
     record = load(args.run)
     held = tables.keys(record)
     if args.table not in held:
-        raise ValueError(
+        raise UserError(
             f"study {record.study['name']} has no table {args.table}; it has {', '.join(held)}"
         )
     return tables.render(tables.make(record, args.table), args.format).rstrip("\n")

@@ -29,7 +29,7 @@ from crowd_input import SIDE, SIGMA, jpegs, plain_item, stamped
 from machine import describe
 from PIL import Image
 
-from trainables import TASKS
+from trainables import find_task
 from trainables.tasks.crowd_files import Crowd, read_crowd
 from trainables.tasks.density import Kernel, density_map
 from trainables.tasks.shanghaitech import Data, batches
@@ -57,7 +57,7 @@ def our_data(files: list[tuple[bytes, np.ndarray]]) -> Data:
 
 def sides(files: list[tuple[bytes, np.ndarray]]) -> dict[str, tuple[str, Callable[[], int]]]:
     """What is compared: name -> the stage, and a function that does a round, crops done."""
-    config = {k: s.default for k, s in TASKS["shanghaitech"].settings.items()}
+    config = {k: s.default for k, s in find_task("shanghaitech").settings.items()}
     data = our_data(files)
     draw = np.random.default_rng(0)
     heads = [np.clip(p / p.max(0) * (SIDE - 1), 0, SIDE - 1) for _, p in files]

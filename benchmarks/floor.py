@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables import TASKS
+from trainables import find_task
 from trainables.task import Config
 
 
@@ -29,7 +29,7 @@ def floor(
     and output, three passes) and of weights, gradients and optimizer state (32 bytes a parameter
     with SGD, 40 with Adam).
     """
-    net = TASKS[task].network(config, None).to(device).to(memory_format=torch.channels_last)
+    net = find_task(task).network(config, None).to(device).to(memory_format=torch.channels_last)
     side = 32 if task == "cifar10" else config["crop"]
     moved = 0
 

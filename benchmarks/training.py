@@ -46,7 +46,7 @@ from torchvision import transforms
 
 from search.record.manifest import git
 from search.run.worker import mps_active
-from trainables import TASKS
+from trainables import TASKS, find_task
 from trainables.engine.kit import forget, kit_for
 from trainables.engine.step import resolve_precision
 from trainables.tasks import cifar10, shanghaitech
@@ -68,7 +68,7 @@ class Case:
 
     def config(self) -> dict[str, Any]:
         """Every setting, at the task's defaults."""
-        defaults = {k: s.default for k, s in TASKS[self.task].settings.items()}
+        defaults = {k: s.default for k, s in find_task(self.task).settings.items()}
         lr = 0.01 if self.task == "cifar10" else 1e-5
         return {**defaults, "depth": self.depth, "batch_size": self.batch, "lr": lr}
 
@@ -100,7 +100,7 @@ class Pictures(Dataset):
 def plain_steps(case: Case, device: torch.device) -> Iterator[None]:
     """The loop a user would write; yields after each step."""
     config = case.config() | {"skip_padding": False}
-    net = TASKS[case.task].network(config, None).to(device)
+    net = find_task(case.task).network(config, None).to(device)
     if case.task == "cifar10":
         data: Dataset = Pictures()
         loss: nn.Module = nn.CrossEntropyLoss()
@@ -121,7 +121,7 @@ def plain_steps(case: Case, device: torch.device) -> Iterator[None]:
 
 def our_steps(case: Case, device: torch.device, graphed: bool) -> Iterator[None]:
     """Our loop, as trainables.engine.train has it; yields after each step."""
-    config, task = case.config(), TASKS[case.task]
+    config, task = case.config(), find_task(case.task)
     config["precision"] = resolve_precision(config, device)
     kit = kit_for(task, config | {"cuda_graph": graphed}, device, task.network(config, None))
     data = our_data(case, device)

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torchvision import models
 
+from trainables.errors import UserError
+
 Stem = Literal["imagenet", "cifar"]
 
 # V1 for every depth: torchvision's DEFAULT is V1 for depth 18 but V2, another recipe, from 50 up,
@@ -26,7 +28,7 @@ DEPTHS: dict[int, tuple[Callable[[], models.ResNet], models.WeightsEnum]] = {
 }
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Pretrained weights are missing or unfit; the message names depth, file and what to do."""
 
 

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainables.errors import UserError
+
 Config = Mapping[str, Any]
 Batch = tuple[Tensor, Tensor]
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The data set is missing or not as expected; the message names the place and the fix."""
 
 

@@ -21,7 +21,7 @@ from analysis.display.render import Table
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import direction, part_of, settings_of
 from analysis.findings.published import published_frame
-from search.record import Record
+from search.record import Record, UserError
 
 TITLES = {
     "T1": "CIFAR-10 by depth, from scratch",
@@ -70,12 +70,12 @@ def grid(record: Record, key: str) -> Table:
     """One of T1 to T4.
 
     Raises:
-        ValueError: the study has no cells for it.
+        UserError: the study has no cells for it.
     """
     study = record.study
     numbers = cells_of(study, key)
     if not numbers:
-        raise ValueError(
+        raise UserError(
             f"study {study['name']} has no cells for {key}; it fills "
             f"{', '.join([*grid_keys(study), 'cells', 'search'])}"
         )

@@ -17,7 +17,7 @@ from analysis.display.figure_set import plates, save
 from analysis.display.render import Table, render
 from analysis.findings.answer import answers
 from analysis.findings.cells import MARKS, CellValue, cell_values
-from search.record import Record, load
+from search.record import Record, UserError, load
 
 
 def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None) -> Path:
@@ -32,16 +32,16 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         The page.
 
     Raises:
-        ValueError: no run, two of one name, a run folder cannot be read, or its trials mix what
+        UserError: no run, two of one name, a run folder cannot be read, or its trials mix what
             cannot be compared.
     """
     records = [load(run) for run in runs]
     if not records:
-        raise ValueError("no run folder given")
+        raise UserError("no run folder given")
     names = Counter(record.study["name"] for record in records)
     twice = [name for name, count in names.items() if count > 1]
     if twice:  # their files would overwrite each other
-        raise ValueError(f"two runs of the name {twice[0]}; build them into two folders")
+        raise UserError(f"two runs of the name {twice[0]}; build them into two folders")
     out.mkdir(parents=True, exist_ok=True)
     sections = [_section(record, out, published) for record in records]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

@@ -9,6 +9,8 @@ from io import StringIO
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from search.record import UserError
+
 FORMATS = ("csv", "md", "tex", "html")
 # Styler escapes what LaTeX reserves, not what it lacks
 LATEX = {
@@ -57,7 +59,7 @@ def render(table: Table, form: str) -> str:
         form: one of FORMATS.
 
     Raises:
-        ValueError: another form.
+        UserError: another form.
     """
     if form == "csv":
         text = StringIO()
@@ -69,7 +71,7 @@ def render(table: Table, form: str) -> str:
         return _latex(table)
     if form == "html":
         return _html(table)
-    raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")
+    raise UserError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")
 
 
 def _markdown(table: Table) -> str:

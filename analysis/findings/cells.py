@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis.findings.facts import Mode, data_of, direction, seeds_due
 from analysis.findings.stats import interval, mean_sd
-from search.record import Record
+from search.record import Record, UserError
 
 Status = Literal["complete", "partial", "failed", "empty"]
 
@@ -110,7 +110,7 @@ def cell_values(record: Record) -> list[CellValue]:
     """A value for every cell and metric of a study, cells in order, metrics inside.
 
     Raises:
-        ValueError: trials of a cell differ in rule, budget, metric or config.
+        UserError: trials of a cell differ in rule, budget, metric or config.
     """
     study = record.study
     return [
@@ -124,13 +124,13 @@ def require_comparable(values: Iterable[CellValue]) -> None:
     """Refuse values that say different things.
 
     Raises:
-        ValueError: metric, split, rule, budget or data differ; names the first that does.
+        UserError: metric, split, rule, budget or data differ; names the first that does.
     """
     held = list(values)
     for name in ("metric", "split", "rule", "budget", "data"):
         found = sorted({str(getattr(v, name)) for v in held})
         if len(found) > 1:
-            raise ValueError(
+            raise UserError(
                 f"cells cannot be compared: they differ in {name} ({', '.join(found)}); compare "
                 f"cells of one {name} at a time"
             )
@@ -153,7 +153,7 @@ def best(values: Iterable[CellValue]) -> frozenset[int]:
     """Cells with the best mean among two or more that are complete and carry no mark but "edge".
 
     Raises:
-        ValueError: the values cannot be compared.
+        UserError: the values cannot be compared.
     """
     held = list(values)
     require_comparable(held)
@@ -169,7 +169,7 @@ def final_trials(record: Record, cell: int) -> pd.DataFrame:
     """The trials whose values are the cell's result; rows as in the record, maybe none.
 
     Raises:
-        ValueError: they differ in rule, budget, metric or config.
+        UserError: they differ in rule, budget, metric or config.
     """
     study, trials = record.study, record.trials
     confirms = bool(study.get("confirm_seeds")) or bool((trials["stage"] == "confirm").any())
@@ -183,7 +183,7 @@ def final_trials(record: Record, cell: int) -> pd.DataFrame:
     for name in ("rule", "budget", "metric", *study["space_keys"]):
         found = sorted({str(v) for v in rows[name]})
         if len(found) > 1:
-            raise ValueError(
+            raise UserError(
                 f"study {study['name']}, cell {cell}: its completed trials differ in {name} "
                 f"({', '.join(found)}), so no mean of them is a result"
             )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from search.record import UserError
+
 CURVE_COLUMNS = ("task", "part", "mode", "depth", "lr", "run", "epoch", "name", "value")
 
 
@@ -22,13 +24,13 @@ def load_published(path: Path) -> pd.DataFrame:
     """Learning curves of the course report.
 
     Raises:
-        ValueError: no readable csv with the columns CURVE_COLUMNS.
+        UserError: no readable csv with the columns CURVE_COLUMNS.
     """
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as csv: {error}") from error
+        raise UserError(f"{path}: cannot be read as csv: {error}") from error
     missing = [name for name in CURVE_COLUMNS if name not in frame]
     if missing:
-        raise ValueError(f"{path}: has no column {', '.join(missing)}")
+        raise UserError(f"{path}: has no column {', '.join(missing)}")
     return frame

@@ -16,10 +16,11 @@ from rich.console import Console
 
 from search import record
 from search.cli.plan_commands import add_commands
-from search.record import Record, RecordError
-from search.record.journal import JournalError
+from search.record import Record
+from search.run.errors import ExecutionError
 from search.spec.overrides import add_overrides, given_overrides
 from search.spec.shipped import shipped_studies
+from trainables.errors import UserError
 
 if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
     from search.cli.progress import Progress
@@ -32,12 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(sys.argv[1:] if argv is None else argv)
     try:
         return int(arguments.command(arguments))
-    except (RecordError, JournalError, ValueError) as error:
+    except UserError as error:
         print(f"resnet-search: {error}", file=sys.stderr)
         return 2
-    except RuntimeError as error:
-        if type(error).__name__ != "ExecutionError":
-            raise
+    except ExecutionError as error:
         print(f"resnet-search: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -189,10 +188,10 @@ def _options(
 def _progress(spec: StudySpec, console: Console) -> Progress:
     from search.cli.progress import Progress
     from search.spec.cells import make_plan
-    from trainables import TASKS
+    from trainables import find_task
     from trainables.engine.train import watched_metric
 
-    metric = watched_metric(TASKS[spec.task], spec.config(spec.cell_values()[0], {}))
+    metric = watched_metric(find_task(spec.task), spec.config(spec.cell_values()[0], {}))
     return Progress(spec, make_plan(spec), console, metric)
 
 
@@ -271,13 +270,15 @@ def _studies(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
-    from trainables import TASKS
+    from trainables import TaskError, find_task
 
-    if arguments.task not in TASKS:
-        raise ValueError(f"no task {arguments.task}; there are {', '.join(TASKS)}")
+    try:
+        task = find_task(arguments.task)
+    except TaskError as error:
+        raise TaskError(f"TASK {error}") from None
     table = Table("setting", "default", "allowed", "where", "what", box=None)
     where = {"any": "cells, space, fixed", "cell": "cells, fixed", "study": "fixed"}
-    for name, setting in TASKS[arguments.task].settings.items():
+    for name, setting in task.settings.items():
         default = "" if setting.default is None else str(setting.default)
         table.add_row(name, default, setting.allowed(), where[setting.role], setting.doc)
     _console().print(table)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.spec.overrides import add_overrides, given_overrides
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search.schedule.curves import Curves
@@ -136,7 +137,7 @@ def _simulate(arguments: argparse.Namespace, console: Console) -> int:
     # the rules compared have rungs, whatever the study itself goes by
     plan = make_plan(spec.model_copy(update={"scheduler": "cell-promote"}))
     if not plan.trials_per_cell:
-        raise ValueError(f"study {spec.name} has no [space], so there is nothing to simulate")
+        raise UserError(f"study {spec.name} has no [space], so there is nothing to simulate")
     drawn = [_curves(arguments, spec, plan, repeat) for repeat in range(arguments.repeats)]
     plan = replace(plan, mode=drawn[0].mode)
     held = {
@@ -201,7 +202,7 @@ def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan, repeat: 
     import numpy as np
 
     from search.schedule.curves import CurvesError, read_curves, synthetic_curves
-    from trainables import TASKS
+    from trainables import find_task
     from trainables.engine.train import watched_metric
 
     cells, epochs = spec.cell_values(), plan.rungs[-1]
@@ -209,7 +210,7 @@ def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan, repeat: 
     if kind == "synthetic":
         rng = np.random.default_rng([spec.seed, repeat])
         return synthetic_curves(family, len(cells), plan.trials_per_cell, epochs, rng)
-    path, task = Path(arguments.curves), TASKS[spec.task]
+    path, task = Path(arguments.curves), find_task(spec.task)
     config = spec.config(cells[0], {})
     metric = watched_metric(task, config) if path.is_dir() else task.metric
     metric = arguments.metric or metric

@@ -20,6 +20,7 @@ from search.record.read import (
     read_events,
     write,
 )
+from trainables.errors import UserError
 
 __all__ = [
     "DECISION",
@@ -31,6 +32,7 @@ __all__ = [
     "JournalError",
     "Record",
     "RecordError",
+    "UserError",
     "build",
     "load",
     "load_study",

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from trainables.errors import UserError
+
 Event = dict[str, Any]
 NEEDED = {
     "ask": ("job", "config", "settings", "seed"),
@@ -21,7 +23,7 @@ NEEDED = {
 EVENTS = ("ask", "tell", "decision", "again", "put back", "retry failed", "ray died", "cut")
 
 
-class JournalError(ValueError):
+class JournalError(UserError):
     """The journal cannot be read, or does not fit the study."""
 
 

@@ -18,7 +18,7 @@ import torch
 from search import record
 from search.spec.cells import make_plan
 from search.spec.study_spec import StudySpec
-from trainables import TASKS
+from trainables import find_task
 from trainables.engine.train import watched_split
 from trainables.resnet import describe_weights
 
@@ -44,7 +44,7 @@ def create(
     weights: Mapping[int, Path],
 ) -> None:
     """Write study.json; its keys are documented in search.record."""
-    task = TASKS[spec.task]
+    task = find_task(spec.task)
     config = spec.config(spec.cell_values()[0], {})
     watched = watched_split(config)
     measured = [f"{watched}_{name}" for name in task.metrics]

@@ -76,6 +76,7 @@ import pandas as pd
 
 from search.record.frames import curves_frame, latest_rows, repeats, trials_frame
 from search.record.journal import JournalError, read_journal, read_lines
+from trainables.errors import UserError
 
 FORMAT = 1
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
@@ -84,7 +85,7 @@ LOCK = ".lock"  # held by the driver that writes the folder
 STAMP = "frames.json"  # says how much of the logs the parquet files hold
 
 
-class RecordError(ValueError):
+class RecordError(UserError):
     """A run folder is missing or damaged; the message names file and fix."""
 
 

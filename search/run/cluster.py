@@ -34,9 +34,7 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 
 import ray
 
-
-class ExecutionError(RuntimeError):
-    """Ray cannot run the study: no cluster, or no node that fits a trial."""
+from search.run.errors import ExecutionError
 
 
 def connect(address: str, cores: int | None = None) -> None:

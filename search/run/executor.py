@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.run.cluster import ExecutionError  # first: it sets what ray reads when imported
+from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
 import ray  # isort: skip
 from ray import tune
 from ray.tune import RunConfig, TuneConfig, Tuner
 
+from search.run.errors import ExecutionError
 from search.run.job_searcher import JobSearcher, Listener
 from search.run.ray_schedulers import scheduler_of
 from search.run.worker import Assignment, run_job

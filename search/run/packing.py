@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.spec.study_spec import StudySpec
-from trainables import TASKS
+from trainables import find_task
 from trainables.engine.probe import Taken, probe_each
 
 HEAD_ROOM = 0.9  # of a GPU's memory is given out
@@ -57,7 +57,7 @@ def measured(
     depths, rows = sorted(configs), []
     # in one process: to start another for each depth takes longer than to measure it
     held = [configs[depth] for depth in depths]
-    found = on_gpu(probe_each, TASKS[spec.task], held, data_dir, spec.seed, "cuda")
+    found = on_gpu(probe_each, find_task(spec.task), held, data_dir, spec.seed, "cuda")
     for depth, taken in zip(depths, found, strict=True):
         part = share(taken)
         say(

@@ -13,7 +13,8 @@ import torch
 from search.record import manifest
 from search.run.packing import Packing, shares
 from search.spec.study_spec import StudySpec
-from trainables import TASKS
+from trainables import find_task
+from trainables.errors import UserError
 from trainables.resnet import (
     WeightsError,
     check_weights,
@@ -25,7 +26,7 @@ from trainables.task import DataError, MissingDataError
 from trainables.tasks import synthetic
 
 
-class PreflightError(ValueError):
+class PreflightError(UserError):
     """Something a study needs is missing; found before a trial starts."""
 
 
@@ -121,7 +122,7 @@ def _fingerprint(name: str, config: Mapping[str, Any], options: Options) -> dict
     Raises:
         DataError, PreflightError: it is damaged, or missing and cannot be fetched.
     """
-    task, there = TASKS[name], options.data_dir.is_dir()
+    task, there = find_task(name), options.data_dir.is_dir()
     try:
         return task.fingerprint(options.data_dir, config)
     except MissingDataError as error:
@@ -193,7 +194,7 @@ def check_split(spec: StudySpec, data: list[dict[str, Any]], weights: Mapping[in
         PreflightError: with the seed and the share that cut both alike.
     """
     own = (spec.seed, spec.config(spec.cell_values()[0], {})["val_fraction"])
-    usual = TASKS[spec.task].settings["val_fraction"].default
+    usual = find_task(spec.task).settings["val_fraction"].default
     for depth, path in weights.items():
         origin = describe_weights(path).get("origin") or {}
         held = origin.get("data")

@@ -18,7 +18,7 @@ from search.schedule.rules import SCHEDULERS
 from search.spec.cells import CellSampler, make_plan
 from search.spec.plan import Job
 from search.spec.study_spec import StudySpec
-from trainables import TASKS
+from trainables import find_task
 
 # seconds between rewrites of the frames, and never more than a fiftieth of the time: whoever loads
 # the record gets what is newer out of the logs
@@ -93,7 +93,7 @@ class Study:
             folder / "optuna.log",
             [" ".join(f"{k}={v}" for k, v in cell.items()) for cell in self._cells],
             [sampler.space for sampler in self._samplers],
-            TASKS[spec.task].mode,
+            find_task(spec.task).mode,
         )
         self._again: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
@@ -117,7 +117,7 @@ class Study:
     @property
     def mode(self) -> str:
         """Which values of the task's metric are better: max or min."""
-        return TASKS[self.spec.task].mode
+        return find_task(self.spec.task).mode
 
     def shapes(self) -> set[tuple[float, float]]:
         """(cpus, gpus) of every kind of job."""
@@ -265,7 +265,7 @@ class Study:
     # -- one job ------------------------------------------------------------------------------
 
     def _ask_event(self, job: Job, config: Mapping[str, Any]) -> Event:
-        defaults = TASKS[self.spec.task].settings
+        defaults = find_task(self.spec.task).settings
         full = self.spec.config(self._cells[job.cell], config)
         settings = {k: v for k, v in full.items() if v != defaults[k].default}
         return {

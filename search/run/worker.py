@@ -94,10 +94,10 @@ class Judge:
     """What a trial is worth so far, by the study's checkpoint rule."""
 
     def __init__(self, assignment: Assignment) -> None:
-        from trainables import TASKS
+        from trainables import find_task
         from trainables.engine.train import watched_metric
 
-        task, config = TASKS[assignment.task], assignment.stay["config"]
+        task, config = find_task(assignment.task), assignment.stay["config"]
         self._key, self._sign = watched_metric(task, config), 1 if task.mode == "max" else -1
         self._best = config["checkpoint_rule"] == "best"
         self.value, self.epoch = math.nan, 0
@@ -148,7 +148,7 @@ def execute(
 def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
     import torch
 
-    from trainables import TASKS
+    from trainables import find_task
     from trainables.engine.train import Stay, train
 
     torch.set_num_threads(max(1, int(assignment.cpus)))
@@ -159,7 +159,7 @@ def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> di
     held = dict(assignment.stay)
     for key in ("data_dir", "weights", "checkpoint"):
         held[key] = Path(held[key]) if held[key] is not None else None
-    outcome = train(TASKS[assignment.task], Stay(**held), report, alive)
+    outcome = train(find_task(assignment.task), Stay(**held), report, alive)
     told: dict[str, Any] = {
         "ending": "diverged" if outcome.diverged else "value",
         "value": _finite(outcome.value),

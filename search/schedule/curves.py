@@ -17,13 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search import record
+from trainables.errors import UserError
 
 Array = NDArray[np.float64]
 FAMILIES = ("plain", "slow-start", "crossing", "noise", "step-decay")
 RUNG_NOISE = 0.3  # sd of an epoch's value around its curve, in sd of final quality
 
 
-class CurvesError(ValueError):
+class CurvesError(UserError):
     """A file of curves cannot be used; the message names file, column and fix."""
 
 

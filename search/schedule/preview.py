@@ -18,7 +18,7 @@ from search.spec.plan import (
     search_epochs,
 )
 from search.spec.study_spec import StudySpec
-from trainables import TASKS
+from trainables import find_task
 
 FLOAT = 4  # bytes
 
@@ -133,7 +133,7 @@ def _counts(spec: StudySpec, plan: Plan) -> tuple[list[int], list[int]]:
 
 def _memory(spec: StudySpec) -> dict[str, float]:
     """Cell, by what its network depends on -> MiB of everything as large as the weights."""
-    task, found = TASKS[spec.task], {}
+    task, found = find_task(spec.task), {}
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         with torch.device("meta"):

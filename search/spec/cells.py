@@ -24,7 +24,7 @@ from optuna.distributions import (
 
 from search.spec.plan import Plan, rungs
 from search.spec.study_spec import Range, StudySpec, Value
-from trainables import TASKS
+from trainables import find_task
 
 Config = dict[str, Any]
 
@@ -44,7 +44,7 @@ def make_plan(spec: StudySpec) -> Plan:
         rungs=steps,
         reduction_factor=budget.reduction_factor,
         full_per_cell=full,
-        mode=TASKS[spec.task].mode,
+        mode=find_task(spec.task).mode,
         confirm_seeds=spec.confirm.seeds or (() if spec.space else (spec.seed,)),
         retries=spec.retries,
         audit_share=0.0 if whole else budget.audit_share,
@@ -74,7 +74,7 @@ class CellSampler:
         self._seed = cell_seed(spec.seed, cell)
         self.space = {key: _distribution(spec.range_of(key, cell)) for key in spec.space}
         self._mode: Literal["minimize", "maximize"] = (
-            "maximize" if TASKS[spec.task].mode == "max" else "minimize"
+            "maximize" if find_task(spec.task).mode == "max" else "minimize"
         )
         self._configs: dict[int, Config] = {}
         self._results: dict[int, tuple[int, float] | None] = {}

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
-from trainables import TASKS
+from trainables import TaskError, find_task
 from trainables.task import Setting, Task
 
 RANGE = ("low", "high", "log", "integer", "values")  # keys of a range; others are conditions
@@ -71,9 +71,10 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
         raw: the study file, parsed.
         top: keys that stand above the tables.
     """
-    if raw.get("task") not in TASKS:
-        return {"task": f"must be one of {', '.join(TASKS)}, not {raw.get('task')!r}"}
-    task = TASKS[raw["task"]]
+    try:
+        task = find_task(raw.get("task", ""))
+    except TaskError as error:
+        return {"task": str(error)}
     cells, space, fixed = (_table(raw, key) for key in ("cells", "space", "fixed"))
     faults = {}
     for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:

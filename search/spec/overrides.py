@@ -7,6 +7,8 @@ import copy
 import tomllib
 from typing import Any
 
+from trainables.errors import UserError
+
 # `--epochs 50` is short for `--set budget.max_epochs=50`; these are the report's own switches
 SHORT = {
     "part": ("cells", "data class, A or B"),
@@ -15,6 +17,10 @@ SHORT = {
     "depth": ("cells", "layers of the ResNet, e.g. 18 or 18,34"),
     "lr": ("cells", "learning rate, e.g. 0.01 or 0.1,0.01"),
 }
+
+
+class OverrideError(UserError):
+    """`--set` cannot be applied; the message quotes it."""
 
 
 def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -27,21 +33,21 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
             takes it out of the other two.
 
     Raises:
-        ValueError: no `=`, no key, or a key that leads through something that is no table.
+        OverrideError: no `=`, no key, or a key that leads through something that is no table.
     """
     changed = copy.deepcopy(raw)
     for override in overrides:
         key, found, text = override.partition("=")
         parts = key.strip().split(".")
         if not found or not all(parts):
-            raise ValueError(
+            raise OverrideError(
                 f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30"
             )
         table = changed
         for part in parts[:-1]:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise ValueError(f"--set {override}: {part} is no table")
+                raise OverrideError(f"--set {override}: {part} is no table")
         table[parts[-1]] = _value(text.strip())
         if len(parts) == 2 and parts[0] in ("fixed", "cells", "space"):
             for other in {"fixed", "cells", "space"} - {parts[0]}:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from trainables.errors import UserError
 
-class StudyNotFoundError(ValueError):
+
+class StudyNotFoundError(UserError):
     """No such file, and no shipped study of that name."""
 
 

@@ -17,8 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from search.spec.derived import list_faults, with_derived
 from search.spec.faults import budget_faults, misplaced, task_faults, weights_faults
-from search.spec.overrides import apply_overrides
-from trainables import TASKS
+from search.spec.overrides import OverrideError, apply_overrides
+from trainables import find_task
+from trainables.errors import UserError
 
 Value = bool | int | float | str
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -33,7 +34,7 @@ WORDS = {
 }
 
 
-class SpecError(ValueError):
+class SpecError(UserError):
     """A study file is faulty; the message lists every fault by key."""
 
 
@@ -163,12 +164,12 @@ class StudySpec(_Model):
     def range_of(self, key: str, cell: Mapping[str, Value]) -> Range:
         """What a searched parameter may take in a cell; whole numbers for a whole setting."""
         held = self.space[key].at({**self.fixed, **cell})
-        whole = TASKS[self.task].settings[key].kind is int
+        whole = find_task(self.task).settings[key].kind is int
         return held.model_copy(update={"integer": held.integer or whole})
 
     def config(self, cell: Mapping[str, Value], drawn: Mapping[str, Value]) -> dict[str, Any]:
         """Every setting of the task for a config in a cell."""
-        task = TASKS[self.task]
+        task = find_task(self.task)
         protocol = task.report_settings if self.protocol == "report" else {}
         defaults = {key: setting.default for key, setting in task.settings.items()}
         return {**defaults, **protocol, **self.fixed, **cell, **drawn}
@@ -198,7 +199,7 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
         raise SpecError(f"{path}: cannot be read as TOML: {error}") from error
     try:
         raw = apply_overrides(raw, overrides or [])
-    except ValueError as error:
+    except OverrideError as error:
         raise SpecError(f"{path}: {error}") from error
     return parse_spec(raw, str(path)), text
 
@@ -262,7 +263,7 @@ def _worded(fault: Any) -> str:
 
 def _conflicts(spec: StudySpec) -> dict[str, str]:
     """What the task finds wrong with a cell's settings taken together."""
-    task, faults = TASKS[spec.task], {}
+    task, faults = find_task(spec.task), {}
     for cell in spec.cell_values():
         drawn = {}
         for key in spec.space:

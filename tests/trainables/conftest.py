@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 from torch import Tensor
 
-from trainables import TASKS
+from trainables import find_task
 from trainables.tasks.cifar10 import Data
 
 TRAIN, TEST = 60, 20  # images of a small CIFAR-10
@@ -44,7 +44,7 @@ def complete() -> Callable[..., dict[str, Any]]:
     """A function (task name, settings) -> a config with every other setting at its default."""
 
     def config(task: str, **changed: Any) -> dict[str, Any]:
-        settings = TASKS[task].settings
+        settings = find_task(task).settings
         assert set(changed) <= set(settings), "a test changes a setting that the task has not"
         return {**{name: setting.default for name, setting in settings.items()}, **changed}
 

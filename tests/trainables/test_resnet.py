@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from trainables import TASKS
+from trainables import find_task
 from trainables.resnet import (
     DEPTHS,
     WeightsError,
@@ -43,9 +43,9 @@ def test_backbone_is_torchvisions_with_another_head(depth):
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_networks_of_both_tasks_have_the_reports_outputs(depth, complete):
     with META:
-        classes = TASKS["cifar10"].network(complete("cifar10", depth=depth), None)
+        classes = find_task("cifar10").network(complete("cifar10", depth=depth), None)
         assert classes(torch.empty(2, 3, 32, 32)).shape == (2, 10)
-        crowd = TASKS["shanghaitech"].network(complete("shanghaitech", depth=depth), None)
+        crowd = find_task("shanghaitech").network(complete("shanghaitech", depth=depth), None)
         assert crowd(torch.empty(1, 3, 512, 512)).shape == (1, 512, 512)
 
 
@@ -125,7 +125,7 @@ def test_backbone_takes_files_without_batch_counters(state, tmp_path):
 
 def test_network_of_a_task_starts_from_the_pretrained_body(state, weights, complete):
     config = complete("shanghaitech", pretrained=True, crop=64)
-    net = TASKS["shanghaitech"].network(config, weights)
+    net = find_task("shanghaitech").network(config, weights)
     assert torch.equal(net.state_dict()["conv1.weight"], state["conv1.weight"])
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trainables import TASKS
+from trainables import TASKS, find_task
 from trainables.task import Setting
 
 NUMBER = Setting(0.5, "a number", low=0.1, high=2.0)
@@ -87,7 +87,7 @@ def test_setting_that_is_not_optional_must_be_given(setting):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_task_is_consistent_with_its_own_settings(name):
-    task = TASKS[name]
+    task = find_task(name)
     assert task.name == name
     assert task.metric in task.metrics
     assert set(task.report_settings) <= set(task.settings)
@@ -111,7 +111,7 @@ def test_task_is_consistent_with_its_own_settings(name):
     ],
 )
 def test_conflicts_name_the_key_of_settings_that_do_not_go_together(name, changed, key, complete):
-    assert set(TASKS[name].conflicts(complete(name, **changed))) == {key}
+    assert set(find_task(name).conflicts(complete(name, **changed))) == {key}
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_conflicts_name_the_key_of_settings_that_do_not_go_together(name, change
     ],
 )
 def test_conflicts_lets_the_neighbouring_combinations_pass(name, changed, complete):
-    assert TASKS[name].conflicts(complete(name, **changed)) == {}
+    assert find_task(name).conflicts(complete(name, **changed)) == {}
 
 
 def test_report_settings_are_the_reports_protocol():
     """SGD 0.9, batch 128, drops at 32,000 and 48,000 steps; Adam, batch 1, 512 px crops."""
-    cifar10 = {k: s.default for k, s in TASKS["cifar10"].settings.items()}
-    cifar10.update(TASKS["cifar10"].report_settings)
+    cifar10 = {k: s.default for k, s in find_task("cifar10").settings.items()}
+    cifar10.update(find_task("cifar10").report_settings)
     told = {
         "optimizer": "sgd",
         "lr": 0.1,
@@ -154,8 +154,8 @@ def test_report_settings_are_the_reports_protocol():
         "train_images": None,
     }
     assert {k: cifar10[k] for k in told} == told
-    crowd = {k: s.default for k, s in TASKS["shanghaitech"].settings.items()}
-    crowd.update(TASKS["shanghaitech"].report_settings)
+    crowd = {k: s.default for k, s in find_task("shanghaitech").settings.items()}
+    crowd.update(find_task("shanghaitech").report_settings)
     told = {
         "optimizer": "adam",
         "weight_decay": 0.0,
@@ -177,4 +177,7 @@ def test_report_settings_are_the_reports_protocol():
         "train_images": None,
     }
     assert {k: crowd[k] for k in told} == told
-    assert (TASKS["cifar10"].report_split, TASKS["shanghaitech"].report_split) == ("val", "test")
+    assert (find_task("cifar10").report_split, find_task("shanghaitech").report_split) == (
+        "val",
+        "test",
+    )

@@ -168,3 +168,14 @@ def test_what_a_run_is_given_can_be_previewed(capsys):
     assert main(["preview", "quickstart-cifar10", "--depth", "34", "--epochs", "5"]) == 0
     shown = capsys.readouterr().out
     assert "depth=34" in shown
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(monkeypatch):
+    """Only what a user gave is told in one line; an internal ValueError looked like bad input."""
+
+    def broken():
+        raise ValueError("not the user's fault")
+
+    monkeypatch.setattr("search.cli.main.shipped_studies", broken)
+    with pytest.raises(ValueError, match="not the user's fault"):
+        main(["studies"])

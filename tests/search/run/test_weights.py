@@ -13,7 +13,7 @@ from search.record import RecordError, manifest
 from search.run.weights import write_weights
 from search.run.worker import execute
 from search.spec.study_spec import SpecError, parse_spec
-from trainables import TASKS
+from trainables import find_task
 from trainables.resnet import WeightsError, describe_weights, find_own_weights
 
 SOURCE = """
@@ -54,7 +54,7 @@ def source(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("runs") / "source"
     spec = parse_spec(tomllib.loads(SOURCE), "source.toml")
-    data = [TASKS["cifar10"].fingerprint(folder, spec.config(spec.cell_values()[0], {}))]
+    data = [find_task("cifar10").fingerprint(folder, spec.config(spec.cell_values()[0], {}))]
     manifest.create(folder, spec, SOURCE, [], data, {})
     return run(Study(spec, folder, Places(folder, {}, {}), Silent()))
 
@@ -85,7 +85,7 @@ def test_another_study_starts_from_them_and_its_record_says_whose_they_are(sourc
     held = manifest.describe(spec, {18: path})["18"]
     assert (held["source"], held["origin"]["study"]) == ("source", "source")
     assert not held["official"]
-    net = TASKS["cifar10"].network(spec.config(spec.cell_values()[0], {}), path)
+    net = find_task("cifar10").network(spec.config(spec.cell_values()[0], {}), path)
     written = torch.load(path, weights_only=True)
     assert torch.equal(net.state_dict()["layer4.1.conv2.weight"], written["layer4.1.conv2.weight"])
     assert not torch.equal(net.state_dict()["fc.weight"], written["fc.weight"])

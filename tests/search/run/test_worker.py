@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from search.run.worker import Assignment, JobFailed, execute, mps_active, run_job
-from trainables import TASKS
+from trainables import TASKS, find_task
 from trainables.task import DataError
 
 
 def assignment(tmp_path, task="cifar10", score_test=True, **settings):
-    config = {key: setting.default for key, setting in TASKS[task].settings.items()}
+    config = {key: setting.default for key, setting in find_task(task).settings.items()}
     small = {"edition": "synthetic", "train_images": 8, "val_images": 4, "test_images": 6}
     small |= {"batch_size": 4, "crop": 64} if task == "shanghaitech" else {"batch_size": 4}
     stay = {
@@ -37,8 +37,8 @@ def test_a_tell_is_json_with_value_test_scores_and_costs(tmp_path, task):
     told = json.loads(json.dumps(execute(assignment(tmp_path, task), rows.append)))
     assert told["ending"] == "value"
     assert told["epoch"] == told["value_epoch"] == 1
-    assert told["value"] == rows[0][f"val_{TASKS[task].metric}"]
-    assert set(told["test"]) == set(TASKS[task].metrics)
+    assert told["value"] == rows[0][f"val_{find_task(task).metric}"]
+    assert set(told["test"]) == set(find_task(task).metrics)
     assert told["seconds"] > 0
     assert told["gpu_seconds"] == 0
     part = pd.read_parquet(tmp_path / "parts" / "t.parquet")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from trainables import TASKS
+from trainables import find_task
 from trainables.engine import captured
 from trainables.engine.kit import forget, kit_for
 from trainables.engine.step import GraphedStep, Step, cuda_graph, make_optimizer, resolve_precision
@@ -49,7 +49,7 @@ def trial(tmp_path, task, config, name, to_epoch=2):
         device="cuda",
         checkpoint=tmp_path / name,
     )
-    return train(TASKS[task], stay, rows.append), rows
+    return train(find_task(task), stay, rows.append), rows
 
 
 def losses(rows):
@@ -88,7 +88,7 @@ def test_gradients_of_the_second_stream_are_those_of_the_first(
     monkeypatch.setattr(captured, "HELD_BYTES", held_bytes)
     if not fused:
         monkeypatch.setattr(captured, "fused_norm_works", lambda _: False)
-    task, device, momenta = TASKS["cifar10"], torch.device("cuda"), []
+    task, device, momenta = find_task("cifar10"), torch.device("cuda"), []
     config = complete("cifar10", depth=depth, precision="fp32") | {"lr": 0.0}
     draw = torch.Generator().manual_seed(1)
     batches = [
@@ -144,7 +144,7 @@ def test_the_cpu_does_not_wait_for_the_gpu_within_an_epoch(tmp_path, complete, t
     device = torch.device("cuda")
     config = small_config(complete, task, precision=precision)
     resolve_precision(config, device)
-    held = TASKS[task]
+    held = find_task(task)
     data = held.open_data(tmp_path, config, 0, device)
     kit = kit_for(held, config, device, held.network(config, None))
     kit.net.train()

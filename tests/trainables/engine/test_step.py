@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import trainables.engine.step
-from trainables import TASKS
+from trainables import find_task
 from trainables.engine.step import (
     GraphedStep,
     Step,
@@ -36,7 +36,7 @@ def schedule(**changed: Any) -> dict[str, Any]:
     }
 
 
-SHARES = TASKS["cifar10"].settings["milestones"].default
+SHARES = find_task("cifar10").settings["milestones"].default
 
 
 @pytest.mark.parametrize("milestones", [(32_000, 48_000), SHARES], ids=["steps", "shares"])
@@ -159,7 +159,7 @@ def test_a_step_updates_and_adds_up_over_the_batch(complete):
         nn.init.zeros_(parameter)
     batch = torch.ones(4, 3, 2, 2), torch.tensor([0, 0, 1, 2])
     optimizer = make_optimizer(net, config)
-    step = Step(TASKS["cifar10"], net, optimizer, config)
+    step = Step(find_task("cifar10"), net, optimizer, config)
     step(batch)
     sums = step.take()
     assert sums["loss"] == pytest.approx(4 * math.log(10), rel=1e-6)
@@ -210,7 +210,7 @@ OPTIMIZERS: list[dict[str, Any]] = [
 def test_a_graphed_step_computes_what_the_eager_one_does(held, trained, complete):
     """An odd batch among even ones, another lr at each step, from the start or with momentum."""
     config = complete("cifar10", precision="fp32", lr=0.05, **held)
-    task, results = TASKS["cifar10"], []
+    task, results = find_task("cifar10"), []
     for graphed in (False, True):
         net = small_net().train()
         optimizer = make_optimizer(net, config, tensor_lr=graphed)
@@ -249,7 +249,7 @@ def test_the_warm_up_leaves_network_optimizer_and_random_state_alone(held, compl
             assert not any(value.any() for value in state.values() if torch.is_tensor(value))
         return lambda: None
 
-    step = GraphedStep(TASKS["cifar10"], net, optimizer, config, note)
+    step = GraphedStep(find_task("cifar10"), net, optimizer, config, note)
     step(some_batches(8)[0])
     assert len(calls) == 1
     assert all(torch.equal(calls[0][name], value) for name, value in before.items())
@@ -259,7 +259,7 @@ def test_the_warm_up_leaves_network_optimizer_and_random_state_alone(held, compl
 @pytest.mark.parametrize("kind", [RuntimeError, Exception])  # Triton's errors are plain ones
 def test_a_failed_capture_runs_eagerly_with_one_warning_that_says_why(complete, kind):
     config = complete("cifar10", precision="fp32", lr=0.05)
-    task, results = TASKS["cifar10"], []
+    task, results = find_task("cifar10"), []
 
     def refuse(run: Callable[[], None]) -> Callable[[], None]:
         raise kind("operation not permitted when stream is capturing")
@@ -293,7 +293,7 @@ def test_weights_move_after_the_gradients_of_the_second_stream_are_there(complet
     config, net = complete("cifar10", precision="fp32", lr=0.05), small_net().train()
     optimizer = make_optimizer(net, config, tensor_lr=True)
     optimizer.register_step_pre_hook(lambda *_: happened.append("update"))
-    step = GraphedStep(TASKS["cifar10"], net, optimizer, config, lambda run: (run(), run)[1])
+    step = GraphedStep(find_task("cifar10"), net, optimizer, config, lambda run: (run(), run)[1])
     step(some_batches(8)[0])
     assert happened[: 2 * 4] == ["join", "update"] * 4  # three to warm up, one captured
     step(some_batches(3)[0])
@@ -307,7 +307,7 @@ def test_a_captured_graph_agrees_with_eager_on_a_gpu(held, complete):
     from trainables.engine.step import cuda_graph
 
     config = complete("cifar10", precision="fp32", lr=0.01, **held)
-    task, results = TASKS["cifar10"], []
+    task, results = find_task("cifar10"), []
     for graphed in (False, True):
         net = small_net().cuda().train()
         optimizer = make_optimizer(net, config, tensor_lr=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables import TASKS
+from trainables import TASKS, find_task
 from trainables.engine import kit
 from trainables.engine.train import Outcome, Row, Stay, train, watched_split
 from trainables.task import Config, Evaluation, Task
@@ -72,7 +72,7 @@ def load(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=TASKS)
 def runs(request, complete, tmp_path_factory) -> Iterator[SimpleNamespace]:
     """The same trial twice: without a stop to epoch 3, and to epoch 1, then to epoch 3."""
-    task = TASKS[request.param]
+    task = find_task(request.param)
     config = complete(task.name, edition="synthetic", **SMALL[task.name])
     folder = tmp_path_factory.mktemp("train")
     at_once, in_two = folder / "at_once", folder / "in_two"
@@ -500,7 +500,7 @@ def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, 
         for changed, told, name in plans:
             rows: list[Row] = []
             told = stay({**config, **changed}, tmp_path / folder / name, **told)
-            how.append(train(TASKS[task], told, rows.append).how["step"])
+            how.append(train(find_task(task), told, rows.append).how["step"])
             held.append(untimed(rows))
         return held, how
 

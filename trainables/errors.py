@@ -1,0 +1,9 @@
+"""What is said to a user when something given is at fault; loads nothing."""
+
+
+class UserError(ValueError):
+    """Something that a user gave is at fault; the message names it and the fix.
+
+    Commands print the message alone and end with status 2. Any other exception is a fault of the
+    program and keeps its traceback.
+    """
