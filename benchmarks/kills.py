@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import tempfile
 from pathlib import Path
 
 from search.record.journal import Appender, read_lines
+from search.schedule.cell_state import Decision
 from search.schedule.rules import SIMULATED
-from search.schedule.scheduler import CellASHA
+from search.schedule.scheduler import Scheduler
 from search.spec.plan import Job, Plan, rungs
 
 
@@ -37,58 +37,64 @@ def _identical(number: int, folder: Path) -> bool:
     rule = rng.choice(["cell-promote", "cell-stop"])
     path = folder / "decisions.jsonl"
     path.unlink(missing_ok=True)
-    whole = SIMULATED[rule](3, plan)
-    order = _run(whole, number, rng.randrange(1, 9), path)
+    whole = Scheduler(3, plan, rule=SIMULATED[rule])
+    order, expected = _run(whole, number, rng.randrange(1, 9), path)
     journal = path.read_bytes()
     path.write_bytes(journal[: rng.randrange(len(journal))])
     Appender(path).close()  # cuts the line that was not whole
-    again = SIMULATED[rule](3, plan)
-    if not _go_on(again, read_lines(path), order, number):
-        return False
-    return json.dumps(again.decisions) == json.dumps(whole.decisions)
+    again = Scheduler(3, plan, rule=SIMULATED[rule])
+    made = _go_on(again, read_lines(path), order, number)
+    return made is not None and repr(made) == repr(expected)
 
 
-def _run(scheduler: CellASHA, seed: int, workers: int, path: Path) -> list[tuple[str, str]]:
+def _run(
+    scheduler: Scheduler, seed: int, workers: int, path: Path
+) -> tuple[list[tuple[str, str]], list[Decision]]:
     """Drive to the end, jobs ending in random order, every ask and tell journalled."""
     journal, running, order = Appender(path), [], []
+    made: list[Decision] = []
     rng = random.Random(seed)
     while True:
-        while len(running) < workers and (job := scheduler.ask()) is not None:
+        while len(running) < workers:
+            job, decisions = scheduler.ask()
+            made += decisions
+            if job is None:
+                break
             journal.write({"event": "ask", "job": job._asdict()})
             running.append(job)
             order.append(("ask", job.trial))
         if not running:
             journal.close()
-            return order
+            return order, made
         job = running.pop(rng.randrange(len(running)))
         ending, value = _outcome(job, seed)
         journal.write({"event": "tell", "trial": job.trial, "ending": ending, "value": value})
-        scheduler.tell(job, ending, value if ending == "value" else math.nan)
+        made += scheduler.tell(job, ending, value if ending == "value" else math.nan)
         order.append(("tell", job.trial))
 
 
 def _go_on(
-    scheduler: CellASHA, events: list[dict[str, object]], order: list[tuple[str, str]], seed: int
-) -> bool:
-    """Replay what the journal has, then the rest in the order in which it happened before."""
-    for event in events:
-        if event["event"] == "ask":
-            job = scheduler.ask()
-            if job is None or job._asdict() != event["job"]:
-                return False
-        else:
-            _tell(scheduler, str(event["trial"]), seed)
-    for kind, trial in order[len(events) :]:
+    scheduler: Scheduler, events: list[dict[str, object]], order: list[tuple[str, str]], seed: int
+) -> list[Decision] | None:
+    """Replay what the journal has, then the rest in the order in which it happened before.
+
+    Returns:
+        All decisions; None where another job is asked for than before, or something is left.
+    """
+    made: list[Decision] = []
+    for number, (kind, trial) in enumerate(order):
         if kind == "tell":
-            _tell(scheduler, trial, seed)
-        else:
-            job = scheduler.ask()
-            if job is None or job.trial != trial:
-                return False
-    return scheduler.done
+            made += _tell(scheduler, trial, seed)
+            continue
+        job, decisions = scheduler.ask()
+        made += decisions
+        known = events[number]["job"] if number < len(events) else None
+        if job is None or job.trial != trial or known not in (None, job._asdict()):
+            return None
+    return made if scheduler.done else None
 
 
-def _tell(scheduler: CellASHA, trial: str, seed: int) -> None:
+def _tell(scheduler: Scheduler, trial: str, seed: int) -> list[Decision]:
     job = next(job for job in scheduler.running if job.trial == trial)
     ending, value = _outcome(job, seed)
-    scheduler.tell(job, ending, value if ending == "value" else math.nan)
+    return scheduler.tell(job, ending, value if ending == "value" else math.nan)

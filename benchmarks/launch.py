@@ -27,7 +27,8 @@ from machine import describe
 from search import record
 from search.record import manifest
 from search.record.journal import read_lines
-from search.run import cluster, executor
+from search.record.run_folder import RunFolder
+from search.run import cluster, executor, machine
 from search.run.study import Places, Study
 from search.spec.study_spec import parse_spec
 
@@ -79,12 +80,13 @@ def ours(jobs: int, folder: Path) -> tuple[int, list[float]]:
     cells = [16 * (n + 1) for n in range(CELLS)]
     spec = parse_spec(tomllib.loads(TEXT.format(cells=cells, trials=trials)), "launch")
     data = {"data": "synthetic", "edition": "synthetic", "synthetic": True}
-    manifest.create(folder, spec, "", [], [data | {"train_images": 1, "test_images": 1}], {})
-    executor.storage_ready(folder)
-    study = Study(spec, folder, Places(folder, {}, {18: 0.0}), Silent())
-    if not executor.execute(study):
-        raise RuntimeError("the study did not end")
-    study.close()
+    data |= {"train_images": 1, "test_images": 1}
+    with RunFolder.make(folder) as run:
+        run.create(manifest.describe_study(spec, "", [], [data], {}, machine.here()))
+        study = Study(spec, run, Places(folder, {}, {18: 0.0}), Silent())
+        if not executor.execute(study):
+            raise RuntimeError("the study did not end")
+        study.write_views()
     tells = [e["time"] for e in read_lines(folder / record.JOURNAL) if e["event"] == "tell"]
     return len(tells), [datetime.fromisoformat(text).timestamp() for text in tells]
 

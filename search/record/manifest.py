@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import platform
-import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from search import record
 from search.spec.cells import make_plan
@@ -22,34 +13,31 @@ from trainables import find_task
 from trainables.engine.train import watched_split
 from trainables.resnet import describe_weights
 
-PACKAGES = (
-    "resnet-tune",
-    "torch",
-    "torchvision",
-    "ray",
-    "optuna",
-    "numpy",
-    "scipy",
-    "pandas",
-    "triton",
-)
 
-
-def create(
-    folder: Path,
+def describe_study(
     spec: StudySpec,
     text: str,
     overrides: list[str],
     data: list[dict[str, Any]],
     weights: Mapping[int, Path],
-) -> None:
-    """Write study.json; its keys are documented in search.record."""
+    here: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What study.json holds of a new study; its keys are documented in search.record.read.
+
+    Args:
+        spec: the study.
+        text: of its file.
+        overrides: applied to it.
+        data: fingerprints.
+        weights: files of pretrained weights.
+        here: versions, commit and machine; see search.run.machine.
+    """
     task = find_task(spec.task)
     config = spec.config(spec.cell_values()[0], {})
     watched = watched_split(config)
     measured = [f"{watched}_{name}" for name in task.metrics]
     plan = make_plan(spec)
-    study = {
+    return {
         "format": record.FORMAT,
         "name": spec.name,
         "task": spec.task,
@@ -74,11 +62,9 @@ def create(
         "overrides": overrides,
         "data": data,
         "weights": describe(spec, weights),
-        **_here(),
+        **here,
         "sessions": [],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / record.STUDY, study)
 
 
 def describe(spec: StudySpec, weights: Mapping[int, Path]) -> dict[str, dict[str, Any]]:
@@ -86,98 +72,4 @@ def describe(spec: StudySpec, weights: Mapping[int, Path]) -> dict[str, dict[str
     return {
         str(depth): {"source": spec.weights, **describe_weights(path)}
         for depth, path in weights.items()
-    }
-
-
-def _here() -> dict[str, Any]:
-    """The code and the machine that run a session."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # run from its source folder
-            versions[name] = "not installed"
-    return {"versions": versions, "git": git(), "machine": _machine()}
-
-
-def add_session(folder: Path, kind: str, places: Mapping[str, str]) -> None:
-    """Note that a driver starts to work on the study: `kind` is run or resume."""
-    study = record.load_study(folder)
-    study["sessions"].append({"kind": kind, "started": _now(), "ended": None, **places, **_here()})
-    _write_json(folder / record.STUDY, study)
-
-
-def add_packing(folder: Path, rows: list[dict[str, Any]] | None) -> None:
-    """Keep what a trial of each depth was measured to take on a GPU; the first one stays first."""
-    study = record.load_study(folder)
-    held = study.get("packing", [])
-    new = [row for row in rows or [] if row not in held]
-    if new:
-        study["packing"] = held + new
-        _write_json(folder / record.STUDY, study)
-
-
-def end_session(folder: Path) -> None:
-    """Note that it has ended; a killed one never does."""
-    study = record.load_study(folder)
-    study["sessions"][-1]["ended"] = _now()
-    _write_json(folder / record.STUDY, study)
-
-
-def _write_json(path: Path, held: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(held, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def cores() -> int:
-    """CPU cores that this process may use: of its affinity, and of a container's quota."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = Path("/sys/fs/cgroup/cpu.max")  # "max 100000", or microseconds of each period
-    try:
-        most, period = quota.read_text().split()
-        limit = math.ceil(int(most) / int(period))
-    except (OSError, ValueError):
-        limit = 0
-    return min(usable or 1, limit) if limit else usable or 1
-
-
-def git() -> dict[str, Any] | None:
-    """Commit of the code that runs; None where it is no checkout."""
-    here = Path(__file__).parent
-
-    def run(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        # installed into an environment inside another project's checkout, that commit is not ours
-        ours = run("ls-files", "--error-unmatch", Path(__file__).name)
-        commit = run("rev-parse", "HEAD") if ours else ""
-    except OSError:
-        return None
-    return {"commit": commit, "dirty": bool(run("status", "--porcelain"))} if commit else None
-
-
-def _machine() -> dict[str, Any]:
-    """The driver's machine; a trial's own device is in its row."""
-    processor = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return {
-        "processor": f"{processor} ({torch.backends.cpu.get_cpu_capability()})",
-        "cores": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }

@@ -1,17 +1,21 @@
-"""The search as Optuna sees it: one study a cell, in a file of the run folder.
+"""The search as Optuna sees it: one study a cell, made from the journal when asked for.
 
-`optuna-dashboard runs/<study>/optuna.log` opens it. It is a view, made anew from the journal when
-a study is resumed: a trial waiting or on its way is RUNNING, one ended at a rung PRUNED with its
-values at the rungs, one that diverged or failed FAIL, one trained to the end COMPLETE. An audited
-trial stays PRUNED. Confirmation runs are none of the search's and not in it.
+`resnet-search optuna RUN` writes it to `optuna.log` in the run folder, for `optuna-dashboard`; so
+does the end of a session. A trial waiting or on its way is RUNNING, one ended at a rung PRUNED
+with its values at the rungs, one that diverged or failed FAIL, one trained to the end COMPLETE. An
+ended Optuna trial cannot go on: one of ours that does is a second one. An audited trial stays
+PRUNED. Confirmation runs are none of the search's and not in it. Times are the journal's.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,6 +24,12 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.record.journal import Event
+from search.record.read import STUDY, load_study, read_events
+from search.spec.distributions import space_of
+from search.spec.study_spec import parse_spec
+
+FILE = "optuna.log"
 ENDS = {
     "stop": TrialState.PRUNED,
     "complete": TrialState.COMPLETE,
@@ -28,102 +38,62 @@ ENDS = {
 }
 
 
+@dataclass
+class _Attempt:
+    """What becomes one Optuna trial."""
+
+    trial: str
+    cell: int
+    params: dict[str, Any]
+    started: str
+    values: dict[int, float] = field(default_factory=dict)  # by epoch
+    state: TrialState = TrialState.RUNNING
+    value: float | None = None
+    ended: str | None = None
+
+
 class _Log(BaseJournalBackend):
-    """Optuna's journal in memory; `flush` appends what is new to the file, in one write.
+    """Optuna's journal in memory: its own file backend forces every line to disk under a lock."""
 
-    Optuna's own file backend forces every operation to disk under a lock, which costs as much as
-    a short job; here one process writes, and what a crash loses is made again.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._lines, self._written = path, list[dict[str, Any]](), 0
+    def __init__(self) -> None:
+        self.lines = list[dict[str, Any]]()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self._lines.extend(logs)
+        self.lines.extend(logs)
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
-        return self._lines[log_number_from:]
-
-    def flush(self) -> None:
-        new = self._lines[self._written :]
-        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in new)
-        if self._written:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(text)
-        else:  # a file of an earlier session is replaced only by one that is as complete
-            partial = self._path.with_suffix(".partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self._path)
-        self._written = len(self._lines)
+        return self.lines[log_number_from:]
 
 
-class OptunaStore:
-    """Follows asks, values and decisions of a search.
+def write(run: Path) -> Path:
+    """Write `optuna.log` of a run folder, whole or not at all; an earlier one is replaced.
 
-    Args:
-        path: the file; one that exists is made anew.
-        names: of the cells.
-        spaces: of the cells, parameter -> distribution.
-        mode: which values are better.
+    Returns:
+        The file.
+
+    Raises:
+        RecordError, JournalError: see search.record.load.
     """
-
-    def __init__(
-        self,
-        path: Path,
-        names: Sequence[str],
-        spaces: Sequence[Mapping[str, BaseDistribution]],
-        mode: Literal["max", "min"],
-    ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines would break ours
-        direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
-        self._log = _Log(path)
-        self._storage = JournalStorage(self._log)
-        self._spaces = spaces
-        self._studies = [self._storage.create_new_study([direction], name) for name in names]
-        self._trials: dict[str, int] = {}  # ours -> Optuna's
-        self._held: dict[str, FrozenTrial] = {}
-
-    def asked(self, trial: str, cell: int, params: Mapping[str, Any]) -> None:
-        """A config is tried for the first time."""
-        if trial in self._trials:
-            return
-        self._held[trial] = create_trial(
-            state=TrialState.RUNNING,
-            params=dict(params),
-            distributions=dict(self._spaces[cell]),
-            user_attrs={"trial": trial},
-        )
-        self._open(trial, cell)
-
-    def valued(self, trial: str, epoch: int, value: float | None) -> None:
-        """A trial has reached a rung."""
-        if value is not None:
-            number = self._trials[trial]
-            self._storage.set_trial_intermediate_value(number, epoch, value)
-            self._held[trial].intermediate_values[epoch] = value
-
-    def decided(self, decision: Mapping[str, Any]) -> None:
-        """A verdict of the scheduler; one on anything but a trial of the search is passed over."""
-        trial, verdict = decision["trial"], decision["verdict"]
-        if trial not in self._trials:
-            return
-        number = self._trials[trial]
-        state = self._storage.get_trial(number).state
-        ended = state.is_finished()
-        # an ended Optuna trial cannot go on: a new one does
-        if (ended and verdict == "replace") or (state is TrialState.FAIL and verdict == "retry"):
-            self._open(trial, decision["cell"])
-        elif not ended and verdict in ENDS:
-            values = [decision["value"]] if verdict == "complete" else None
-            self._storage.set_trial_state_values(number, ENDS[verdict], values)
-
-    def flush(self) -> None:
-        """Write what is new to the file."""
-        self._log.flush()
-
-    def _open(self, trial: str, cell: int) -> None:
-        study = self._studies[cell]
-        self._trials[trial] = self._storage.create_new_trial(study, self._held[trial])
+    log = _Log()
+    study = load_study(run)
+    spec = parse_spec(study["spec"], str(run / STUDY))
+    storage = JournalStorage(log)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines would break ours
+    direction = StudyDirection.MAXIMIZE if study["mode"] == "max" else StudyDirection.MINIMIZE
+    names = [" ".join(f"{k}={v}" for k, v in cell.items()) for cell in study["cells"]]
+    studies = [
+        optuna.create_study(storage=storage, study_name=name, direction=direction)
+        for name in names
+    ]
+    spaces = [space_of(spec, cell) for cell in spec.cell_values()]
+    for attempt in _attempts(read_events(run)):
+        studies[attempt.cell].add_trial(_frozen(attempt, spaces[attempt.cell]))
+    path = run / FILE
+    partial = path.with_suffix(".partial")
+    text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in log.lines)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    return path
 
 
 def load(path: Path) -> dict[str, optuna.Study]:
@@ -131,3 +101,69 @@ def load(path: Path) -> dict[str, optuna.Study]:
     storage = JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     names = optuna.get_all_study_names(storage)
     return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
+
+
+def _attempts(events: Sequence[Event]) -> list[_Attempt]:
+    """Optuna's trials out of a journal, in the order in which they began."""
+    found: list[_Attempt] = []
+    newest: dict[str, _Attempt] = {}
+    jobs: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["event"] == "ask":
+            job = event["job"]
+            jobs[job["trial"]] = job
+            if job["stage"] == "search" and job["trial"] not in newest:
+                attempt = _Attempt(job["trial"], job["cell"], event["config"], event["time"])
+                newest[job["trial"]] = attempt
+                found.append(attempt)
+        elif event["event"] == "tell":
+            _tell(newest.get(event["trial"]), jobs[event["trial"]], event)
+        elif event["event"] == "decision" and event["trial"] in newest:
+            held = newest[event["trial"]]
+            newest[event["trial"]] = _decide(held, event)
+            if newest[event["trial"]] is not held:
+                found.append(newest[event["trial"]])
+    return found
+
+
+def _tell(attempt: _Attempt | None, job: dict[str, Any], event: Event) -> None:
+    """A trial has reached a rung."""
+    climbed = job["stage"] == "search" and job["from_epoch"] < job["to_epoch"]
+    if attempt and climbed and event["ending"] != "failed" and event.get("value") is not None:
+        epoch = job["to_epoch"] if event["ending"] == "value" else event["epoch"]
+        attempt.values[epoch] = event["value"]
+
+
+def _decide(attempt: _Attempt, event: Event) -> _Attempt:
+    """The attempt that a trial is at after a verdict: this one, or another where it had ended."""
+    verdict, ended = event["verdict"], attempt.state.is_finished()
+    failed = attempt.state is TrialState.FAIL
+    if (ended and verdict == "replace") or (failed and verdict == "retry"):
+        held = copy.deepcopy(attempt)
+        held.started, held.state, held.value, held.ended = (
+            event["time"], TrialState.RUNNING, None, None,
+        )  # fmt: skip
+        return held
+    if not ended and verdict in ENDS:
+        attempt.state, attempt.ended = ENDS[verdict], event["time"]
+        attempt.value = event["value"] if verdict == "complete" else None
+    return attempt
+
+
+def _frozen(attempt: _Attempt, space: dict[str, BaseDistribution]) -> FrozenTrial:
+    trial = create_trial(
+        state=attempt.state,
+        value=attempt.value,
+        params=attempt.params,
+        distributions=space,
+        intermediate_values=attempt.values,
+        user_attrs={"trial": attempt.trial},
+    )
+    trial.datetime_start = _local(attempt.started)
+    trial.datetime_complete = _local(attempt.ended) if attempt.ended else None
+    return trial
+
+
+def _local(time: str) -> datetime:
+    """Optuna's times are local and say no zone."""
+    return datetime.fromisoformat(time).astimezone().replace(tzinfo=None)

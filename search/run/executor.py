@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
@@ -177,9 +176,3 @@ def _stop_on_signals(searcher: JobSearcher, study: Study) -> Iterator[None]:
         timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def storage_ready(folder: Path) -> None:
-    """Make the folders that workers write to."""
-    for name in ("checkpoints", "parts", "samples"):
-        (folder / name).mkdir(parents=True, exist_ok=True)

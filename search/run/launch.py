@@ -10,6 +10,8 @@ import torch
 
 from search import record
 from search.record import manifest
+from search.record.run_folder import RunFolder
+from search.run import machine
 from search.run.packing import Packing, measured
 from search.run.preflight import (
     Options,
@@ -49,27 +51,19 @@ def start(
         PreflightError: something is missing.
         ExecutionError: Ray cannot run it.
     """
-    folder = (options.runs_dir / spec.name).resolve()
-    if (folder / record.STUDY).exists():
-        raise PreflightError(
-            f"{folder} already holds a study. Go on with it: `resnet-search resume {folder}`; or "
-            "keep it and run beside it: --name ANOTHER"
-        )
-    check_local(spec, options)
-    try:
-        options.runs_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PreflightError(
-            f"--runs-dir {options.runs_dir}: no folder can be made there ({error})"
-        ) from error
-    data = fingerprints(spec, options)
-    weights = pretrained_files(spec, options, folder)
-    check_split(spec, data, weights)
+    # held from here on: of two runs of one name the second changes nothing of the first
+    with RunFolder.make((options.runs_dir / spec.name).resolve()) as run:
+        check_local(spec, options)
+        data = fingerprints(spec, options)
+        weights = pretrained_files(spec, options, run.path)
+        check_split(spec, data, weights)
 
-    def create() -> None:
-        manifest.create(folder, spec, text, overrides, data, weights)
+        def create() -> None:
+            run.create(
+                manifest.describe_study(spec, text, overrides, data, weights, machine.here())
+            )
 
-    return folder, _execute(spec, folder, options, weights, watcher, create)
+        return run.path, _execute(spec, run, options, weights, watcher, create)
 
 
 def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool = False) -> bool:
@@ -87,33 +81,38 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
     Raises:
         RecordError, PreflightError, JournalError, ExecutionError: see there.
     """
-    folder = folder.resolve()
-    held = record.load_study(folder)
-    spec = parse_spec(held["spec"], str(folder / record.STUDY))
-    if _is_done(spec, folder, watcher, retry_failed):
-        return True
-    check_local(spec, options)
-    data = fingerprints(spec, options)
-    if data != held["data"]:
-        raise PreflightError(
-            f"the data under {options.data_dir} is not what {folder.name} was started with: found "
-            f"{_short(data)}, on record {_short(held['data'])}. Name the right one with --data-dir"
-        )
-    weights = pretrained_files(spec, options, folder)
-    if manifest.describe(spec, weights) != held["weights"]:
-        raise PreflightError(
-            f"the pretrained weights under {options.weights_dir} are not those that {folder.name} "
-            "was started with; name the right ones with --weights-dir"
-        )
-    return _execute(spec, folder, options, weights, watcher, retry_failed=retry_failed)
+    with RunFolder(folder.resolve()) as run:
+        held = run.study
+        spec = parse_spec(held["spec"], str(run.path / record.STUDY))
+        if _is_done(spec, run, watcher, retry_failed):
+            return True
+        check_local(spec, options)
+        data = fingerprints(spec, options)
+        if data != held["data"]:
+            raise PreflightError(
+                f"the data under {options.data_dir} is not what {run.path.name} was started with: "
+                f"found {_short(data)}, on record {_short(held['data'])}. Name the right one with "
+                "--data-dir"
+            )
+        weights = pretrained_files(spec, options, run.path)
+        if manifest.describe(spec, weights) != held["weights"]:
+            raise PreflightError(
+                f"the pretrained weights under {options.weights_dir} are not those that "
+                f"{run.path.name} was started with; name the right ones with --weights-dir"
+            )
+        return _execute(spec, run, options, weights, watcher, retry_failed=retry_failed)
 
 
-def _is_done(spec: StudySpec, folder: Path, watcher: Watcher, retry_failed: bool = False) -> bool:
-    """Whether nothing is left to run; also refuses a folder that is in use or damaged."""
-    sizes = _sizes(spec, folder)
-    study = Study(spec, folder, Places(folder, {}, {}, sizes), watcher)
+def _is_done(spec: StudySpec, run: RunFolder, watcher: Watcher, retry_failed: bool) -> bool:
+    """Whether nothing is left to run; then its frames are written once more.
+
+    Raises:
+        JournalError: its journal does not fit the study.
+    """
+    study = Study(spec, run, Places(run.path, {}, {}, _sizes(spec, run.study)), watcher)
     done = study.done and not (retry_failed and study.failed)
-    study.close()
+    if done:
+        study.write_views()
     return done
 
 
@@ -135,7 +134,7 @@ def _short(data: list[dict[str, Any]]) -> str:
 
 def _execute(
     spec: StudySpec,
-    folder: Path,
+    run: RunFolder,
     options: Options,
     weights: Mapping[int, Path],
     watcher: Watcher,
@@ -147,11 +146,11 @@ def _execute(
     from search.run import cluster, executor
 
     options.say(f"starting Ray ({options.address})")
-    cluster.connect(options.address, manifest.cores())
+    cluster.connect(options.address, machine.cores())
     try:
         if options.address != "local":
             options.say(f"joined {cluster.joined()}")
-        packing = _packing(spec, None if create else folder, options)
+        packing = _packing(spec, None if create else run, options)
         gpus = gpus_by_depth(spec, cluster.gpus_in_cluster(), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share)
@@ -159,29 +158,29 @@ def _execute(
             options.say(MPS[mps_active()])
         if create:
             create()
-        manifest.add_packing(folder, packing)
-        executor.storage_ready(folder)
-        there = Places(options.data_dir.resolve(), weights, gpus, _sizes(spec, folder))
-        study = Study(spec, folder, there, watcher)
-        manifest.add_session(folder, "run" if create else "resume", places(options))
+        run.add_packing(packing)
+        there = Places(options.data_dir.resolve(), weights, gpus, _sizes(spec, run.study))
+        study = Study(spec, run, there, watcher)
+        facts = {**places(options), **machine.here()}
+        run.add_session("run" if create else "resume", facts)
         try:
             if retry_failed:
                 options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
                 study.retry_failed()
             return executor.execute(study)
         finally:
-            study.close()
-            manifest.end_session(folder)
+            study.write_views()
+            run.end_session()
     finally:
         cluster.disconnect()
 
 
-def _packing(spec: StudySpec, folder: Path | None, options: Options) -> Packing | None:
+def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packing | None:
     """What a trial was measured to need on the GPU that is here, for `gpus_per_trial = "auto"`.
 
     Args:
         spec: the study.
-        folder: of a study that is resumed; what it measured on such a GPU is not measured again.
+        run: of a study that is resumed; what it measured on such a GPU is not measured again.
         options: see Options.
 
     Raises:
@@ -189,14 +188,14 @@ def _packing(spec: StudySpec, folder: Path | None, options: Options) -> Packing 
     """
     from search.run import cluster
 
-    held = (record.load_study(folder).get("packing") or []) if folder else []
+    held = (run.study.get("packing") or []) if run else []
     gpus = cluster.gpus_in_cluster()
     if held and not gpus:
         raise PreflightError(
-            f"{folder} has run on {held[0]['device']}, and here is no GPU: resume it where there "
+            f"the study has run on {held[0]['device']}, and here is no GPU: resume it where there "
             "is one, or join a cluster with --address"
         )
-    if spec.resources.gpus_per_trial != "auto" or not gpus or (folder and not held):
+    if spec.resources.gpus_per_trial != "auto" or not gpus or (run and not held):
         return None
     if held:
         here = cluster.on_gpu(torch.cuda.get_device_name)
@@ -212,7 +211,7 @@ def _packing(spec: StudySpec, folder: Path | None, options: Options) -> Packing 
         return None
 
 
-def _sizes(spec: StudySpec, folder: Path) -> dict[int, float]:
+def _sizes(spec: StudySpec, study: Mapping[str, Any]) -> dict[int, float]:
     """The GPU shares that the study began with, by depth: the order of its jobs hangs on them."""
-    rows = record.load_study(folder).get("packing") or []
+    rows = study.get("packing") or []
     return gpus_by_depth(spec, 1, [row for row in rows if row["device"] == rows[0]["device"]])

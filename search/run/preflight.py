@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from search.record import manifest
+from search.run import machine
 from search.run.packing import Packing, shares
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -64,7 +64,7 @@ def check_local(spec: StudySpec, options: Options) -> None:
         gpus_by_depth(spec, 0)  # an entry for every depth?
     if options.address != "local":
         return
-    cores, gpus = manifest.cores(), torch.cuda.device_count()
+    cores, gpus = machine.cores(), torch.cuda.device_count()
     most = max(gpus_by_depth(spec, gpus).values())
     for key, want, held, name in (
         ("cpus_per_trial", spec.resources.cpus_per_trial, cores, "CPU cores"),

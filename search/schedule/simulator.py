@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from search.schedule.cell_state import Decision
 from search.schedule.curves import Array, Curves
 from search.schedule.rules import SIMULATED
-from search.schedule.scheduler import CellASHA
+from search.schedule.scheduler import Scheduler
 from search.spec.plan import Job, Plan
 
 RUNG_VERDICTS = {"promote", "promote early", "replace", "stop"}
@@ -59,11 +60,11 @@ def plan_for(rule: str, plan: Plan) -> Plan:
 
 
 def drive(
-    scheduler: CellASHA,
+    scheduler: Scheduler,
     workers: int,
     value: Callable[[Job], float],
     length: Callable[[Job], float],
-) -> tuple[float, float]:
+) -> tuple[float, float, list[Decision]]:
     """Run a scheduler to its end on so many workers in virtual time.
 
     Args:
@@ -73,21 +74,26 @@ def drive(
         length: of a job, in virtual seconds.
 
     Returns:
-        When the last job ended, and worker seconds spent on jobs.
+        When the last job ended, worker seconds spent on jobs, and everything decided.
     """
     now = busy = 0.0
     running: list[tuple[float, int, Job]] = []
+    made: list[Decision] = []
     count = 0
     while True:
-        while len(running) < workers and (job := scheduler.ask()) is not None:
+        while len(running) < workers:
+            job, decisions = scheduler.ask()
+            if job is None:
+                break
+            made += decisions
             took = length(job)
             busy += took
             count += 1
             heapq.heappush(running, (now + took, count, job))
         if not running:
-            return now, busy
+            return now, busy, made
         now, _, job = heapq.heappop(running)
-        scheduler.tell(job, "value", value(job))
+        made += scheduler.tell(job, "value", value(job))
 
 
 def simulate(rule: str, plan: Plan, curves: Curves, workers: int, seed: int) -> Outcome:
@@ -104,7 +110,7 @@ def simulate(rule: str, plan: Plan, curves: Curves, workers: int, seed: int) -> 
     values, seconds = curves.sample(plan.trials_per_cell, np.random.default_rng(seed))
     before = np.concatenate([np.zeros((*seconds.shape[:2], 1)), seconds.cumsum(-1)], axis=-1)
     scored, elapsed = values.tolist(), before.tolist()
-    scheduler = SIMULATED[rule](len(values), plan)
+    scheduler = Scheduler(len(values), plan, rule=SIMULATED[rule])
     spent = 0
 
     def length(job: Job) -> float:
@@ -114,18 +120,18 @@ def simulate(rule: str, plan: Plan, curves: Curves, workers: int, seed: int) -> 
         return held[job.to_epoch] - held[job.from_epoch]  # type: ignore[no-any-return]
 
     started = time.perf_counter()
-    wall, busy = drive(
+    wall, busy, made = drive(
         scheduler, workers, lambda job: scored[job.cell][job.config][job.to_epoch - 1], length
     )
     took = time.perf_counter() - started
     used = busy / (workers * wall)
-    return _outcome(plan, promised, scheduler, values, spent, wall, used, took)
+    return _outcome(plan, promised, made, values, spent, wall, used, took)
 
 
 def _outcome(
     plan: Plan,
     promised: int,
-    scheduler: CellASHA,
+    made: list[Decision],
     values: Array,
     spent: int,
     wall: float,
@@ -135,9 +141,9 @@ def _outcome(
     sign = 1 if plan.mode == "max" else -1
     final = sign * values[:, :, plan.rungs[-1] - 1]
     full: list[set[int]] = [set() for _ in final]
-    for decision in scheduler.decisions:
-        if decision["verdict"] == "complete":
-            full[decision["cell"]].add(int(decision["trial"].split("-")[1]))
+    for decision in made:
+        if decision.verdict == "complete" and decision.trial:
+            full[decision.cell].add(int(decision.trial.split("-")[1]))
     best = [-1 if np.isnan(row).all() else int(np.nanargmax(row)) for row in final]
     regrets = [
         float(np.nanmax(row) - max(row[config] for config in held))
@@ -155,7 +161,7 @@ def _outcome(
         idle=1 - used,
         filled_cells=tuple(len(held) >= promised for held in full),
         full_configs=tuple(tuple(sorted(held)) for held in full),
-        decisions=sum(d["verdict"] in RUNG_VERDICTS for d in scheduler.decisions),
+        decisions=sum(d.verdict in RUNG_VERDICTS for d in made),
         seconds=took,
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from search import record
 from search.record import manifest
+from search.record.run_folder import RunFolder
 from search.run.study import Places, Study
 from search.spec.study_spec import parse_spec
 
@@ -54,6 +55,30 @@ class Silent:
         pass
 
 
+def begin(folder, spec, text, data, weights=None):
+    """A run folder of a study that has not begun to run."""
+    here = {"versions": {}, "git": None, "machine": {}}
+    with RunFolder.make(folder) as run:
+        run.create(manifest.describe_study(spec, text, [], data, weights or {}, here))
+
+
+def open_study(spec, folder, places, watcher):
+    """A study on its folder; its `close` writes what is to be seen and lets go of the folder."""
+    run = RunFolder(folder)
+    try:
+        study = Study(spec, run, places, watcher)
+    except BaseException:
+        run.close()
+        raise
+
+    def close():
+        study.write_views()
+        run.close()
+
+    study.close = close
+    return study
+
+
 def score(trial: str, epoch: int) -> float:
     """What the trial reaches at the epoch, the same in every run."""
     return random.Random(f"{trial} {epoch}").random()
@@ -85,10 +110,10 @@ def make_study(tmp_path):
         if not (folder / record.STUDY).exists():
             data = [{"data": "synthetic", "edition": "synthetic", "synthetic": True}]
             data[0] |= {"train_images": 9, "test_images": 9}
-            manifest.create(folder, spec, text, [], data, {})
+            begin(folder, spec, text, data)
         watcher = Silent()
         watcher.noted = noted or watcher.noted
-        return Study(spec, folder, Places(tmp_path, {}, {}), watcher)
+        return open_study(spec, folder, Places(tmp_path, {}, {}), watcher)
 
     return make
 

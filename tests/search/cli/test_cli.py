@@ -73,7 +73,7 @@ def test_status_shows_every_cell(make_study, capsys):
 def test_status_without_seeds_asks_for_the_winners_test_score(make_study, capsys):
     text = TEXT.split("[confirm]")[0]
     study = make_study(text=text)
-    while not any(job.score_test for job in study._scheduler.running):
+    while not any(job.score_test for job in study._search.jobs.values()):
         job = study.ask()
         if not job.stay["score_test"]:
             told = {"value": 0.5, "epoch": job.stay["to_epoch"], "seconds": 1.0}

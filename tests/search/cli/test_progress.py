@@ -6,7 +6,7 @@ from rich.console import Console
 
 from search import record
 from search.cli.progress import Progress
-from search.run.study import make_plan
+from search.spec.cells import make_plan
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import TEXT, drive
 

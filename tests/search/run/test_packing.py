@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search import record
-from search.record import manifest
+from search.record.run_folder import RunFolder
 from search.run import cluster, launch, preflight
 from search.run.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, share, shares
 from search.spec.study_spec import parse_spec
@@ -71,7 +71,8 @@ def resumed(make_study, monkeypatch, tmp_path):
     """A function (GPU's name, or None for no GPU) -> what a resumed study packs by there."""
     study = make_study()
     study.close()
-    manifest.add_packing(study.folder, FIRST)
+    with RunFolder(study.folder) as run:
+        run.add_packing(FIRST)
     options = launch.Options(tmp_path, tmp_path, tmp_path, "local", lambda _: None)
 
     def on_gpu(function, *arguments):
@@ -84,8 +85,9 @@ def resumed(make_study, monkeypatch, tmp_path):
         here = name
         monkeypatch.setattr(cluster, "gpus_in_cluster", lambda: float(name is not None))
         monkeypatch.setattr(cluster, "on_gpu", on_gpu)
-        found = launch._packing(study.spec, study.folder, options)
-        manifest.add_packing(study.folder, found)
+        with RunFolder(study.folder) as run:
+            found = launch._packing(study.spec, run, options)
+            run.add_packing(found)
         return found
 
     here = ""
@@ -104,7 +106,7 @@ def test_on_another_gpu_it_is_measured_once_and_the_order_of_jobs_stays(resumed)
     assert resumed("First GPU") == FIRST
     folder = resumed.study.folder
     assert record.load_study(folder)["packing"] == FIRST + found
-    assert launch._sizes(resumed.study.spec, folder) == {18: 0.25, 34: 0.5}
+    assert launch._sizes(resumed.study.spec, record.load_study(folder)) == {18: 0.25, 34: 0.5}
 
 
 def test_a_study_of_a_gpu_is_not_resumed_without_one(resumed):

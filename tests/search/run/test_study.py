@@ -9,9 +9,10 @@ import pytest
 from search import record
 from search.record.journal import JournalError, read_lines
 from search.record.optuna_view import load as load_optuna
+from search.record.run_folder import RunFolder
 from search.run import launch
-from search.run.study import Places, Study
-from tests.search.conftest import TEXT, Silent, drive, score
+from search.run.study import Places
+from tests.search.conftest import TEXT, Silent, drive, open_study, score
 
 
 def essence(folder):
@@ -187,12 +188,13 @@ def test_a_study_with_gpus_by_depth_resumes(make_study, tmp_path):
     study.close()
     spec = study.spec
     gpus = Places(tmp_path, {}, {18: 0.25, 34: 1.0})
-    study = Study(spec, study.folder, gpus, Silent())
+    study = open_study(spec, study.folder, gpus, Silent())
     assert study.ask().trial == "01-000"
     drive(study, most=4)
     study.close()
-    assert not launch._is_done(spec, study.folder, Silent())
-    again = Study(spec, study.folder, gpus, Silent())
+    with RunFolder(study.folder) as run:
+        assert not launch._is_done(spec, run, Silent(), retry_failed=False)
+    again = open_study(spec, study.folder, gpus, Silent())
     assert again.ask().trial == "01-000"
     again.close()
 
@@ -203,11 +205,11 @@ def test_a_study_resumes_where_its_trials_take_other_shares(make_study, tmp_path
     study.close()
     spec, folder = study.spec, study.folder
     first = {18: 0.25, 34: 1.0}
-    study = Study(spec, folder, Places(tmp_path, {}, first), Silent())
+    study = open_study(spec, folder, Places(tmp_path, {}, first), Silent())
     drive(study, most=4)
     study.close()
     there = Places(tmp_path, {}, {18: 0.5, 34: 0.5}, first)
-    again = Study(spec, folder, there, Silent())
+    again = open_study(spec, folder, there, Silent())
     job = again.ask()
     assert (job.trial, job.gpus) == ("01-002", 0.5)
     again.close()
@@ -277,7 +279,7 @@ def test_tpe_hears_of_a_config_that_failed_for_good(make_study):
     study = make_study(text=text)
     first = study.ask()
     study.tell(first.trial, {"ending": "failed", "error": "out of memory"})
-    sampler = study._samplers[0]
+    sampler = study._search._samplers[0]
     assert sampler._results == {}  # it is tried again
     while (job := study.ask()).trial != first.trial:
         pass
@@ -293,7 +295,7 @@ def test_a_checkpoint_that_is_gone_is_said(make_study):
     watcher.noted = said.append
     study = make_study()
     study.close()
-    study = Study(study.spec, study.folder, study.places, watcher)
+    study = open_study(study.spec, study.folder, study.places, watcher)
     for _ in range(40):
         job = study.ask()
         assert job is not None
@@ -316,7 +318,7 @@ def test_what_would_fail_again_is_not_run_again(make_study):
     study.tell(first.trial, {"ending": "failed", "error": lost, "for_good": True})
     study.tell(second.trial, {"ending": "failed", "error": "another"})
     study.close()
-    again = Study(study.spec, study.folder, study.places, Silent())
+    again = open_study(study.spec, study.folder, study.places, Silent())
     record.write(study.folder)
     trials = record.load(study.folder).trials.set_index("trial")
     assert trials.loc[first.trial, "status"] == "failed"
@@ -403,13 +405,13 @@ def test_a_trial_out_of_gpu_memory_is_tried_again_alone(make_study, tmp_path):
     study = make_study()
     study.close()
     places = Places(tmp_path, {}, {18: 0.25, 34: 0.25})
-    study = Study(study.spec, study.folder, places, Silent())
+    study = open_study(study.spec, study.folder, places, Silent())
     first, second = study.ask(), study.ask()
     assert (first.gpus, second.gpus) == (0.25, 0.25)
     study.tell(first.trial, {"ending": "failed", "error": "oom", "out_of_memory": True})
     study.tell(second.trial, {"ending": "failed", "error": "another"})
     study.close()
-    again = Study(study.spec, study.folder, places, Silent())
+    again = open_study(study.spec, study.folder, places, Silent())
     jobs = {job.trial: job.gpus for job in (again.ask(), again.ask())}
     assert jobs == {first.trial: 1.0, second.trial: 0.25}
     again.close()

@@ -49,14 +49,14 @@ def run(study):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A finished study with its checkpoints; its second seed is the better one."""
-    from search.run.study import Places, Study
-    from tests.search.conftest import Silent
+    from search.run.study import Places
+    from tests.search.conftest import Silent, begin, open_study
 
     folder = tmp_path_factory.mktemp("runs") / "source"
     spec = parse_spec(tomllib.loads(SOURCE), "source.toml")
     data = [find_task("cifar10").fingerprint(folder, spec.config(spec.cell_values()[0], {}))]
-    manifest.create(folder, spec, SOURCE, [], data, {})
-    return run(Study(spec, folder, Places(folder, {}, {}), Silent()))
+    begin(folder, spec, SOURCE, data)
+    return run(open_study(spec, folder, Places(folder, {}, {}), Silent()))
 
 
 def test_the_weights_are_those_of_the_checkpoint_that_validation_chose(source, tmp_path):

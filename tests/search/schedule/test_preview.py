@@ -61,8 +61,9 @@ def test_simulated_wall_time_lies_within_the_previewed_bounds(workers):
     import numpy as np
 
     from search.schedule.curves import synthetic_curves
-    from search.schedule.rules import SIMULATED
-    from search.schedule.simulator import drive
+    from search.schedule.rules import cell_promote
+    from search.schedule.scheduler import Scheduler
+from search.schedule.simulator import drive
     from search.spec.cells import make_plan
 
     study = spec(TEXT.replace("audit_share = 0.0", "audit_share = 0.3"))
@@ -70,8 +71,8 @@ def test_simulated_wall_time_lies_within_the_previewed_bounds(workers):
     for seed in range(20):
         curves = synthetic_curves("noise", 2, 9, 81, np.random.default_rng(seed))
         values = curves.sample(9, np.random.default_rng(seed))[0]
-        wall, busy = drive(
-            SIMULATED["cell-promote"](2, plan),
+        wall, busy, _ = drive(
+            Scheduler(2, plan, rule=cell_promote),
             workers,
             lambda job, values=values: values[job.cell, job.config, job.to_epoch - 1],
             lambda job: job.to_epoch - job.from_epoch,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.schedule.rules import SIMULATED, CellStop, RayASHA
+from search.schedule.rules import SIMULATED, cell_stop, ray_asha
 from search.spec.plan import Plan, rungs
+from tests.search.schedule.logged import Logged
 
 PLAN = Plan(9, (1, 3, 9), 3, 1, "max", ())
 
@@ -36,7 +37,7 @@ def of(scheduler, verdict, cell=0):
 
 def test_cell_stop_ranks_the_newcomer_with_its_rung():
     """Ever worse arrivals: only the first passes; ever better ones: all do."""
-    worse, better = CellStop(1, PLAN), CellStop(1, PLAN)
+    worse, better = Logged(1, PLAN, rule=cell_stop), Logged(1, PLAN, rule=cell_stop)
     run(worse, lambda job: ("value", -float(job.config)))
     assert of(worse, "complete") == ["00-000"]
     assert len(of(worse, "stop")) == 8
@@ -45,7 +46,7 @@ def test_cell_stop_ranks_the_newcomer_with_its_rung():
 
 
 def test_cell_stop_lets_the_best_third_of_a_large_rung_pass():
-    scheduler = CellStop(1, replace(PLAN, trials_per_cell=30, rungs=(1, 2)))
+    scheduler = Logged(1, replace(PLAN, trials_per_cell=30, rungs=(1, 2)), rule=cell_stop)
     values = random.Random(0).sample(range(30), 30)
     run(scheduler, lambda job: ("value", float(values[job.config])))
     seen = []
@@ -67,7 +68,7 @@ def test_cell_stop_fills_every_cell_too(full, eta, seed, workers):
         rng = random.Random(f"{seed} {job.trial} {job.to_epoch}")
         return ("diverged", math.nan) if rng.random() < 0.1 else ("value", rng.random())
 
-    scheduler = CellStop(3, plan)
+    scheduler = Logged(3, plan, rule=cell_stop)
     run(scheduler, outcome, workers, seed)
     assert scheduler.done
     for cell in range(3):
@@ -77,7 +78,7 @@ def test_cell_stop_fills_every_cell_too(full, eta, seed, workers):
 
 def test_a_trial_that_goes_on_keeps_its_worker():
     """One worker: a job that passes its rung is followed by the same trial's next."""
-    history = run(CellStop(2, PLAN), lambda job: ("value", float(job.config)))
+    history = run(Logged(2, PLAN, rule=cell_stop), lambda job: ("value", float(job.config)))
     for before, after in itertools.pairwise(history):
         if before.to_epoch < 9:
             assert (after.trial, after.from_epoch) == (before.trial, before.to_epoch)
@@ -110,7 +111,7 @@ def test_our_copy_of_rays_rule_decides_as_rays_own(budget, mode, workers, seed):
         stop_last_trials=False,
     )
     plan = Plan(12, rungs(most, grace, eta), eta, 1, mode, ())
-    ours, known, answers = RayASHA(2, plan), {}, {}
+    ours, known, answers = Logged(2, plan, rule=ray_asha), {}, {}
 
     def outcome(job):
         value = random.Random(f"{seed} {job.trial} {job.to_epoch}").random()
@@ -138,6 +139,8 @@ def test_our_copy_of_rays_rule_decides_as_rays_own(budget, mode, workers, seed):
 @pytest.mark.parametrize("rule", SIMULATED)
 def test_a_job_of_every_rule_starts_where_the_last_one_ended(rule):
     at = {}
-    for job in run(SIMULATED[rule](2, PLAN), lambda job: ("value", -float(job.config)), 3):
+    for job in run(
+        Logged(2, PLAN, rule=SIMULATED[rule]), lambda job: ("value", -float(job.config)), 3
+    ):
         assert job.from_epoch == at.get(job.trial, 0)
         at[job.trial] = job.to_epoch

@@ -1,4 +1,4 @@
-"""CellASHA against its promises: property tests with random plans, outcomes and arrival orders."""
+"""The scheduler against its promises: properties over random plans, outcomes and arrivals."""
 
 import math
 import random
@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.schedule.rules import CellStop
-from search.schedule.scheduler import CellASHA
+from search.schedule.rules import cell_promote, cell_stop
 from search.spec.plan import (
     Plan,
     audited,
@@ -18,6 +17,7 @@ from search.spec.plan import (
     rungs,
     search_epochs,
 )
+from tests.search.schedule.logged import Logged
 
 PLAN = Plan(9, (1, 3, 9), 3, 1, "max", (), 1)
 
@@ -75,7 +75,7 @@ def searched(decisions):
 @settings(max_examples=150, deadline=None)
 @given(plans(), st.integers(0, 10**6), st.integers(1, 8))
 def test_every_cell_is_filled_or_its_losses_explain_why(plan, seed, workers):
-    scheduler = CellASHA(3, plan)
+    scheduler = Logged(3, plan)
     run(scheduler, random.Random(seed), workers, mostly_fine)
     assert scheduler.done
     for cell in range(3):
@@ -90,7 +90,7 @@ def test_every_cell_is_filled_or_its_losses_explain_why(plan, seed, workers):
 @given(plans(), st.integers(0, 10**6), st.integers(1, 8))
 def test_no_epoch_is_trained_twice(plan, seed, workers):
     """A job starts where the trial's last successful one ended."""
-    scheduler = CellASHA(2, plan)
+    scheduler = Logged(2, plan)
     at = {}
     for job, ending, _ in run(scheduler, random.Random(seed), workers, mostly_fine):
         assert job.from_epoch == at.get(job.trial, 0)
@@ -102,7 +102,7 @@ def test_no_epoch_is_trained_twice(plan, seed, workers):
 @given(plans(), st.integers(0, 10**6), st.integers(1, 8))
 def test_work_without_losses_stays_within_the_previewed_bound(plan, seed, workers):
     """Whatever is promoted early and wrongly."""
-    scheduler = CellASHA(2, plan)
+    scheduler = Logged(2, plan)
     history = run(scheduler, random.Random(seed), workers, always_fine)
     for cell in range(2):
         spent = sum(
@@ -117,7 +117,7 @@ def test_work_without_losses_stays_within_the_previewed_bound(plan, seed, worker
 @given(plans(), st.integers(0, 10**6), st.integers(1, 8))
 def test_work_with_losses_never_exceeds_every_trial_in_full(plan, seed, workers):
     """Failed tries aside: a job that failed has come to nothing."""
-    scheduler = CellASHA(2, plan)
+    scheduler = Logged(2, plan)
     history = run(scheduler, random.Random(seed), workers, mostly_fine)
     spent = sum(
         j.to_epoch - j.from_epoch for j, ending, _ in history if ending == "value" and not j.seed
@@ -129,7 +129,7 @@ def test_work_with_losses_never_exceeds_every_trial_in_full(plan, seed, workers)
 @given(plans(), st.integers(0, 10**6))
 def test_one_worker_spends_exactly_the_expected_epochs(plan, seed):
     """With one worker nothing idles, so nothing is promoted early."""
-    scheduler = CellASHA(2, plan)
+    scheduler = Logged(2, plan)
     history = run(scheduler, random.Random(seed), 1, always_fine)
     spent = sum(j.to_epoch - j.from_epoch for j, *_ in history)
     assert spent == sum(expected_epochs(plan, cell) for cell in range(2))
@@ -143,7 +143,7 @@ def test_a_cells_outcome_does_not_depend_on_another_cells_values(plan, seed):
             own = random.Random(f"{seed} {job.trial} {job.to_epoch}").random()
             return "value", own if job.cell == 0 else own * other
 
-        scheduler = CellASHA(2, plan)
+        scheduler = Logged(2, plan)
         run(scheduler, random.Random(seed), 1, outcome)
         return [d for d in scheduler.decisions if d["cell"] == 0]
 
@@ -155,7 +155,7 @@ def test_a_cells_outcome_does_not_depend_on_another_cells_values(plan, seed):
 def test_replay_gives_the_same_scheduler(plan, seed, workers, cut):
     """The asks and tells so far, given to a new scheduler, lead to the same later decisions."""
     events, rng = [], random.Random(seed)
-    scheduler = CellASHA(2, plan)
+    scheduler = Logged(2, plan)
     running = []
     while len(events) < cut:
         if len(running) < workers and (job := scheduler.ask()) is not None:
@@ -168,7 +168,7 @@ def test_replay_gives_the_same_scheduler(plan, seed, workers, cut):
             events.append(("tell", job, *told))
         else:
             break
-    again = CellASHA(2, plan)
+    again = Logged(2, plan)
     for kind, job, *told in events:
         if kind == "ask":
             assert again.ask() == job
@@ -188,7 +188,7 @@ def test_replay_gives_the_same_scheduler(plan, seed, workers, cut):
 
 def drive(plan, values, cells=1):
     """One worker; the value of a job is `values(job)`, "fail" for a failure."""
-    scheduler = CellASHA(cells, plan)
+    scheduler = Logged(cells, plan)
 
     def outcome(job, rng):
         value = values(job)
@@ -301,7 +301,7 @@ def test_nothing_to_search_goes_straight_to_the_seeds():
 
 
 def test_a_free_worker_waits_rather_than_promote_early_while_there_are_new_trials():
-    scheduler = CellASHA(1, PLAN)
+    scheduler = Logged(1, PLAN)
     jobs = [scheduler.ask() for _ in range(8)]
     for job in jobs:
         scheduler.tell(job, "value", float(job.config))
@@ -313,7 +313,7 @@ def test_a_free_worker_waits_rather_than_promote_early_while_there_are_new_trial
 
 def test_confirmation_waits_for_new_trials_and_comes_before_early_promotions():
     """So that the cells finish together, and no seed is held up by a guess."""
-    scheduler = CellASHA(2, replace(PLAN, trials_per_cell=3, confirm_seeds=(5,)))
+    scheduler = Logged(2, replace(PLAN, trials_per_cell=3, confirm_seeds=(5,)))
     jobs = [scheduler.ask() for _ in range(6)]
     for job in jobs:
         if job.cell == 0:
@@ -326,12 +326,12 @@ def test_confirmation_waits_for_new_trials_and_comes_before_early_promotions():
 
 
 def test_cells_start_evenly():
-    scheduler = CellASHA(3, PLAN)
+    scheduler = Logged(3, PLAN)
     assert [scheduler.ask().cell for _ in range(6)] == [0, 1, 2, 0, 1, 2]
 
 
 def test_telling_a_job_twice_is_an_error():
-    scheduler = CellASHA(1, PLAN)
+    scheduler = Logged(1, PLAN)
     job = scheduler.ask()
     scheduler.tell(job, "value", 1.0)
     with pytest.raises(KeyError):
@@ -409,7 +409,7 @@ def often_failing(job, rng):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from([CellASHA, CellStop]),
+    st.sampled_from([cell_promote, cell_stop]),
     plans(),
     st.integers(0, 10**6),
     st.integers(1, 8),
@@ -419,7 +419,7 @@ def test_after_a_retry_every_cell_has_a_winner_and_each_seed_once(
     rule, plan, seed, workers, early
 ):
     """Also when jobs are put back in the middle of a search."""
-    rng, scheduler = random.Random(seed), rule(3, plan)
+    rng, scheduler = random.Random(seed), Logged(3, plan, rule=rule)
     running = []
     for _ in range(early):
         if len(running) < workers and (job := scheduler.ask()) is not None:
@@ -466,7 +466,7 @@ def test_a_failed_config_of_a_cell_with_a_winner_stays_lost():
 
 def test_a_failed_config_comes_back_into_a_search_that_goes_on():
     """It reaches its rung as any other; the rung's places are counted anew."""
-    scheduler = CellASHA(1, replace(PLAN, retries=0))
+    scheduler = Logged(1, replace(PLAN, retries=0))
     *others, best = [scheduler.ask() for _ in range(9)]
     scheduler.tell(best, "failed")
     for job in others:
@@ -501,7 +501,7 @@ def test_what_diverged_is_a_result_and_not_run_again():
 
 
 def test_every_trial_is_wanted_until_its_cell_is_decided_then_only_those_with_a_job():
-    scheduler = CellASHA(1, replace(PLAN, audit_share=1.0))
+    scheduler = Logged(1, replace(PLAN, audit_share=1.0))
     while (job := scheduler.ask()) is not None and job.stage == "search":
         wanted = scheduler.wanted(0)
         assert wanted is None or job.trial in wanted
@@ -514,7 +514,7 @@ def test_every_trial_is_wanted_until_its_cell_is_decided_then_only_those_with_a_
 
 
 def test_among_jobs_of_the_same_standing_large_trials_go_first():
-    scheduler = CellASHA(3, PLAN, sizes=[0.25, 1.0, 0.5])
+    scheduler = Logged(3, PLAN, sizes=[0.25, 1.0, 0.5])
     assert [scheduler.ask().cell for _ in range(6)] == [1, 2, 0, 1, 2, 0]
 
 
@@ -553,7 +553,7 @@ class Oracle:
 @given(st.integers(2, 12), st.sampled_from([2, 3, 4]), st.integers(1, 64), st.integers(0, 10**6))
 def test_no_worker_idles_while_a_job_is_allowed(trials, eta, workers, seed):
     plan = Plan(trials, rungs(27, 1, eta), eta, 1, "max", ())
-    scheduler, oracle, rng = CellASHA(3, plan), Oracle(3, plan), random.Random(seed)
+    scheduler, oracle, rng = Logged(3, plan), Oracle(3, plan), random.Random(seed)
     running = []
     while not scheduler.done:
         while len(running) < workers and (job := scheduler.ask()) is not None:

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from search.spec.cells import CellSampler
+from search.schedule.sampler import CellSampler
 from search.spec.shipped import StudyNotFoundError, find_study, shipped_studies
 from search.spec.study_spec import SpecError, load_spec, parse_spec
 

@@ -3,7 +3,8 @@ import tomllib
 
 import pytest
 
-from search.spec.cells import CellSampler, cell_seed
+from search.schedule.sampler import CellSampler
+from search.spec.cells import cell_seed
 from search.spec.study_spec import parse_spec
 
 TEXT = """

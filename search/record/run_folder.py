@@ -1,0 +1,231 @@
+"""A run folder and its one writer: lock, study.json and its sessions, the two logs, the frames."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from search.record.journal import Appender, Event, JournalError
+from search.record.read import (
+    EPOCHS,
+    JOURNAL,
+    LOCK,
+    STUDY,
+    RecordError,
+    load_study,
+    read_events,
+    write,
+)
+
+WEIGHTS = "weights"  # generated source weights of synthetic studies
+FOLDERS = ("checkpoints", "parts", "samples")  # that workers write to
+
+
+class RunFolder:
+    """Holds a run folder against every other writer until it is closed; a context manager.
+
+    Args:
+        path: of a folder that holds a study; see `make` for a new one.
+
+    Raises:
+        RecordError: it is no run folder, or cannot be locked.
+        JournalError: another process writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        load_study(path)
+        self.path = path
+        self._lock = _lock(path)
+        self._journal: Appender | None = None
+        self._epochs: Appender | None = None
+
+    @classmethod
+    def make(cls, path: Path) -> RunFolder:
+        """Claim a folder for a new study, which `create` then begins.
+
+        Nothing of it stays if it is closed before that.
+
+        Raises:
+            RecordError: it holds a study already, or no folder can be made there.
+            JournalError: another process is about to begin one there.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(
+                f"{path}: no folder can be made there ({error}); name another with --runs-dir"
+            ) from error
+        held = cls.__new__(cls)
+        held.path, held._journal, held._epochs = path, None, None
+        held._lock = _lock(path)
+        if (path / STUDY).exists():
+            held._lock.close()
+            raise RecordError(
+                f"{path} already holds a study. Go on with it: `resnet-search resume {path}`; or "
+                "keep it and run beside it: --name ANOTHER"
+            )
+        return held
+
+    def __enter__(self) -> RunFolder:
+        """Held already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    # -- study.json ---------------------------------------------------------------------------
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """study.json as it is now."""
+        return load_study(self.path)
+
+    def create(self, study: Mapping[str, Any]) -> None:
+        """Begin a study: write its study.json, and the folders that workers write to.
+
+        Raises:
+            FileExistsError: a study.json is there, against every lock.
+        """
+        partial = self._write_partial(study)
+        try:
+            os.link(partial, self.path / STUDY)  # unlike a rename, never over another
+        finally:
+            partial.unlink()
+        for name in FOLDERS:
+            (self.path / name).mkdir(exist_ok=True)
+
+    def add_session(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Note that a driver starts to work on the study: `kind` is run or resume."""
+        session = {"kind": kind, "started": _now(), "ended": None, **facts}
+        study = self.study
+        self._replace({**study, "sessions": [*study["sessions"], session]})
+
+    def end_session(self) -> None:
+        """Note that it has ended; a killed one never does."""
+        study = self.study
+        study["sessions"][-1]["ended"] = _now()
+        self._replace(study)
+
+    def add_packing(self, rows: list[dict[str, Any]] | None) -> None:
+        """Keep what a trial was measured to take on a GPU; the first one stays first."""
+        study = self.study
+        held = study.get("packing", [])
+        new = [row for row in rows or [] if row not in held]
+        if new:
+            self._replace({**study, "packing": held + new})
+
+    def _replace(self, study: Mapping[str, Any]) -> None:
+        self._write_partial(study).replace(self.path / STUDY)
+
+    def _write_partial(self, study: Mapping[str, Any]) -> Path:
+        partial = self.path / f"{STUDY}.partial"
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(study, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        return partial
+
+    # -- the logs -----------------------------------------------------------------------------
+
+    def events(self) -> list[Event]:
+        """Every event of the journal so far, checked."""
+        return read_events(self.path)
+
+    def open_logs(self) -> int:
+        """Make ready to append; returns the bytes of a last line that was not whole and is cut."""
+        for name in FOLDERS:  # a record may have been moved without them
+            (self.path / name).mkdir(exist_ok=True)
+        self._journal = Appender(self.path / JOURNAL)
+        self._epochs = Appender(self.path / EPOCHS)
+        return self._journal.cut
+
+    def append(self, event: Event) -> None:
+        """An event to the journal."""
+        assert self._journal is not None
+        self._journal.write(event)
+
+    def append_epoch(self, trial: str, row: Mapping[str, Any]) -> None:
+        """The row of an epoch to its log."""
+        assert self._epochs is not None
+        self._epochs.write({"trial": trial, "row": dict(row)})
+
+    def to_disk(self) -> None:
+        """Force the logs to disk; rows first, so that a trial that is told has them."""
+        for log in (self._epochs, self._journal):
+            if log is not None:
+                log.to_disk()
+
+    # -- everything else ----------------------------------------------------------------------
+
+    def checkpoint(self, trial: str) -> Path:
+        """Where the checkpoint of a trial is."""
+        return self.path / "checkpoints" / f"{trial}.pt"
+
+    def checkpoints(self, cell: int) -> list[Path]:
+        """Checkpoints that are there of a cell's trials."""
+        return sorted((self.path / "checkpoints").glob(f"{cell:02d}-*.pt"))
+
+    def write_frames(self) -> None:
+        """Write the parquet and csv files anew from the logs."""
+        write(self.path)
+
+    def close(self) -> None:
+        """Let go of the folder; of a study that was never begun nothing stays."""
+        for log in (self._journal, self._epochs):
+            if log is not None:
+                log.close()
+        if not (self.path / STUDY).exists():
+            shutil.rmtree(self.path / WEIGHTS, ignore_errors=True)
+            (self.path / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else is in it
+                self.path.rmdir()
+        self._lock.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Hold the folder against a second writer, until this process ends.
+
+    Raises:
+        JournalError: another process holds it.
+        RecordError: the system refuses a lock.
+    """
+    try:
+        file = (folder / LOCK).open("w")
+        for _ in range(10):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # a run that was refused takes its lock file away with it
+                if os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat()):
+                    return file
+                file.close()
+                file = (folder / LOCK).open("w")
+            except BlockingIOError:
+                time.sleep(0.1)  # `resnet-search status` holds it for an instant
+    except OSError as error:
+        raise RecordError(
+            f"{folder / LOCK} cannot be locked ({error}); the folder must be writable, on storage "
+            "that has locks"
+        ) from error
+    file.close()
+    raise JournalError(
+        f"{folder} is being written by another process; wait for it, or stop it first"
+    )

@@ -1,0 +1,82 @@
+"""The code and the machine that a session runs on, for the record."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = (
+    "resnet-tune",
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "numpy",
+    "scipy",
+    "pandas",
+    "triton",
+)
+
+
+def here() -> dict[str, Any]:
+    """Versions, commit and machine: keys `versions`, `git`, `machine` of study.json."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # run from its source folder
+            versions[name] = "not installed"
+    return {"versions": versions, "git": git(), "machine": _machine()}
+
+
+def cores() -> int:
+    """CPU cores that this process may use: of its affinity, and of a container's quota."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = Path("/sys/fs/cgroup/cpu.max")  # "max 100000", or microseconds of each period
+    try:
+        most, period = quota.read_text().split()
+        limit = math.ceil(int(most) / int(period))
+    except (OSError, ValueError):
+        limit = 0
+    return min(usable or 1, limit) if limit else usable or 1
+
+
+def git() -> dict[str, Any] | None:
+    """Commit of the code that runs; None where it is no checkout."""
+    here = Path(__file__).parent
+
+    def run(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        # installed into an environment inside another project's checkout, that commit is not ours
+        ours = run("ls-files", "--error-unmatch", Path(__file__).name)
+        commit = run("rev-parse", "HEAD") if ours else ""
+    except OSError:
+        return None
+    return {"commit": commit, "dirty": bool(run("status", "--porcelain"))} if commit else None
+
+
+def _machine() -> dict[str, Any]:
+    """The driver's machine; a trial's own device is in its row."""
+    processor = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return {
+        "processor": f"{processor} ({torch.backends.cpu.get_cpu_capability()})",
+        "cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
