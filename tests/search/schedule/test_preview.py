@@ -63,7 +63,7 @@ def test_simulated_wall_time_lies_within_the_previewed_bounds(workers):
     from search.schedule.curves import synthetic_curves
     from search.schedule.rules import cell_promote
     from search.schedule.scheduler import Scheduler
-from search.schedule.simulator import drive
+    from search.schedule.simulator import drive
     from search.spec.cells import make_plan
 
     study = spec(TEXT.replace("audit_share = 0.0", "audit_share = 0.3"))
