@@ -112,9 +112,10 @@ def trials_frame(
             _tell(trials[event["trial"]], event)
         elif event["event"] in ("put back", "again"):
             back = event["event"] == "put back"
-            trials[event["trial"]].update(
-                status="paused" if back else "running",
-                reason="its job was interrupted" if back else "on its way again",
+            _stand(
+                trials[event["trial"]],
+                "paused" if back else "running",
+                "its job was interrupted" if back else "on its way again",
             )
         elif event["event"] == "decision" and event["trial"] is not None:
             _decide(trials[event["trial"]], event)
@@ -151,9 +152,16 @@ def _ask(trials: dict[str, dict[str, Any]], study: dict[str, Any], event: dict[s
     )
     trial["jobs"] += 1
     trial["stage"] = job["stage"]
-    # a scoring job of a trial that is complete leaves it so
+    _stand(trial, "running", f"on its way to epoch {job['to_epoch']}")
+
+
+def _stand(trial: dict[str, Any], status: str, reason: str) -> None:
+    """How a trial stands now; one that is complete stays so.
+
+    Whatever a complete trial's job comes to, it was its scoring on test.
+    """
     if trial.get("status") != "completed":
-        trial.update(status="running", reason=f"on its way to epoch {job['to_epoch']}")
+        trial.update(status=status, reason=reason)
 
 
 def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
@@ -166,17 +174,15 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
     if event["ending"] == "failed":
         trial["attempts"] += 1
         trial["error"] = event.get("error")
-        if trial["status"] != "completed":  # else only its scoring on test failed
-            said = (event.get("error") or "").strip().splitlines()
-            trial.update(status="failed", reason=": ".join(["its job failed", *said[-1:]]))
+        said = (event.get("error") or "").strip().splitlines()
+        _stand(trial, "failed", ": ".join(["its job failed", *said[-1:]]))
         return
     trial["epochs"] = event["epoch"]
     if event["ending"] == "diverged":
-        trial.update(status="diverged", reason=f"not finite in epoch {event['epoch']}")
+        _stand(trial, "diverged", f"not finite in epoch {event['epoch']}")
         return
     trial["value"], trial["value_epoch"] = event["value"], event["value_epoch"]
-    if trial["status"] != "completed":
-        trial.update(status="paused", reason=f"waits at epoch {event['epoch']}")
+    _stand(trial, "paused", f"waits at epoch {event['epoch']}")
     if event["epoch"] == trial["budget"]:
         trial.update(status="completed", reason="trained to its full budget")
     if event.get("test"):
@@ -202,8 +208,8 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
         trial.update(stage="audit", status="paused", reason=f"audit: {text}", audit=text)
     elif verdict == "audited":
         trial["reason"] = f"audit, not selected from: {trial['audit']}"
-    elif verdict == "retry" and trial["status"] != "completed":
-        trial.update(status="paused", reason="its job failed and is run again")
+    elif verdict == "retry":
+        _stand(trial, "paused", "its job failed and is run again")
     elif verdict == "failed" and trial["status"] == "completed":
         trial["reason"] = f"{trial['reason']}; its scoring on test failed"
     elif verdict == "select":

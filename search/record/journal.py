@@ -57,15 +57,20 @@ class Appender:
         self._file.close()
 
 
-def read_lines(path: Path) -> list[Event]:
+def read_lines(path: Path, size: int | None = None) -> list[Event]:
     """Every whole line of a JSON lines file; a last line without its end is left out.
+
+    Args:
+        path: the file.
+        size: read so many bytes of it; None for all.
 
     Raises:
         JournalError: another line is not JSON.
     """
     if not path.is_file():
         return []
-    *lines, _ = path.read_bytes().split(b"\n")
+    with path.open("rb") as file:
+        *lines, _ = file.read(-1 if size is None else size).split(b"\n")
     events = []
     for number, line in enumerate(lines, 1):
         try:
@@ -78,13 +83,17 @@ def read_lines(path: Path) -> list[Event]:
     return events
 
 
-def read_journal(path: Path) -> list[Event]:
+def read_journal(path: Path, size: int | None = None) -> list[Event]:
     """Every event of a journal, each checked against those before it; none without the file.
+
+    Args:
+        path: the journal.
+        size: read so many bytes of it; None for all.
 
     Raises:
         JournalError: a line is no event, or an earlier line must be gone.
     """
-    events, asked, running = read_lines(path), set(), set()
+    events, asked, running = read_lines(path, size), set(), set()
     for number, event in enumerate(events, 1):
         kind = event.get("event") if isinstance(event, dict) else None
         if kind not in EVENTS:

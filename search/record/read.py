@@ -123,27 +123,41 @@ def load(run: Path | str) -> Record:
     """
     folder = Path(run)
     study = load_study(folder)
-    events = read_events(folder)
-    frames = [folder / f"{name}.parquet" for name in ("trials", "curves")]
-    if _stamp(folder) == _sizes(folder) and all(path.is_file() for path in frames):
-        trials, curves = (_read_parquet(path) for path in frames)
-    else:
-        trials, curves = build(study, events, read_lines(folder / EPOCHS))
+    sizes = _sizes(folder)  # what is written from here on is left out, in every frame alike
+    events = read_events(folder, sizes.get(JOURNAL))
+    frames = _frames_of(folder, sizes)
+    if frames is None:
+        frames = build(study, events, read_lines(folder / EPOCHS, sizes.get(EPOCHS)))
+    trials, curves = frames
     decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
     return Record(folder, study, trials, curves, _per_image(folder, study), decisions)
+
+
+def _frames_of(folder: Path, sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """The trials and curves frames as written, where they hold just so much of the logs."""
+    paths = [folder / f"{name}.parquet" for name in ("trials", "curves")]
+    if _stamp(folder) != sizes or not all(path.is_file() for path in paths):
+        return None
+    trials, curves = (_read_parquet(path) for path in paths)
+    # a running study may have replaced them between the two looks
+    return (trials, curves) if _stamp(folder) == sizes else None
 
 
 DECISION = ["time", "trial", "cell", "epoch", "value", "rank", "n", "goes_on", "verdict", "rule"]
 
 
-def read_events(folder: Path) -> list[dict[str, Any]]:
+def read_events(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
     """The journal of a run folder, which must be there once epochs have been trained.
+
+    Args:
+        folder: the run folder.
+        size: read so many bytes of it; None for all.
 
     Raises:
         JournalError: it is missing, damaged, or empty though epochs were trained.
     """
     path, epochs = folder / JOURNAL, folder / EPOCHS
-    events = read_journal(path)
+    events = read_journal(path, size)
     if not events and epochs.is_file() and epochs.stat().st_size:
         raise JournalError(
             f"{path} is missing or holds nothing, though {EPOCHS} says that epochs were trained; "
@@ -191,12 +205,12 @@ def build(
 def write(folder: Path) -> None:
     """Write the parquet and csv files from the logs, each whole or not at all."""
     study = load_study(folder)
-    sizes = _sizes(
-        folder
-    )  # of the logs before they are read: what comes later makes `load` rebuild
-    trials, curves = build(study, read_journal(folder / JOURNAL), read_lines(folder / EPOCHS))
+    sizes = _sizes(folder)
+    events = read_journal(folder / JOURNAL, sizes.get(JOURNAL))
+    trials, curves = build(study, events, read_lines(folder / EPOCHS, sizes.get(EPOCHS)))
     frames = {"trials": trials, "curves": curves, "per_image": _per_image(folder, study)}
     (folder / "csv").mkdir(exist_ok=True)
+    (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
     for name, frame in frames.items():
         for path, save in (
             (folder / f"{name}.parquet", frame.to_parquet),

@@ -62,20 +62,26 @@ def execute(study: Study) -> bool:
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
         if searcher.fault:
-            raise ExecutionError(
-                f"the study cannot go on ({type(searcher.fault).__name__}: {searcher.fault}). "
-                f"Everything finished is on record: mend that, then `resnet-search resume "
-                f"{study.folder}`"
-            ) from searcher.fault
-        _settle(study, searcher)
-        if searcher.stopping or study.done:
-            return study.done
-        study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
+            raise _cannot_go_on(study, searcher.fault) from searcher.fault
+        try:
+            _settle(study, searcher)
+            if searcher.stopping or study.done:
+                return study.done
+            study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
+        except Exception as fault:  # a disk that is full, for example
+            raise _cannot_go_on(study, fault) from fault
         deaths = 1 if searcher.told else deaths + 1
     raise ExecutionError(
         f"Ray's experiment died {RESTARTS + 1} times without a job done; the reasons are in "
         f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `resnet-search resume "
         f"{study.folder}` goes on"
+    )
+
+
+def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
+    return ExecutionError(
+        f"the study cannot go on ({type(fault).__name__}: {fault}). Everything finished is on "
+        f"record: mend that, then `resnet-search resume {study.folder}`"
     )
 
 

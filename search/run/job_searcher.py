@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +54,14 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         """The next job as a Ray config, None while nothing may start, FINISHED at the end."""
         if self.stopping or self.fault or self._study.done:
             return str(Searcher.FINISHED)
-        # Ray asks one trial ahead; a decision is best made when a worker is really free
-        if len(self.jobs) >= self._slots():
-            return None
-        # else jobs of a small shape would take every place that a larger one waits for
-        given = self.jobs.values()
-        if len({job.shape for job in given}) > 1 and not all(job.started for job in given):
-            return None
         try:
+            # Ray asks one trial ahead; a decision is best made when a worker is really free
+            if len(self.jobs) >= self._slots():
+                return None
+            # else jobs of a small shape would take every place that a larger one waits for
+            given = self.jobs.values()
+            if len({job.shape for job in given}) > 1 and not all(job.started for job in given):
+                return None
             assignment = self._study.ask()
         except Exception as error:
             self.fault = error
@@ -82,11 +83,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if job is None:
             return
         told = self.ended.pop(job.trial, None)
-        if told is None and result and not error and not self.stopping:
-            told = _stopped_by_ray(result)
-        if told is None and error and not self.stopping:
-            told = {"ending": "failed", "error": _why_it_died(self._study.folder, job)}
         try:
+            if told is None and result and not error and not self.stopping:
+                told = _stopped_by_ray(result)
+            if told is None and error and not self.stopping:
+                told = {"ending": "failed", "error": _why_it_died(self._study.folder, job)}
             if told is None:
                 self._study.put_back(job.trial)
             else:
@@ -121,18 +122,34 @@ def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
     return {"ending": "stopped", "seconds": result["time_total_s"], **{k: result[k] for k in keys}}
 
 
+def _ours(method: Callable[..., None]) -> Callable[..., None]:
+    """Remember an exception of a Listener's method: Ray's end by it is no death of Ray's own."""
+
+    @wraps(method)
+    def guarded(self: Listener, *arguments: Any, **info: Any) -> None:
+        try:
+            method(self, *arguments, **info)
+        except Exception as error:
+            self.searcher.fault = self.searcher.fault or error
+            raise
+
+    return guarded
+
+
 class Listener(Callback):  # type: ignore[misc]
     """Hands every report of a worker to the study as it arrives."""
 
     def __init__(self, study: Study, searcher: JobSearcher) -> None:
-        self._study, self._searcher = study, searcher
+        self._study, self.searcher = study, searcher
 
+    @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A job has found its worker."""
-        job = self._searcher.jobs.get(trial.trial_id)
+        job = self.searcher.jobs.get(trial.trial_id)
         if job is not None:
             job.started = True
 
+    @_ours
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -140,12 +157,12 @@ class Listener(Callback):  # type: ignore[misc]
         if result.get("kind") == "epoch":
             self._study.epoch(result["trial"], result["payload"])
         elif result.get("kind") == "end":
-            self._searcher.ended[result["trial"]] = result["payload"]
+            self.searcher.ended[result["trial"]] = result["payload"]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """End Ray's experiment when the study itself cannot go on."""
-        if self._searcher.fault:
-            raise self._searcher.fault
+        if self.searcher.fault:
+            raise self.searcher.fault
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""

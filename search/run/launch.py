@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from search import record
 from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.run import machine
+from search.run.errors import ExecutionError
 from search.run.packing import Packing, measured
 from search.run.preflight import (
     Options,
@@ -167,12 +169,26 @@ def _execute(
             if retry_failed:
                 options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
                 study.retry_failed()
-            return executor.execute(study)
-        finally:
-            study.write_views()
-            run.end_session()
+            done = executor.execute(study)
+        except BaseException:
+            with contextlib.suppress(OSError):  # what ended the study is told, not what follows
+                _end_session(study, run)
+            raise
+        try:
+            _end_session(study, run)
+        except OSError as error:
+            raise ExecutionError(
+                f"the frames of {run.path} could not be written ({error}); its logs are whole: "
+                f"mend that, then `resnet-search resume {run.path}`"
+            ) from error
+        return done
     finally:
         cluster.disconnect()
+
+
+def _end_session(study: Study, run: RunFolder) -> None:
+    run.end_session()
+    study.write_views()
 
 
 def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packing | None:

@@ -331,7 +331,7 @@ write, seen = journal.Appender.write, 0
 
 def fill_up(self, event):
     global seen
-    if event.get("event") == "tell":
+    if {what}:
         seen += 1
         if seen == 2:
             raise OSError(28, "No space left on device")
@@ -342,9 +342,10 @@ sys.exit(main(["run", "tiny.toml", "--set", "cells.pretrained=[false]"]))
 """
 
 
-def test_a_full_disk_ends_the_run_with_the_reason_and_resume_goes_on(study):
+@pytest.mark.parametrize("what", ['event.get("event") == "tell"', '"row" in event'])
+def test_a_full_disk_ends_the_run_with_the_reason_and_resume_goes_on(study, what):
     """An error of the study's own, which Ray would swallow: neither a hang nor a lost job."""
-    (study / "full.py").write_text(FULL)
+    (study / "full.py").write_text(FULL.replace("{what}", what))
     done = subprocess.run(
         [sys.executable, "full.py"],
         cwd=study,
@@ -356,6 +357,9 @@ def test_a_full_disk_ends_the_run_with_the_reason_and_resume_goes_on(study):
     assert "No space left on device" in done.stderr
     assert "resnet-search resume" in done.stderr
     assert "Traceback" not in done.stderr
+    # Ray did not die: nothing was started again behind the user's back
+    before = read_lines(study / "runs" / "tiny" / record.JOURNAL)
+    assert not [e for e in before if e["event"] in ("ray died", "again")]
     done = subprocess.run(
         command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
     )
