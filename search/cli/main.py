@@ -1,4 +1,4 @@
-"""`resnet-search run|resume|status|preview|simulate|weights|studies|settings`."""
+"""`resnet-search run|resume|status|preview|simulate|weights|optuna|studies|settings`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import shlex
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -99,6 +100,11 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     )
     weights.add_argument("--cell", type=int, metavar="N", help="its number; where depths repeat")
     weights.set_defaults(command=_weights)
+    optuna = commands.add_parser(
+        "optuna", help="write a run's search as optuna-dashboard reads it"
+    )
+    optuna.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    optuna.set_defaults(command=_optuna)
     studies = commands.add_parser("studies", help="list the shipped studies")
     studies.set_defaults(command=_studies)
     settings = commands.add_parser(
@@ -258,6 +264,14 @@ def _weights(arguments: argparse.Namespace) -> int:
         value = ", ".join(f"{key} {held:.4g}" for key, held in origin["value"].items())
         print(f"{path}: trial {origin['trial']}, epoch {origin['epochs']}, {value}")
     print(f'a study starts from them with weights = "{out.name}"')
+    return 0
+
+
+def _optuna(arguments: argparse.Namespace) -> int:
+    from search.record.optuna_view import write
+
+    path = write(arguments.run)
+    print(f"{path}: a study a cell. Look: optuna-dashboard {shlex.quote(os.path.relpath(path))}")
     return 0
 
 

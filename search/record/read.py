@@ -80,7 +80,11 @@ from trainables.errors import UserError
 
 FORMAT = 1
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
-NEEDED = ("name", "task", "metric", "mode", "spec", "cells", "rungs", "data", "sessions")
+NEEDED = {  # key of study.json -> type
+    **dict.fromkeys(("name", "task", "metric", "mode"), str),
+    **dict.fromkeys(("cells", "rungs", "data", "sessions"), list),
+    "spec": dict,
+}
 LOCK = ".lock"  # held by the driver that writes the folder
 STAMP = "frames.json"  # says how much of the logs the parquet files hold
 
@@ -190,6 +194,10 @@ def load_study(folder: Path) -> dict[str, Any]:
         )
     if lacking := [key for key in NEEDED if key not in study]:
         raise RecordError(f"{path} lacks {', '.join(lacking)}; restore it from a copy")
+    if wrong := [key for key, kind in NEEDED.items() if not isinstance(study[key], kind)]:
+        raise RecordError(
+            f"{path} is damaged: {', '.join(wrong)} is of the wrong type; restore it from a copy"
+        )
     return study
 
 

@@ -1,10 +1,13 @@
 """The run folder's Optuna file says what the journal says, in Optuna's own states."""
 
+from datetime import datetime
+
 from optuna.trial import TrialState
 
 from search import record
+from search.cli.main import main
 from search.record.journal import read_lines
-from search.record.optuna_view import load
+from search.record.optuna_view import load, write
 from tests.search.conftest import TEXT, drive
 
 STATES = {
@@ -94,3 +97,33 @@ def test_direction_is_the_tasks(make_study):
     study = make_study()
     drive(study, most=2)
     assert {s.direction.name for s in studies_of(study).values()} == {"MAXIMIZE"}
+
+
+def test_times_are_those_of_the_journal_and_a_later_look_changes_none(make_study):
+    study = make_study()
+    drive(study)
+    first = by_trial(studies_of(study))
+    asks = {}
+    for event in read_lines(study.folder / record.JOURNAL):
+        if event["event"] == "ask":
+            asks.setdefault(event["job"]["trial"], event["time"])
+    for name, trial in first.items():
+        began = trial.datetime_start.astimezone().timestamp()
+        if len([v for v in ends(study.folder).get(name, []) if v]) < 2:
+            assert abs(began - datetime.fromisoformat(asks[name]).timestamp()) < 0.002
+        assert trial.datetime_complete >= trial.datetime_start
+    again = by_trial(load(write(study.folder)))
+    assert {n: t.datetime_start for n, t in again.items()} == {
+        n: t.datetime_start for n, t in first.items()
+    }
+
+
+def test_the_command_writes_it_of_a_run(make_study, capsys):
+    study = make_study()
+    drive(study, most=5)  # while the study runs, too
+    assert main(["optuna", str(study.folder)]) == 0
+    said = capsys.readouterr().out
+    assert "optuna-dashboard" in said
+    assert len(by_trial(load(study.folder / "optuna.log"))) == 5
+    study.close()
+    assert main(["optuna", str(study.folder / "nowhere")]) == 2

@@ -180,3 +180,51 @@ def test_an_interrupted_job_reads_paused_until_it_goes_on(make_study):
     study.ask()
     record.write(study.folder)
     assert record.load(study.folder).trials.set_index("trial").loc[first, "status"] == "running"
+
+
+def test_a_record_that_grows_while_it_is_read_is_of_one_moment(make_study, monkeypatch):
+    """Older events beside newer frames: a trial told of in one was unknown in the other."""
+    study = make_study()
+    drive(study, most=6)
+    study.write_views()
+    before = record.load(study.folder)
+    look = read._sizes
+
+    def slow_look(folder):
+        """The study goes on, and writes its frames, right after the first look."""
+        seen = look(folder)
+        monkeypatch.setattr(read, "_sizes", look)
+        drive(study, most=6)
+        study.write_views()
+        return seen
+
+    monkeypatch.setattr(read, "_sizes", slow_look)
+    held = record.load(study.folder)
+    assert held.trials.equals(before.trials)
+    assert held.curves.equals(before.curves)
+    assert held.decisions.equals(before.decisions)
+    after = record.load(study.folder)
+    assert len(after.trials) > len(held.trials)
+    study.close()
+
+
+def test_frames_that_are_replaced_while_they_are_read_are_not_mixed(make_study, monkeypatch):
+    study = make_study()
+    drive(study, most=6)
+    study.write_views()
+    before = record.load(study.folder)
+    fetch = read._read_parquet
+
+    def slow_fetch(path):
+        frame = fetch(path)
+        if path.name == "trials.parquet":
+            monkeypatch.setattr(read, "_read_parquet", fetch)
+            drive(study, most=6)
+            study.write_views()
+        return frame
+
+    monkeypatch.setattr(read, "_read_parquet", slow_fetch)
+    held = record.load(study.folder)
+    assert held.trials.equals(before.trials)
+    assert held.curves.equals(before.curves)
+    study.close()

@@ -415,3 +415,76 @@ def test_a_trial_out_of_gpu_memory_is_tried_again_alone(make_study, tmp_path):
     jobs = {job.trial: job.gpus for job in (again.ask(), again.ask())}
     assert jobs == {first.trial: 1.0, second.trial: 0.25}
     again.close()
+
+
+UNCONFIRMED = TEXT.replace("[confirm]\nseeds = [1, 2]", "").replace("0.4", "0.0")
+STANDS = ["status", "epochs", "value", "value_epoch", "test_accuracy", "test_loss", "collapsed"]
+
+
+def standing(folder):
+    """Trial -> how it stands by the logs as they are."""
+    trials = record.load(folder).trials.set_index("trial")
+    return trials[[*STANDS, "reason"]]
+
+
+def test_interrupted_at_any_line_a_study_comes_to_the_same_frames(make_study, tmp_path):
+    """What is complete stays complete, also while its test scoring is interrupted or fails."""
+    whole = make_study(tmp_path / "whole", UNCONFIRMED)
+    drive(whole)
+    whole.close()
+    expected = standing(whole.folder).sort_index()
+    lines = (whole.folder / record.JOURNAL).read_bytes().splitlines(keepends=True)
+    complete: set[str] = set()
+    for count in range(1, len(lines) + 1):
+        folder = tmp_path / f"cut{count}"
+        folder.mkdir()
+        for name in (record.STUDY, record.EPOCHS):
+            shutil.copy(whole.folder / name, folder)
+        (folder / record.JOURNAL).write_bytes(b"".join(lines[:count]))
+        now = standing(folder)
+        assert complete <= set(now.index[now["status"] == "completed"]), lines[count - 1]
+        complete = set(now.index[now["status"] == "completed"])
+        study = make_study(folder, UNCONFIRMED)
+        job = study.ask()  # handed out, stopped by a signal, and put back
+        if job is not None:
+            study.put_back_all()
+            study.write_views()
+            stopped = standing(folder)
+            assert complete <= set(stopped.index[stopped["status"] == "completed"])
+        drive(study)
+        study.close()
+        found = standing(folder).sort_index()
+        assert found.equals(expected), found.compare(expected)
+    assert len(complete) == 2
+
+
+def test_an_interrupted_scoring_that_then_fails_leaves_its_trial_complete(make_study):
+    study = make_study(text=UNCONFIRMED)
+    told = {"ending": "value", "value": 0.5, "epoch": 4, "value_epoch": 4, "seconds": 1.0}
+    while not (job := study.ask()).stay["score_test"]:
+        study.tell(job.trial, told)
+    study.put_back(job.trial)
+    assert study.ask().trial == job.trial
+    for _ in range(2):  # as often as it is retried
+        study.tell(job.trial, {"ending": "failed", "error": "disk full"})
+        while (again := study.ask()).trial != job.trial and not again.stay["score_test"]:
+            study.tell(again.trial, told)
+        if again.trial != job.trial:
+            break
+    study.close()
+    row = standing(study.folder).loc[job.trial]
+    assert row["status"] == "completed"
+    assert row["reason"].endswith("its scoring on test failed")
+
+
+def test_a_decision_that_nothing_led_to_is_noticed(make_study):
+    """Lines at the end of a journal that the study as it is would never decide."""
+    study = make_study()
+    drive(study, most=12)
+    study.close()
+    path = study.folder / record.JOURNAL
+    made = [e for e in read_lines(path) if e["event"] == "decision"]
+    with path.open("a") as file:
+        file.write(json.dumps({**made[-1], "verdict": "select"}) + "\n")
+    with pytest.raises(JournalError, match="decides nothing more"):
+        make_study()
