@@ -1,12 +1,13 @@
-# make venv    set up .venv, nothing else        make test   all tests (no GPU, no network, no data needed)
-# make demo    two small studies and a report    make lint   ruff and mypy
+# make venv    set up .venv, nothing else        make test        all tests (no GPU, network or data)
+# make demo    two small studies and a report    make test-fast   those of a second, without Ray
+#                                                make lint        ruff, mypy, order of the packages
 #
 # Needs Python 3.11 or newer; choose one with `make PYTHON=python3.12 ...`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 REPORT = runs/quickstart/report
 
-.PHONY: venv demo test lint clean-demo
+.PHONY: venv demo test test-fast lint clean-demo
 .DELETE_ON_ERROR:
 
 venv: .venv/ready
@@ -34,7 +35,11 @@ clean-demo:
 test: venv
 	$(BIN)/python -m pytest
 
+test-fast: venv
+	$(BIN)/python -m pytest -m "not slow and not long"
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo

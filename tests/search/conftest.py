@@ -75,7 +75,7 @@ def open_study(spec, folder, places, watcher):
         study.write_views()
         run.close()
 
-    study.close = close
+    study.run, study.close = run, close
     return study
 
 

@@ -448,11 +448,10 @@ def test_interrupted_at_any_line_a_study_comes_to_the_same_frames(make_study, tm
         job = study.ask()  # handed out, stopped by a signal, and put back
         if job is not None:
             study.put_back_all()
-            study.write_views()
             stopped = standing(folder)
             assert complete <= set(stopped.index[stopped["status"] == "completed"])
         drive(study)
-        study.close()
+        study.run.close()
         found = standing(folder).sort_index()
         assert found.equals(expected), found.compare(expected)
     assert len(complete) == 2
