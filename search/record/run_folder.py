@@ -147,7 +147,12 @@ class RunFolder:
         return read_events(self.path)
 
     def open_logs(self) -> int:
-        """Make ready to append; returns the bytes of a last line that was not whole and is cut."""
+        """Make ready to append; returns the bytes of a last line that was not whole and is cut.
+
+        Once it is ready a second call does nothing.
+        """
+        if self._journal is not None:
+            return 0
         for name in FOLDERS:  # a record may have been moved without them
             (self.path / name).mkdir(exist_ok=True)
         self._journal = Appender(self.path / JOURNAL)
