@@ -70,4 +70,8 @@ def common_conflicts(config: Config) -> dict[str, str]:
         faults["nesterov"] = "needs optimizer = 'sgd' and momentum above 0"
     if config["momentum_restart"] and (config["schedule"], config["optimizer"]) != ("step", "sgd"):
         faults["momentum_restart"] = "needs schedule = 'step' and optimizer = 'sgd'"
+    shares = [m for m in config["milestones"] if m < 1]
+    steps = [m for m in config["milestones"] if m >= 1]
+    if any(sorted(set(held)) != held for held in (shares, steps)):
+        faults["milestones"] = f"must increase, not {config['milestones']!r}"
     return faults

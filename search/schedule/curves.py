@@ -184,7 +184,10 @@ def _of_run(path: Path, metric: str) -> pd.DataFrame:
     keys = list(held.study["cells"][0])
     trials = held.trials.set_index("trial")
     trials = trials.assign(diverged=trials["status"] == "diverged")
-    frame = wide.reset_index().join(trials[[*keys, "stage", "seed", "diverged"]], on="trial")
+    columns = [*keys, "stage", "seed", "diverged"]
+    # a cell's value and a curve may share a name, such as lr: the cell's is what is asked for
+    wide = wide.drop(columns=columns, errors="ignore")
+    frame = wide.reset_index().join(trials[columns], on="trial")
     # by trial, not by settings: two trials may have drawn the same ones
     return frame[frame["stage"] != "confirm"].rename(columns={"trial": "config"})
 

@@ -25,6 +25,7 @@ from trainables.engine.step import (
     learning_rate,
     resolve_precision,
     restart_momentum,
+    restart_steps,
     set_learning_rate,
 )
 from trainables.resnet import WeightsError
@@ -208,14 +209,12 @@ def _epoch(
     started, config = time.perf_counter(), stay.config
     per_epoch = task.steps(data, config)
     total = per_epoch * stay.max_epochs
-    images, lr = 0, 0.0
+    images, lr, restarts = 0, 0.0, restart_steps(config, total)
     kit.net.train()
     for number, batch in enumerate(task.batches(data, config, _generator(stay, epoch, 0))):
         at = (epoch - 1) * per_epoch + number
-        before, lr = lr, learning_rate(at, total, per_epoch, config)
-        if number == 0 and at:
-            before = learning_rate(at - 1, total, per_epoch, config)
-        if config["momentum_restart"] and 0 < lr < before:
+        lr = learning_rate(at, total, per_epoch, config)
+        if at in restarts:
             restart_momentum(kit.optimizer)
         set_learning_rate(kit.optimizer, lr)
         alive()

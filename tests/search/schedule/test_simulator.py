@@ -143,6 +143,21 @@ def test_a_recorded_run_is_a_table_of_curves(make_study):
         assert sorted(values[:, 0, -1]) == expected
 
 
+def test_a_recorded_run_whose_cells_are_learning_rates_is_a_table_too(make_study):
+    """Its curves have an lr of their own."""
+    text = TEXT.replace("depth = [18, 34]", "lr = [0.1, 0.2]").replace(
+        "[space.lr]\nlow = 0.01\nhigh = 0.1\nlog = true", "[space.momentum]\nlow = 0.1\nhigh = 0.9"
+    )
+    study = make_study(text=text.replace("[cells]", 'scheduler = "none"\n[cells]', 1))
+    drive(study)
+    study.close()
+    cells = [{"lr": 0.1}, {"lr": 0.2}]
+    held = read_curves(study.folder, cells, "val_accuracy", "max", 4, "last")
+    for cell, values in enumerate(held.values):
+        expected = sorted(score(f"{cell:02d}-{n:03d}", 4) for n in range(5))
+        assert sorted(values[:, 0, -1]) == expected
+
+
 def test_two_trials_of_equal_settings_and_one_that_diverged_are_curves_too(make_study):
     """Three choices for five trials; the record of a diverged one ends early."""
     text = TEXT.replace("[cells]", 'scheduler = "none"\nsampler = "random"\n[cells]', 1)

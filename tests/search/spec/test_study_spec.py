@@ -1,3 +1,4 @@
+import itertools
 import tomllib
 
 import pytest
@@ -329,3 +330,84 @@ def test_faults_of_lists_and_grids_name_their_key(text, key, words):
 def test_an_audit_share_is_a_share():
     found = faults(GOOD.replace("max_epochs = 27", "max_epochs = 27\naudit_share = 1.5"))
     assert "less than or equal to 1" in found["budget.audit_share"]
+
+
+CORNERS = """
+name = "corners"
+task = "{task}"
+[cells]
+depth = [18, 34]
+{space}
+[fixed]
+edition = "synthetic"
+{fixed}
+[budget]
+trials_per_cell = 4
+max_epochs = 9
+"""
+
+
+def corner_faults(space, fixed="", task="cifar10"):
+    return faults(CORNERS.format(space=space, fixed=fixed, task=task))
+
+
+@pytest.mark.parametrize("values", ['["step", "cosine"]', '["cosine", "step"]'])
+def test_conflicts_are_found_in_whatever_order_values_are_listed(values):
+    found = corner_faults(f"[space]\nschedule = {values}", "momentum_restart = true")
+    assert list(found) == ["fixed.momentum_restart"]
+    assert found["fixed.momentum_restart"].startswith("needs schedule = 'step'")
+    assert "schedule = 'cosine'" in found["fixed.momentum_restart"]
+
+
+@pytest.mark.parametrize(
+    ("space", "fixed", "task", "key"),
+    [
+        ("[space.scale_low]\nlow = 0.5\nhigh = 4.0", "", "shanghaitech", "space.scale_low"),
+        ("[space.scale_high]\nlow = 0.2\nhigh = 2.0", "", "shanghaitech", "fixed.scale_low"),
+        (
+            "[space.momentum]\nlow = 0.0\nhigh = 0.9",
+            "nesterov = true",
+            "cifar10",
+            "fixed.nesterov",
+        ),
+        ('[space]\noptimizer = ["sgd", "adam"]', "nesterov = true", "cifar10", "fixed.nesterov"),
+        ("[space.warmup_epochs]\nlow = 1.0\nhigh = 10.0", "", "cifar10", "space.warmup_epochs"),
+        ("", "warmup_epochs = 12", "cifar10", "fixed.warmup_epochs"),
+        ("", "milestones = [0.5, 0.2]", "cifar10", "fixed.milestones"),
+    ],
+)
+def test_conflicts_at_any_corner_of_the_space_are_found(space, fixed, task, key):
+    text = CORNERS.format(space=space, fixed=fixed, task=task)
+    found = faults(text if space else text.replace("trials_per_cell = 4\n", ""))
+    assert list(found) == [key]
+
+
+def test_a_conflict_of_one_listed_config_is_found():
+    points = """
+[[points]]
+lr = 0.1
+nesterov = false
+optimizer = "sgd"
+[[points]]
+lr = 0.01
+nesterov = true
+optimizer = "adam"
+"""
+    text = CORNERS.format(space=points, fixed="", task="cifar10")
+    found = faults(text.replace("trials_per_cell = 4\n", ""))
+    assert list(found) == ["space.nesterov"]
+    assert "lr = 0.01" in found["space.nesterov"]
+
+
+def test_a_conflict_of_three_settings_hides_in_no_large_space(monkeypatch):
+    """Too many combinations to try: those of every three parameters are."""
+    from search.spec import study_spec
+
+    names = ["lr", "momentum", "weight_decay", "label_smoothing", "drop_factor"]
+    space = "".join(f"[space.{name}]\nlow = 0.1\nhigh = 0.5\n" for name in names)
+    spec = parse_spec(tomllib.loads(CORNERS.format(space=space, fixed="", task="cifar10")), "c")
+    monkeypatch.setattr(study_spec, "MOST_CORNERS", 8)
+    tried = list(study_spec.corners(spec, spec.cell_values()[0]))
+    for chosen in itertools.combinations(names, 3):
+        ends = {tuple(draw[name] for name in chosen) for draw in tried}
+        assert len(ends) == 8

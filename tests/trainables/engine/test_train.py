@@ -384,6 +384,27 @@ def test_momentum_restarts_at_the_drop_wherever_the_trial_stopped(
     assert outcome.test.metrics["height"] == pytest.approx(after + last, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("changed", "restarts"),
+    [
+        ({"schedule": "step"}, 1),
+        ({"schedule": "step", "drop_factor": 1.0}, 0),
+        ({"schedule": "cosine"}, 0),
+        ({"schedule": "constant", "warmup_epochs": 2.0}, 0),
+        ({"schedule": "step", "milestones": (0.25, 0.5, 0.75)}, 3),
+    ],
+)
+def test_momentum_restarts_where_the_schedule_drops_and_nowhere_else(
+    changed, restarts, checkpoint, monkeypatch
+):
+    """Under cosine the rate falls at every step, and momentum was zeroed before each."""
+    seen = []
+    monkeypatch.setattr("trainables.engine.train.restart_momentum", seen.append)
+    config = toy_config(momentum=0.9, momentum_restart=True, checkpoint_rule="last", **changed)
+    go(Toy(*range(99)), checkpoint, 4, config)
+    assert len(seen) == restarts
+
+
 def test_learning_rate_is_laid_out_over_the_budget_not_the_stay(checkpoint):
     config = toy_config(schedule="cosine", checkpoint_rule="last")
     _, rows = go(Toy(*range(9)), checkpoint, 2, config)
