@@ -83,7 +83,7 @@ def ours(jobs: int, folder: Path) -> tuple[int, list[float]]:
     data |= {"train_images": 1, "test_images": 1}
     with RunFolder.make(folder) as run:
         run.create(manifest.describe_study(spec, "", [], [data], {}, machine.here()))
-        study = Study(spec, run, Places(folder, {}, {18: 0.0}), Silent())
+        study = Study(spec, run, Places(folder, {}, {}), Silent())
         if not executor.execute(study):
             raise RuntimeError("the study did not end")
         study.write_views()

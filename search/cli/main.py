@@ -99,6 +99,9 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         help='where to; default: weights/STUDY, which `weights = "STUDY"` finds',
     )
     weights.add_argument("--cell", type=int, metavar="N", help="its number; where depths repeat")
+    weights.add_argument(
+        "--trial", metavar="NAME", help="its name; where nothing but test could choose one"
+    )
     weights.set_defaults(command=_weights)
     optuna = commands.add_parser(
         "optuna", help="write a run's search as optuna-dashboard reads it"
@@ -259,7 +262,7 @@ def _weights(arguments: argparse.Namespace) -> int:
 
     name = record.load_study(arguments.run)["name"]
     out = arguments.out or Path(os.environ.get("RESNET_TUNE_WEIGHTS", "weights")) / name
-    for path in write_weights(arguments.run, out, arguments.cell):
+    for path in write_weights(arguments.run, out, arguments.cell, arguments.trial):
         origin = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         value = ", ".join(f"{key} {held:.4g}" for key, held in origin["value"].items())
         print(f"{path}: trial {origin['trial']}, epoch {origin['epochs']}, {value}")

@@ -29,7 +29,7 @@ def describe_study(
         text: of its file.
         overrides: applied to it.
         data: fingerprints.
-        weights: files of pretrained weights.
+        weights: files of pretrained weights; see `describe`.
         here: versions, commit and machine; see search.run.machine.
     """
     task = find_task(spec.task)
@@ -68,8 +68,15 @@ def describe_study(
 
 
 def describe(spec: StudySpec, weights: Mapping[int, Path]) -> dict[str, dict[str, Any]]:
-    """Source, file name and checksum of the pretrained weights, by depth."""
+    """Source, file name and checksum of the pretrained weights, by depth.
+
+    Args:
+        spec: the study.
+        weights: number of a cell -> its file.
+    """
+    cells = spec.cell_values()
+    by_depth = {str(spec.config(cells[n], {})["depth"]): path for n, path in weights.items()}
     return {
-        str(depth): {"source": spec.weights, **describe_weights(path)}
-        for depth, path in weights.items()
+        depth: {"source": spec.weights, **describe_weights(path)}
+        for depth, path in by_depth.items()
     }

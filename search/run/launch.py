@@ -14,14 +14,14 @@ from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.run import machine
 from search.run.errors import ExecutionError
+from search.run.lineage import check_split
 from search.run.packing import Packing, measured
 from search.run.preflight import (
     Options,
     PreflightError,
     check_local,
-    check_split,
     fingerprints,
-    gpus_by_depth,
+    gpus_by_cell,
     pretrained_files,
 )
 from search.run.study import Places, Study, Watcher
@@ -58,7 +58,7 @@ def start(
         check_local(spec, options)
         data = fingerprints(spec, options)
         weights = pretrained_files(spec, options, run.path)
-        check_split(spec, data, weights)
+        check_split(spec, data, weights, options.say)
 
         def create() -> None:
             run.create(
@@ -153,7 +153,7 @@ def _execute(
         if options.address != "local":
             options.say(f"joined {cluster.joined()}")
         packing = _packing(spec, None if create else run, options)
-        gpus = gpus_by_depth(spec, cluster.gpus_in_cluster(), packing)
+        gpus = gpus_by_cell(spec, cluster.gpus_in_cluster(), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share)
         if any(0 < share < 1 for share in gpus.values()):
@@ -228,6 +228,6 @@ def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packin
 
 
 def _sizes(spec: StudySpec, study: Mapping[str, Any]) -> dict[int, float]:
-    """The GPU shares that the study began with, by depth: the order of its jobs hangs on them."""
+    """The GPU shares that the study began with, by cell: the order of its jobs hangs on them."""
     rows = study.get("packing") or []
-    return gpus_by_depth(spec, 1, [row for row in rows if row["device"] == rows[0]["device"]])
+    return gpus_by_cell(spec, 1, [row for row in rows if row["device"] == rows[0]["device"]])

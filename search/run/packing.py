@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from search.spec.study_spec import StudySpec
+from search.spec.study_spec import Range, StudySpec, Value
 from trainables import find_task
+from trainables.engine.kit import FREE
 from trainables.engine.probe import Taken, probe_each
 
 HEAD_ROOM = 0.9  # of a GPU's memory is given out
@@ -38,36 +41,66 @@ def measured(
     on_gpu: Callable[..., list[Taken]],
     say: Callable[[str], None],
 ) -> Packing:
-    """One row a depth, for the record: depth, device, peak_mb, total_mb, step_ms, share.
+    """One row a shape of trial, for the record: cells, settings, device, peak_mb, ..., share.
 
     Args:
-        spec: the study; of several cells of a depth the one with the largest batch is measured.
+        spec: the study; of each cell the largest config is measured, cells of one shape once.
         data_dir: where the data is, on every node.
         on_gpu: runs a function with its arguments alone on a GPU of the cluster.
         say: told of each measurement.
     """
-    configs: dict[int, dict[str, Any]] = {}
-    for cell in spec.cell_values():
-        drawn = {key: spec.range_of(key, cell) for key in spec.space}
-        largest = {k: r.values[-1] if r.values else r.high for k, r in drawn.items()}
-        config = spec.config(cell, largest)  # type: ignore[arg-type]
-        depth = int(config["depth"])
-        if depth not in configs or config["batch_size"] > configs[depth]["batch_size"]:
-            configs[depth] = config
-    depths, rows = sorted(configs), []
-    # in one process: to start another for each depth takes longer than to measure it
-    held = [configs[depth] for depth in depths]
+    shapes = _shapes(spec)
+    # in one process: to start another for each shape takes longer than to measure it
+    held = [config for _, config, _ in shapes]
     found = on_gpu(probe_each, find_task(spec.task), held, data_dir, spec.seed, "cuda")
-    for depth, taken in zip(depths, found, strict=True):
+    rows = []
+    for (cells, _, settings), taken in zip(shapes, found, strict=True):
         part = share(taken)
+        told = ", ".join(f"{key} {value}" for key, value in settings.items()) or "every trial"
         say(
-            f"depth {depth}: {taken.peak_mb:,.0f} of {taken.total_mb:,.0f} MiB and "
+            f"{told}: {taken.peak_mb:,.0f} of {taken.total_mb:,.0f} MiB and "
             f"{taken.step_ms:.2f} ms a step on {taken.device}; {1 / part:.0f} trials share a GPU"
         )
-        rows.append({"depth": depth, **asdict(taken), "share": part})
+        rows.append({"cells": cells, "settings": settings, **asdict(taken), "share": part})
     return rows
 
 
-def shares(packing: Packing) -> dict[int, float]:
-    """Depth -> share of a GPU."""
-    return {int(row["depth"]): float(row["share"]) for row in packing}
+def shares(spec: StudySpec, packing: Packing) -> dict[int, float]:
+    """Number of a cell -> share of a GPU, of its largest shape; 1 where none was measured."""
+    found = {}
+    for number, cell in enumerate(spec.cell_values()):
+        depth = spec.config(cell, {}).get("depth")
+        # rows of records from before shapes were told apart are by depth alone
+        rows = [r for r in packing if number in r.get("cells", ()) or r.get("depth", "") == depth]
+        found[number] = max((float(row["share"]) for row in rows), default=1.0)
+    return found
+
+
+def _shapes(spec: StudySpec) -> list[tuple[list[int], dict[str, Any], dict[str, Any]]]:
+    """Of each shape: its cells, a config of it, and the settings that tell it from the others."""
+    held: dict[str, tuple[list[int], dict[str, Any]]] = {}
+    for number, cell in enumerate(spec.cell_values()):
+        for drawn in _largest({key: spec.range_of(key, cell) for key in spec.space}):
+            config = spec.config(cell, drawn)
+            # a searched number that is no size, such as a rate, makes no other shape
+            free = {k for k in spec.space if isinstance(config[k], float)} | FREE
+            shape = {key: value for key, value in config.items() if key not in free}
+            cells, _ = held.setdefault(json.dumps(shape, default=str), ([], config))
+            if number not in cells:
+                cells.append(number)
+    configs = [config for _, config in held.values()]
+    varied = [key for key in configs[0] if len({repr(c[key]) for c in configs}) > 1]
+    told = [key for key in varied if key not in FREE]
+    return [(cells, c, {key: c[key] for key in told}) for cells, c in held.values()]
+
+
+def _largest(space: dict[str, Range]) -> Iterator[dict[str, Value]]:
+    """Draws at the largest value of every number, with each of the other choices in turn."""
+    choices = []
+    for held in space.values():
+        numbers = [v for v in held.values if not isinstance(v, bool | str)]
+        if held.values and len(numbers) < len(held.values):
+            choices.append(held.values)
+        else:
+            choices.append((max(numbers) if numbers else held.high,))  # type: ignore[arg-type]
+    yield from (dict(zip(space, values, strict=True)) for values in product(*choices))

@@ -61,11 +61,11 @@ def check_local(spec: StudySpec, options: Options) -> None:
     """
     asked = spec.resources.gpus_per_trial
     if isinstance(asked, dict):
-        gpus_by_depth(spec, 0)  # an entry for every depth?
+        gpus_by_cell(spec, 0)  # an entry for every depth?
     if options.address != "local":
         return
     cores, gpus = machine.cores(), torch.cuda.device_count()
-    most = max(gpus_by_depth(spec, gpus).values())
+    most = max(gpus_by_cell(spec, gpus).values())
     for key, want, held, name in (
         ("cpus_per_trial", spec.resources.cpus_per_trial, cores, "CPU cores"),
         ("gpus_per_trial", most, gpus, "GPUs"),
@@ -77,28 +77,31 @@ def check_local(spec: StudySpec, options: Options) -> None:
             )
 
 
-def gpus_by_depth(
+def gpus_by_cell(
     spec: StudySpec, available: float, packing: Packing | None = None
 ) -> dict[int, float]:
-    """GPUs a trial takes, by depth."""
-    asked, depths = spec.resources.gpus_per_trial, _depths(spec)
+    """GPUs that a trial takes, by number of its cell.
+
+    Raises:
+        PreflightError: the table by depth lacks one, or the task has no depth.
+    """
+    asked, cells = spec.resources.gpus_per_trial, spec.cell_values()
     if asked == "auto" and packing:
-        return shares(packing)
+        return shares(spec, packing)
     if asked == "auto":
-        return dict.fromkeys(depths, 1.0 if available else 0.0)
-    if isinstance(asked, dict):
-        missing = [d for d in depths if str(d) not in asked]
-        if missing:
+        return dict.fromkeys(range(len(cells)), 1.0 if available else 0.0)
+    if not isinstance(asked, dict):
+        return dict.fromkeys(range(len(cells)), float(asked))
+    found = {}
+    for number, cell in enumerate(cells):
+        depth = spec.config(cell, {}).get("depth")
+        if str(depth) not in asked:
             raise PreflightError(
-                f"resources.gpus_per_trial has no entry for depth {missing[0]}; it has "
+                f"resources.gpus_per_trial has no entry for depth {depth}; it has "
                 f"{', '.join(asked)}"
             )
-        return {d: asked[str(d)] for d in depths}
-    return dict.fromkeys(depths, float(asked))
-
-
-def _depths(spec: StudySpec) -> list[int]:
-    return sorted({int(spec.config(cell, {})["depth"]) for cell in spec.cell_values()})
+        found[number] = asked[str(depth)]
+    return found
 
 
 def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
@@ -163,48 +166,33 @@ def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
 
 
 def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]:
-    """Pretrained weights by depth, found, fetched or made once, and tried on their network."""
+    """Pretrained weights by number of the cell: found, fetched or made, and tried once.
+
+    Raises:
+        PreflightError: with every fault.
+    """
     configs = [spec.config(cell, {}) for cell in spec.cell_values()]
-    depths = sorted({int(c["depth"]) for c in configs if c["pretrained"]})
-    found, faults = {}, []
-    for depth in depths:
+    tuned = {n: int(c["depth"]) for n, c in enumerate(configs) if c.get("pretrained")}
+    files, faults = dict[int, Path](), list[str]()
+    for depth in sorted(set(tuned.values())):
         try:
-            if spec.weights == "synthetic":
-                found[depth] = folder / "weights" / f"resnet{depth}-synthetic.pth"
-                if not found[depth].is_file():
-                    options.say(f"training ResNet-{depth} on a synthetic source task")
-                    synthetic.make_source_weights(depth, found[depth])
-            elif spec.weights == "imagenet1k_v1":
-                found[depth] = find_weights(depth, options.weights_dir, options.download)
-            else:
-                found[depth] = find_own_weights(depth, options.weights_dir, spec.weights)
-            check_weights(depth, found[depth])
-            describe_weights(found[depth])  # an origin that cannot be read is told now
+            files[depth] = _weights_file(spec, depth, options, folder)
+            check_weights(depth, files[depth])
+            describe_weights(files[depth])  # an origin that cannot be read is told now
         except WeightsError as error:
             faults.append(str(error))
     if faults:
         raise PreflightError("\n".join(faults))
-    return found
+    return {number: files[depth] for number, depth in tuned.items()}
 
 
-def check_split(spec: StudySpec, data: list[dict[str, Any]], weights: Mapping[int, Path]) -> None:
-    """Refuse own weights that were trained on images which this study validates on.
-
-    Raises:
-        PreflightError: with the seed and the share that cut both alike.
-    """
-    own = (spec.seed, spec.config(spec.cell_values()[0], {})["val_fraction"])
-    usual = find_task(spec.task).settings["val_fraction"].default
-    for depth, path in weights.items():
-        origin = describe_weights(path).get("origin") or {}
-        held = origin.get("data")
-        if "split_seed" not in origin or not isinstance(held, list):
-            continue  # not written by search.run.weights
-        theirs = (origin["split_seed"], origin["config"].get("val_fraction", usual))
-        if theirs != own and any(found in held for found in data):
-            raise PreflightError(
-                f"depth {depth}: {path} was trained on images that this study validates on: both "
-                f"use the same data, and study {origin['study']} cut validation off by seed = "
-                f"{theirs[0]}, val_fraction = {theirs[1]}, not by {own[0]} and {own[1]}. Set both "
-                "to its values"
-            )
+def _weights_file(spec: StudySpec, depth: int, options: Options, folder: Path) -> Path:
+    if spec.weights == "imagenet1k_v1":
+        return find_weights(depth, options.weights_dir, options.download)
+    if spec.weights != "synthetic":
+        return find_own_weights(depth, options.weights_dir, spec.weights)
+    path = folder / "weights" / f"resnet{depth}-synthetic.pth"
+    if not path.is_file():
+        options.say(f"training ResNet-{depth} on a synthetic source task")
+        synthetic.make_source_weights(depth, path)
+    return path

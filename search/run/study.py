@@ -53,8 +53,8 @@ class Places:
 
     Attributes:
         data_dir: the data directory.
-        weights: depth -> file of pretrained weights.
-        gpus: GPUs a trial takes here, by depth.
+        weights: number of a cell -> file of the pretrained weights that it starts from.
+        gpus: number of a cell -> GPUs that a trial of it takes here; none where it has no entry.
         sizes: those it took where the study began; by them its jobs are in order. Default: `gpus`.
     """
 
@@ -81,7 +81,7 @@ class Study:
         self.spec, self.places, self._run, self._watcher = spec, places, run, watcher
         self._cells = spec.cell_values()
         held = places.sizes or places.gpus
-        self._search = Search(spec, [held.get(self._depth(cell)) or 1.0 for cell in self._cells])
+        self._search = Search(spec, [held.get(n) or 1.0 for n in range(len(self._cells))])
         events = run.events()
         missing = self._search.replay(events, str(self.folder / record.JOURNAL))
         cut = run.open_logs()
@@ -112,7 +112,7 @@ class Study:
 
     def shapes(self) -> set[tuple[float, float]]:
         """(cpus, gpus) of every kind of job."""
-        return {self._shape(cell) for cell in self._cells}
+        return {self._shape(number) for number in range(len(self._cells))}
 
     def ask(self) -> Assignment | None:
         """The next job, journalled before it is handed out; None while there is none."""
@@ -202,19 +202,15 @@ class Study:
     def _seed(self, job: Job) -> int:
         return self.spec.seed if job.seed is None else job.seed
 
-    def _depth(self, cell: Mapping[str, Any]) -> int:
-        return int(self.spec.config(cell, {})["depth"])
-
-    def _shape(self, cell: Mapping[str, Any]) -> tuple[float, float]:
-        return self.spec.resources.cpus_per_trial, self.places.gpus.get(self._depth(cell), 0.0)
+    def _shape(self, cell: int) -> tuple[float, float]:
+        return self.spec.resources.cpus_per_trial, self.places.gpus.get(cell, 0.0)
 
     def _assignment(self, job: Job, drawn: Mapping[str, Any]) -> Assignment:
-        cell = self._cells[job.cell]
-        config = self.spec.config(cell, drawn)
-        cpus, gpus = self._shape(cell)
+        config = self.spec.config(self._cells[job.cell], drawn)
+        cpus, gpus = self._shape(job.cell)
         if job.trial in self._search.alone:
             gpus = max(1.0, gpus)
-        weights = self.places.weights[config["depth"]] if config["pretrained"] else None
+        weights = self.places.weights.get(job.cell)
         stay = {
             "config": config,
             "seed": self._seed(job),

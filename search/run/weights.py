@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from search.record import Record, RecordError, load
+from search.run.lineage import GIVEN, ancestors_unknown
 from trainables.resnet import own_weights
 
 
-def write_weights(run: Path, out: Path, cell: int | None = None) -> list[Path]:
+def write_weights(
+    run: Path, out: Path, cell: int | None = None, trial: str | None = None
+) -> list[Path]:
     """Write the best network of each depth, as `weights = "NAME"` of another study wants it.
 
     The best is by validation, among the trials that were scored on test: a cell's seeds, at the
@@ -25,34 +28,44 @@ def write_weights(run: Path, out: Path, cell: int | None = None) -> list[Path]:
         out: folder to write `resnet<depth>.pth` into, a state dict with torchvision's names and
             the task's own head (`fc.*`), and `resnet<depth>.json`, which says where it is from.
         cell: take this cell alone; needed where several cells have the same depth.
+        trial: take this trial alone; needed where there are no validation images to choose by.
 
     Returns:
         The files written.
 
     Raises:
-        RecordError: no such trial or checkpoint, depths that cells share, files already there.
+        RecordError: no such trial or checkpoint, depths that cells share, files already there, or
+            several trials and nothing but test scores to choose by.
     """
     record = load(run)
     sign = 1 if record.study["mode"] == "max" else -1
     chosen = {
         own_weights(depth, out): trials.iloc[int((sign * trials["value"]).argmax())]
-        for depth, trials in _candidates(record, cell).items()
+        for depth, trials in _candidates(record, cell, trial).items()
     }
-    for path, trial in chosen.items():  # all or none
+    for path, row in chosen.items():  # all or none
         if path.exists():
             raise RecordError(f"{path} is already there; name another folder with --out")
-        _checkpoint(record, trial)
-    for path, trial in chosen.items():
-        _write(path, _checkpoint(record, trial), _origin(record, trial))
+        _checkpoint(record, row)
+    written = {
+        path: (_checkpoint(record, row), _origin(record, row)) for path, row in chosen.items()
+    }
+    for path, (checkpoint, origin) in written.items():
+        _write(path, checkpoint, origin)
     return list(chosen)
 
 
-def _candidates(record: Record, cell: int | None) -> dict[int, pd.DataFrame]:
+def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int, pd.DataFrame]:
     """Depth -> its trials that were scored on test."""
     cells = record.study["cells"]
     if cell is not None and not 0 <= cell < len(cells):
         raise RecordError(f"{record.run}: no cell {cell}; there are 0 to {len(cells) - 1}")
     trials = record.trials[record.trials[f"test_{record.study['metric']}"].notna()]
+    if trial is not None:
+        trials = trials[trials["trial"] == trial]
+        if trials.empty:
+            raise RecordError(f"{record.run}: no trial {trial} has been scored on test")
+        cell = int(trials["cell"].iloc[0])
     found: dict[int, pd.DataFrame] = {}
     for number, at in enumerate(cells):
         if cell not in (None, number):
@@ -68,6 +81,12 @@ def _candidates(record: Record, cell: int | None) -> dict[int, pd.DataFrame]:
             raise RecordError(
                 f"{record.run}: no trial of cell {number} ({_words(at)}) has been scored on test "
                 "yet; finish the study with `resnet-search resume`"
+            )
+        if len(found[depth]) > 1 and record.study["watched"] == "test":
+            raise RecordError(
+                f"{record.run}: it has no validation images (val_fraction = 0), and the best by "
+                "test would be chosen on what is to be told; name one with --trial: "
+                + ", ".join(found[depth]["trial"])
             )
     return found
 
@@ -85,12 +104,38 @@ def _origin(record: Record, trial: pd.Series) -> dict[str, Any]:
         "data": study["data"],
         "synthetic": study["synthetic"],
         "split_seed": study["seed"],
+        "val_fraction": {**study["settings"], **study["cells"][int(trial["cell"])]}.get(
+            "val_fraction"
+        ),
+        "ancestors": _ancestors(study, trial),
         "trial": str(trial["trial"]),
         "config": json.loads(trial["config"]),
         "epochs": int(trial["value_epoch"]),
         "value": {str(trial["metric"]): float(trial["value"])},
         "git": study["git"],
     }
+
+
+def _ancestors(study: dict[str, Any], trial: pd.Series) -> list[dict[str, Any]]:
+    """What the network that a trial started from had been trained on, and those before it.
+
+    Raises:
+        RecordError: that is not known.
+    """
+    settings = {**study["settings"], **study["cells"][int(trial["cell"])]}
+    held = (study.get("weights") or {}).get(str(settings.get("depth")))
+    if not settings.get("pretrained") or held is None or held["source"] in GIVEN:
+        return []
+    origin = held.get("origin")
+    if origin is None or ancestors_unknown(origin):
+        raise RecordError(
+            f"study {study['name']} started from weights {held['source']!r} whose own origin is "
+            "not on record, so it cannot be said what images these networks have seen; copy their "
+            "checkpoints by hand if that is no matter"
+        )
+    keys = ("study", "task", "data", "split_seed", "val_fraction", "config")
+    parent = {key: origin[key] for key in keys if key in origin}
+    return [parent, *origin.get("ancestors", ())]
 
 
 def _checkpoint(record: Record, trial: pd.Series) -> Path:

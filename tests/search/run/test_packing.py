@@ -55,7 +55,7 @@ def test_a_depth_is_measured_once_by_real_steps(tmp_path):
     rows = measured(small_spec(), tmp_path, on_gpu, said.append)
     assert asked == [18, 34]
     assert [row["device"] for row in rows] == ["Some GPU"] * 2
-    assert shares(rows) == {18: 0.5, 34: 0.5}
+    assert shares(small_spec(), rows) == {0: 0.5, 1: 0.5}
     assert "depth 18" in said[0]
     assert "2 trials share a GPU" in said[0]
 
@@ -101,12 +101,12 @@ def test_on_the_same_gpu_a_resumed_study_keeps_its_shares(resumed):
 
 def test_on_another_gpu_it_is_measured_once_and_the_order_of_jobs_stays(resumed):
     found = resumed("Second GPU")
-    assert shares(found) == {18: 1.0, 34: 1.0}
+    assert shares(resumed.study.spec, found) == {0: 1.0, 1: 1.0}
     assert resumed("Second GPU") == found
     assert resumed("First GPU") == FIRST
     folder = resumed.study.folder
     assert record.load_study(folder)["packing"] == FIRST + found
-    assert launch._sizes(resumed.study.spec, record.load_study(folder)) == {18: 0.25, 34: 0.5}
+    assert launch._sizes(resumed.study.spec, record.load_study(folder)) == {0: 0.25, 1: 0.5}
 
 
 def test_a_study_of_a_gpu_is_not_resumed_without_one(resumed):
@@ -115,6 +115,66 @@ def test_a_study_of_a_gpu_is_not_resumed_without_one(resumed):
 
 
 def test_a_number_in_the_file_is_taken_as_it_is():
-    assert preflight.gpus_by_depth(small_spec(gpus_per_trial=0.2), 8) == {18: 0.2, 34: 0.2}
-    assert preflight.gpus_by_depth(small_spec(), 0) == {18: 0.0, 34: 0.0}
-    assert preflight.gpus_by_depth(small_spec(), 2) == {18: 1.0, 34: 1.0}
+    assert preflight.gpus_by_cell(small_spec(gpus_per_trial=0.2), 8) == {0: 0.2, 1: 0.2}
+    assert preflight.gpus_by_cell(small_spec(), 0) == {0: 0.0, 1: 0.0}
+    assert preflight.gpus_by_cell(small_spec(), 2) == {0: 1.0, 1: 1.0}
+
+
+def measured_configs(changes, tmp_path):
+    """What is measured of a study with these changes: its spec, the configs, and the rows."""
+    held = tomllib.loads(TEXT)
+    for table, values in changes.items():
+        held[table] = {**held.get(table, {}), **values}
+    spec, seen = parse_spec(held, "tiny"), []
+
+    def on_gpu(function, task, configs, *rest):
+        seen.extend(configs)
+        return [Taken("GPU", 100.0 * c["batch_size"], 81_000.0, 1.0) for c in configs]
+
+    return spec, seen, measured(spec, tmp_path, on_gpu, lambda text: None)
+
+
+@pytest.mark.parametrize("listed", [[32, 256, 64], [256, 64, 32], [64, 32, 256]])
+def test_the_largest_batch_is_measured_wherever_it_is_listed(listed, tmp_path):
+    _, seen, _ = measured_configs({"space": {"batch_size": listed}}, tmp_path)
+    assert [config["batch_size"] for config in seen] == [256, 256]
+
+
+def test_the_upper_end_of_a_range_is_measured(tmp_path):
+    space = {"batch_size": {"low": 16, "high": 512, "log": True}}
+    _, seen, _ = measured_configs({"space": space}, tmp_path)
+    assert [config["batch_size"] for config in seen] == [512, 512]
+
+
+def test_cells_that_differ_in_more_than_depth_are_measured_apart(tmp_path):
+    """By depth alone a cell took the share of another stem, precision or batch."""
+    cells = {"depth": [18], "stem": ["imagenet", "cifar"], "precision": ["fp32", "bf16"]}
+    _, seen, rows = measured_configs({"cells": cells}, tmp_path)
+    assert [(c["stem"], c["precision"]) for c in seen] == [
+        ("imagenet", "fp32"),
+        ("imagenet", "bf16"),
+        ("cifar", "fp32"),
+        ("cifar", "bf16"),
+    ]
+    assert [row["cells"] for row in rows] == [[0], [1], [2], [3]]
+    assert rows[1]["settings"] == {"stem": "imagenet", "precision": "bf16"}
+
+
+def test_cells_of_one_shape_are_measured_once(tmp_path):
+    """Pretrained or not, at whatever rate: it is the same step."""
+    cells = {"depth": [18, 34], "pretrained": [False, True]}
+    _, seen, rows = measured_configs({"cells": cells}, tmp_path)
+    assert [config["depth"] for config in seen] == [18, 34]
+    assert [row["cells"] for row in rows] == [[0, 1], [2, 3]]
+
+
+def test_of_choices_that_are_no_numbers_each_is_measured_and_the_largest_counts(tmp_path):
+    spec, seen, _ = measured_configs({"space": {"optimizer": ["adam", "sgd"]}}, tmp_path)
+    assert [(c["depth"], c["optimizer"]) for c in seen] == [
+        (18, "adam"),
+        (18, "sgd"),
+        (34, "adam"),
+        (34, "sgd"),
+    ]
+    rows = [{"cells": [0, 1], "share": 0.5}, {"cells": [0, 1], "share": 0.25}]
+    assert shares(spec, rows) == {0: 0.5, 1: 0.5}

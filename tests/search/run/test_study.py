@@ -187,7 +187,7 @@ def test_a_study_with_gpus_by_depth_resumes(make_study, tmp_path):
     study = make_study(text=text)
     study.close()
     spec = study.spec
-    gpus = Places(tmp_path, {}, {18: 0.25, 34: 1.0})
+    gpus = Places(tmp_path, {}, {0: 0.25, 1: 1.0})
     study = open_study(spec, study.folder, gpus, Silent())
     assert study.ask().trial == "01-000"
     drive(study, most=4)
@@ -204,11 +204,11 @@ def test_a_study_resumes_where_its_trials_take_other_shares(make_study, tmp_path
     study = make_study()
     study.close()
     spec, folder = study.spec, study.folder
-    first = {18: 0.25, 34: 1.0}
+    first = {0: 0.25, 1: 1.0}
     study = open_study(spec, folder, Places(tmp_path, {}, first), Silent())
     drive(study, most=4)
     study.close()
-    there = Places(tmp_path, {}, {18: 0.5, 34: 0.5}, first)
+    there = Places(tmp_path, {}, {0: 0.5, 1: 0.5}, first)
     again = open_study(spec, folder, there, Silent())
     job = again.ask()
     assert (job.trial, job.gpus) == ("01-002", 0.5)
@@ -404,7 +404,7 @@ def test_a_trial_out_of_gpu_memory_is_tried_again_alone(make_study, tmp_path):
     """Also after a resume; the others keep their share."""
     study = make_study()
     study.close()
-    places = Places(tmp_path, {}, {18: 0.25, 34: 0.25})
+    places = Places(tmp_path, {}, {0: 0.25, 1: 0.25})
     study = open_study(study.spec, study.folder, places, Silent())
     first, second = study.ask(), study.ask()
     assert (first.gpus, second.gpus) == (0.25, 0.25)

@@ -10,9 +10,13 @@ from torchvision.models import resnet18
 from search import record
 from search.cli.main import main
 from search.record import RecordError, manifest
+from search.run.lineage import check_split
+from search.run.preflight import PreflightError
+from search.run.study import Places
 from search.run.weights import write_weights
 from search.run.worker import execute
 from search.spec.study_spec import SpecError, parse_spec
+from tests.search.conftest import Silent, begin, open_study
 from trainables import find_task
 from trainables.resnet import WeightsError, describe_weights, find_own_weights
 
@@ -49,9 +53,6 @@ def run(study):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A finished study with its checkpoints; its second seed is the better one."""
-    from search.run.study import Places
-    from tests.search.conftest import Silent, begin, open_study
-
     folder = tmp_path_factory.mktemp("runs") / "source"
     spec = parse_spec(tomllib.loads(SOURCE), "source.toml")
     data = [find_task("cifar10").fingerprint(folder, spec.config(spec.cell_values()[0], {}))]
@@ -82,7 +83,7 @@ def test_another_study_starts_from_them_and_its_record_says_whose_they_are(sourc
     path = find_own_weights(18, tmp_path, "source")
     text = SOURCE.replace("depth = [18]", "depth = [18]\npretrained = [true]")
     spec = parse_spec(tomllib.loads(f'weights = "source"\n{text}'), "t.toml")
-    held = manifest.describe(spec, {18: path})["18"]
+    held = manifest.describe(spec, {0: path})["18"]
     assert (held["source"], held["origin"]["study"]) == ("source", "source")
     assert not held["official"]
     net = find_task("cifar10").network(spec.config(spec.cell_values()[0], {}), path)
@@ -205,3 +206,100 @@ def test_a_damaged_origin_is_named(tmp_path, text):
     path.with_suffix(".json").write_text(text)
     with pytest.raises(WeightsError, match=r"resnet18.json"):
         describe_weights(path)
+
+
+DATA = {"data": "CIFAR-10", "edition": "parquet", "labels_sha256": "a", "synthetic": False}
+SEEN = {"study": "first", "task": "cifar10", "data": [DATA], "split_seed": 0, "val_fraction": 0.1}
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """A function (origin, data) -> why weights of that origin are refused, or what is said."""
+    spec = parse_spec(tomllib.loads(f'weights = "mine"\n{SOURCE}'), "t.toml")
+
+    def why(origin, data=DATA):
+        path, said = tmp_path / "resnet18.pth", []
+        path.touch()
+        path.with_suffix(".json").unlink(missing_ok=True)
+        if origin is not None:
+            path.with_suffix(".json").write_text(json.dumps(origin))
+        try:
+            check_split(spec, [data], {0: path}, said.append)
+        except PreflightError as error:
+            return str(error)
+        return " ".join(said)
+
+    return why
+
+
+def test_weights_of_the_same_split_or_of_other_images_are_taken(refusal):
+    assert refusal({**SEEN, "ancestors": []}) == ""
+    assert refusal({**SEEN, "data": [{"data": "ShanghaiTech Part A"}], "split_seed": 9}) == ""
+
+
+def test_the_same_images_in_another_edition_are_the_same_images(refusal):
+    """Another order of them: equal seeds do not keep the same ones for validation."""
+    binary = {**DATA, "edition": "binary", "labels_sha256": "b"}
+    assert "another edition of CIFAR-10" in refusal(SEEN, binary)
+    assert "cut validation off by seed = 7" in refusal({**SEEN, "split_seed": 7}, binary)
+
+
+def test_what_a_network_s_ancestors_have_seen_counts(refusal):
+    """Fine-tuned on crowds, from a network that had seen the validation images."""
+    crowd = {"study": "second", "task": "shanghaitech", "data": [{"data": "ShanghaiTech Part B"}]}
+    held = {**crowd, "split_seed": 0, "ancestors": [{**SEEN, "split_seed": 5}]}
+    assert "study first cut validation off by seed = 5" in refusal(held)
+    assert refusal({**held, "ancestors": [SEEN]}) == ""
+
+
+def test_where_it_is_not_known_what_was_seen_weights_are_refused(refusal):
+    old = {key: value for key, value in SEEN.items() if key != "val_fraction"}
+    assert refusal({**old, "config": {}}) == ""  # 0.1, the task's default
+    assert "does not say from what (key ancestors)" in refusal(
+        {**old, "config": {"pretrained": True}}
+    )
+    assert "add split_seed and val_fraction" in refusal({"data": "CIFAR-10"})
+    assert "add split_seed and val_fraction" in refusal({"data": ["CIFAR-10"], "split_seed": 0})
+
+
+def test_weights_that_say_nothing_of_themselves_are_taken_and_that_is_said(refusal):
+    assert "no json beside it says what images it has seen" in refusal(None)
+
+
+def test_a_grandchild_carries_every_ancestor(source, make_study, tmp_path):
+    """Three studies, each really trained from the one before."""
+    write_weights(source, tmp_path / "w" / "source")
+    text = SOURCE.replace("depth = [18]", "depth = [18]\npretrained = [true]")
+    text = text.replace("seeds = [1, 2]", "seeds = [1]").replace(
+        "max_epochs = 2", "max_epochs = 1"
+    )
+    for parent, name in (("source", "child"), ("child", "grandchild")):
+        path = find_own_weights(18, tmp_path / "w", parent)
+        spec = parse_spec(
+            tomllib.loads(f'weights = "{parent}"\n{text.replace("source", name)}'), "t.toml"
+        )
+        data = [find_task("cifar10").fingerprint(tmp_path, spec.config(spec.cell_values()[0], {}))]
+        begin(tmp_path / name, spec, text, data, {0: path})
+        run(open_study(spec, tmp_path / name, Places(tmp_path, {0: path}, {}), Silent()))
+        (written,) = write_weights(tmp_path / name, tmp_path / "w" / name)
+    origin = json.loads(written.with_suffix(".json").read_text())
+    assert [seen["study"] for seen in origin["ancestors"]] == ["child", "source"]
+    assert all(seen["split_seed"] == 0 for seen in origin["ancestors"])
+
+
+def test_without_validation_images_no_network_is_the_best(make_study, tmp_path):
+    """The trial that test puts first would be chosen on test."""
+    text = SOURCE.replace("lr = 0.05", "lr = 0.05\nval_fraction = 0.0")
+    text = text.replace("cifar10", "shanghaitech").replace("seeds = [1, 2]", "seeds = [1, 2]")
+    text = text.replace("keep_checkpoints", 'protocol = "report"\nkeep_checkpoints')
+    text = text.replace("batch_size = 16", "crop = 64").replace("val_images = 32\n", "")
+    text = text.replace("_images = 64", "_images = 8").replace("_images = 32", "_images = 8")
+    text = text.replace("max_epochs = 2", "max_epochs = 1").replace("lr = 0.05", "lr = 0.001")
+    study = make_study(text=text)
+    folder = run(study)
+    with pytest.raises(RecordError, match=r"no validation images.*--trial: 00-seed1, 00-seed2"):
+        write_weights(folder, tmp_path / "mine")
+    (path,) = write_weights(folder, tmp_path / "mine", trial="00-seed2")
+    assert json.loads(path.with_suffix(".json").read_text())["trial"] == "00-seed2"
+    with pytest.raises(RecordError, match="no trial 00-seed9"):
+        write_weights(folder, tmp_path / "other", trial="00-seed9")

@@ -1,0 +1,106 @@
+"""What images a network's weights have seen, and those that it was started from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.run.preflight import PreflightError
+from search.spec.study_spec import StudySpec
+from trainables import TASKS, find_task
+from trainables.resnet import describe_weights
+
+GIVEN = ("imagenet1k_v1", "synthetic")  # sources that have seen no image of any study
+
+
+def check_split(
+    spec: StudySpec,
+    data: list[dict[str, Any]],
+    weights: Mapping[int, Path],
+    say: Callable[[str], None],
+) -> None:
+    """Refuse own weights that have, or may have, seen images which this study validates on.
+
+    What a network has seen is in the origin beside its file, its ancestors included. Two studies
+    have the same images where their data is of one name; validation is cut off alike only where
+    edition, checksum, seed and val_fraction are equal too. Test images are never trained on.
+
+    Args:
+        spec: the study.
+        data: fingerprints of its data.
+        weights: number of a cell -> its file.
+        say: told of weights that say nothing of where they are from.
+
+    Raises:
+        PreflightError: with what would be alike, or what is not known.
+    """
+    if spec.weights in GIVEN:
+        return
+    own = (spec.seed, spec.config(spec.cell_values()[0], {}).get("val_fraction"))
+    for path in sorted(set(weights.values())):
+        origin = describe_weights(path).get("origin")
+        if origin is None:
+            say(
+                f"{path}: no json beside it says what images it has seen; none are held against it"
+            )
+            continue
+        for seen in [origin, *(origin.get("ancestors") or ())]:
+            if why := _may_have_seen(seen, own, data):
+                raise PreflightError(f"{path}: {why}")
+        if ancestors_unknown(origin):
+            raise PreflightError(
+                f"{path}: its network was itself fine-tuned, and {path.stem}.json does not say "
+                "from what (key ancestors); write it again with this version's `resnet-search "
+                "weights`, or add ancestors = [] there if it was from ImageNet's weights"
+            )
+
+
+def ancestors_unknown(origin: Mapping[str, Any]) -> bool:
+    """Whether an origin is of a fine-tuned network and does not say what that started from."""
+    config = origin.get("config")
+    return (
+        "ancestors" not in origin and isinstance(config, dict) and bool(config.get("pretrained"))
+    )
+
+
+def _may_have_seen(
+    seen: Mapping[str, Any], own: tuple[int, float | None], data: list[dict[str, Any]]
+) -> str:
+    """Why a network may have seen this study's validation images; "" if it has not."""
+    held = seen.get("data")
+    listed = held if isinstance(held, list) else [held]
+    prints = [{"data": d} if isinstance(d, str) else d for d in listed]
+    names = {found["data"] for found in data}
+    same = [d for d in prints if isinstance(d, dict) and d.get("data") in names]
+    if not same:
+        return ""
+    name = same[0]["data"]
+    who = f"study {seen['study']}" if "study" in seen else "its author"
+    theirs = (seen.get("split_seed"), seen.get("val_fraction", _val_fraction(seen)))
+    if None in theirs:
+        return (
+            f"{who} trained it on {name}, as this study does, and the json beside it does not say "
+            "which images were kept for validation; add split_seed and val_fraction there"
+        )
+    if theirs != own:
+        return (
+            f"it was trained on images that this study validates on: both use {name}, and {who} "
+            f"cut validation off by seed = {theirs[0]}, val_fraction = {theirs[1]}, not by "
+            f"{own[0]} and {own[1]}. Set both to its values"
+        )
+    if any(d not in data for d in same):
+        return (
+            f"it was trained on another edition of {name} than this study uses, where equal seeds "
+            "keep other images for validation; use the same edition"
+        )
+    return ""
+
+
+def _val_fraction(seen: Mapping[str, Any]) -> float | None:
+    """Of an origin from before it had its own key: in the config, unless it was the default."""
+    config, name = seen.get("config"), seen.get("task")
+    if not isinstance(config, dict) or name not in TASKS:
+        return None
+    share: float = config.get("val_fraction", find_task(name).settings["val_fraction"].default)
+    return share
