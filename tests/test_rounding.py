@@ -39,7 +39,7 @@ def test_a_missing_term_or_a_thousandth_too_much_fails(dtype):
     sizes = held.abs().sum(1)
     assert share_of_bound(held[:, 1:].sum(1), held.sum(1), 576, sizes) > 1
     assert share_of_bound(1.001 * held.sum(1), held.sum(1), 576, sizes) > 1
-    with pytest.raises(AssertionError, match="it differs by .* times what rounding may"):
+    with pytest.raises(AssertionError, match=r"it differs by .* times what rounding may"):
         assert_same_sums(held[:, 1:].sum(1), held.sum(1), 576, sizes)
 
 
