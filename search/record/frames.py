@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from trainables.judging import judged_epochs
+
 # space and cell parameters come between; everything else has its dtype here
 DTYPES = {
     "study": "string",
@@ -224,11 +226,12 @@ def _from_rows(
     """Best, last, and all metrics of the last and of the chosen epoch."""
     newest = max(rows)
     trial["epochs"] = max(int(trial["epochs"]), newest)
-    watched = [(epoch, rows[epoch].get(trial["metric"])) for epoch in sorted(rows)]
-    sound = [value for _, value in watched if value is not None]
-    if sound:
-        trial["best"] = max(sound) if study["mode"] == "max" else min(sound)
-        trial["last"] = watched[-1][1]
+    values = [rows[epoch].get(trial["metric"]) for epoch in sorted(rows)]
+    best = [at for at in judged_epochs(values, "best", study["mode"]) if at]
+    if best:  # of a trial that diverged, the best before
+        trial["best"] = values[best[-1] - 1]
+        at = judged_epochs(values, "last", study["mode"])[-1]
+        trial["last"] = values[at - 1] if at else None
     chosen = rows.get(trial.get("value_epoch") or 0, {})
     for name in study["row_metrics"]:
         trial[f"last_{name}"] = rows[newest].get(name)

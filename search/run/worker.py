@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from search.run.watch import Watch, stall_file
+from trainables.judging import judged_epochs
 
 ERROR_LINES = 12  # of a traceback, kept on record
 
@@ -98,17 +99,19 @@ class Judge:
         from trainables.engine.train import watched_metric
 
         task, config = find_task(assignment.task), assignment.stay["config"]
-        self._key, self._sign = watched_metric(task, config), 1 if task.mode == "max" else -1
-        self._best = config["checkpoint_rule"] == "best"
+        self._key, self._mode = watched_metric(task, config), task.mode
+        self._rule = config["checkpoint_rule"]
+        self._seen: list[tuple[int, float | None]] = []  # epoch and value of each row
         self.value, self.epoch = math.nan, 0
 
     def see(self, row: Mapping[str, Any]) -> None:
         """Take an epoch's row; one without a finite metric makes the trial worth NaN."""
-        new = row.get(self._key)
-        if new is None or not math.isfinite(new):
-            self.value = math.nan
-        elif not self._best or not self.epoch or self._sign * (new - self.value) > 0:
-            self.value, self.epoch = new, int(row["epoch"])
+        self._seen.append((int(row["epoch"]), row.get(self._key)))
+        at = judged_epochs((value for _, value in self._seen), self._rule, self._mode)[-1]
+        self.value = math.nan
+        if at:
+            self.epoch, value = self._seen[at - 1]
+            self.value = math.nan if value is None else value
 
 
 def execute(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from search import record
 from trainables.errors import UserError
+from trainables.judging import judged_epochs
 
 Array = NDArray[np.float64]
 FAMILIES = ("plain", "slow-start", "crossing", "noise", "step-decay")
@@ -128,15 +129,13 @@ def read_curves(
             raise CurvesError(f"{path}: no column {name}; it has {', '.join(map(str, frame))}")
     timed = "seconds" in frame
     pairs = [_of_cell(frame, cell, path, metric, epochs) for cell in cells]
-    best = np.fmax.accumulate if mode == "max" else np.fmin.accumulate
-    values = [_by_rule(v, best) if rule == "best" else v for v, _ in pairs]
+    values = [np.apply_along_axis(_by_rule, -1, v, rule, mode) for v, _ in pairs]
     return Curves(values, [s for _, s in pairs], mode, timed)
 
 
-def _by_rule(values: Array, best: Any) -> Array:
-    """Best so far; a trial that diverged has no value from there on."""
-    gone = np.isnan(values).cumsum(-1) > 0
-    return np.where(gone, np.nan, best(values, axis=-1))
+def _by_rule(curve: Array, rule: str, mode: str) -> Array:
+    """`(epochs,)`: what a trial is judged by after each epoch; NaN where by nothing."""
+    return np.array([curve[at - 1] if at else np.nan for at in judged_epochs(curve, rule, mode)])
 
 
 def _of_cell(

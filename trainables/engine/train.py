@@ -28,6 +28,7 @@ from trainables.engine.step import (
     restart_steps,
     set_learning_rate,
 )
+from trainables.judging import judged_epochs
 from trainables.resnet import WeightsError
 from trainables.task import Config, Evaluation, Task
 
@@ -244,25 +245,18 @@ def _evaluate(
 
 
 def _keep_best(task: Task, config: Config, net: nn.Module, progress: Progress) -> None:
-    """Note the epoch if it is the best so far, the earlier one on a tie, and copy the weights."""
-    if config["checkpoint_rule"] == "last":
+    """Note the epoch if the trial is now judged by it, and copy the weights."""
+    rule = config["checkpoint_rule"]
+    if rule == "last" or _judged_by(task, config, progress.rows) != progress.epoch:
         return
-    key = watched_metric(task, config)
-    value = progress.rows[-1][key]
-    if progress.best_epoch:
-        best = progress.rows[progress.best_epoch - 1][key]
-        if not (value > best if task.mode == "max" else value < best):
-            return
     progress.best_epoch = progress.epoch
     progress.best_weights = {name: t.detach().clone() for name, t in net.state_dict().items()}
 
 
 def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
-    """The epoch that a trial is judged by: the last, or the first of the best."""
-    if config["checkpoint_rule"] == "last":
-        return len(rows)
+    """The epoch that a trial is judged by after these rows."""
     values = [row[watched_metric(task, config)] for row in rows]
-    return values.index(max(values) if task.mode == "max" else min(values)) + 1
+    return judged_epochs(values, config["checkpoint_rule"], task.mode)[-1]
 
 
 def _score_test(

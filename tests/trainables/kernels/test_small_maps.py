@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.rounding import TERMS, assert_same_sums, moves, share_of_bound
 from trainables.kernels.small_maps import SmallMapConv, skip_padding, windows
 from trainables.resnet import DEPTHS, backbone
 
@@ -45,13 +46,23 @@ def test_a_cut_convolution_is_the_stock_one_in_output_and_gradients(
     x = torch.randn(2, 3, height, width, dtype=torch.double)
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     out, expected = cut(mine), stock(theirs)
-    torch.testing.assert_close(out, expected)
     gradient = torch.randn_like(expected)
     out.backward(gradient)
     expected.backward(gradient)
-    torch.testing.assert_close(mine.grad, theirs.grad)
+    # what each element sums up, term by term without its sign
+    sizes = copy.deepcopy(stock)
+    sizes.weight.grad = None
+    with torch.no_grad():
+        sizes.weight.abs_()
+    of_input = x.abs().requires_grad_()
+    of_output = sizes(of_input)
+    of_output.backward(gradient.abs())
+    terms = max(4 * kernel**2, 2 * height * width)  # channels times taps, images times pixels
+    assert_same_sums(out, expected, terms, of_output)
+    assert_same_sums(mine.grad, theirs.grad, terms, of_input.grad)
     rows, columns = cut.taps
-    torch.testing.assert_close(cut.weight.grad, stock.weight.grad[:, :, rows, columns])
+    kept = (slice(None), slice(None), rows, columns)
+    assert_same_sums(cut.weight.grad, stock.weight.grad[kept], terms, sizes.weight.grad[kept])
     dead = stock.weight.grad.clone()
     dead[:, :, rows, columns] = 0
     assert not dead.any()  # what is left out had no gradient
@@ -82,20 +93,22 @@ def test_every_depth_computes_the_same_and_has_the_same_gradients(depth, stem):
     count = 16 if stem == "imagenet" else 2
     x = torch.randn(count, 3, SIDE, SIDE, dtype=torch.double)
     target = torch.arange(count) % 10
-    mine, theirs = cut(x), stock(x)
-    torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
-    nn.functional.cross_entropy(mine, target).backward()
-    nn.functional.cross_entropy(theirs, target).backward()
-    others = dict(stock.named_parameters())
-    for name, parameter in cut.named_parameters():
-        gradient = others[name].grad
+
+    def step(net):
+        out = net(x)
+        nn.functional.cross_entropy(out, target).backward()
+        gradients = {name: held.grad for name, held in net.named_parameters()}
+        return {"out": out.detach(), **gradients}
+
+    nudged = copy.deepcopy(stock)
+    found, expected = step(cut), step(stock)
+    moved = moves(step, nudged, expected, TERMS)
+    for name, value in found.items():
         module = cut.get_submodule(name.rpartition(".")[0])
+        whole = expected[name]
         if isinstance(module, SmallMapConv):
-            gradient = gradient[:, :, module.taps[0], module.taps[1]]
-        scale = float(gradient.abs().max())
-        torch.testing.assert_close(
-            parameter.grad, gradient, rtol=1e-6, atol=1e-9 * scale, msg=name
-        )
+            whole = whole[:, :, module.taps[0], module.taps[1]]
+        assert_same_sums(value, whole, TERMS, moved=moved[name], name=name)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 5e-4])
@@ -107,7 +120,8 @@ def test_steps_of_sgd_leave_the_same_network(weight_decay):
     skip_padding(cut, SIDE, SIDE)
     torch.manual_seed(1)
     batches = torch.randn(3, 4, 3, SIDE, SIDE, dtype=torch.double)
-    for net in (stock, cut):
+
+    def trained(net):
         optimizer = torch.optim.SGD(
             net.parameters(), lr=0.05, momentum=0.9, weight_decay=weight_decay
         )
@@ -115,19 +129,26 @@ def test_steps_of_sgd_leave_the_same_network(weight_decay):
             optimizer.zero_grad()
             nn.functional.cross_entropy(net(x), torch.tensor([0, 1, 2, 3])).backward()
             optimizer.step()
-    with torch.no_grad():
-        torch.testing.assert_close(
-            cut.eval()(batches[0]), stock.eval()(batches[0]), rtol=1e-7, atol=1e-7
-        )
-    held, theirs = cut.state_dict(), stock.state_dict()
-    rest = {name for name in held if not torch.allclose(held[name], theirs[name], atol=1e-9)}
+        with torch.no_grad():
+            return {"out": net.eval()(batches[0]), **net.state_dict()}
+
+    nudged = copy.deepcopy(stock)
+    found, expected = trained(cut), trained(stock)
+    moved = moves(trained, nudged, expected, TERMS)
+    used = {
+        name: share_of_bound(found[name], value, TERMS, moved=moved[name])
+        for name, value in expected.items()
+        if value.is_floating_point()
+    }
+    assert used["out"] <= 1
+    rest = {name for name, share in used.items() if not share <= 1}
     assert all(name.startswith("layer4") for name in rest)
     assert bool(rest) == bool(weight_decay)
 
 
 def test_a_checkpoint_loads_into_the_stock_network_and_back():
     torch.manual_seed(0)
-    stock = backbone(18, lambda n: nn.Linear(n, 10))
+    stock = double(backbone(18, lambda n: nn.Linear(n, 10)))
     before = {name: value.clone() for name, value in stock.state_dict().items()}
     cut = copy.deepcopy(stock)
     skip_padding(cut, SIDE, SIDE)
@@ -137,10 +158,16 @@ def test_a_checkpoint_loads_into_the_stock_network_and_back():
     with torch.no_grad():
         for parameter in cut.parameters():
             parameter.add_(1)
-    fresh = backbone(18, lambda n: nn.Linear(n, 10))
+    fresh = double(backbone(18, lambda n: nn.Linear(n, 10)))
     fresh.load_state_dict(cut.state_dict())
-    x = torch.randn(2, 3, SIDE, SIDE)
-    torch.testing.assert_close(fresh.eval()(x), cut.eval()(x), rtol=1e-4, atol=1e-3)
+    x = torch.randn(2, 3, SIDE, SIDE, dtype=torch.double)
+
+    def run(net):
+        return {"out": net.eval()(x).detach()}
+
+    found, expected = run(cut), run(fresh)
+    moved = moves(run, copy.deepcopy(fresh), expected, TERMS)
+    assert_same_sums(found["out"], expected["out"], TERMS, moved=moved["out"])
     again = copy.deepcopy(cut)
     again.load_state_dict(before)
     assert all(torch.equal(value, before[name]) for name, value in again.state_dict().items())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
+from tests.rounding import assert_same_sums
 from trainables.task import DataError
 from trainables.tasks import shanghaitech
 from trainables.tasks.crowd_files import Crowd, read_crowd
@@ -251,7 +252,9 @@ def test_loss_of_a_crop_without_heads_is_finite(kind, output, complete):
     value.backward()
     assert math.isfinite(value.item())
     assert bool(torch.isfinite(answer.grad).all())
-    assert float(sums["mae"]) == pytest.approx(answer.sum().item() / 512, rel=1e-5)
+    people = answer.detach().double().sum() / 512
+    pixels = answer.numel()  # added up in whatever order, in single precision
+    assert_same_sums(sums["mae"], people, math.isqrt(pixels), dtype=torch.float32)
 
 
 def test_loss_by_hand(complete):
@@ -412,8 +415,11 @@ def test_evaluate_rounds_counts_only_if_told(rounded, prediction, complete):
     config = complete("shanghaitech", crop=16, round_counts=rounded)
     net = Constant(10.6 * 512 / 256)
     found = shanghaitech.evaluate(net, fixed([11, 11]), "test", config, seeded(0), True)
-    assert found.per_image["prediction"] == pytest.approx([prediction] * 2)
-    assert found.metrics["mae"] == pytest.approx(11 - prediction, abs=1e-4)
+    held = found.per_image["prediction"]
+    # 256 pixels, and a mean error of a difference that is far smaller than what it is of
+    assert_same_sums(held, [prediction] * 2, 16 * 16, dtype=torch.float32)
+    mae = found.metrics["mae"]
+    assert_same_sums(mae, 11 - prediction, 16 * 16, prediction, dtype=torch.float32)
 
 
 def test_evaluate_shows_images_at_the_quantiles_of_absolute_error(complete):
