@@ -24,7 +24,7 @@ from analysis.display.grids import cells_of
 from analysis.findings.audit import searched
 from analysis.findings.cells import CellValue, cell_values, require_comparable
 from analysis.findings.facts import part_of, settings_of
-from search.record import Record
+from search.record import Record, trial_column
 
 SMALL = 1e-12
 
@@ -256,12 +256,13 @@ def _search_plates(record: Record) -> list[Plate]:
     found = []
     metric = f"{study['watched']} {words.metric_name(study['metric'])}"
     for key in study["space_keys"]:
-        if not pd.api.types.is_numeric_dtype(tried[key]):
+        column = trial_column(study, key)
+        if not pd.api.types.is_numeric_dtype(tried[column]):
             continue
         log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
 
-        def draw(ax: Axes, held: pd.DataFrame, key: str = key, log: bool = log) -> None:
-            figures.search_values(ax, held, key, metric, log)
+        def draw(ax: Axes, held: pd.DataFrame, column: str = column, log: bool = log) -> None:
+            figures.search_values(ax, held, column, metric, log)
 
         caption = (
             f"{_judged(study, metric)} against {key}; the number is the epochs trained, "

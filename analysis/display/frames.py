@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.display.words import DECIMALS
 from analysis.findings.cells import MARKS, CellValue, best
-from analysis.findings.facts import data_of, part_of
+from analysis.findings.facts import beside, data_of, part_of
 from analysis.findings.stats import interval_kind
 from search.record import Record
 
@@ -107,37 +107,34 @@ def long_frame(
     rows = []
     for v in values:
         low, high = v.interval
-        rows.append(
-            {
-                "study": v.study,
-                "cell": v.cell,
-                **v.given,
-                **{key: v.config.get(key) for key in study["space_keys"]},
-                "metric": v.metric,
-                "split": v.split,
-                "rule": v.rule,
-                "status": v.status,
-                "marks": " | ".join(v.marks),
-                "n": v.n,
-                "mean": v.mean,
-                "sd": v.sd,
-                "lo": low,
-                "hi": high,
-                "interval": interval_kind(v.n),
-                "values": " ".join(repr(x) for x in v.values),
-                "seeds": " ".join(str(seed) for seed in v.seeds),
-                "seeds_due": v.seeds_due,
-                "beside_split": v.beside_split,
-                "beside_mean": pd.Series(v.beside, dtype=float).mean(),
-                "seen": v.seen,
-                "seen_split": v.seen_split,
-                "epochs": v.epochs,
-                "budget": v.budget,
-                "published": published.get((v.cell, v.metric)),
-                "trials": " ".join(v.trials),
-                "synthetic": bool(study["synthetic"]),
-                "protocol": study["protocol"],
-                "commit": (study.get("git") or {}).get("commit"),
-            }
-        )
+        own = {
+            "metric": v.metric,
+            "split": v.split,
+            "rule": v.rule,
+            "status": v.status,
+            "marks": " | ".join(v.marks),
+            "n": v.n,
+            "mean": v.mean,
+            "sd": v.sd,
+            "lo": low,
+            "hi": high,
+            "interval": interval_kind(v.n),
+            "values": " ".join(repr(x) for x in v.values),
+            "seeds": " ".join(str(seed) for seed in v.seeds),
+            "seeds_due": v.seeds_due,
+            "beside_split": v.beside_split,
+            "beside_mean": pd.Series(v.beside, dtype=float).mean(),
+            "seen": v.seen,
+            "seen_split": v.seen_split,
+            "epochs": v.epochs,
+            "budget": v.budget,
+            "published": published.get((v.cell, v.metric)),
+            "trials": " ".join(v.trials),
+            "synthetic": bool(study["synthetic"]),
+            "protocol": study["protocol"],
+            "commit": (study.get("git") or {}).get("commit"),
+        }
+        given = {**v.given, **{key: v.config.get(key) for key in study["space_keys"]}}
+        taken = ["study", "cell", *own]
+        rows.append({"study": v.study, "cell": v.cell, **beside(given, taken), **own})
     return pd.DataFrame(rows)

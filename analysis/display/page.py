@@ -16,7 +16,7 @@ from analysis.display import tables, words
 from analysis.display.figure_set import plates, save
 from analysis.display.render import Table, render
 from analysis.findings.answer import answers
-from analysis.findings.cells import MARKS, CellValue, cell_values
+from analysis.findings.cells import MARKS, CellValue, cell_values, config_of
 from search.record import Record, UserError, load
 
 
@@ -157,9 +157,7 @@ def _casualties(record: Record) -> list[dict[str, str]]:
             {
                 "trial": str(trial["trial"]),
                 "cell": words.cell_label(record.study["cells"][trial["cell"]]),
-                "config": words.cell_label(
-                    {k: trial[k] for k in record.study["space_keys"] if not pd.isna(trial[k])}
-                ),
+                "config": words.cell_label(config_of(trial, record.study)),
                 "status": str(trial["status"]),
                 "epochs": f"{trial['epochs']}/{trial['budget']}",
                 "reason": f"{trial['reason']}{last}",

@@ -20,9 +20,9 @@ from analysis.display.grids import grid, grid_keys
 from analysis.display.render import FORMATS, Table, render
 from analysis.findings.audit import audit_table, searched
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import direction
+from analysis.findings.facts import beside, direction
 from analysis.findings.stats import skill
-from search.record import Record
+from search.record import Record, trial_column
 
 __all__ = ["FORMATS", "Table", "keys", "make", "render", "search_frame"]
 
@@ -89,10 +89,7 @@ def _head(record: Record, metric: str) -> str:
 def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) -> dict[str, str]:
     study = record.study
     first = held[study["metric"]]
-    row = {key: words.number(value) for key, value in at.items()}
-    for key in study["space_keys"]:
-        row[f"{key} (chosen)"] = words.number(first.config.get(key, DASH))
-    row |= {_head(record, metric): text(value) for metric, value in held.items()}
+    row = {_head(record, metric): text(value) for metric, value in held.items()}
     other = "test" if study["shown_split"] == "val" else "val"
     if any(v.beside_split for v in held.values()) or study["watched"] == other:
         for metric, value in held.items():
@@ -100,7 +97,7 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
     if study["task"] == "shanghaitech":
         row["skill ↑"] = fixed_point(_skill(record, held["mae"]), "skill")
     tried = searched(record)
-    return row | {
+    row |= {
         "epochs": f"{first.epochs}/{first.budget}",
         "split": first.split,
         "rule": first.rule,
@@ -109,6 +106,10 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
         "status": first.status,
         "marks": ", ".join(first.marks) or DASH,
     }
+    given = {key: words.number(value) for key, value in at.items()}
+    for key in study["space_keys"]:
+        given[f"{key} (chosen)"] = words.number(first.config.get(key, DASH))
+    return beside(given, row) | row
 
 
 def _skill(record: Record, value: CellValue) -> float:
@@ -137,7 +138,7 @@ def search_frame(record: Record) -> pd.DataFrame:
         confirmed = held[held["stage"] == "confirm"]
         audits = held.loc[held["stage"] == "audit", "epochs"].sum()
         counted = search if len(search) or study["space_keys"] else confirmed
-        row: dict[str, Any] = {"cell": number, **at, "configs": len(counted)}
+        row: dict[str, Any] = {"configs": len(counted)}
         for rung in study["rungs"]:
             # the epoch in which a trial diverged is not one that it finished
             finished = counted["epochs"] - (counted["status"] == "diverged").astype("Int64")
@@ -151,7 +152,7 @@ def search_frame(record: Record) -> pd.DataFrame:
         row["audit_epochs"] = int(audits - ended)
         row["confirm_epochs"] = int(confirmed["epochs"].sum())
         row["hours"] = float(held["seconds"].sum()) / 3600
-        rows.append(row)
+        rows.append({"cell": number, **beside(at, ["cell", *row]), **row})
     return pd.DataFrame(rows)
 
 
@@ -188,20 +189,21 @@ def _configs(record: Record) -> Table:
     order = tried.assign(_value=tried["value"] * (-1 if study["mode"] == "max" else 1))
     order = order.sort_values(["cell", "epochs", "_value"], ascending=[True, False, True])
     rule = "best so far" if study["checkpoint_rule"] == "best" else "of the last epoch"
-    rows = [
-        {
-            **{k: words.number(v) for k, v in study["cells"][trial["cell"]].items()},
-            "trial": trial["trial"],
-            **{k: words.number(trial[k]) for k in study["space_keys"]},
+    rows = []
+    for trial in order.to_dict("records"):
+        at = {k: words.number(v) for k, v in study["cells"][trial["cell"]].items()}
+        drawn = {k: words.number(trial[trial_column(study, k)]) for k in study["space_keys"]}
+        value = trial["value"]
+        own = {
             "epochs": f"{trial['epochs']}/{trial['budget']}",
             f"{metric} ({rule})": DASH
-            if pd.isna(trial["value"])
-            else fixed_point(float(trial["value"]), study["metric"]),
+            if pd.isna(value)
+            else fixed_point(float(value), study["metric"]),
             "status": trial["status"],
             "why": trial["reason"],
         }
-        for trial in order.to_dict("records")
-    ]
+        taken = ["trial", *own]
+        rows.append({**beside(at, taken), "trial": trial["trial"], **beside(drawn, taken), **own})
     display = pd.DataFrame(rows)
     caption = " ".join(
         [
@@ -213,8 +215,9 @@ def _configs(record: Record) -> Table:
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    keys = ["cell", *study["cells"][0], "trial", *study["space_keys"]]
-    data = order[[*keys, "epochs", "budget", "metric", "value", "status", "reason"]]
+    given = [trial_column(study, key) for key in study["cells"][0]]
+    columns = ["cell", *given, "trial", *(trial_column(study, k) for k in study["space_keys"])]
+    data = order[[*columns, "epochs", "budget", "metric", "value", "status", "reason"]]
     data = data.assign(
         study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
     )

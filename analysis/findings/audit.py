@@ -14,8 +14,14 @@ import pandas as pd
 from analysis.display import words
 from analysis.display.frames import DASH, fixed_point
 from analysis.display.render import Table
+from analysis.findings.facts import beside
 from analysis.findings.stats import share_interval
-from search.record import Record
+from search.record import Record, trial_column
+
+COLUMNS = (
+    *("trial", "cell", "ended_at", "rank", "n", "value_then", "value_end", "winner", "better"),
+    *("study", "synthetic", "protocol"),
+)
 
 
 def searched(record: Record) -> pd.DataFrame:
@@ -49,12 +55,13 @@ def audit_frame(record: Record) -> pd.DataFrame:
     rows = []
     for audit in decisions[decisions["verdict"] == "audit"].to_dict("records"):
         end, winner = ends.get(audit["trial"]), winners.get(audit["cell"])
+        row = trials.loc[audit["trial"]]
+        drawn = {key: row[trial_column(study, key)] for key in study["space_keys"]}
         rows.append(
             {
                 "trial": audit["trial"],
                 "cell": audit["cell"],
-                **study["cells"][audit["cell"]],
-                **{key: trials.loc[audit["trial"], key] for key in study["space_keys"]},
+                **beside(study["cells"][audit["cell"]] | drawn, COLUMNS),
                 "ended_at": audit["epoch"],
                 "rank": audit["rank"],
                 "n": audit["n"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis.findings.facts import Mode, data_of, direction, seeds_due
 from analysis.findings.stats import interval, mean_sd
-from search.record import Record, UserError
+from search.record import Record, UserError, trial_column
 
 Status = Literal["complete", "partial", "failed", "empty"]
 
@@ -180,7 +180,8 @@ def final_trials(record: Record, cell: int) -> pd.DataFrame:
         & (trials["stage"] == ("confirm" if confirms else "search"))
     ]
     rows = rows[_shown(rows, study, study["metric"]).notna()]
-    for name in ("rule", "budget", "metric", *study["space_keys"]):
+    searched = [trial_column(study, key) for key in study["space_keys"]]
+    for name in ("rule", "budget", "metric", *searched):
         found = sorted({str(v) for v in rows[name]})
         if len(found) > 1:
             raise UserError(
@@ -228,7 +229,7 @@ def _complete(
     make: partial[CellValue], record: Record, rows: pd.DataFrame, metric: str
 ) -> CellValue:
     study = record.study
-    config = _config(rows.iloc[0], study)
+    config = config_of(rows.iloc[0], study)
     other = "val" if study["shown_split"] == "test" else "test"
     beside = _shown(rows, {**study, "shown_split": other}, metric).dropna()
     marks = []
@@ -287,7 +288,7 @@ def _partial(
         epochs=int(row["epochs"]),
         seen=_seen(row, study, metric),
         seen_split=study["watched"],
-        config=_config(row, study),
+        config=config_of(row, study),
         trials=(str(row["trial"]),),
         marks=tuple(marks),
     )
@@ -322,5 +323,9 @@ def _shown(rows: pd.DataFrame, study: Mapping[str, Any], metric: str) -> pd.Seri
     return rows[column] if column in rows else pd.Series(pd.NA, index=rows.index, dtype="Float64")
 
 
-def _config(row: pd.Series[Any], study: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in study["space_keys"] if not pd.isna(row[key])}
+def config_of(
+    row: Mapping[Hashable, Any] | pd.Series[Any], study: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The searched parameters of a trial, by name; those that it has."""
+    held = {key: row[trial_column(study, key)] for key in study["space_keys"]}
+    return {key: value for key, value in held.items() if not pd.isna(value)}

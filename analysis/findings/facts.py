@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
+
+from search.record import setting_column
 
 Mode = Literal["max", "min"]
 
@@ -16,6 +18,11 @@ def direction(study: Mapping[str, Any], metric: str) -> Mode:
     if metric == study["metric"]:
         return "max" if study["mode"] == "max" else "min"
     return "max" if metric.endswith("accuracy") else "min"
+
+
+def beside(settings: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """Settings as columns of a row that has these of its own; see search.record.setting_column."""
+    return {setting_column(key, own): value for key, value in settings.items()}
 
 
 def seeds_due(study: Mapping[str, Any]) -> int:

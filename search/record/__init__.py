@@ -4,6 +4,7 @@ May import `spec` and `trainables`; what is named here loads neither ray nor tor
 at `read.py`, which describes every file and column.
 """
 
+from search.record.frames import setting_column, trial_column
 from search.record.journal import JournalError
 from search.record.read import (
     DECISION,
@@ -37,5 +38,7 @@ __all__ = [
     "load",
     "load_study",
     "read_events",
+    "setting_column",
+    "trial_column",
     "write",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -47,10 +48,31 @@ DTYPES = {
     "device": "string",
     "error": "string",
 }
-VERDICT_STATUS = {"stop": "stopped", "complete": "completed"}
-
-
 Rows = dict[str, dict[int, dict[str, Any]]]  # trial -> epoch -> quantity -> value
+
+
+def setting_column(name: str, taken: Collection[str]) -> str:
+    """The column of a setting in a frame that has columns of its own.
+
+    Args:
+        name: of a cell parameter or searched one.
+        taken: the frame's own columns.
+
+    Returns:
+        The name itself, or `setting_<name>` where it is taken.
+    """
+    return f"setting_{name}" if name in taken else name
+
+
+def trial_column(study: Mapping[str, Any], name: str) -> str:
+    """The column of trials.parquet that holds a cell parameter or searched one."""
+    return setting_column(name, [*DTYPES, *_measured(study)])
+
+
+def _measured(study: Mapping[str, Any]) -> list[str]:
+    """Columns of trials.parquet that a study's metrics make."""
+    columns = [f"{at}_{name}" for at in ("last", "value") for name in study["row_metrics"]]
+    return [*columns, *(f"test_{name}" for name in study["metrics"])]
 
 
 def latest_rows(epochs: list[dict[str, Any]]) -> Rows:
@@ -138,8 +160,10 @@ def _ask(trials: dict[str, dict[str, Any]], study: dict[str, Any], event: dict[s
             "trial": job["trial"],
             "stage": job["stage"],
             "cell": job["cell"],
-            **study["cells"][job["cell"]],
-            **event["config"],
+            **{
+                trial_column(study, key): value
+                for key, value in {**study["cells"][job["cell"]], **event["config"]}.items()
+            },
             "config": json.dumps(event["settings"], sort_keys=True),
             "seed": event["seed"],
             "epochs": 0,
@@ -241,8 +265,8 @@ def _from_rows(
 def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataFrame:
     keys = [*study["cells"][0]] if study["cells"] else []
     keys += [key for key in study["space_keys"] if key not in keys]
-    measured = [f"{at}_{name}" for at in ("last", "value") for name in study["row_metrics"]]
-    measured += [f"test_{name}" for name in study["metrics"]]
+    keys = [trial_column(study, key) for key in keys]
+    measured = _measured(study)
     order = list(DTYPES)
     columns = [
         *order[: order.index("config")],

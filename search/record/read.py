@@ -24,7 +24,8 @@ trials.parquet
                  ended at a rung and trained on to see whether that was right; never selected)
     cell         number of the cell, from 0
     <cell keys>  value of each cell parameter, e.g. depth, pretrained
-    <space keys> value of each searched parameter, e.g. lr
+    <space keys> value of each searched parameter, e.g. lr; both are setting_<key> where the key is
+                 the name of another column, e.g. setting_precision: see trial_column
     config       JSON of the settings that differ from the task's defaults
     seed         of initial weights, order and augmentation
     status       completed (trained to its full budget), stopped (ended at a rung), paused (waits

@@ -183,10 +183,17 @@ def _of_run(path: Path, metric: str) -> pd.DataFrame:
     keys = list(held.study["cells"][0])
     trials = held.trials.set_index("trial")
     trials = trials.assign(diverged=trials["status"] == "diverged")
-    columns = [*keys, "stage", "seed", "diverged"]
+    columns = ["stage", "seed", "diverged"]
     # a cell's value and a curve may share a name, such as lr: the cell's is what is asked for
-    wide = wide.drop(columns=columns, errors="ignore")
-    frame = wide.reset_index().join(trials[columns], on="trial")
+    if shared := {*columns, "trial", "epoch", "config"} & set(keys):
+        raise CurvesError(
+            f"{path}: a cell parameter is named {', '.join(sorted(shared))}, as a column of curves "
+            "is; give simulate a table of curves instead"
+        )
+    at = {key: trials[record.trial_column(held.study, key)] for key in keys}
+    given = trials[columns].assign(**at)
+    wide = wide.drop(columns=list(given), errors="ignore")
+    frame = wide.reset_index().join(given, on="trial")
     # by trial, not by settings: two trials may have drawn the same ones
     return frame[frame["stage"] != "confirm"].rename(columns={"trial": "config"})
 
