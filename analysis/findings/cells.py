@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -323,9 +323,7 @@ def _shown(rows: pd.DataFrame, study: Mapping[str, Any], metric: str) -> pd.Seri
     return rows[column] if column in rows else pd.Series(pd.NA, index=rows.index, dtype="Float64")
 
 
-def config_of(
-    row: Mapping[Hashable, Any] | pd.Series[Any], study: Mapping[str, Any]
-) -> dict[str, Any]:
+def config_of(row: Any, study: Mapping[str, Any]) -> dict[str, Any]:
     """The searched parameters of a trial, by name; those that it has."""
     held = {key: row[trial_column(study, key)] for key in study["space_keys"]}
     return {key: value for key, value in held.items() if not pd.isna(value)}

@@ -187,8 +187,8 @@ def _of_run(path: Path, metric: str) -> pd.DataFrame:
     # a cell's value and a curve may share a name, such as lr: the cell's is what is asked for
     if shared := {*columns, "trial", "epoch", "config"} & set(keys):
         raise CurvesError(
-            f"{path}: a cell parameter is named {', '.join(sorted(shared))}, as a column of curves "
-            "is; give simulate a table of curves instead"
+            f"{path}: a cell parameter is named {', '.join(sorted(shared))}, as a column of "
+            "curves is; give simulate a table of curves instead"
         )
     at = {key: trials[record.trial_column(held.study, key)] for key in keys}
     given = trials[columns].assign(**at)
