@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
+import re
 import tomllib
+from collections.abc import Iterable
 from typing import Any
 
 from trainables.errors import UserError
@@ -19,6 +22,17 @@ SHORT = {
 }
 
 
+HOMES = ("cells", "space", "fixed")  # of a task's setting; it stands in one of them
+# keys of [budget] that say how a search goes, and nothing without one
+OF_A_SEARCH = (
+    "trials_per_cell",
+    "grace_epochs",
+    "reduction_factor",
+    "full_per_cell",
+    "audit_share",
+)
+
+
 class OverrideError(UserError):
     """`--set` cannot be applied; the message quotes it."""
 
@@ -30,30 +44,82 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
         raw: the parsed study file; left as it is.
         overrides: e.g. `budget.max_epochs=30`, `cells.depth=[18, 34]`, `fixed.part=A`. A value
             that is not TOML is taken as text. Setting a parameter in [fixed], [cells] or [space]
-            takes it out of the other two.
+            takes it out of the other two, and [cells] and [fixed] take it out of [[points]]; where
+            nothing is left to search, the file's search goes, see `_without_search`.
 
     Raises:
         OverrideError: no `=`, no key, or a key that leads through something that is no table.
     """
-    changed = copy.deepcopy(raw)
+    changed, given = copy.deepcopy(raw), []
     for override in overrides:
-        key, found, text = override.partition("=")
-        parts = key.strip().split(".")
-        if not found or not all(parts):
-            raise OverrideError(
-                f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30"
-            )
-        table = changed
-        for part in parts[:-1]:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise OverrideError(f"--set {override}: {part} is no table")
-        table[parts[-1]] = _value(text.strip())
-        if len(parts) == 2 and parts[0] in ("fixed", "cells", "space"):
-            for other in {"fixed", "cells", "space"} - {parts[0]}:
+        parts = _set(changed, override)
+        given.append(".".join(parts))
+        if len(parts) > 1 and parts[0] in HOMES:
+            for other in set(HOMES) - {parts[0]}:
                 if isinstance(changed.get(other), dict):
                     changed[other].pop(parts[1], None)
+    parts_of = [key.split(".") for key in given]
+    homeless = {p[1] for p in parts_of if len(p) > 1 and p[0] in ("cells", "fixed")}
+    _settle(changed, raw, homeless, given)
     return changed
+
+
+def _set(changed: dict[str, Any], override: str) -> list[str]:
+    """Put one override in place; returns the parts of its key."""
+    key, found, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not found or not all(parts):
+        raise OverrideError(
+            f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30"
+        )
+    table = changed
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise OverrideError(f"--set {override}: {part} is no table")
+    table[parts[-1]] = _value(text.strip())
+    return parts
+
+
+def _settle(
+    changed: dict[str, Any], raw: dict[str, Any], homes: set[str], given: Iterable[str]
+) -> None:
+    """Make the rest of the file follow where a parameter has left its search.
+
+    Args:
+        changed: the study, changed in place.
+        raw: the file as it was.
+        homes: parameters that were set in [cells] or [fixed].
+        given: keys that the user set; they stay, and a contradiction is a fault.
+    """
+    space, points = changed.get("space"), changed.get("points")
+    searched = set(raw["space"]) if isinstance(raw.get("space"), dict) else set()
+    if isinstance(points, list) and "points" not in given:
+        tables = [point for point in points if isinstance(point, dict)]
+        searched |= {key for point in tables for key in point}
+        left = [{k: v for k, v in point.items() if k not in homes} for point in tables]
+        if len(tables) == len(points) and homes & searched:
+            # two points that differed in it alone are one now
+            changed["points"] = list({repr(point): point for point in left if point}.values())
+    if not homes & searched - set(space or {}):
+        return
+    if not space and "space" not in given and not changed.get("points"):
+        _without_search(changed, given)
+    elif changed.get("sampler") == "grid" or changed.get("points"):
+        _drop(changed.get("budget"), ["trials_per_cell"], "budget.", given)  # there are fewer now
+
+
+def _without_search(changed: dict[str, Any], given: Iterable[str]) -> None:
+    """What the file says of a search goes with the last parameter that was searched."""
+    changed.pop("space", None)
+    _drop(changed, ["points", "sampler"], "", given)
+    _drop(changed.get("budget"), OF_A_SEARCH, "budget.", given)
+
+
+def _drop(table: Any, keys: Iterable[str], above: str, given: Iterable[str]) -> None:
+    for key in keys:
+        if isinstance(table, dict) and above + key not in given and above[:-1] not in given:
+            table.pop(key, None)
 
 
 def _value(text: str) -> Any:
@@ -85,17 +151,16 @@ def given_overrides(arguments: argparse.Namespace) -> list[str]:
         if value is None:
             continue
         if home == "cells":
-            values = value.split(",")
-            quoted = [v if _is_number(v) else f'"{v}"' for v in values]
-            found.append(f"cells.{name}=[{', '.join(quoted)}]")
+            found.append(f"cells.{name}=[{', '.join(map(_quoted, value.split(',')))}]")
         else:
             found.append(f"{home if '.' in home else f'{home}.{name}'}={value}")
     return [*found, *arguments.overrides]
 
 
-def _is_number(text: str) -> bool:
+def _quoted(text: str) -> str:
+    """A value of an option in TOML, which has no `.1`, `1.` or `007`."""
+    text = text.strip()
     try:
-        float(text)
+        return str(int(text)) if re.fullmatch(r"[+-]?\d+", text) else repr(float(text))
     except ValueError:
-        return False
-    return True
+        return json.dumps(text)

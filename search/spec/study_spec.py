@@ -29,6 +29,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 WORDS = {
     "tuple_type": "must be a list, e.g. [18]",
     "dict_type": "must be a table",
+    "too_short": "must name at least one parameter that is compared, e.g. depth = [18]",
     "model_type": "must be a table, or a list of choices",
     "string_pattern_mismatch": "must be letters, digits, '.', '_', '-', and begin with no sign",
 }
