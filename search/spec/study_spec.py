@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from search.spec.conflicts import find_conflicts
 from search.spec.derived import list_faults, with_derived
 from search.spec.faults import budget_faults, misplaced, task_faults, weights_faults
 from search.spec.overrides import OverrideError, apply_overrides
@@ -263,19 +264,10 @@ def _worded(fault: Any) -> str:
 
 
 def _conflicts(spec: StudySpec) -> dict[str, str]:
-    """What the task finds wrong with a cell's settings taken together."""
-    task, faults = find_task(spec.task), {}
-    for cell in spec.cell_values():
-        drawn = {}
-        for key in spec.space:
-            held = spec.range_of(key, cell)
-            drawn[key] = held.values[0] if held.values else held.low
-        config = spec.config(cell, drawn)  # type: ignore[arg-type]
-        for key, text in task.conflicts(config).items():
-            home = next((t for t in ("cells", "space") if key in getattr(spec, t)), "fixed")
-            faults[f"{home}.{key}"] = text
-        if spec.protocol == "honest" and config.get("val_fraction") == 0:
-            faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
+    """What is wrong with settings taken together, and with them and the rest of the file."""
+    faults = find_conflicts(spec)
+    if spec.protocol == "honest" and spec.config({}, {}).get("val_fraction") == 0:
+        faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
     if spec.space and spec.seed in spec.confirm.seeds:
         faults["confirm.seeds"] = (
             f"{spec.seed} is the search's own seed, so it repeats nothing new"

@@ -60,6 +60,13 @@ def milestone_steps(config: Config, total_steps: int) -> list[int]:
     return [round(m * total_steps) if m < 1 else int(m) for m in config["milestones"]]
 
 
+def drops_at(step: int, total_steps: int, config: Config) -> bool:
+    """Whether lr drops at a milestone before this step; its fall in a cosine is no drop."""
+    if config["schedule"] != "step" or config["drop_factor"] >= 1 or step == 0:
+        return False
+    return step in milestone_steps(config, total_steps)
+
+
 def learning_rate(step: int, total_steps: int, steps_per_epoch: int, config: Config) -> float:
     """Learning rate of the step with this number, counted from 0 over the whole budget."""
     lr = float(config["lr"])

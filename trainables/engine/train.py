@@ -22,6 +22,7 @@ from trainables.engine.checkpoint import Progress, Row, Writer, restore, state_o
 from trainables.engine.kit import Kit, kit_for
 from trainables.engine.step import (
     autocast,
+    drops_at,
     learning_rate,
     resolve_precision,
     restart_momentum,
@@ -213,10 +214,8 @@ def _epoch(
     kit.net.train()
     for number, batch in enumerate(task.batches(data, config, _generator(stay, epoch, 0))):
         at = (epoch - 1) * per_epoch + number
-        before, lr = lr, learning_rate(at, total, per_epoch, config)
-        if number == 0 and at:
-            before = learning_rate(at - 1, total, per_epoch, config)
-        if config["momentum_restart"] and 0 < lr < before:
+        lr = learning_rate(at, total, per_epoch, config)
+        if config["momentum_restart"] and drops_at(at, total, config):
             restart_momentum(kit.optimizer)
         set_learning_rate(kit.optimizer, lr)
         alive()
