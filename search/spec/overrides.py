@@ -50,17 +50,16 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
     Raises:
         OverrideError: no `=`, no key, or a key that leads through something that is no table.
     """
-    changed, given = copy.deepcopy(raw), []
+    changed, given, moved = copy.deepcopy(raw), set(), set()
     for override in overrides:
         parts = _set(changed, override)
-        given.append(".".join(parts))
+        given.add(".".join(parts))
         if len(parts) > 1 and parts[0] in HOMES:
             for other in set(HOMES) - {parts[0]}:
-                if isinstance(changed.get(other), dict):
-                    changed[other].pop(parts[1], None)
-    parts_of = [key.split(".") for key in given]
-    homeless = {p[1] for p in parts_of if len(p) > 1 and p[0] in ("cells", "fixed")}
-    _settle(changed, raw, homeless, given)
+                _table(changed, other).pop(parts[1], None)
+            if parts[0] != "space":
+                moved.add(parts[1])
+    _settle(changed, raw, moved, given)
     return changed
 
 
@@ -81,44 +80,49 @@ def _set(changed: dict[str, Any], override: str) -> list[str]:
     return parts
 
 
+def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    found = raw.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def _settle(
-    changed: dict[str, Any], raw: dict[str, Any], homes: set[str], given: Iterable[str]
+    changed: dict[str, Any], raw: dict[str, Any], moved: set[str], given: set[str]
 ) -> None:
     """Make the rest of the file follow where a parameter has left its search.
 
     Args:
         changed: the study, changed in place.
         raw: the file as it was.
-        homes: parameters that were set in [cells] or [fixed].
+        moved: parameters that were set in [cells] or [fixed].
         given: keys that the user set; they stay, and a contradiction is a fault.
     """
-    space, points = changed.get("space"), changed.get("points")
-    searched = set(raw["space"]) if isinstance(raw.get("space"), dict) else set()
+    points, searched = changed.get("points"), set(_table(raw, "space"))
     if isinstance(points, list) and "points" not in given:
         tables = [point for point in points if isinstance(point, dict)]
         searched |= {key for point in tables for key in point}
-        left = [{k: v for k, v in point.items() if k not in homes} for point in tables]
-        if len(tables) == len(points) and homes & searched:
+        left = [{k: v for k, v in point.items() if k not in moved} for point in tables]
+        if len(tables) == len(points) and moved & searched:
             # two points that differed in it alone are one now
             changed["points"] = list({repr(point): point for point in left if point}.values())
-    if not homes & searched - set(space or {}):
+    if not moved & searched - set(_table(changed, "space")):
         return
-    if not space and "space" not in given and not changed.get("points"):
+    if not changed.get("space") and "space" not in given and not changed.get("points"):
         _without_search(changed, given)
     elif changed.get("sampler") == "grid" or changed.get("points"):
-        _drop(changed.get("budget"), ["trials_per_cell"], "budget.", given)  # there are fewer now
+        # there are fewer now, and the number follows from them
+        _drop(_table(changed, "budget"), ["trials_per_cell"], "budget.", given)
 
 
-def _without_search(changed: dict[str, Any], given: Iterable[str]) -> None:
+def _without_search(changed: dict[str, Any], given: set[str]) -> None:
     """What the file says of a search goes with the last parameter that was searched."""
     changed.pop("space", None)
     _drop(changed, ["points", "sampler"], "", given)
-    _drop(changed.get("budget"), OF_A_SEARCH, "budget.", given)
+    _drop(_table(changed, "budget"), OF_A_SEARCH, "budget.", given)
 
 
-def _drop(table: Any, keys: Iterable[str], above: str, given: Iterable[str]) -> None:
+def _drop(table: dict[str, Any], keys: Iterable[str], above: str, given: set[str]) -> None:
     for key in keys:
-        if isinstance(table, dict) and above + key not in given and above[:-1] not in given:
+        if above + key not in given and above[:-1] not in given:
             table.pop(key, None)
 
 

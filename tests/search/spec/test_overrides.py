@@ -180,6 +180,14 @@ def test_what_the_user_set_stays_and_is_told_where_it_no_longer_applies(given, k
         loaded("shanghaitech", ["--lr", "0.1"], ["--set", given])
 
 
+@pytest.mark.parametrize("wrong", ["space = 3", "points = 3", "points = [3]", "budget = 3"])
+def test_a_file_of_the_wrong_form_is_told_by_key(listed, wrong):
+    text = f'name = "mine"\ntask = "cifar10"\n{wrong}\n[cells]\ndepth = [18]\n'
+    text += "" if wrong.startswith("budget") else "[budget]\nmax_epochs = 3\n"
+    with pytest.raises(SpecError, match=rf"\n  {wrong.split()[0]}(\.0)?: "):
+        loaded(listed(text), ["--lr", "0.1"])
+
+
 def test_a_file_that_is_wrong_by_itself_stays_wrong(listed):
     text = LISTED.format(sampler="").replace("depth = [18]", "depth = [18]\nlr = [0.1]")
     with pytest.raises(SpecError, match=r"space\.lr: is also in \[cells\]"):
