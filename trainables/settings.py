@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from trainables.resnet import DEPTHS
 from trainables.task import Config, Setting
 
@@ -59,8 +61,20 @@ LIMITS: dict[str, Setting] = {
 }
 
 
+# setting -> what it needs to change anything; elsewhere it is not read
+READ_WHERE: dict[str, tuple[str, str]] = {
+    "momentum": ("optimizer", "sgd"),
+    "milestones": ("schedule", "step"),
+    "drop_factor": ("schedule", "step"),
+}
+
+
 def common_conflicts(config: Config) -> dict[str, str]:
-    """Faults that need several shared settings to see, by key."""
+    """Faults that need several shared settings to see, by key.
+
+    They hang on equality with a choice or with the least allowed value, and on which of two is
+    larger: so the ends of a range show every fault that a value between them has.
+    """
     faults = {}
     if config["pretrained"] and config["stem"] == "cifar":
         faults["stem"] = (
@@ -70,8 +84,16 @@ def common_conflicts(config: Config) -> dict[str, str]:
         faults["nesterov"] = "needs optimizer = 'sgd' and momentum above 0"
     if config["momentum_restart"] and (config["schedule"], config["optimizer"]) != ("step", "sgd"):
         faults["momentum_restart"] = "needs schedule = 'step' and optimizer = 'sgd'"
-    shares = [m for m in config["milestones"] if m < 1]
-    steps = [m for m in config["milestones"] if m >= 1]
-    if any(sorted(set(held)) != held for held in (shares, steps)):
-        faults["milestones"] = f"must increase, not {config['milestones']!r}"
+    if config["schedule"] == "step" and (text := _milestones_fault(config["milestones"])):
+        faults["milestones"] = text
     return faults
+
+
+def _milestones_fault(milestones: tuple[float, ...]) -> str | None:
+    """Shares and steps are each in order; between the two only the budget's steps would tell."""
+    shares, steps = [m for m in milestones if m < 1], [m for m in milestones if m >= 1]
+    if any(m != int(m) for m in steps):
+        return f"from 1 on are whole numbers of steps, below 1 shares of the budget; not {steps}"
+    if any(b <= a for held in (shares, steps) for a, b in pairwise(held)):
+        return f"must rise, not {list(milestones)}"
+    return None

@@ -107,6 +107,7 @@ def gpus_by_cell(
 def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     """What the data of the study's cells is."""
     found: list[dict[str, Any]] = []
+    notes: dict[str, None] = {}
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         try:
@@ -114,8 +115,11 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
         except DataError as error:
             raise PreflightError(str(error)) from error
         _check_limits(config, print_)
+        notes |= dict.fromkeys(_late_milestones(spec, cell, print_))
         if print_ not in found:
             found.append(print_)
+    for note in notes:
+        options.say(note)
     return found
 
 
@@ -163,6 +167,31 @@ def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
                 f"{split}_images = {limit}, but {data['data']} has {count} of them with "
                 f"val_fraction = {config['val_fraction']:g}; lower it, or leave it out to use all"
             )
+
+
+def _late_milestones(
+    spec: StudySpec, cell: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    """What is said of milestones that no training reaches: lr would never drop there.
+
+    Told and not refused: a short try of a study whose milestones are steps is no fault.
+    """
+    config = spec.config(cell, {})
+    schedules = spec.space["schedule"].values if "schedule" in spec.space else ()
+    if "step" not in (schedules or (config["schedule"],)):
+        return []
+    batch = config["batch_size"]
+    if "batch_size" in spec.space:
+        held = spec.range_of("batch_size", cell)
+        batch = min(held.values) if held.values else held.low
+    images = data["train_images"] - round(config["val_fraction"] * data["train_images"])
+    steps = -(-(config["train_images"] or images) // int(batch)) * spec.budget.max_epochs
+    return [
+        f"note: milestone {late:g} lies beyond the {steps:,} steps of {spec.budget.max_epochs} "
+        "epochs, so lr never drops there; set fixed.milestones, below 1 as shares of the budget"
+        for late in config["milestones"]
+        if late >= 1 and late >= steps
+    ]
 
 
 def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]:

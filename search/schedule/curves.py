@@ -177,14 +177,20 @@ def _padded(held: pd.Series, epochs: int, by: float) -> Array:
 
 
 def _of_run(path: Path, metric: str) -> pd.DataFrame:
-    """The curves of a record, one row a trial and epoch; each trial of the search is a config."""
+    """The curves of a record, one row a trial and epoch; each trial of the search is a config.
+
+    Of what was recorded each epoch only what is used comes along: a curve may have a setting's
+    name, as `lr` has, which can be a cell parameter.
+    """
     held = record.load(path)
     wide = held.curves.pivot(index=["trial", "epoch"], columns="name", values="value")
+    if metric not in wide:
+        raise CurvesError(f"{path}: no curve {metric}; it has {', '.join(map(str, wide))}")
+    wide = wide[[name for name in (metric, "seconds") if name in wide]]
     keys = list(held.study["cells"][0])
     trials = held.trials.set_index("trial")
     trials = trials.assign(diverged=trials["status"] == "diverged")
     columns = ["stage", "seed", "diverged"]
-    # a cell's value and a curve may share a name, such as lr: the cell's is what is asked for
     if shared := {*columns, "trial", "epoch", "config"} & set(keys):
         raise CurvesError(
             f"{path}: a cell parameter is named {', '.join(sorted(shared))}, as a column of "
@@ -192,7 +198,6 @@ def _of_run(path: Path, metric: str) -> pd.DataFrame:
         )
     at = {key: trials[record.trial_column(held.study, key)] for key in keys}
     given = trials[columns].assign(**at)
-    wide = wide.drop(columns=list(given), errors="ignore")
     frame = wide.reset_index().join(given, on="trial")
     # by trial, not by settings: two trials may have drawn the same ones
     return frame[frame["stage"] != "confirm"].rename(columns={"trial": "config"})

@@ -44,8 +44,12 @@ def budget_faults(raw: dict[str, Any]) -> dict[str, str]:
     budget, faults = _table(raw, "budget"), {}
     numbers = {k: v for k, v in budget.items() if isinstance(v, int) and not isinstance(v, bool)}
     most, trials = numbers.get("max_epochs"), numbers.get("trials_per_cell", 1)
-    if most is not None and numbers.get("grace_epochs", 1) > most:
-        faults["budget.grace_epochs"] = f"is above max_epochs ({most}); no rung is left"
+    if most is not None and (grace := numbers.get("grace_epochs", 1)) > most:
+        # not lowered in silence: the first rung says how early a config may lose
+        faults["budget.grace_epochs"] = (
+            f"{grace} is above max_epochs ({most}), so no rung is left; lower it too, e.g. "
+            "--set budget.grace_epochs=1"
+        )
     if _table(raw, "space") and numbers.get("full_per_cell", 1) > trials:
         faults["budget.full_per_cell"] = (
             f"promises {numbers['full_per_cell']} full trainings a cell of {trials} trials; raise "

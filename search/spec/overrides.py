@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
+import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 from trainables.errors import UserError
@@ -20,6 +22,17 @@ SHORT = {
 }
 
 
+HOMES = ("cells", "space", "fixed")  # of a task's setting; it stands in one of them
+# keys of [budget] that say how a search goes, and nothing without one
+OF_A_SEARCH = (
+    "trials_per_cell",
+    "grace_epochs",
+    "reduction_factor",
+    "full_per_cell",
+    "audit_share",
+)
+
+
 class OverrideError(UserError):
     """`--set` cannot be applied; the message quotes it."""
 
@@ -31,75 +44,86 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
         raw: the parsed study file; left as it is.
         overrides: e.g. `budget.max_epochs=30`, `cells.depth=[18, 34]`, `fixed.part=A`. A value
             that is not TOML is taken as text. Setting a parameter in [fixed], [cells] or [space]
-            takes it out of the other two, and out of [[points]]. What the file has only for the
-            sake of what was overridden goes with it: the keys of a search where nothing is left to
-            search, a first rung that is longer than the new budget.
+            takes it out of the other two, and [cells] and [fixed] take it out of [[points]]; where
+            nothing is left to search, the file's search goes, see `_without_search`.
 
     Raises:
         OverrideError: no `=`, no key, or a key that leads through something that is no table.
     """
-    changed = copy.deepcopy(raw)
-    given = [override.partition("=")[0].strip() for override in overrides]
+    changed, given, moved = copy.deepcopy(raw), set(), set()
     for override in overrides:
-        key, found, text = override.partition("=")
-        parts = key.strip().split(".")
-        if not found or not all(parts):
-            raise OverrideError(
-                f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30"
-            )
-        table = changed
-        for part in parts[:-1]:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise OverrideError(f"--set {override}: {part} is no table")
-        table[parts[-1]] = _value(text.strip())
-        if len(parts) == 2 and parts[0] in ("fixed", "cells", "space"):
-            _take_out(changed, parts[1], parts[0])
-    if changed.get("space") == {} and raw.get("space"):
-        del changed["space"]
-    if not changed.get("space") and not changed.get("points"):
-        _drop(changed, "budget", ("trials_per_cell", "full_per_cell"), given)
-        _drop(changed, "", ("sampler",), given)
-    _fit_first_rung(raw, changed, given)
+        parts = _set(changed, override)
+        given.add(".".join(parts))
+        if len(parts) > 1 and parts[0] in HOMES:
+            for other in set(HOMES) - {parts[0]}:
+                _table(changed, other).pop(parts[1], None)
+            if parts[0] != "space":
+                moved.add(parts[1])
+    _settle(changed, raw, moved, given)
     return changed
 
 
-def _take_out(changed: dict[str, Any], key: str, home: str) -> None:
-    """Out of every table but its new home, and out of the configs that are listed."""
-    for other in {"fixed", "cells", "space"} - {home}:
-        if isinstance(changed.get(other), dict):
-            changed[other].pop(key, None)
-    points = changed.get("points")
-    if home != "space" and isinstance(points, list) and all(isinstance(p, dict) for p in points):
-        left = [{k: v for k, v in point.items() if k != key} for point in points]
-        if left != points:
-            different = {repr(sorted(point.items())): point for point in left if point}
-            changed["points"] = list(different.values())
-            if not different:
-                del changed["points"]
+def _set(changed: dict[str, Any], override: str) -> list[str]:
+    """Put one override in place; returns the parts of its key."""
+    key, found, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not found or not all(parts):
+        raise OverrideError(
+            f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30"
+        )
+    table = changed
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise OverrideError(f"--set {override}: {part} is no table")
+    table[parts[-1]] = _value(text.strip())
+    return parts
 
 
-def _drop(changed: dict[str, Any], table: str, keys: Collection[str], given: list[str]) -> None:
-    """Remove keys that the file gave, and no override."""
-    held = changed.get(table) if table else changed
+def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    found = raw.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _settle(
+    changed: dict[str, Any], raw: dict[str, Any], moved: set[str], given: set[str]
+) -> None:
+    """Make the rest of the file follow where a parameter has left its search.
+
+    Args:
+        changed: the study, changed in place.
+        raw: the file as it was.
+        moved: parameters that were set in [cells] or [fixed].
+        given: keys that the user set; they stay, and a contradiction is a fault.
+    """
+    points, searched = changed.get("points"), set(_table(raw, "space"))
+    if isinstance(points, list) and "points" not in given:
+        tables = [point for point in points if isinstance(point, dict)]
+        searched |= {key for point in tables for key in point}
+        left = [{k: v for k, v in point.items() if k not in moved} for point in tables]
+        if len(tables) == len(points) and moved & searched:
+            # two points that differed in it alone are one now
+            changed["points"] = list({repr(point): point for point in left if point}.values())
+    if not moved & searched - set(_table(changed, "space")):
+        return
+    if not changed.get("space") and "space" not in given and not changed.get("points"):
+        _without_search(changed, given)
+    elif changed.get("sampler") == "grid" or changed.get("points"):
+        # there are fewer now, and the number follows from them
+        _drop(_table(changed, "budget"), ["trials_per_cell"], "budget.", given)
+
+
+def _without_search(changed: dict[str, Any], given: set[str]) -> None:
+    """What the file says of a search goes with the last parameter that was searched."""
+    changed.pop("space", None)
+    _drop(changed, ["points", "sampler"], "", given)
+    _drop(_table(changed, "budget"), OF_A_SEARCH, "budget.", given)
+
+
+def _drop(table: dict[str, Any], keys: Iterable[str], above: str, given: set[str]) -> None:
     for key in keys:
-        if isinstance(held, dict) and (f"{table}.{key}" if table else key) not in given:
-            held.pop(key, None)
-
-
-def _fit_first_rung(raw: dict[str, Any], changed: dict[str, Any], given: list[str]) -> None:
-    """Shorten the file's first rung with the budget, where it would not fit a smaller one."""
-    grace, old = (_whole(raw, key) for key in ("grace_epochs", "max_epochs"))
-    new = _whole(changed, "max_epochs")
-    if "budget.grace_epochs" not in given and 0 < new < grace <= old:
-        changed["budget"]["grace_epochs"] = max(1, round(grace * new / old))
-
-
-def _whole(raw: dict[str, Any], key: str) -> int:
-    """A whole number of [budget]; 0 where it is none."""
-    table = raw.get("budget")
-    held = table.get(key) if isinstance(table, dict) else None
-    return held if isinstance(held, int) and not isinstance(held, bool) else 0
+        if above + key not in given and above[:-1] not in given:
+            table.pop(key, None)
 
 
 def _value(text: str) -> Any:
@@ -131,17 +155,16 @@ def given_overrides(arguments: argparse.Namespace) -> list[str]:
         if value is None:
             continue
         if home == "cells":
-            values = value.split(",")
-            quoted = [v if _is_number(v) else f'"{v}"' for v in values]
-            found.append(f"cells.{name}=[{', '.join(quoted)}]")
+            found.append(f"cells.{name}=[{', '.join(map(_quoted, value.split(',')))}]")
         else:
             found.append(f"{home if '.' in home else f'{home}.{name}'}={value}")
     return [*found, *arguments.overrides]
 
 
-def _is_number(text: str) -> bool:
+def _quoted(text: str) -> str:
+    """A value of an option in TOML, which has no `.1`, `1.` or `007`."""
+    text = text.strip()
     try:
-        float(text)
+        return str(int(text)) if re.fullmatch(r"[+-]?\d+", text) else repr(float(text))
     except ValueError:
-        return False
-    return True
+        return json.dumps(text)

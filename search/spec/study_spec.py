@@ -7,15 +7,15 @@ them those that need the task's settings, which are looked for in the raw file.
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
-from collections.abc import Iterator, Mapping
-from itertools import combinations, product
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from search.spec.conflicts import find_conflicts
 from search.spec.derived import list_faults, with_derived
 from search.spec.faults import budget_faults, misplaced, task_faults, weights_faults
 from search.spec.overrides import OverrideError, apply_overrides
@@ -30,12 +30,10 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 WORDS = {
     "tuple_type": "must be a list, e.g. [18]",
     "dict_type": "must be a table",
+    "too_short": "must name at least one parameter that is compared, e.g. depth = [18]",
     "model_type": "must be a table, or a list of choices",
     "string_pattern_mismatch": "must be letters, digits, '.', '_', '-', and begin with no sign",
 }
-
-
-MOST_CORNERS = 4096  # of a cell's space, tried for conflicts between settings
 
 
 class SpecError(UserError):
@@ -266,23 +264,10 @@ def _worded(fault: Any) -> str:
 
 
 def _conflicts(spec: StudySpec) -> dict[str, str]:
-    """What the task finds wrong with a cell's settings taken together."""
-    task, faults = find_task(spec.task), dict[str, str]()
-    for cell in spec.cell_values():
-        for drawn in corners(spec, cell):
-            config = spec.config(cell, drawn)
-            for key, text in task.conflicts(config).items():
-                home = next((t for t in ("cells", "space") if key in getattr(spec, t)), "fixed")
-                faults.setdefault(f"{home}.{key}", f"{text}{_where(spec, cell, drawn)}")
-            warmup = config.get("warmup_epochs", 0)
-            if warmup > spec.budget.max_epochs:
-                home = "space" if "warmup_epochs" in spec.space else "fixed"
-                faults[f"{home}.warmup_epochs"] = (
-                    f"{warmup:g} epochs of rising lr are more than budget.max_epochs "
-                    f"({spec.budget.max_epochs}); lower it"
-                )
-        if spec.protocol == "honest" and spec.config(cell, {}).get("val_fraction") == 0:
-            faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
+    """What is wrong with settings taken together, and with them and the rest of the file."""
+    faults = find_conflicts(spec)
+    if spec.protocol == "honest" and spec.config({}, {}).get("val_fraction") == 0:
+        faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
     if spec.space and spec.seed in spec.confirm.seeds:
         faults["confirm.seeds"] = (
             f"{spec.seed} is the search's own seed, so it repeats nothing new"
@@ -293,33 +278,3 @@ def _conflicts(spec: StudySpec) -> dict[str, str]:
             "values under [cells], or use protocol = 'honest'"
         )
     return faults
-
-
-def corners(spec: StudySpec, cell: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """Draws of a cell between which a conflict of settings cannot hide.
-
-    Listed configs are given one by one. Else these are all combinations of listed values and ends
-    of ranges, or, where there are more than MOST_CORNERS, those of every three parameters with the
-    others at their first: conflicts are between a few settings, and monotone in numbers.
-    """
-    if spec.points:
-        yield from (dict(point) for point in spec.points)
-        return
-    ranges = {key: spec.range_of(key, cell) for key in spec.space}
-    ends: dict[str, tuple[Any, ...]] = {
-        key: held.values or (held.low, held.high) for key, held in ranges.items()
-    }
-    if math.prod(map(len, ends.values())) <= MOST_CORNERS:
-        yield from (dict(zip(ends, values, strict=True)) for values in product(*ends.values()))
-        return
-    first = {key: values[0] for key, values in ends.items()}
-    for keys in combinations(ends, 3):
-        for values in product(*(ends[key] for key in keys)):
-            yield {**first, **dict(zip(keys, values, strict=True))}
-
-
-def _where(spec: StudySpec, cell: Mapping[str, Value], drawn: Mapping[str, Value]) -> str:
-    """Of which of several cells and draws a fault is told."""
-    varied = {k: v for k, v in cell.items() if len(spec.cells[k]) > 1} | dict(drawn)
-    held = ", ".join(f"{key} = {value!r}" for key, value in varied.items())
-    return f" (found at {held})" if held else ""

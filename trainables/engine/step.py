@@ -60,12 +60,11 @@ def milestone_steps(config: Config, total_steps: int) -> list[int]:
     return [round(m * total_steps) if m < 1 else int(m) for m in config["milestones"]]
 
 
-def restart_steps(config: Config, total_steps: int) -> frozenset[int]:
-    """Steps before which momentum restarts: where schedule = step drops lr, if so asked for."""
-    drops = config["schedule"] == "step" and config["drop_factor"] < 1
-    if not config["momentum_restart"] or not drops:
-        return frozenset()
-    return frozenset(milestone_steps(config, total_steps)) - {0}
+def drops_at(step: int, total_steps: int, config: Config) -> bool:
+    """Whether lr drops at a milestone before this step; its fall in a cosine is no drop."""
+    if config["schedule"] != "step" or config["drop_factor"] >= 1 or step == 0:
+        return False
+    return step in milestone_steps(config, total_steps)
 
 
 def learning_rate(step: int, total_steps: int, steps_per_epoch: int, config: Config) -> float:

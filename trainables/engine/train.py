@@ -22,10 +22,10 @@ from trainables.engine.checkpoint import Progress, Row, Writer, restore, state_o
 from trainables.engine.kit import Kit, kit_for
 from trainables.engine.step import (
     autocast,
+    drops_at,
     learning_rate,
     resolve_precision,
     restart_momentum,
-    restart_steps,
     set_learning_rate,
 )
 from trainables.judging import judged_epochs
@@ -210,12 +210,12 @@ def _epoch(
     started, config = time.perf_counter(), stay.config
     per_epoch = task.steps(data, config)
     total = per_epoch * stay.max_epochs
-    images, lr, restarts = 0, 0.0, restart_steps(config, total)
+    images, lr = 0, 0.0
     kit.net.train()
     for number, batch in enumerate(task.batches(data, config, _generator(stay, epoch, 0))):
         at = (epoch - 1) * per_epoch + number
         lr = learning_rate(at, total, per_epoch, config)
-        if at in restarts:
+        if config["momentum_restart"] and drops_at(at, total, config):
             restart_momentum(kit.optimizer)
         set_learning_rate(kit.optimizer, lr)
         alive()

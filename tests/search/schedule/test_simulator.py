@@ -11,7 +11,7 @@ from search.cli.main import main
 from search.schedule.curves import FAMILIES, Curves, CurvesError, read_curves, synthetic_curves
 from search.schedule.simulator import mean_outcome, simulate
 from search.spec.plan import Plan
-from tests.search.conftest import TEXT, drive, score
+from tests.search.conftest import TEXT, drive, outcome, score
 
 PLAN = Plan(4, (1, 2, 4), 2, 1, "max", ())
 
@@ -143,19 +143,55 @@ def test_a_recorded_run_is_a_table_of_curves(make_study):
         assert sorted(values[:, 0, -1]) == expected
 
 
-def test_a_recorded_run_whose_cells_are_learning_rates_is_a_table_too(make_study):
-    """Its curves have an lr of their own."""
-    text = TEXT.replace("depth = [18, 34]", "lr = [0.1, 0.2]").replace(
-        "[space.lr]\nlow = 0.01\nhigh = 0.1\nlog = true", "[space.momentum]\nlow = 0.1\nhigh = 0.9"
-    )
-    study = make_study(text=text.replace("[cells]", 'scheduler = "none"\n[cells]', 1))
-    drive(study)
+DECAY = TEXT.replace(
+    "[space.lr]\nlow = 0.01\nhigh = 0.1", "[space.weight_decay]\nlow = 1e-5\nhigh = 1e-3"
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("lr", [0.1, 0.01]),
+        ("batch_size", [8, 16]),
+        ("augment", [True, False]),
+        ("depth", [18, 34]),
+    ],
+)
+def test_a_run_whose_curves_have_the_name_of_a_cell_parameter_is_read(
+    make_study, key, values, tmp_path, capsys
+):
+    """Every epoch reports its lr; a task may report others, such as its batch size or stage."""
+    given = json.dumps(values)
+    text = DECAY.replace("depth = [18, 34]", f"{key} = {given}")
+    text = text.replace("[cells]", 'scheduler = "none"\n[cells]', 1)
+    study = make_study(text=text)
+    while (job := study.ask()) is not None:
+        for epoch in range(1, job.stay["to_epoch"] + 1):
+            row = {"epoch": epoch, "val_accuracy": score(job.trial, epoch), "seconds": 7.0}
+            study.epoch(job.trial, row | {key: 3.0, "stage": 1.0, "seed": 2.0, "trial": 0.5})
+        study.tell(job.trial, outcome(job))
     study.close()
-    cells = [{"lr": 0.1}, {"lr": 0.2}]
-    held = read_curves(study.folder, cells, "val_accuracy", "max", 4, "last")
-    for cell, values in enumerate(held.values):
-        expected = sorted(score(f"{cell:02d}-{n:03d}", 4) for n in range(5))
-        assert sorted(values[:, 0, -1]) == expected
+    held = read_curves(
+        study.folder, [{key: value} for value in values], "val_accuracy", "max", 4, "last"
+    )
+    for cell, found in enumerate(held.values):
+        known = {score(f"{cell:02d}-{n:03d}", 4) for n in range(5)}
+        assert {value for value in found[:, 0, -1] if not math.isnan(value)} <= known
+    assert all((seconds == 7).all() for seconds in held.seconds)
+    path = tmp_path / "tiny.toml"
+    path.write_text(text)
+    words = ["simulate", str(path), "--curves", str(study.folder), "--repeats", "2", "--json"]
+    fewest = min(map(len, held.values))
+    assert main([*words, "--set", f"budget.trials_per_cell={fewest}"]) == 0
+    assert json.loads(capsys.readouterr().out)["rules"]["full"]["cost"] == 1
+
+
+def test_a_run_without_the_metric_names_what_it_has(make_study):
+    study = make_study(text=TEXT.replace("[cells]", 'scheduler = "none"\n[cells]', 1))
+    drive(study, most=1)
+    study.close()
+    with pytest.raises(CurvesError, match="no curve val_mae; it has lr, seconds, train_loss"):
+        read_curves(study.folder, CELLS, "val_mae", "min", 4, "last")
 
 
 def test_two_trials_of_equal_settings_and_one_that_diverged_are_curves_too(make_study):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tests.rounding import TERMS, assert_same_sums, nudge
 from trainables import TASKS, find_task
 from trainables.engine import kit
+from trainables.engine.step import restart_momentum
 from trainables.engine.train import Outcome, Row, Stay, train, watched_split
 from trainables.task import Config, Evaluation, Task
 
@@ -389,22 +390,35 @@ def test_momentum_restarts_at_the_drop_wherever_the_trial_stopped(
 @pytest.mark.parametrize(
     ("changed", "restarts"),
     [
-        ({"schedule": "step"}, 1),
-        ({"schedule": "step", "drop_factor": 1.0}, 0),
         ({"schedule": "cosine"}, 0),
+        ({"schedule": "cosine", "warmup_epochs": 1.0}, 0),
         ({"schedule": "constant", "warmup_epochs": 2.0}, 0),
-        ({"schedule": "step", "milestones": (0.25, 0.5, 0.75)}, 3),
+        ({"schedule": "step", "milestones": (0.5, 0.75)}, 2),
+        ({"schedule": "step", "milestones": (40, 999), "warmup_epochs": 1.0}, 2),
+        ({"schedule": "step", "milestones": (250,)}, 1),  # the first step of an epoch
+        ({"schedule": "step", "milestones": (0.0001, 0.5)}, 1),  # before the first step
+        ({"schedule": "step", "milestones": (0.5,), "drop_factor": 1.0}, 0),  # is no drop
+        ({"schedule": "step", "milestones": (2_000,)}, 0),
     ],
 )
-def test_momentum_restarts_where_the_schedule_drops_and_nowhere_else(
-    changed, restarts, checkpoint, monkeypatch
+@pytest.mark.parametrize("stops", [(4,), (1, 2, 3, 4)], ids=["none", "all"])
+def test_momentum_restarts_where_a_milestone_drops_lr_and_nowhere_else(
+    changed, restarts, stops, checkpoint, monkeypatch
 ):
-    """Under cosine the rate falls at every step, and momentum was zeroed before each."""
-    seen = []
-    monkeypatch.setattr("trainables.engine.train.restart_momentum", seen.append)
-    config = toy_config(momentum=0.9, momentum_restart=True, checkpoint_rule="last", **changed)
-    go(Toy(*range(99)), checkpoint, 4, config)
-    assert len(seen) == restarts
+    """Of 1,000 steps; the fall of a cosine zeroed it before every one."""
+    from trainables.engine import train as loop
+
+    counted: list[torch.optim.Optimizer] = []
+
+    def restart(optimizer: torch.optim.Optimizer) -> None:
+        counted.append(optimizer)
+        restart_momentum(optimizer)
+
+    monkeypatch.setattr(loop, "restart_momentum", restart)
+    config = toy_config(momentum=0.9, lr=1e-9, momentum_restart=True, **changed)
+    for epoch in stops:
+        go(Toy(0.0, sizes=(1,) * 250), checkpoint, epoch, config)
+    assert len(counted) == restarts
 
 
 def test_learning_rate_is_laid_out_over_the_budget_not_the_stay(checkpoint):
