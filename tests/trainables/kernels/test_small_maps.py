@@ -77,6 +77,7 @@ def test_windows_of_a_one_pixel_map_are_the_middle_tap():
     assert windows(conv, 2, 1)[0] == [(all_but_first, slice(0, 2)), (slice(0, 2), slice(0, 2))]
 
 
+@pytest.mark.timeout(180)  # depth 152, three times, in double precision
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_every_depth_computes_the_same_and_has_the_same_gradients(depth, stem):
