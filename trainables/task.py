@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainables.about import About, plain
 from trainables.errors import UserError
 
 Config = Mapping[str, Any]
@@ -147,6 +148,7 @@ class Task:
         evaluate: (network, data, split, config, generator, detail) -> Evaluation; per_image and
             samples only with `detail`.
         baselines: (data) -> {name of a constant predictor: {metric: value on test}}.
+        about: what is said of it wherever its numbers are shown; see trainables.about.
         download: (data_dir) -> None, fetches the data where there is a network. Raises DataError.
     """
 
@@ -167,3 +169,9 @@ class Task:
     evaluate: Callable[[nn.Module, Any, str, Config, torch.Generator, bool], Evaluation]
     baselines: Callable[[Any], dict[str, dict[str, float]]]
     download: Callable[[Path], None] | None = None
+    about: About | None = None
+
+    @property
+    def says(self) -> About:
+        """`about`, or what its name and metrics say where it has none."""
+        return self.about or plain(self.name, self.metric, self.mode, self.metrics)

@@ -19,11 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from analysis.display import figures, words
-from analysis.display.frames import baselines_by_part
-from analysis.display.grids import cells_of
+from analysis.display.frames import baselines_by_side
 from analysis.findings.audit import searched
 from analysis.findings.cells import CellValue, cell_values, require_comparable
-from analysis.findings.facts import part_of, settings_of
+from analysis.findings.facts import direction, has_settings, metric_name, settings_of, side_of
 from search.record import Record, trial_column
 
 SMALL = 1e-12
@@ -119,27 +118,30 @@ def _curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]
     study = record.study
     if record.curves.empty:
         return []
-    panels: list[tuple[str, str, list[int], list[str], str, str]] = []
-    if study["task"] == "cifar10":
-        for key, table, mode in (("F1", "T1", "scratch"), ("F2", "T2", "pretrained")):
-            name = "from scratch" if key == "F1" else "fine-tuned"
-            panels.append((key, name, cells_of(study, table), study["metrics"], mode, ""))
-    else:
-        parts: dict[str, list[int]] = {}
-        for cell, at in enumerate(study["cells"]):
-            parts.setdefault(part_of(study, at), []).append(cell)
-        for part, cells in parts.items():
-            key = f"curves-{part}" if part else "curves"
-            panels.append((key, f"part {part}", cells, study["metrics"][:1], "scratch", part))
     found = []
-    for key, name, cells, metrics, mode, part in panels:
-        lines = _lines(record, cells, {"pretrained"} if key in ("F1", "F2") else {"part"})
+    for sheet, side, cells in _sheets(study):
+        lines = _lines(record, cells, set(sheet["without"]))
         if lines.empty:
             continue
-        under = _matching(published, study, mode, part, cells)
-        plate = _curves(record, lines, metrics, under)
-        caption = f"Learning curves, {name}, unsmoothed; an x ends a curve short of its budget."
+        under = _matching(published, study, sheet["mode"], side, cells)
+        plate = _curves(record, lines, sheet["metrics"], under)
+        name = f"{study['about']['side']} {side}" if side else sheet["name"]
+        told = f"Learning curves, {name}" if name else "Learning curves"
+        caption = f"{told}, unsmoothed; an x ends a curve short of its budget."
+        key = f"{sheet['key']}-{side}" if side else sheet["key"]
         found.append(Plate(key, caption, plate))
+    return found
+
+
+def _sheets(study: dict[str, Any]) -> list[tuple[Mapping[str, Any], str, list[int]]]:
+    """Sheets of curves, as the task has them, with the side and the cells of each."""
+    found = []
+    for sheet in study["about"]["sheets"]:
+        sides: dict[str, list[int]] = {}
+        for cell, at in enumerate(study["cells"]):
+            if has_settings(study, at, sheet["where"]):
+                sides.setdefault(side_of(study, at), []).append(cell)
+        found += [(sheet, side, cells) for side, cells in sides.items()]
     return found
 
 
@@ -150,7 +152,7 @@ def _curves(
     figure, axes = _new(1, len(metrics), 5.2, 3.8)
     for ax, metric in zip(axes[0], metrics, strict=True):
         figures.learning_curves(ax, record.curves, lines, metric, study["watched"], under)
-        if metric != "accuracy" and _positive(ax):
+        if direction(study, metric) == "min" and _positive(ax):
             ax.set_yscale("log")
             for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
                 place(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
@@ -179,7 +181,7 @@ def _matching(
         (published["task"] == study["task"]) & (published["mode"] == mode)
     ]
     if part:
-        held = held[held["part"] == part]
+        held = held[held[study["about"]["side"]] == part]
     for key in ("depth", "lr"):
         given = [settings_of(study, study["cells"][cell]) for cell in cells]
         levels = [values[key] for values in given if key in values]
@@ -195,23 +197,23 @@ def _final_plates(record: Record) -> list[Plate]:
     if not numeric:
         return []
     key = "depth" if "depth" in numeric else numeric[0]
-    groups: dict[str, list[CellValue]] = {}
+    groups, side = dict[str, list[CellValue]](), study["about"]["side"]
     for value in cell_values(record):
         if value.metric == study["metric"]:
-            groups.setdefault(part_of(study, value.given), []).append(value)
-    constants = baselines_by_part(record) if study["shown_split"] == "test" else {}
+            groups.setdefault(side_of(study, value.given), []).append(value)
+    constants = baselines_by_side(record) if study["shown_split"] == "test" else {}
     figure, axes = _new(1, len(groups), 5.2, 3.8)
     for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
         require_comparable(values)
-        labels = {v.cell: words.cell_label(v.given, {key, "part"}) for v in values}
+        labels = {v.cell: words.cell_label(v.given, {key, side}) for v in values}
         lines = {
             name: scores[study["metric"]]
             for name, scores in constants.get(part, {}).items()
             if study["metric"] in scores
         }
         figures.final_metric(ax, values, key, labels, lines)
-        ax.set_ylabel(f"{study['shown_split']} {words.metric_name(study['metric'])}")
-        ax.set_title(f"part {part}" if study["task"] == "shanghaitech" and part else "")
+        ax.set_ylabel(f"{study['shown_split']} {metric_name(study, study['metric'])}")
+        ax.set_title(f"{side} {part}" if part else "")
     _legend(figure, axes[0][0])
     caption = (
         f"Final {study['shown_split']} {study['metric']} by {key}: dots are seeds, diamonds "
@@ -254,7 +256,7 @@ def _search_plates(record: Record) -> list[Plate]:
     if tried.empty:
         return []
     found = []
-    metric = f"{study['watched']} {words.metric_name(study['metric'])}"
+    metric = f"{study['watched']} {metric_name(study, study['metric'])}"
     for key in study["space_keys"]:
         column = trial_column(study, key)
         if not pd.api.types.is_numeric_dtype(tried[column]):

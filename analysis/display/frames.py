@@ -9,20 +9,20 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import DECIMALS
-from analysis.findings.cells import MARKS, CellValue, best
-from analysis.findings.facts import beside, data_of, part_of
+from analysis.display.words import MARKS
+from analysis.findings.cells import CellValue, best
+from analysis.findings.facts import beside, data_of, side_of
 from analysis.findings.stats import interval_kind
 from search.record import Record
 
 DASH = "—"
 
 
-def fixed_point(value: float, metric: str) -> str:
-    """A number at its metric's digits, or in powers of ten from 100,000; a dash for NaN."""
+def fixed_point(value: float, digits: int) -> str:
+    """A number at so many digits, or in powers of ten from 100,000; a dash for NaN."""
     if not math.isfinite(value):
         return DASH
-    return f"{value:.{DECIMALS.get(metric, 4)}f}" if abs(value) < 1e5 else f"{value:.3g}"
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
 def text(value: CellValue) -> str:
@@ -35,21 +35,21 @@ def text(value: CellValue) -> str:
     if value.status == "partial":
         split = "" if value.seen_split == value.split else f" {value.seen_split}"
         at = f"@{value.epochs}/{value.budget}"
-        return f"{fixed_point(value.seen, value.metric)}{split} {at}{signs}"
-    return spread(value.values, value.metric) + signs
+        return f"{fixed_point(value.seen, value.digits)}{split} {at}{signs}"
+    return spread(value.values, value.digits) + signs
 
 
-def spread(values: tuple[float, ...], metric: str) -> str:
+def spread(values: tuple[float, ...], digits: int) -> str:
     """Mean ± sd (n) of three or more; both values of two; a value alone of one."""
     held = pd.Series(values, dtype=float)
     if held.empty:
         return DASH
-    mean = fixed_point(float(held.mean()), metric)
+    mean = fixed_point(float(held.mean()), digits)
     kind = interval_kind(len(held))
     if kind == "t":
-        mean += f" ± {fixed_point(float(held.std(ddof=1)), metric)}"
+        mean += f" ± {fixed_point(float(held.std(ddof=1)), digits)}"
     elif kind == "range":
-        mean += f" [{fixed_point(held.min(), metric)}, {fixed_point(held.max(), metric)}]"
+        mean += f" [{fixed_point(held.min(), digits)}, {fixed_point(held.max(), digits)}]"
     return f"{mean} ({len(held)})"
 
 
@@ -75,14 +75,14 @@ def baselines(record: Record) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def baselines_by_part(record: Record) -> dict[str, dict[str, dict[str, float]]]:
-    """The same by crowd part; "" where a task has none."""
+def baselines_by_side(record: Record) -> dict[str, dict[str, dict[str, float]]]:
+    """The same by what tables are split by, e.g. the part; "" where they are not."""
     found = {}
     held = baselines(record)
     for at in record.study["cells"]:
         data = data_of(record.study, at)
         if data in held:
-            found[part_of(record.study, at)] = held[data]
+            found[side_of(record.study, at)] = held[data]
     return found
 
 

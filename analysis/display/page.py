@@ -15,8 +15,8 @@ import pandas as pd
 from analysis.display import tables, words
 from analysis.display.figure_set import plates, save
 from analysis.display.render import Table, render
-from analysis.findings.answer import answers
-from analysis.findings.cells import MARKS, CellValue, cell_values, config_of
+from analysis.display.sentences import answer_sentences
+from analysis.findings.cells import CellValue, cell_values, config_of
 from search.record import Record, UserError, load
 
 
@@ -51,7 +51,7 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
     title = ", ".join(names)
     if any(record.study["synthetic"] for record in records):
         title += f" ({words.SYNTHETIC})"
-    page = template.render(title=title, studies=sections, marks=list(MARKS.values()))
+    page = template.render(title=title, studies=sections, marks=list(words.MARKS.values()))
     path = out / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -88,7 +88,7 @@ def _section(record: Record, out: Path, published: pd.DataFrame | None) -> dict[
         "state": state,
         "description": study["spec"].get("description", ""),
         "banners": banners,
-        "answers": answers(record),
+        "answers": answer_sentences(record),
         "facts": _facts(study, state),
         "tables": [render(table, "html") for table in made],
         "figures": pictures,
@@ -120,7 +120,7 @@ def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
     sessions = study.get("sessions") or []
     weights = study.get("weights") or {}
     facts = [
-        ("task", words.TASK_NAMES.get(study["task"], study["task"])),
+        ("task", study["about"]["title"]),
         ("state", state),
         ("data", "; ".join(words.data_words(study))),
         ("protocol", f"{study['protocol']}. {words.protocol(study)}"),

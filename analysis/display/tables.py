@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import words
+from analysis.display.audit_table import audit_table
 from analysis.display.frames import (
     DASH,
     baselines,
@@ -18,15 +19,15 @@ from analysis.display.frames import (
 )
 from analysis.display.grids import grid, grid_keys
 from analysis.display.render import FORMATS, Table, render
-from analysis.findings.audit import audit_table, searched
+from analysis.findings.audit import searched
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import beside, direction
+from analysis.findings.facts import beside, digits, direction, metric_name
 from analysis.findings.stats import skill
 from search.record import Record, trial_column
 
 __all__ = ["FORMATS", "Table", "keys", "make", "render", "search_frame"]
 
-REFERENCE = "training median"  # the best constant for the mean absolute error
+SKILL_DIGITS = 4
 
 
 def keys(record: Record) -> list[str]:
@@ -68,13 +69,15 @@ def _cells(record: Record) -> Table:
         heads = {_head(record, m): (number, m) in best for m in held}
         bold.append({name: heads.get(name, False) for name in rows[-1]})
     data = long_frame(study, values, {})
-    if study["task"] == "shanghaitech":
-        maes = {v.cell: _skill(record, v) for v in values if v.metric == "mae"}
-        data["skill"] = data["cell"].map(maes).where(data["metric"] == "mae")
-    crowd = study["task"] == "shanghaitech"
-    caption = words.caption(study, values, crowd)
-    if crowd:
-        caption += f" Skill = 1 - MAE / MAE of predicting the {REFERENCE}; below 0 is worse."
+    caption = words.caption(study, values)
+    if told := study["about"]["skill"]:
+        metric = told["metric"]
+        held_skill = {v.cell: _skill(record, v) for v in values if v.metric == metric}
+        data["skill"] = data["cell"].map(held_skill).where(data["metric"] == metric)
+        name = metric_name(study, metric)
+        caption += (
+            f" Skill = 1 - {name} / {name} of predicting the {told['over']}; below 0 is worse."
+        )
     title = "All cells side by side"
     return Table(
         study["name"], "cells", title, caption, pd.DataFrame(rows), pd.DataFrame(bold), data
@@ -83,7 +86,7 @@ def _cells(record: Record) -> Table:
 
 def _head(record: Record, metric: str) -> str:
     up = words.arrow(direction(record.study, metric))
-    return f"{record.study['shown_split']} {words.metric_name(metric)} {up}"
+    return f"{record.study['shown_split']} {metric_name(record.study, metric)} {up}"
 
 
 def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) -> dict[str, str]:
@@ -93,9 +96,9 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
     other = "test" if study["shown_split"] == "val" else "val"
     if any(v.beside_split for v in held.values()) or study["watched"] == other:
         for metric, value in held.items():
-            row[f"{other} {words.metric_name(metric)}"] = spread(value.beside, metric)
-    if study["task"] == "shanghaitech":
-        row["skill ↑"] = fixed_point(_skill(record, held["mae"]), "skill")
+            row[f"{other} {metric_name(study, metric)}"] = spread(value.beside, value.digits)
+    if told := study["about"]["skill"]:
+        row["skill ↑"] = fixed_point(_skill(record, held[told["metric"]]), SKILL_DIGITS)
     tried = searched(record)
     row |= {
         "epochs": f"{first.epochs}/{first.budget}",
@@ -113,11 +116,11 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
 
 
 def _skill(record: Record, value: CellValue) -> float:
-    """Skill over the training median; NaN unless complete and of test, as the constants are."""
-    held = baselines(record).get(value.data, {}).get(REFERENCE, {})
-    if value.status != "complete" or value.split != "test" or "mae" not in held:
+    """Skill over the task's constant; NaN unless complete and of test, as the constants are."""
+    held = baselines(record).get(value.data, {}).get(record.study["about"]["skill"]["over"], {})
+    if value.status != "complete" or value.split != "test" or value.metric not in held:
         return float("nan")
-    return skill(value.mean, held["mae"])
+    return skill(value.mean, held[value.metric])
 
 
 def search_frame(record: Record) -> pd.DataFrame:
@@ -185,7 +188,7 @@ def _search(record: Record) -> Table:
 def _configs(record: Record) -> Table:
     """Every config of the search and why it ended where it did, best first in each cell."""
     study, tried = record.study, searched(record)
-    metric = f"{study['watched']} {words.metric_name(study['metric'])}"
+    metric = f"{study['watched']} {metric_name(study, study['metric'])}"
     order = tried.assign(_value=tried["value"] * (-1 if study["mode"] == "max" else 1))
     order = order.sort_values(["cell", "epochs", "_value"], ascending=[True, False, True])
     rule = "best so far" if study["checkpoint_rule"] == "best" else "of the last epoch"
@@ -198,7 +201,7 @@ def _configs(record: Record) -> Table:
             "epochs": f"{trial['epochs']}/{trial['budget']}",
             f"{metric} ({rule})": DASH
             if pd.isna(value)
-            else fixed_point(float(value), study["metric"]),
+            else fixed_point(float(value), digits(study, study["metric"])),
             "status": trial["status"],
             "why": trial["reason"],
         }

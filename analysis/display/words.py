@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.findings.cells import MARKS, CellValue
+from analysis.findings.cells import NO_VALUE, CellValue
 
 SYNTHETIC = "SYNTHETIC DATA"
 REPORT_PROTOCOL = "REPORT PROTOCOL"
-METRIC_NAMES = {"loss": "loss", "accuracy": "accuracy", "mae": "MAE", "rmse": "MSE (root)"}
-TASK_NAMES = {"cifar10": "CIFAR-10", "shanghaitech": "ShanghaiTech"}
-# digits behind the point: accuracy and loss as the report printed them, counts to a tenth
-DECIMALS = {"loss": 4, "accuracy": 4, "mae": 1, "rmse": 1}
+# mark -> (sign in tables, what it says)
+MARKS = {
+    "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
+    "unconfirmed": ("°", "fully trained in the search, not yet confirmed: a validation value"),
+    "no skill": ("#", "no better than the best constant predictor on the same test images"),
+    "collapsed": ("‡", "predicted counts barely differ between images (in at least one seed)"),
+    "seeds missing": ("§", "fewer seeds than planned are complete"),
+    "edge": ("‖", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
+    "synthetic": ("¶", "synthetic data: says nothing about real images"),
+    "failed": ("×", "every trial of the cell failed or diverged"),
+}
 RULES = {
     "best": "checkpoint of the best epoch",
     "last": "checkpoint of the last epoch",
@@ -21,15 +28,6 @@ PRETRAINED = {  # by the source of the weights
     "imagenet1k_v1": "Fine-tuned: from torchvision's IMAGENET1K_V1.",
     "synthetic": "Fine-tuned: from a network trained on other synthetic images.",
 }
-FORMULAS = (
-    "MAE = mean |z - z'|, MSE (root) = sqrt(mean (z - z')^2) over the images, z heads annotated "
-    "and z' predicted; people an image."
-)
-
-
-def metric_name(metric: str) -> str:
-    """A metric as tables head it."""
-    return METRIC_NAMES.get(metric, metric)
 
 
 def arrow(mode: str) -> str:
@@ -54,7 +52,7 @@ def banners(study: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def caption(study: Mapping[str, Any], values: Iterable[CellValue], crowd: bool = False) -> str:
+def caption(study: Mapping[str, Any], values: Iterable[CellValue]) -> str:
     """Banners, then split, rule, selection, budget, seeds, what ± is, data, date and commit."""
     held = list(values)
     parts = [*banners(study), f"Study {study['name']}.", protocol(study), pretraining(study)]
@@ -63,13 +61,17 @@ def caption(study: Mapping[str, Any], values: Iterable[CellValue], crowd: bool =
         "of one the value. Bold: best of the comparable, complete, unmarked (but for ‖) cells of "
         "one data set."
     )
-    if crowd:
-        parts.append(FORMULAS)
+    parts.append(study["about"]["formulas"])
     marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
     parts += [f"{MARKS[mark][0]} {MARKS[mark][1]}." for mark in marks]
     parts.append(f"Data: {'; '.join(data_words(study))}.")
     parts.append(origin(study))
     return " ".join(part for part in parts if part)
+
+
+def why_out(marks: Iterable[str]) -> str:
+    """What keeps a cell out of a comparison; see analysis.findings.cells.kept_out."""
+    return ", ".join("no value yet" if m == NO_VALUE else MARKS[m][1] for m in marks)
 
 
 def protocol(study: Mapping[str, Any]) -> str:

@@ -4,60 +4,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from analysis.display import words
-from analysis.display.frames import fixed_point
-from analysis.findings.cells import CellValue, cell_values, why_out
+from analysis.findings.cells import CellValue, cell_values, kept_out
 from analysis.findings.stats import difference
 from search.record import Record
 
 ALLOWED = ("edge", "synthetic")  # a study of synthetic data says so in its banner
+Verdict = Literal["decided", "not decided", "one seed", "no spread", "alone", "none"]
 
 
-def answers(record: Record) -> list[str]:
-    """One text for each data set of which a study has several cells."""
+@dataclass(frozen=True)
+class Answer:
+    """The main metric of a study's cells of one data set, compared.
+
+    Attributes:
+        compared: cells that can be compared, best first.
+        out: what keeps cells out (see kept_out) -> those cells.
+        verdict: whether the first leads the second for sure; "one seed" and "no spread" are leads
+            that decide nothing, "alone" and "none" are no leads.
+        lead: 95 % interval of the first's lead over the second (Welch), NaN where there is none.
+    """
+
+    compared: tuple[CellValue, ...]
+    out: dict[tuple[str, ...], tuple[CellValue, ...]]
+    verdict: Verdict
+    lead: tuple[float, float] = (math.nan, math.nan)
+
+
+def answers(record: Record) -> list[Answer]:
+    """One for each data set of which a study has several cells."""
     main = [v for v in cell_values(record) if v.metric == record.study["metric"]]
     kinds = dict.fromkeys(v.data for v in main)
     held = [[v for v in main if v.data == kind] for kind in kinds]
     return [_answer(values) for values in held if len(values) > 1]
 
 
-def _answer(values: Sequence[CellValue]) -> str:
-    out: dict[str, list[str]] = {}
+def _answer(values: Sequence[CellValue]) -> Answer:
+    out: dict[tuple[str, ...], tuple[CellValue, ...]] = {}
     sound = []
     for value in values:
-        why = why_out(value, ALLOWED)
-        if why:
-            out.setdefault(why, []).append(words.cell_label(value.given))
+        if why := kept_out(value, ALLOWED):
+            out[why] = (*out.get(why, ()), value)
         else:
             sound.append(value)
     sound.sort(key=lambda v: v.mean, reverse=values[0].mode == "max")
-    if len(sound) > 1:
-        text = _lead(sound[0], sound[1])
-    elif sound:
-        text = f"only {_named(sound[0])} can be compared"
-    else:
-        text = "no cell can be compared"
-    head = f"{values[0].split} {words.metric_name(values[0].metric)}"
-    left = "; ".join(f"{' and '.join(labels)} ({why})" for why, labels in out.items())
-    return f"{head[0].upper()}{head[1:]}: {text}." + (f" Left out: {left}." if left else "")
+    if len(sound) < 2:
+        return Answer(tuple(sound), out, "alone" if sound else "none")
+    verdict, lead = _lead(sound[0], sound[1])
+    return Answer(tuple(sound), out, verdict, lead)
 
 
-def _named(value: CellValue) -> str:
-    return f"{words.cell_label(value.given)} ({fixed_point(value.mean, value.metric)})"
-
-
-def _lead(first: CellValue, second: CellValue) -> str:
-    text = f"{_named(first)} leads, then {_named(second)}"
+def _lead(first: CellValue, second: CellValue) -> tuple[Verdict, tuple[float, float]]:
     pair = (first, second) if first.mode == "max" else (second, first)
     low, high = difference(pair[0].values, pair[1].values)
     if math.isnan(low):
-        few = min(first.n, second.n) < 2
-        why = "with one seed a cell" if few else "with seeds that do not differ"
-        return f"{text}; {why} that decides nothing"
-    digits = words.DECIMALS.get(first.metric, 4)
-    sure = "decided" if low > 0 else "NOT decided"
-    return (
-        f"{text}; 95 % interval of the lead over seeds, on the same {first.split} images, "
-        f"{low:.{digits}f} to {high:.{digits}f} (Welch; the leader was picked first): {sure}"
-    )
+        return ("one seed" if min(first.n, second.n) < 2 else "no spread"), (low, high)
+    return ("decided" if low > 0 else "not decided"), (low, high)

@@ -16,23 +16,18 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.findings.facts import Mode, data_of, direction, seeds_due
+from analysis.findings.facts import Mode, data_of, digits, direction, seeds_due
 from analysis.findings.stats import interval, mean_sd
 from search.record import Record, UserError, trial_column
 
 Status = Literal["complete", "partial", "failed", "empty"]
 
-# mark -> (sign in tables, what it says)
-MARKS = {
-    "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
-    "unconfirmed": ("°", "fully trained in the search, not yet confirmed: a validation value"),
-    "no skill": ("#", "no better than the best constant predictor on the same test images"),
-    "collapsed": ("‡", "predicted counts barely differ between images (in at least one seed)"),
-    "seeds missing": ("§", "fewer seeds than planned are complete"),
-    "edge": ("‖", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
-    "synthetic": ("¶", "synthetic data: says nothing about real images"),
-    "failed": ("×", "every trial of the cell failed or diverged"),
-}
+# what a cell's value may be marked with; signs and words: analysis.display.words
+MARKS = (
+    *("unfinished", "unconfirmed", "no skill", "collapsed", "seeds missing", "edge"),
+    *("synthetic", "failed"),
+)
+NO_VALUE = "no value"  # what keeps a cell out that has nothing to compare yet
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,7 @@ class CellValue:
         given: values of the cell parameters.
         metric: e.g. accuracy (a fraction), mae (people an image).
         mode: which values are better.
+        digits: behind the point, at which it is shown.
         split: split that `values` are of.
         rule: checkpoint rule.
         data: the images, where a study has several kinds (a crowd part); else "".
@@ -68,6 +64,7 @@ class CellValue:
     given: Mapping[str, Any]
     metric: str
     mode: Mode
+    digits: int
     split: str
     rule: str
     data: str
@@ -136,17 +133,17 @@ def require_comparable(values: Iterable[CellValue]) -> None:
             )
 
 
-def why_out(value: CellValue, allowed: Collection[str] = ("edge",)) -> str:
-    """Why a cell cannot be compared with others, in words; "" if it can.
+def kept_out(value: CellValue, allowed: Collection[str] = ("edge",)) -> tuple[str, ...]:
+    """What keeps a cell from being compared with others: marks, or NO_VALUE; () if nothing does.
 
     Args:
         value: of the cell.
         allowed: marks that keep no cell out. At an edge of its rates it may do better yet.
     """
-    said = [MARKS[mark][1] for mark in value.marks if mark not in allowed]
-    if not said and (value.status != "complete" or not math.isfinite(value.mean)):
-        return "no value yet"
-    return ", ".join(said)
+    found = tuple(mark for mark in value.marks if mark not in allowed)
+    if not found and (value.status != "complete" or not math.isfinite(value.mean)):
+        return (NO_VALUE,)
+    return found
 
 
 def best(values: Iterable[CellValue]) -> frozenset[int]:
@@ -157,7 +154,7 @@ def best(values: Iterable[CellValue]) -> frozenset[int]:
     """
     held = list(values)
     require_comparable(held)
-    sound = [v for v in held if not why_out(v)]
+    sound = [v for v in held if not kept_out(v)]
     if len(sound) < 2:
         return frozenset()
     pick = max if sound[0].mode == "max" else min
@@ -203,6 +200,7 @@ def _cell_value(record: Record, cell: int, at: dict[str, Any], metric: str) -> C
         given=at,
         metric=metric,
         mode=direction(study, metric),
+        digits=digits(study, metric),
         split=study["shown_split"],
         rule=study["checkpoint_rule"],
         data=data_of(study, at),

@@ -9,15 +9,26 @@ from search.record import setting_column
 
 Mode = Literal["max", "min"]
 
-# cell parameters that say which images a value is of: never compared across
-DATA_KEYS = ("edition", "part")
-
 
 def direction(study: Mapping[str, Any], metric: str) -> Mode:
     """Which values of a metric are better."""
-    if metric == study["metric"]:
-        return "max" if study["mode"] == "max" else "min"
-    return "max" if metric.endswith("accuracy") else "min"
+    held = study["mode"] if metric == study["metric"] else _of_metric(study, metric)["mode"]
+    return "max" if held == "max" else "min"
+
+
+def digits(study: Mapping[str, Any], metric: str) -> int:
+    """Digits behind the point at which a metric is shown."""
+    return int(_of_metric(study, metric)["digits"])
+
+
+def metric_name(study: Mapping[str, Any], metric: str) -> str:
+    """A metric as tables head it."""
+    return str(_of_metric(study, metric)["title"])
+
+
+def _of_metric(study: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
+    unsaid = {"title": metric, "mode": "min", "digits": 4}
+    return {**unsaid, **study["about"]["metrics"].get(metric, {})}
 
 
 def beside(settings: Mapping[str, Any], own: Collection[str]) -> dict[str, Any]:
@@ -36,11 +47,20 @@ def settings_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> dict[str, An
 
 
 def data_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
-    """Which images a cell is of: the values of DATA_KEYS, e.g. "files A"."""
+    """Which images a cell is of, by the settings that the task names for it, e.g. "files A"."""
     held = settings_of(study, at)
-    return " ".join(str(held[key]) for key in DATA_KEYS if key in held)
+    return " ".join(str(held[key]) for key in study["about"]["images"] if key in held)
 
 
-def part_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
-    """The crowd part of a cell, e.g. "A"; "" where there is none."""
-    return str(settings_of(study, at).get("part", ""))
+def side_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
+    """What a cell stands under where tables are split, e.g. part "A"; "" where they are not."""
+    side = study["about"]["side"]
+    return str(settings_of(study, at).get(side, "")) if side else ""
+
+
+def has_settings(
+    study: Mapping[str, Any], at: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> bool:
+    """Whether a cell has these settings."""
+    held = settings_of(study, at)
+    return all(held.get(key) == value for key, value in wanted.items())

@@ -44,6 +44,7 @@ def describe_study(
         "metric": task.metric,
         "mode": task.mode,
         "metrics": list(task.metrics),
+        "about": task.says,
         "row_metrics": ["train_loss", f"train_{task.metric}", *measured],
         "watched": watched,
         "shown_split": task.report_split if spec.protocol == "report" else "test",

@@ -77,6 +77,7 @@ import pandas as pd
 
 from search.record.frames import curves_frame, latest_rows, repeats, trials_frame
 from search.record.journal import JournalError, read_journal, read_lines
+from trainables.about import SHIPPED, plain
 from trainables.errors import UserError
 
 FORMAT = 1
@@ -103,8 +104,9 @@ class Record:
         study: study.json: `name`, `task`, `metric`, `mode`, `protocol`, `synthetic`, `spec` (the
             whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
             `settings` (all that hold in every cell, defaults included), `rungs`, `data`
-            (fingerprints), `weights`, `versions`, `git`, `machine`, `sessions`, and, where GPU
-            shares were measured, `packing` (a row a depth and GPU: search.run.packing).
+            (fingerprints), `about` (what the task says of itself: trainables.about), `weights`,
+            `versions`, `git`, `machine`, `sessions`, and, where GPU shares were measured,
+            `packing` (a row a shape of trial and GPU: search.run.packing).
         trials: see the module.
         curves: see the module.
         per_image: see the module.
@@ -198,6 +200,11 @@ def load_study(folder: Path) -> dict[str, Any]:
     if wrong := [key for key, kind in NEEDED.items() if not isinstance(study[key], kind)]:
         raise RecordError(
             f"{path} is damaged: {', '.join(wrong)} is of the wrong type; restore it from a copy"
+        )
+    if "about" not in study:  # of a record from before tasks said this of themselves
+        metrics = tuple(study.get("metrics", [study["metric"]]))
+        study["about"] = SHIPPED.get(study["task"]) or plain(
+            study["task"], study["metric"], study["mode"], metrics
         )
     return study
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.about import CIFAR10
 from trainables.kernels.small_maps import skip_padding
 from trainables.resnet import backbone
 from trainables.settings import COMMON, LIMITS, common_conflicts
@@ -322,4 +323,5 @@ TASK = Task(
     evaluate=evaluate,
     baselines=baselines,
     download=download,
+    about=CIFAR10,
 )

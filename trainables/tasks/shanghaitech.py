@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
+from trainables.about import SHANGHAITECH
 from trainables.resnet import backbone
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Batch, Config, Evaluation, Setting, Task
@@ -388,4 +389,5 @@ TASK = Task(
     loss=loss,
     evaluate=evaluate,
     baselines=baselines,
+    about=SHANGHAITECH,
 )

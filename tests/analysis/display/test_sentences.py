@@ -7,7 +7,7 @@ import math
 import pytest
 from make_run import Run, crowd
 
-from analysis.findings.answer import answers
+from analysis.display.sentences import answer_sentences as answers
 from analysis.findings.stats import difference
 from search.record import load
 
