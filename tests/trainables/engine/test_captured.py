@@ -70,6 +70,7 @@ def unfused_blocks(monkeypatch):
     monkeypatch.setattr(captured, "fused_norm_works", lambda _: True)
 
 
+@pytest.mark.timeout(180)  # depth 50 on whole maps, three times, in double precision
 @pytest.mark.parametrize("cut", [True, False])
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
 @pytest.mark.parametrize("depth", [18, 50])
