@@ -20,6 +20,7 @@ from search.spec.cells import make_plan
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.engine.train import watched_split
+from trainables.own_task import code_of
 from trainables.resnet import describe_weights
 
 PACKAGES = (
@@ -42,6 +43,7 @@ def create(
     overrides: list[str],
     data: list[dict[str, Any]],
     weights: Mapping[int, Path],
+    task_dir: Path | None = None,
 ) -> None:
     """Write study.json; its keys are documented in search.record."""
     task = find_task(spec.task)
@@ -74,6 +76,8 @@ def create(
         "overrides": overrides,
         "data": data,
         "weights": describe(spec, weights),
+        "task_dir": None if task_dir is None else str(task_dir),
+        "task_code": code_of(spec.task),
         **_here(),
         "sessions": [],
     }
@@ -103,7 +107,8 @@ def _here() -> dict[str, Any]:
 def add_session(folder: Path, kind: str, places: Mapping[str, str]) -> None:
     """Note that a driver starts to work on the study: `kind` is run or resume."""
     study = record.load_study(folder)
-    study["sessions"].append({"kind": kind, "started": _now(), "ended": None, **places, **_here()})
+    session = {"kind": kind, "started": _now(), "ended": None, **places, **_here()}
+    study["sessions"].append({**session, "task_code": code_of(study["task"])})
     _write_json(folder / record.STUDY, study)
 
 

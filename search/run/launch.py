@@ -23,6 +23,7 @@ from search.run.preflight import (
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
 from search.spec.study_spec import StudySpec, parse_spec
+from trainables.own_task import changed_code, code_of
 
 MPS = {
     True: "CUDA MPS is active: trials that share a GPU overlap",
@@ -67,7 +68,7 @@ def start(
     check_split(spec, data, weights)
 
     def create() -> None:
-        manifest.create(folder, spec, text, overrides, data, weights)
+        manifest.create(folder, spec, text, overrides, data, weights, options.task_dir)
 
     return folder, _execute(spec, folder, options, weights, watcher, create)
 
@@ -89,9 +90,14 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
     """
     folder = folder.resolve()
     held = record.load_study(folder)
-    spec = parse_spec(held["spec"], str(folder / record.STUDY))
+    spec = parse_spec(held["spec"], str(folder / record.STUDY), held.get("task_dir"))
     if _is_done(spec, folder, watcher, retry_failed):
         return True
+    if changed := changed_code(spec.task, held.get("task_code", [])):
+        raise PreflightError(
+            f"{', '.join(changed)} is not the code that {folder.name} was started with: restore "
+            "it, or start the study anew with --name"
+        )
     check_local(spec, options)
     data = fingerprints(spec, options)
     if data != held["data"]:
@@ -161,7 +167,14 @@ def _execute(
             create()
         manifest.add_packing(folder, packing)
         executor.storage_ready(folder)
-        there = Places(options.data_dir.resolve(), weights, gpus, _sizes(spec, folder))
+        there = Places(
+            options.data_dir.resolve(),
+            weights,
+            gpus,
+            _sizes(spec, folder),
+            record.load_study(folder).get("task_dir") or "",
+            code_of(spec.task),
+        )
         study = Study(spec, folder, there, watcher)
         manifest.add_session(folder, "run" if create else "resume", places(options))
         try:

@@ -51,8 +51,10 @@ def measured(
         drawn = {key: spec.range_of(key, cell) for key in spec.space}
         largest = {k: r.values[-1] if r.values else r.high for k, r in drawn.items()}
         config = spec.config(cell, largest)  # type: ignore[arg-type]
-        depth = int(config["depth"])
-        if depth not in configs or config["batch_size"] > configs[depth]["batch_size"]:
+        depth = int(config.get("depth", 0))
+        if depth not in configs or config.get("batch_size", 0) > configs[depth].get(
+            "batch_size", 0
+        ):
             configs[depth] = config
     depths, rows = sorted(configs), []
     # in one process: to start another for each depth takes longer than to measure it

@@ -6,7 +6,7 @@ import dataclasses
 import fcntl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -58,12 +58,16 @@ class Places:
         weights: depth -> file of pretrained weights.
         gpus: GPUs a trial takes here, by depth.
         sizes: those it took where the study began; by them its jobs are in order. Default: `gpus`.
+        task_dir: folder that a task of the user's own is imported from.
+        task_code: of that task, as this session began; see `trainables.own_task.code_of`.
     """
 
     data_dir: Path
     weights: Mapping[int, Path]
     gpus: Mapping[int, float]
     sizes: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    task_dir: str = ""
+    task_code: Sequence[Mapping[str, str]] = ()
 
 
 class Study:
@@ -280,7 +284,7 @@ class Study:
         return self.spec.seed if job.seed is None else job.seed
 
     def _depth(self, cell: Mapping[str, Any]) -> int:
-        return int(self.spec.config(cell, {})["depth"])
+        return int(self.spec.config(cell, {}).get("depth", 0))
 
     def _shape(self, cell: Mapping[str, Any]) -> tuple[float, float]:
         return self.spec.resources.cpus_per_trial, self.places.gpus.get(self._depth(cell), 0.0)
@@ -291,7 +295,7 @@ class Study:
         cpus, gpus = self._shape(cell)
         if job.trial in self._alone:
             gpus = max(1.0, gpus)
-        weights = self.places.weights[config["depth"]] if config["pretrained"] else None
+        weights = self.places.weights[config["depth"]] if config.get("pretrained") else None
         stay = {
             "config": config,
             "seed": self._seed(job),
@@ -316,6 +320,8 @@ class Study:
             gpus=gpus,
             judged=judged,
             stalled_seconds=self.spec.stalled_seconds,
+            task_dir=self.places.task_dir,
+            task_code=self.places.task_code,
         )
 
     # -- what is kept -------------------------------------------------------------------------

@@ -71,8 +71,11 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
         raw: the study file, parsed.
         top: keys that stand above the tables.
     """
+    name = raw.get("task", "")
+    if not isinstance(name, str):
+        return {}  # pydantic says so
     try:
-        task = find_task(raw.get("task", ""))
+        task = find_task(name)
     except TaskError as error:
         return {"task": str(error)}
     cells, space, fixed = (_table(raw, key) for key in ("cells", "space", "fixed"))
