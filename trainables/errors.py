@@ -7,3 +7,7 @@ class UserError(ValueError):
     Commands print the message alone and end with status 2. Any other exception is a fault of the
     program and keeps its traceback.
     """
+
+
+class TaskError(UserError):
+    """A study's `task` names no task, or an unsound one."""

@@ -7,7 +7,8 @@ from itertools import pairwise
 from trainables.resnet import DEPTHS
 from trainables.task import Config, Setting
 
-COMMON: dict[str, Setting] = {
+# of tasks whose network is a ResNet of trainables.resnet
+RESNET: dict[str, Setting] = {
     "depth": Setting(18, "layers of the ResNet", choices=tuple(DEPTHS), role="cell"),
     "pretrained": Setting(
         False, "start from pretrained weights; all layers are trained", role="cell"
@@ -18,6 +19,11 @@ COMMON: dict[str, Setting] = {
         choices=("imagenet", "cifar"),
         role="cell",
     ),
+}
+
+# what the training loop reads; a task of the user's own that lacks one gets it from here
+LOOP: dict[str, Setting] = {
+    "optimizer": Setting("sgd", "update rule", choices=("sgd", "adam")),
     "lr": Setting(0.1, "learning rate at the start", positive=True),
     "momentum": Setting(0.9, "of SGD", low=0.0, high=0.9999),
     "nesterov": Setting(False, "Nesterov's momentum, of SGD"),
@@ -52,6 +58,8 @@ COMMON: dict[str, Setting] = {
     ),
 }
 
+COMMON: dict[str, Setting] = {**RESNET, **LOOP}
+
 # of tasks that are files of images; None takes all
 LIMITS: dict[str, Setting] = {
     f"{split}_images": Setting(
@@ -75,11 +83,17 @@ def common_conflicts(config: Config) -> dict[str, str]:
     They hang on equality with a choice or with the least allowed value, and on which of two is
     larger: so the ends of a range show every fault that a value between them has.
     """
-    faults = {}
+    faults = loop_conflicts(config)
     if config["pretrained"] and config["stem"] == "cifar":
         faults["stem"] = (
             "'cifar' has no pretrained weights; use 'imagenet' where pretrained = true"
         )
+    return faults
+
+
+def loop_conflicts(config: Config) -> dict[str, str]:
+    """Those of the training loop's own settings."""
+    faults = {}
     if config["nesterov"] and (config["optimizer"] != "sgd" or config["momentum"] == 0):
         faults["nesterov"] = "needs optimizer = 'sgd' and momentum above 0"
     if config["momentum_restart"] and (config["schedule"], config["optimizer"]) != ("step", "sgd"):

@@ -129,15 +129,17 @@ class Task:
     """All that the training loop, the search and the record need to know of a task.
 
     Attributes:
-        name: key in TASKS.
+        name: key in TASKS, or what the user calls it.
         metric: the metric that ranks trials, without a split; `mode` says which way is better.
         metrics: every metric that `evaluate` returns.
         settings: every key a config of this task may hold.
         report_settings: what `protocol = "report"` sets unless the study says otherwise.
         report_split: the split whose numbers the report published as "test".
         conflicts: (config) -> {key: fault} for faults that need several settings to see.
-        fingerprint: (data_dir, config) -> what the data is: edition, images, heads, checksum.
-            Raises DataError. Decodes no image.
+        fingerprint: (data_dir, config) -> what the data is, as JSON: `train_images` (those that
+            validation is cut from, or beside `val_images`) and `test_images` are counts; `data`,
+            `edition` and `synthetic` are filled in where they lack; checksums. Raises DataError.
+            Decodes no image.
         open_data: (data_dir, config, split_seed, device) -> the splits, opaque to the loop.
         network: (config, weights file or None) -> the network, on the CPU. Seeded by the caller.
         batches: (data, config, generator) -> one epoch of training batches on the device. The
@@ -157,9 +159,6 @@ class Task:
     mode: Literal["max", "min"]
     metrics: tuple[str, ...]
     settings: Mapping[str, Setting]
-    report_settings: Mapping[str, Any]
-    report_split: Literal["val", "test"]
-    conflicts: Callable[[Config], dict[str, str]]
     fingerprint: Callable[[Path, Config], dict[str, Any]]
     open_data: Callable[[Path, Config, int, torch.device], Any]
     network: Callable[[Config, Path | None], nn.Module]
@@ -167,7 +166,10 @@ class Task:
     steps: Callable[[Any, Config], int]
     loss: Callable[[Tensor, Tensor, Config], tuple[Tensor, dict[str, Tensor]]]
     evaluate: Callable[[nn.Module, Any, str, Config, torch.Generator, bool], Evaluation]
-    baselines: Callable[[Any], dict[str, dict[str, float]]]
+    baselines: Callable[[Any], dict[str, dict[str, float]]] = lambda data: {}
+    report_settings: Mapping[str, Any] = field(default_factory=dict)
+    report_split: Literal["val", "test"] = "test"
+    conflicts: Callable[[Config], dict[str, str]] = lambda config: {}
     download: Callable[[Path], None] | None = None
     about: About | None = None
 

@@ -10,6 +10,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     settings = commands.add_parser(
         "settings", help="what [cells], [space] and [fixed] of a task's study may hold"
     )
-    settings.add_argument("task", metavar="TASK", help="cifar10 or shanghaitech")
+    settings.add_argument("task", metavar="TASK", help="of a study, e.g. cifar10 or my_task:TASK")
     settings.set_defaults(command=_settings)
     return parser, list(commands.choices)
 
@@ -148,9 +149,12 @@ def _run(arguments: argparse.Namespace) -> int:
     overrides = given_overrides(arguments)
     if arguments.name:
         overrides.append(f'name="{arguments.name}"')
-    spec, text = load_spec(find_study(arguments.study), overrides)
+    path = find_study(arguments.study)
+    spec, text = load_spec(path, overrides)
     console = _console()
     options = _options(arguments, arguments.runs_dir, console, {})
+    if ":" in spec.task:
+        options = replace(options, task_dir=path.parent.resolve())
     with _progress(spec, console) as progress:
         folder, done = start(spec, text, overrides, options, progress)
     return _finish(folder, done, console)
@@ -161,7 +165,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     from search.spec.study_spec import parse_spec
 
     study = record.load_study(arguments.run)
-    spec = parse_spec(study["spec"], str(arguments.run / record.STUDY))
+    spec = parse_spec(study["spec"], str(arguments.run / record.STUDY), study.get("task_dir"))
     console = _console()
     options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
     with _progress(spec, console) as progress:
@@ -287,8 +291,12 @@ def _studies(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
-    from trainables import TaskError, find_task
+    from trainables import find_task
+    from trainables.errors import TaskError
+    from trainables.own_task import import_from
 
+    if ":" in arguments.task:
+        import_from(Path.cwd())
     try:
         task = find_task(arguments.task)
     except TaskError as error:

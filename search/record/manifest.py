@@ -11,6 +11,7 @@ from search.spec.cells import make_plan
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.engine.train import watched_split
+from trainables.own_task import code_of
 from trainables.resnet import describe_weights
 
 
@@ -21,6 +22,7 @@ def describe_study(
     data: list[dict[str, Any]],
     weights: Mapping[int, Path],
     here: Mapping[str, Any],
+    task_dir: Path | None = None,
 ) -> dict[str, Any]:
     """What study.json holds of a new study; its keys are documented in search.record.read.
 
@@ -31,6 +33,7 @@ def describe_study(
         data: fingerprints.
         weights: files of pretrained weights; see `describe`.
         here: versions, commit and machine; see search.run.machine.
+        task_dir: folder that a task of the user's own is imported from.
     """
     task = find_task(spec.task)
     config = spec.config(spec.cell_values()[0], {})
@@ -63,6 +66,8 @@ def describe_study(
         "overrides": overrides,
         "data": data,
         "weights": describe(spec, weights),
+        "task_dir": None if task_dir is None else str(task_dir),
+        "task_code": code_of(spec.task),
         **here,
         "sessions": [],
     }

@@ -18,7 +18,7 @@ them from the logs where those have grown since, so nothing is lost with a kille
 
 trials.parquet
     study        name of the study
-    task         key of TASKS
+    task         key of TASKS, or `module:ATTRIBUTE` of the user's own
     trial        name, unique in the study: cell number, then config number or seed
     stage        search, confirm (a cell's winner again, at another seed), or audit (of the search,
                  ended at a rung and trained on to see whether that was right; never selected)
@@ -105,8 +105,10 @@ class Record:
             whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
             `settings` (all that hold in every cell, defaults included), `rungs`, `data`
             (fingerprints), `about` (what the task says of itself: trainables.about), `weights`,
-            `versions`, `git`, `machine`, `sessions`, and, where GPU shares were measured,
-            `packing` (a row a shape of trial and GPU: search.run.packing).
+            `task_code` (file and sha256: of the user's own task each of its modules, which
+            `resume` compares, of ours one digest of trainables), `task_dir` (where the user's own
+            is imported from), `versions`, `git`, `machine`, `sessions`, and, where GPU shares were
+            measured, `packing` (a row a shape of trial and GPU: search.run.packing).
         trials: see the module.
         curves: see the module.
         per_image: see the module.

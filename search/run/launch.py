@@ -27,6 +27,7 @@ from search.run.preflight import (
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
 from search.spec.study_spec import StudySpec, parse_spec
+from trainables.own_task import changed_code, code_of
 
 MPS = {
     True: "CUDA MPS is active: trials that share a GPU overlap",
@@ -61,9 +62,9 @@ def start(
         check_split(spec, data, weights, options.say)
 
         def create() -> None:
-            run.create(
-                manifest.describe_study(spec, text, overrides, data, weights, machine.here())
-            )
+            here = machine.here()
+            held = (spec, text, overrides, data, weights, here, options.task_dir)
+            run.create(manifest.describe_study(*held))
 
         return run.path, _execute(spec, run, options, weights, watcher, create)
 
@@ -85,9 +86,14 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
     """
     with RunFolder(folder.resolve()) as run:
         held = run.study
-        spec = parse_spec(held["spec"], str(run.path / record.STUDY))
+        spec = parse_spec(held["spec"], str(run.path / record.STUDY), held.get("task_dir"))
         if _is_done(spec, run, watcher, retry_failed):
             return True
+        if changed := changed_code(spec.task, held.get("task_code", [])):
+            raise PreflightError(
+                f"{', '.join(changed)} is not the code that {run.path.name} was started with: "
+                "restore it, or start the study anew with --name"
+            )
         check_local(spec, options)
         data = fingerprints(spec, options)
         if data != held["data"]:
@@ -161,9 +167,17 @@ def _execute(
         if create:
             create()
         run.add_packing(packing)
-        there = Places(options.data_dir.resolve(), weights, gpus, _sizes(spec, run.study))
+        code = code_of(spec.task)
+        there = Places(
+            data_dir=options.data_dir.resolve(),
+            weights=weights,
+            gpus=gpus,
+            sizes=_sizes(spec, run.study),
+            task_dir=run.study.get("task_dir") or "",
+            task_code=code,
+        )
         study = Study(spec, run, there, watcher)
-        facts = {**places(options), **machine.here()}
+        facts = {**places(options), **machine.here(), "task_code": code}
         run.add_session("run" if create else "resume", facts)
         try:
             if retry_failed:

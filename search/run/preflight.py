@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from search.run.packing import Packing, shares
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.errors import UserError
+from trainables.own_task import quoted
 from trainables.resnet import (
     WeightsError,
     check_weights,
@@ -42,6 +44,7 @@ class Options:
         say: told of every step before the first trial.
         download: fetch missing data and weights where a task and torchvision can.
         make_data_dir: make the data folder where it is missing, to download into it.
+        task_dir: folder that a task of the user's own is imported from.
     """
 
     data_dir: Path
@@ -51,6 +54,7 @@ class Options:
     say: Callable[[str], None]
     download: bool = True
     make_data_dir: bool = True
+    task_dir: Path | None = None
 
 
 def check_local(spec: StudySpec, options: Options) -> None:
@@ -114,6 +118,8 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
             print_ = _fingerprint(spec.task, config, options)
         except DataError as error:
             raise PreflightError(str(error)) from error
+        if ":" in spec.task:
+            print_ = own_fingerprint(spec.task, print_)
         _check_limits(config, print_)
         notes |= dict.fromkeys(_late_milestones(spec, cell, print_))
         if print_ not in found:
@@ -132,9 +138,13 @@ def _fingerprint(name: str, config: Mapping[str, Any], options: Options) -> dict
     task, there = find_task(name), options.data_dir.is_dir()
     try:
         return task.fingerprint(options.data_dir, config)
-    except MissingDataError as error:
+    except Exception as error:
+        if not isinstance(error, MissingDataError):
+            if ":" in name and not isinstance(error, UserError):
+                raise PreflightError(f"the fingerprint of task {name}: {quoted(error)}") from error
+            raise
         fetch = task.download if options.download else None
-        if fetch is None or config["edition"] not in ("auto", "binary"):
+        if fetch is None or config.get("edition", "auto") not in ("auto", "binary"):
             raise
         if not (there or options.make_data_dir):
             raise PreflightError(
@@ -152,20 +162,46 @@ def _fingerprint(name: str, config: Mapping[str, Any], options: Options) -> dict
     return task.fingerprint(options.data_dir, config)
 
 
+def own_fingerprint(name: str, found: Any) -> dict[str, Any]:
+    """What a task of the user's own says of its data, as study.json will hold it.
+
+    Raises:
+        PreflightError: it is no JSON, or lacks a count.
+    """
+    said = f"the fingerprint of task {name}"
+    try:
+        # as it comes back from study.json, which `resume` compares: a tuple comes back as a list
+        held = json.loads(json.dumps(found, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise PreflightError(
+            f"{said} must hold what JSON can (texts, numbers, lists): {error}"
+        ) from error
+    if not isinstance(held, dict):
+        raise PreflightError(f"{said} must be a dict, not {found!r}")
+    for key in ("train_images", "test_images"):
+        if not isinstance(held.get(key), int) or held[key] < 1:
+            raise PreflightError(
+                f"{said} must hold {key}, how many there are, not {held.get(key)!r}"
+            )
+    return {"data": find_task(name).name, "edition": "own", "synthetic": False, **held}
+
+
 def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Refuse limits above what the data has: a table would name images that nobody saw."""
-    cut = config["val_fraction"] * data["train_images"]
+    share = config.get("val_fraction", 0) if "val_images" not in data else 0
+    cut = share * data["train_images"]
     held = {
         "train": data["train_images"] - round(cut),
-        "val": max(1, round(cut)) if cut else 0,
+        "val": data.get("val_images", max(1, round(cut)) if cut else 0),
         "test": data["test_images"],
     }
     for split, count in held.items():
-        limit = config[f"{split}_images"]
+        limit = config.get(f"{split}_images")
         if limit is not None and limit > count:
+            said = f" with val_fraction = {share:g}" if share else ""
             raise PreflightError(
-                f"{split}_images = {limit}, but {data['data']} has {count} of them with "
-                f"val_fraction = {config['val_fraction']:g}; lower it, or leave it out to use all"
+                f"{split}_images = {limit}, but {data['data']} has {count} of them{said}; lower "
+                "it, or leave it out to use all"
             )
 
 
@@ -178,14 +214,14 @@ def _late_milestones(
     """
     config = spec.config(cell, {})
     schedules = spec.space["schedule"].values if "schedule" in spec.space else ()
-    if "step" not in (schedules or (config["schedule"],)):
+    if "step" not in (schedules or (config["schedule"],)) or "batch_size" not in config:
         return []
     batch = config["batch_size"]
     if "batch_size" in spec.space:
         held = spec.range_of("batch_size", cell)
         batch = min(held.values) if held.values else held.low
-    images = data["train_images"] - round(config["val_fraction"] * data["train_images"])
-    steps = -(-(config["train_images"] or images) // int(batch)) * spec.budget.max_epochs
+    images = round((1 - config.get("val_fraction", 0)) * data["train_images"])
+    steps = -(-(config.get("train_images") or images) // int(batch)) * spec.budget.max_epochs
     return [
         f"note: milestone {late:g} lies beyond the {steps:,} steps of {spec.budget.max_epochs} "
         "epochs, so lr never drops there; set fixed.milestones, below 1 as shares of the budget"

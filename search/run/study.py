@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,12 +56,16 @@ class Places:
         weights: number of a cell -> file of the pretrained weights that it starts from.
         gpus: number of a cell -> GPUs that a trial of it takes here; none where it has no entry.
         sizes: those it took where the study began; by them its jobs are in order. Default: `gpus`.
+        task_dir: folder that a task of the user's own is imported from.
+        task_code: of that task, as this session began; see `trainables.own_task.code_of`.
     """
 
     data_dir: Path
     weights: Mapping[int, Path]
     gpus: Mapping[int, float]
     sizes: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    task_dir: str = ""
+    task_code: Sequence[Mapping[str, str]] = ()
 
 
 class Study:
@@ -235,6 +239,8 @@ class Study:
             gpus=gpus,
             judged=judged,
             stalled_seconds=self.spec.stalled_seconds,
+            task_dir=self.places.task_dir,
+            task_code=self.places.task_code,
         )
 
     # -- what is kept -------------------------------------------------------------------------

@@ -70,7 +70,13 @@ def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int
     for number, at in enumerate(cells):
         if cell not in (None, number):
             continue
-        depth = int({**record.study["settings"], **at}["depth"])
+        settings = {**record.study["settings"], **at}
+        if "depth" not in settings:
+            raise RecordError(
+                f"{record.run}: task {record.study['task']} has no depth, so no other study can "
+                "start from its networks"
+            )
+        depth = int(settings["depth"])
         if depth in found:
             raise RecordError(
                 f"{record.run}: several cells have depth {depth}, which --cell chooses among: "

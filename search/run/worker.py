@@ -16,16 +16,20 @@ import platform
 import resource
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from search.run.watch import Watch, stall_file
 from trainables.judging import judged_epochs
+
+if TYPE_CHECKING:
+    from trainables.task import Task
 
 ERROR_LINES = 12  # of a traceback, kept on record
 
@@ -39,7 +43,7 @@ class Assignment:
     """All that a worker needs for a job; plain values, so that Ray can carry it anywhere.
 
     Attributes:
-        task: key of TASKS.
+        task: key of TASKS, or `module:ATTRIBUTE` of the user's own.
         trial: name of the trial.
         run: the run folder, absolute; on a cluster, on storage that all nodes share.
         stay: fields of trainables.engine.train.Stay, paths as texts.
@@ -47,6 +51,8 @@ class Assignment:
         gpus: share of a GPU.
         judged: whether Ray's ASHA may end the job.
         stalled_seconds: without a step, after which the worker ends itself.
+        task_dir: folder that a task of the user's own is imported from; "" for none.
+        task_code: of that task, on record when the session began; see `trainables.own_task`.
     """
 
     task: str
@@ -57,6 +63,8 @@ class Assignment:
     gpus: float
     judged: bool = False
     stalled_seconds: float = 1800.0
+    task_dir: str = ""
+    task_code: Sequence[Mapping[str, str]] = ()
 
 
 def run_job(config: dict[str, Any]) -> None:
@@ -95,19 +103,19 @@ class Judge:
     """What a trial is worth so far, by the study's checkpoint rule."""
 
     def __init__(self, assignment: Assignment) -> None:
-        from trainables import find_task
-        from trainables.engine.train import watched_metric
-
-        task, config = find_task(assignment.task), assignment.stay["config"]
-        self._key, self._mode = watched_metric(task, config), task.mode
-        self._rule = config["checkpoint_rule"]
+        self._assignment = assignment
         self._seen: list[tuple[int, float | None]] = []  # epoch and value of each row
         self.value, self.epoch = math.nan, 0
 
     def see(self, row: Mapping[str, Any]) -> None:
         """Take an epoch's row; one without a finite metric makes the trial worth NaN."""
-        self._seen.append((int(row["epoch"]), row.get(self._key)))
-        at = judged_epochs((value for _, value in self._seen), self._rule, self._mode)[-1]
+        from trainables.engine.train import watched_metric
+
+        # not before a row: a task that cannot be imported here fails its job, which is told
+        task, config = _task(self._assignment), self._assignment.stay["config"]
+        self._seen.append((int(row["epoch"]), row.get(watched_metric(task, config))))
+        values = (value for _, value in self._seen)
+        at = judged_epochs(values, config["checkpoint_rule"], task.mode)[-1]
         self.value = math.nan
         if at:
             self.epoch, value = self._seen[at - 1]
@@ -151,7 +159,6 @@ def execute(
 def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
     import torch
 
-    from trainables import find_task
     from trainables.engine.train import Stay, train
 
     torch.set_num_threads(max(1, int(assignment.cpus)))
@@ -162,7 +169,7 @@ def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> di
     held = dict(assignment.stay)
     for key in ("data_dir", "weights", "checkpoint"):
         held[key] = Path(held[key]) if held[key] is not None else None
-    outcome = train(find_task(assignment.task), Stay(**held), report, alive)
+    outcome = train(_task(assignment), Stay(**held), report, alive)
     told: dict[str, Any] = {
         "ending": "diverged" if outcome.diverged else "value",
         "value": _finite(outcome.value),
@@ -177,6 +184,34 @@ def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> di
         told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
         told["collapsed"] = outcome.test.collapsed
     return told
+
+
+def _task(assignment: Assignment) -> Task:
+    """The task of a job; of the user's own only in the code that is on record.
+
+    Raises:
+        TaskError: its code was changed since the session began.
+    """
+    from trainables import find_task
+    from trainables.own_task import import_from
+
+    if assignment.task_dir:
+        import_from(assignment.task_dir)
+    task = find_task(assignment.task)
+    _check_code(assignment.task, json.dumps(list(assignment.task_code)))
+    return task
+
+
+@cache  # a warm worker holds the code that it has imported, whatever becomes of the files
+def _check_code(task: str, held: str) -> None:
+    from trainables.errors import TaskError
+    from trainables.own_task import changed_code
+
+    if changed := changed_code(task, json.loads(held)):
+        raise TaskError(
+            f"{', '.join(changed)} was changed while the study ran: restore it and `resnet-search "
+            "resume RUN --retry-failed`, or run the study anew with --name"
+        )
 
 
 def _stays(error: BaseException) -> bool:

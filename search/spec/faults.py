@@ -10,7 +10,8 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
-from trainables import TaskError, find_task
+from trainables import find_task
+from trainables.errors import TaskError
 from trainables.task import Setting, Task
 
 RANGE = ("low", "high", "log", "integer", "values")  # keys of a range; others are conditions
@@ -75,8 +76,11 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
         raw: the study file, parsed.
         top: keys that stand above the tables.
     """
+    name = raw.get("task", "")
+    if not isinstance(name, str):
+        return {}  # pydantic says so
     try:
-        task = find_task(raw.get("task", ""))
+        task = find_task(name)
     except TaskError as error:
         return {"task": str(error)}
     cells, space, fixed = (_table(raw, key) for key in ("cells", "space", "fixed"))

@@ -21,6 +21,7 @@ from search.spec.faults import budget_faults, misplaced, task_faults, weights_fa
 from search.spec.overrides import OverrideError, apply_overrides
 from trainables import find_task
 from trainables.errors import UserError
+from trainables.own_task import import_from
 
 Value = bool | int | float | str
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -203,11 +204,16 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
         raw = apply_overrides(raw, overrides or [])
     except OverrideError as error:
         raise SpecError(f"{path}: {error}") from error
-    return parse_spec(raw, str(path)), text
+    return parse_spec(raw, str(path), path.parent), text
 
 
-def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
+def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = None) -> StudySpec:
     """Check a study given as a dict.
+
+    Args:
+        raw: the study file, parsed.
+        source: its name.
+        folder: where a task of the user's own is imported from, beside what is installed.
 
     Raises:
         SpecError: with every fault found, each with its key.
@@ -215,6 +221,8 @@ def parse_spec(raw: dict[str, Any], source: str) -> StudySpec:
     faults: dict[str, str] = {}
     spec = None
     raw = with_derived(raw)
+    if folder is not None and ":" in str(raw.get("task")):
+        import_from(folder)
     try:
         spec = StudySpec.model_validate(raw)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from scipy.io import savemat
 from torch import Tensor
 
 from trainables import find_task
-from trainables.tasks.cifar10 import Data
+from trainables.tasks.images import Data
 
 TRAIN, TEST = 60, 20  # images of a small CIFAR-10
 

@@ -78,7 +78,9 @@ def kit_for(task: Task, config: Config, device: torch.device, fresh: nn.Module) 
         _start_anew(kit, fresh)
         return kit
     _warm.clear()  # two networks need not fit the device
-    net = fresh.to(device).to(memory_format=torch.channels_last)
+    net = fresh.to(device)
+    if not any(tensor.dim() == 5 for tensor in net.state_dict().values()):
+        net = net.to(memory_format=torch.channels_last)  # torch refuses it for 3-D convolutions
     optimizer = make_optimizer(net, config, tensor_lr=capture is not None)
     if capture is None:
         return Kit(net, optimizer, Step(task, net, optimizer, config))

@@ -19,8 +19,11 @@ from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Batch, Config, Evaluation, Setting, Task
 from trainables.tasks.crowd_files import Crowd, fingerprint, read_crowd
 from trainables.tasks.density import density_map
+from trainables.tasks.images import NORMALISE
+from trainables.tasks.regression import constants, errors
+from trainables.tasks.splits import cut_off
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the report
+MEAN, STD = NORMALISE["imagenet"]  # as in the report
 EVALUATION_BATCH = {"cpu": 4, "cuda": 8}
 OPENING = (  # settings that the splits hang on
     *("edition", "part", "val_fraction", "train_images", "val_images", "test_images"),
@@ -32,9 +35,9 @@ SAMPLE_QUANTILES = (0.1, 0.5, 0.9)  # F4 shows the images at these quantiles of 
 SETTINGS = {
     **COMMON,
     "batch_size": Setting(1, "crops a step", low=1),
-    "optimizer": Setting("adam", "update rule", choices=("sgd", "adam")),
-    "schedule": Setting("constant", COMMON["schedule"].doc, choices=COMMON["schedule"].choices),
-    "lr": Setting(1e-3, COMMON["lr"].doc, positive=True),
+    "optimizer": replace(COMMON["optimizer"], default="adam"),
+    "schedule": replace(COMMON["schedule"], default="constant"),
+    "lr": replace(COMMON["lr"], default=1e-3),
     "part": Setting(
         "B", "data class: A is dense crowds, B street scenes", choices=("A", "B"), role="cell"
     ),
@@ -120,14 +123,12 @@ def _open(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ...]
     config = dict(settings)
     read = partial(read_crowd, data_dir, config["edition"], config["part"], decoded=True)
     train, test = read("train"), read("test")
-    order = torch.randperm(len(train.names), generator=torch.Generator().manual_seed(split_seed))
-    share = config["val_fraction"]
-    cut = len(order) - (max(1, round(len(order) * share)) if share else 0)
-    val = train.take(order[cut:].tolist()[: config["val_images"]])
+    kept, cut = cut_off(len(train.names), config["val_fraction"], split_seed)
+    val = train.take(cut.tolist()[: config["val_images"]])
     fixed = {"test": _resized(test.take(range(len(test.names))[: config["test_images"]]), config)}
     if val.names:
         fixed["val"] = _resized(val, config)
-    chosen = train.take(order[:cut].tolist()[: config["train_images"]])
+    chosen = train.take(kept.tolist()[: config["train_images"]])
     return Data(chosen, fixed, torch.device("cpu"))
 
 
@@ -272,7 +273,7 @@ def evaluate(
     predicted = torch.cat(maps_sum).cpu().numpy()
     if config["round_counts"]:
         predicted = predicted.round()
-    metrics = count_errors(held.counts, predicted)
+    metrics = errors(held.counts, predicted)
     if not detail:
         return Evaluation(metrics)
     columns = {
@@ -287,12 +288,6 @@ def evaluate(
 def is_collapsed(truth: np.ndarray, predicted: np.ndarray) -> bool:
     """Whether predicted counts `(images,)` hardly differ between images, whatever these hold."""
     return bool(predicted.std() < COLLAPSED_SPREAD * truth.std())
-
-
-def count_errors(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """MAE and root mean squared error (the field's "MSE") of counts, both `(images,)`."""
-    wrong = predicted - truth
-    return {"mae": float(np.abs(wrong).mean()), "rmse": float(np.sqrt((wrong**2).mean()))}
 
 
 def _samples(
@@ -319,14 +314,9 @@ def _samples(
 def baselines(data: Data) -> dict[str, dict[str, float]]:
     """Constant predictors on test: zero, and mean and median count of the images trained on."""
     train, test = data.train.counts(), data.fixed["test"].counts
-    constants = {
-        "zero": 0.0,
-        "training mean": float(train.mean()),
-        "training median": float(np.median(train)),
-    }
     return {
-        name: {"count": value, **count_errors(test, np.full(len(test), value))}
-        for name, value in constants.items()
+        name: {"count": value, **scores}
+        for name, (value, scores) in constants(train, test, zero=True).items()
     }
 
 

@@ -13,7 +13,8 @@ from torch.utils.data import random_split
 from tests.rounding import assert_same_sums
 from tests.trainables.conftest import LABELS, PIXELS, TEST, TRAIN, images_of, numbers
 from trainables.tasks import cifar10
-from trainables.tasks.cifar10 import Data, draw_moves, flip_and_crop, on_gpu
+from trainables.tasks.crops import draw_moves, flip_and_crop
+from trainables.tasks.images import READY_IMAGES, Data, on_gpu
 
 CPU = torch.device("cpu")
 
@@ -165,7 +166,7 @@ def test_batches_do_not_hang_on_how_many_are_made_ready_at_once(at_once, complet
     held = Data({"train": images}, {"train": torch.arange(70)})
     config = complete("cifar10", batch_size=16)
     expected = list(cifar10.batches(held, config, seeded(1)))
-    monkeypatch.setitem(cifar10.READY_IMAGES, "cpu", 16 * at_once)
+    monkeypatch.setitem(READY_IMAGES, "cpu", 16 * at_once)
     found = list(cifar10.batches(held, config, seeded(1)))
     assert [len(x) for x, _ in found] == [16, 16, 16, 16, 6]
     for (x, y), (other_x, other_y) in zip(found, expected, strict=True):

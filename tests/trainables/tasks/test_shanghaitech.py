@@ -15,7 +15,8 @@ from tests.rounding import assert_same_sums
 from trainables.task import DataError
 from trainables.tasks import shanghaitech
 from trainables.tasks.crowd_files import Crowd, read_crowd
-from trainables.tasks.shanghaitech import Data, Fixed, count_errors, is_collapsed, random_crop
+from trainables.tasks.regression import errors
+from trainables.tasks.shanghaitech import Data, Fixed, is_collapsed, random_crop
 
 CPU = torch.device("cpu")
 
@@ -453,7 +454,7 @@ def test_evaluate_pairs_every_sample_with_its_own_predicted_map(complete):
 
 
 def test_count_errors_by_hand():
-    found = count_errors(np.array([10, 20, 30]), np.array([12.0, 16.0, 30.0]))
+    found = errors(np.array([10, 20, 30]), np.array([12.0, 16.0, 30.0]))
     assert found["mae"] == pytest.approx(2)
     assert found["rmse"] == pytest.approx(math.sqrt(20 / 3))  # a root: the field calls it MSE
 

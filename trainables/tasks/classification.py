@@ -1,0 +1,87 @@
+"""What classification tasks share: loss, evaluation over a split, constant predictors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.task import Config, Evaluation, Setting
+
+EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}
+SMOOTHING = Setting(0.0, "share of the target spread over all classes", 0.0, 0.9)
+
+
+def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean cross-entropy, and the number of correct answers."""
+    value = F.cross_entropy(output, target, label_smoothing=config["label_smoothing"])
+    return value, {"accuracy": (output.detach().argmax(1) == target).sum()}
+
+
+@torch.no_grad()
+def evaluation(
+    net: nn.Module,
+    inputs: Callable[[Tensor, int], Tensor],
+    labels: Tensor,
+    names: list[str] | None,
+    balanced: bool = False,
+) -> Evaluation:
+    """Cross-entropy (without label smoothing) and accuracy, a fraction, over a split.
+
+    Args:
+        net: in evaluation mode.
+        inputs: (rows, number of the batch) -> what the network is given of these rows.
+        labels: int64 `(n,)`, on the network's device.
+        names: of the rows, for a row each in the result; None for none.
+        balanced: also `balanced_accuracy`, the mean recall of the classes that occur.
+    """
+    losses, answers = [], []
+    every = torch.arange(len(labels), device=labels.device)
+    for number, rows in enumerate(every.split(EVALUATION_BATCH[labels.device.type])):
+        output = net(inputs(rows, number))
+        losses.append(F.cross_entropy(output, labels[rows], reduction="none"))
+        answers.append(output.argmax(1))
+    answer = torch.cat(answers)
+    metrics = {
+        "loss": float(torch.cat(losses).mean()),
+        "accuracy": float((answer == labels).double().mean()),
+    }
+    if balanced:
+        metrics["balanced_accuracy"] = balanced_accuracy(answer, labels)
+    columns: dict[str, list[Any]] = {}
+    if names is not None:
+        columns = {"image": names, "truth": labels.tolist(), "prediction": answer.tolist()}
+    return Evaluation(metrics, columns)
+
+
+def balanced_accuracy(answer: Tensor, labels: Tensor) -> float:
+    """Mean over the classes that occur of the share of their rows that is answered right."""
+    held = torch.bincount(labels).double()
+    right = torch.bincount(labels[answer == labels], minlength=len(held)).double()
+    return float((right / held)[held > 0].mean())
+
+
+def constants(train: Tensor, test: Tensor, classes: int) -> dict[str, dict[str, float]]:
+    """Constant predictors on test: what a network must beat.
+
+    The loss of the majority class alone is infinite, so it has none.
+
+    Args:
+        train: labels `(n,)` trained on.
+        test: labels `(m,)`.
+        classes: how many there are.
+    """
+    most = int(torch.bincount(train).argmax())
+    return {
+        **uniform_guess(classes),
+        "majority class": {"accuracy": float((test == most).double().mean())},
+    }
+
+
+def uniform_guess(classes: int) -> dict[str, dict[str, float]]:
+    """Every class equally likely."""
+    return {"uniform guess": {"loss": math.log(classes), "accuracy": 1 / classes}}

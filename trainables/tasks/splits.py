@@ -1,0 +1,60 @@
+"""How data is split and how an epoch is cut into steps, for every task."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def cut_off(total: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Cut a share of the rows off at random.
+
+    Args:
+        total: number of rows.
+        share: to cut off; above 0 at least one row is.
+        seed: another one cuts another way.
+
+    Returns:
+        The rows that stay and those cut off, int64, both in random order.
+    """
+    order = _shuffled(total, seed)
+    cut = total - (max(1, round(total * share)) if share else 0)
+    return order[:cut], order[cut:]
+
+
+def cut_off_each(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """`cut_off` of every class alike, as far as whole rows allow; each keeps one row at least.
+
+    Args:
+        labels: `(n,)`, classes from 0.
+        share: to cut off.
+        seed: another one cuts another way.
+    """
+    order = _shuffled(len(labels), seed)
+    counts = torch.bincount(labels).numpy()
+    total = min(max(1, round(len(labels) * share)), int((counts - 1).clip(0).sum()))
+    quota = (counts * share).astype(np.int64).clip(max=(counts - 1).clip(0))
+    # what is left goes to the classes whose quota was cut down most
+    while quota.sum() < total:
+        short = np.where(quota < counts - 1, counts * share - quota, -np.inf)
+        quota[int(short.argmax())] += 1
+    in_order = labels[order]
+    cut = torch.zeros(len(labels), dtype=torch.bool)
+    for label, count in enumerate(quota.tolist()):
+        places = (in_order == label).nonzero()[:, 0]
+        cut[places[len(places) - count :]] = True
+    return order[~cut], order[cut]
+
+
+def _shuffled(total: int, seed: int) -> Tensor:
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+
+
+def step_sizes(count: int, batch_size: int) -> list[int]:
+    """Rows of each step; a last one alone joins the step before, since BatchNorm needs two."""
+    whole, left = divmod(count, batch_size)
+    sizes = [batch_size] * whole + [left] * bool(left)
+    if left == 1 and whole:
+        sizes[-2:] = [batch_size + 1]
+    return sizes
