@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TASKS = {
     "cifar10": "trainables.tasks.cifar10:TASK",
     "shanghaitech": "trainables.tasks.shanghaitech:TASK",
+    "imagefolder": "trainables.tasks.imagefolder:TASK",
 }
 
 

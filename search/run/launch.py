@@ -23,6 +23,7 @@ from search.run.preflight import (
     fingerprints,
     gpus_by_cell,
     pretrained_files,
+    told_by_data,
 )
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
@@ -58,6 +59,7 @@ def start(
     with RunFolder.make((options.runs_dir / spec.name).resolve()) as run:
         check_local(spec, options)
         data = fingerprints(spec, options)
+        spec = told_by_data(spec, data)
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)
 

@@ -129,6 +129,17 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     return found
 
 
+def told_by_data(spec: StudySpec, data: list[dict[str, Any]]) -> StudySpec:
+    """The study with the settings that its data says, such as the number of classes, fixed.
+
+    What the study says itself was compared with the data when its fingerprint was taken.
+    """
+    said = {key: value for found in data for key, value in found.get("settings", {}).items()}
+    given = {**spec.fixed, **spec.cells, **spec.space}
+    new = {key: value for key, value in said.items() if key not in given}
+    return spec.model_copy(update={"fixed": {**spec.fixed, **new}}) if new else spec
+
+
 def _fingerprint(name: str, config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     """What the data of a config is; fetched first where it is missing and the task can.
 

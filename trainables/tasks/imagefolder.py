@@ -1,0 +1,175 @@
+"""The user's own images, a folder a class: splits, settings and network; ends in TASK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainables.about import About, plain
+from trainables.kernels.small_maps import skip_padding
+from trainables.resnet import backbone
+from trainables.settings import COMMON, LIMITS, common_conflicts
+from trainables.task import Config, DataError, Evaluation, Setting, Task
+from trainables.tasks.classification import SMOOTHING, constants, loss
+from trainables.tasks.crops import PAD
+from trainables.tasks.imagefolder_files import decoded, fingerprint, scan, split_rows
+from trainables.tasks.images import NORMALISE, Data, batches, evaluate_images, opened, steps
+from trainables.tasks.images import SETTINGS as IMAGES
+from trainables.tasks.splits import cut_off_each
+
+OUTPUTS = 1000  # where the number of classes is not known yet: for a preview without data
+
+SETTINGS = {
+    **COMMON,
+    "batch_size": Setting(128, "images a step", low=2),
+    "classes": Setting(
+        None, "class folders; taken from the data", 2, optional=True, kind=int, role="study"
+    ),
+    "image_size": Setting(
+        224, "shorter side that images are resized to, px; their middle is used", 8, role="cell"
+    ),
+    "crop": Setting(
+        None,
+        "side of what the network is given, px; left out, the whole of image_size",
+        8,
+        optional=True,
+        kind=int,
+        role="cell",
+    ),
+    "val_fraction": Setting(
+        0.1,
+        "share of the training images cut off for validation, class by class; not read where "
+        "there is a folder val",
+        0.001,
+        0.5,
+        role="study",
+    ),
+    "test_fraction": Setting(
+        0.2, "the same for test, where there is no folder test", 0.001, 0.5, role="study"
+    ),
+    "test_seed": Setting(0, "of that cut; the study's seed does not touch it", 0, role="study"),
+    **LIMITS,
+    "augment": Setting(True, "random flips and crops in training"),
+    "crop_by": Setting(
+        "shift",
+        "random crops: shift moves the crop, over 4 px of padding where it is the whole image; "
+        "resize takes windows of any size, as torchvision's RandomResizedCrop",
+        choices=("shift", "resize"),
+    ),
+    "smallest_area": Setting(
+        0.25, "of the windows of crop_by = resize, as a share of the image", 0.01, 1.0
+    ),
+    "label_smoothing": SMOOTHING,
+    **IMAGES,
+    "normalise": Setting("imagenet", IMAGES["normalise"].doc, choices=tuple(NORMALISE)),
+}
+
+
+def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.device) -> Data:
+    """Read the splits; what is cut off is cut class by class."""
+    if config["classes"] is None:
+        raise DataError("imagefolder: classes is not known; it comes from the data's fingerprint")
+    keys = ("image_size", "crop", "val_fraction", "test_fraction", "test_seed", *LIMITS)
+    return _on_device(device, data_dir, split_seed, tuple((key, config[key]) for key in keys))
+
+
+@lru_cache(maxsize=1)  # a warm worker opens the same splits for trial after trial
+def _on_device(device: torch.device, *opening: Any) -> Data:
+    return opened(_splits(*opening), device)
+
+
+def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ...]) -> Data:
+    config, held = dict(settings), scan(data_dir)
+    pools = decoded(held, config["image_size"])
+    rows = {split: torch.from_numpy(chosen) for split, chosen in split_rows(held, config).items()}
+    of = {"train": "train", "val": "train", "test": "test" if "test" in pools else "train"}
+    if "val" in pools:
+        rows["val"], of["val"] = torch.arange(len(held.files["val"])), "val"
+    else:
+        labels = torch.from_numpy(held.labels["train"])[rows["train"]]
+        kept, cut = cut_off_each(labels, config["val_fraction"], split_seed)
+        rows |= {"train": rows["train"][kept], "val": rows["train"][cut]}
+    rows = {split: chosen[: config[f"{split}_images"]] for split, chosen in rows.items()}
+    files = {split: [held.files[of[split]][row] for row in rows[split].tolist()] for split in rows}
+    return Data(
+        {split: torch.from_numpy(pools[of[split]]) for split in rows},
+        {split: torch.from_numpy(held.labels[of[split]])[at] for split, at in rows.items()},
+        rows,
+        pad=PAD if config["crop"] in (None, config["image_size"]) else 0,
+        crop=config["crop"],
+        names={s: [p.relative_to(data_dir).as_posix() for p in held] for s, held in files.items()},
+    )
+
+
+def network(config: Config, weights: Path | None) -> nn.Module:
+    """ResNet of the config's depth and stem with a linear layer of an output a class."""
+    outputs = config["classes"] or OUTPUTS
+    net: nn.Module = backbone(
+        config["depth"], lambda n: nn.Linear(n, outputs), config["stem"], weights
+    )
+    if config["skip_padding"]:
+        side = config["crop"] or config["image_size"]
+        skip_padding(net, side, side)
+    return net
+
+
+def evaluate(
+    net: nn.Module,
+    data: Data,
+    split: str,
+    config: Config,
+    generator: torch.Generator,
+    detail: bool,
+) -> Evaluation:
+    """Cross-entropy, accuracy and balanced accuracy over the middle of each image."""
+    return evaluate_images(net, data, split, config, None, detail, balanced=True)
+
+
+def baselines(data: Data) -> dict[str, dict[str, float]]:
+    """The uniform guess and the commonest class of training."""
+    train, test = data.labels["train"], data.labels["test"]
+    classes = int(max(labels.max() for labels in data.labels.values())) + 1
+    found = constants(train.cpu(), test.cpu(), classes)
+    found["uniform guess"]["balanced_accuracy"] = 1 / classes
+    # one class is always right, the others never
+    found["majority class"]["balanced_accuracy"] = 1 / len(test.unique())
+    return found
+
+
+def conflicts(config: Config) -> dict[str, str]:
+    """Shared conflicts, and a crop larger than the image."""
+    faults = common_conflicts(config)
+    if config["crop"] is not None and config["crop"] > config["image_size"]:
+        faults["crop"] = f"is larger than image_size ({config['image_size']})"
+    return faults
+
+
+def _about() -> About:
+    said = plain("imagefolder", "accuracy", "max", ("loss", "accuracy", "balanced_accuracy"))
+    metrics: Mapping[str, Any] = said["metrics"]
+    balanced = {"title": "balanced accuracy", "mode": "max", "digits": 4}
+    return {**said, "title": "own images", "metrics": {**metrics, "balanced_accuracy": balanced}}
+
+
+TASK = Task(
+    name="imagefolder",
+    metric="accuracy",
+    mode="max",
+    metrics=("loss", "accuracy", "balanced_accuracy"),
+    settings=SETTINGS,
+    conflicts=conflicts,
+    fingerprint=fingerprint,
+    open_data=open_data,
+    network=network,
+    batches=batches,
+    steps=steps,
+    loss=loss,
+    evaluate=evaluate,
+    baselines=baselines,
+    about=_about(),
+)

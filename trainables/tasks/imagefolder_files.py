@@ -1,0 +1,218 @@
+"""The user's own images on disk: which files make up each split, of which class, and decoded.
+
+`DATA_DIR/train/CLASS/*.jpg`, in any depth below CLASS, and beside `train` optionally `val` and
+`test` of the same classes (torchvision's ImageFolder, a folder a split). Without `test` a share of
+the training images is cut off for it, class by class, by a seed of its own; validation likewise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from trainables.engine.cache import cached, key_of
+from trainables.task import Config, DataError, MissingDataError
+from trainables.tasks.splits import cut_off_each
+
+SPLITS = ("train", "val", "test")
+TOLD = 12  # faults of a kind that are told one by one
+LAYOUT = (
+    "expected DATA_DIR/train/CLASS/*.jpg with a folder for each class, and optionally val and "
+    "test beside train; name DATA_DIR with --data-dir"
+)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The images of a data directory.
+
+    Attributes:
+        root: the directory.
+        classes: names of the class folders, sorted; a label is a place in it.
+        files: split -> files, in order of class and name.
+        labels: split -> int64 `(n,)`.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    files: dict[str, tuple[Path, ...]]
+    labels: dict[str, np.ndarray]
+
+
+@lru_cache(maxsize=2)
+def scan(data_dir: Path) -> Folder:
+    """What there is, without opening a file.
+
+    Raises:
+        MissingDataError: no folder `train`.
+        DataError: every fault of the layout, at once.
+    """
+    held = {split: data_dir / split for split in SPLITS if (data_dir / split).is_dir()}
+    if "train" not in held:
+        raise MissingDataError(f"imagefolder: no folder {data_dir / 'train'}; {LAYOUT}")
+    classes = tuple(sorted(path.name for path in _shown(held["train"]) if path.is_dir()))
+    faults = [] if len(classes) > 1 else [f"{held['train']} has {len(classes)} class folders"]
+    files: dict[str, tuple[Path, ...]] = {}
+    labels: dict[str, np.ndarray] = {}
+    for split, folder in held.items():
+        faults += _layout_faults(folder, classes)
+        of_class = [_images(folder / name) for name in classes]
+        for name, (images, others) in zip(classes, of_class, strict=True):
+            faults += _told(f"{folder / name} holds a file that is no image", others)
+            if not images and (folder / name).is_dir():
+                faults.append(f"{folder / name} holds no image")
+        files[split] = tuple(path for images, _ in of_class for path in images)
+        labels[split] = np.repeat(np.arange(len(classes)), [len(i) for i, _ in of_class])
+    if faults:
+        raise DataError("\n  ".join([f"imagefolder: {len(faults)} faults; {LAYOUT}", *faults]))
+    return Folder(data_dir, classes, files, labels)
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What is in a folder, but for hidden files: a Mac leaves ._x.jpg beside x.jpg."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _layout_faults(folder: Path, classes: tuple[str, ...]) -> list[str]:
+    shown = _shown(folder)
+    names = {path.name for path in shown if path.is_dir()}
+    files = (path for path in shown if path.is_file())
+    loose = _told(f"{folder} holds a file outside its class folders", files)
+    extra = [f"{folder / n} is a class that train lacks" for n in sorted(names - set(classes))]
+    absent = [f"{folder} lacks the class {name}" for name in classes if name not in names]
+    return [*loose, *extra, *absent]
+
+
+def _told(what: str, paths: Iterable[Path]) -> list[str]:
+    held = list(paths)
+    told = [f"{what}: {path.name}" for path in held[:TOLD]]
+    return [*told, f"{what}: {len(held) - TOLD} more"] if len(held) > TOLD else told
+
+
+def _images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Image files below a folder, sorted, and other files."""
+    found: tuple[list[Path], list[Path]] = ([], [])
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden:
+            found[path.suffix.lower() not in IMG_EXTENSIONS].append(path)
+    return found
+
+
+def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
+    """Classes, images a class and split, and a checksum of names and sizes; see Task.
+
+    `settings` says what the study need not: the number of classes.
+
+    Raises:
+        DataError: a fault of the layout, or another number of classes than the study says.
+    """
+    held = scan(data_dir)
+    count = len(held.classes)
+    if config["classes"] not in (None, count):
+        raise DataError(
+            f"imagefolder: the study says classes = {config['classes']}, and {data_dir / 'train'} "
+            f"has {count} class folders; leave the key out, or name other data with --data-dir"
+        )
+    rows = split_rows(held, config)
+    found: dict[str, Any] = {
+        "data": f"images of {data_dir.resolve().name}",
+        "edition": "files",
+        "synthetic": False,
+        "settings": {"classes": count},
+        "classes": list(held.classes),
+        "train_images": len(rows["train"]),
+        "test_images": len(rows["test"]),
+        "files_sha256": _checksum(held),
+    }
+    if "val" in held.files:
+        found["val_images"] = len(held.files["val"])
+    for split, chosen in rows.items():
+        labels = held.labels[split if split in held.labels else "train"][chosen]
+        found[f"{split}_per_class"] = np.bincount(labels, minlength=count).tolist()
+    return found
+
+
+def _checksum(held: Folder) -> str:
+    """Of names, classes and sizes in bytes: no file is opened for it."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for path, label in zip(held.files.get(split, ()), held.labels.get(split, ()), strict=True):
+            told = f"{path.relative_to(held.root).as_posix()} {label} {path.stat().st_size}\n"
+            digest.update(told.encode())
+    return digest.hexdigest()
+
+
+def split_rows(held: Folder, config: Config) -> dict[str, np.ndarray]:
+    """Rows of train and test, before validation is cut off: of each split's folder, or of train's.
+
+    The cut for test hangs on `test_seed` alone, so that no study trains on another's test images.
+    """
+    whole = {split: np.arange(len(labels)) for split, labels in held.labels.items()}
+    if "test" in whole:
+        return {"train": whole["train"], "test": whole["test"]}
+    labels = torch.from_numpy(held.labels["train"])
+    train, test = cut_off_each(labels, config["test_fraction"], config["test_seed"])
+    return {"train": train.sort().values.numpy(), "test": test.sort().values.numpy()}
+
+
+def decoded(held: Folder, size: int) -> dict[str, np.ndarray]:
+    """Images of every split folder, uint8 `(n, 3, size, size)`, mapped from the cache.
+
+    The shorter side is resized to `size`, and the middle is cut out.
+
+    Raises:
+        DataError: files that cannot be decoded, by name.
+    """
+    every = [path for split in SPLITS for path in held.files.get(split, ())]
+    name = f"imagefolder-{held.root.resolve().name}-{size}"
+    return cached(key_of(name, every, size=size), lambda: _decode_all(held, size))
+
+
+def _decode_all(held: Folder, size: int) -> dict[str, np.ndarray]:
+    faults: list[str] = []
+    pools: dict[str, np.ndarray] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # PIL lets go of the interpreter
+        for split, files in held.files.items():
+            pool = pools[split] = np.empty((len(files), 3, size, size), dtype=np.uint8)
+
+            def fill(row: int, path: Path, pool: np.ndarray = pool) -> None:
+                try:
+                    pool[row] = _decode(path, size)
+                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                    faults.append(f"{path}: {type(error).__name__}: {error}")
+
+            list(threads.map(fill, range(len(files)), files))
+    if faults:
+        more = [f"and {len(faults) - TOLD} more"] if len(faults) > TOLD else []
+        said = "\n  ".join([*sorted(faults)[:TOLD], *more])
+        raise DataError(
+            f"imagefolder: {len(faults)} files cannot be decoded; mend or remove them\n  {said}"
+        )
+    return pools
+
+
+def _decode(path: Path, size: int) -> np.ndarray:
+    """uint8 `(3, size, size)`."""
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    width, height = upright.size
+    if min(width, height) != size:
+        scale = size / min(width, height)
+        side = (max(size, round(width * scale)), max(size, round(height * scale)))
+        upright = upright.resize(side, Image.Resampling.BILINEAR)
+        width, height = side
+    left, top = (width - size) // 2, (height - size) // 2
+    middle = upright.crop((left, top, left + size, top + size))
+    return np.asarray(middle).transpose(2, 0, 1)
