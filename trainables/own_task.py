@@ -1,26 +1,18 @@
-"""A task of the user's own: found by `module:ATTRIBUTE`, checked, its code on record."""
+"""A task of the user's own: found by `module:ATTRIBUTE`, and checked as ours are."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache, partial
-from pathlib import Path
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 from trainables.errors import TaskError
+from trainables.own_code import import_own, quoted
 from trainables.settings import LOOP, loop_conflicts
 from trainables.task import Config, Setting, Task
 
-PACKAGE = Path(__file__).parent
-OURS = ("trainables", "search", "analysis")
 CALLS = {  # what each function of a Task is called with
     "conflicts": ("config",),
     "fingerprint": ("data_dir", "config"),
@@ -33,21 +25,6 @@ CALLS = {  # what each function of a Task is called with
     "baselines": ("data",),
     "download": ("data_dir",),
 }
-_folders: list[Path] = []  # of study files
-
-
-def import_from(folder: Path | str) -> None:
-    """Let the modules of a study file's folder be imported, after all that is installed.
-
-    First on the path, a `queue.py` of the user's would take the place of Python's own.
-    """
-    at = Path(folder).resolve()
-    if at in _folders:
-        _folders.remove(at)
-    _folders.append(at)  # the last is of the study at hand
-    if str(at) not in sys.path:
-        sys.path.append(str(at))
-        importlib.invalidate_caches()
 
 
 def load_own(name: str) -> Task:
@@ -56,32 +33,23 @@ def load_own(name: str) -> Task:
     Raises:
         TaskError: it cannot be imported, or is no sound Task; all that is wrong with it.
     """
-    module_name, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
-        raise TaskError(
-            f"{name!r} must have the form 'module:ATTRIBUTE', e.g. 'my_task:TASK' for my_task.py "
-            "beside the study file"
-        )
-    return _checked(_imported(module_name), module_name, attribute)
+    given = import_own(name)
+    if name not in _known or _known[name][0] is not given:
+        _known[name] = given, _checked(given, name)
+    return _known[name][1]
 
 
-@cache
-def _checked(module: ModuleType, module_name: str, attribute: str) -> Task:
-    where = getattr(module, "__file__", None) or module_name
-    if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, vars(module), 1)
-        hint = f"; did you mean '{module_name}:{near[0]}'?" if near else ""
-        raise TaskError(
-            f"{where} has no {attribute}{hint or f'; end it in `{attribute} = Task(...)`'}"
-        )
-    task = getattr(module, attribute)
+_known: dict[str, tuple[Any, Task]] = {}  # name -> as imported, as checked
+
+
+def _checked(task: Any, name: str) -> Task:
     if not isinstance(task, Task):
         raise TaskError(
-            f"{attribute} of {where} is a {type(task).__name__}, not a trainables.task.Task; make "
-            "it with Task(...), or with trainables.tasks.arrays.array_task(...)"
+            f"{name} is a {type(task).__name__}, not a trainables.task.Task; make it with "
+            "Task(...), or with trainables.tasks.arrays.array_task(...)"
         )
     if faults := faults_of(task):
-        raise TaskError(f"{attribute} of {where}: {'; '.join(faults)}")
+        raise TaskError(f"{name}: {'; '.join(faults)}")
     # what the loop reads is there in every config, at these defaults
     settings = {**LOOP, **task.settings}
     return replace(task, settings=settings, conflicts=partial(_conflicts, task))
@@ -92,52 +60,6 @@ def _conflicts(task: Task, config: Config) -> dict[str, str]:
         return {**loop_conflicts(config), **task.conflicts(config)}
     except Exception as error:
         raise TaskError(f"task {task.name}: its conflicts fail: {quoted(error)}") from error
-
-
-def _imported(module_name: str) -> ModuleType:
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{module_name}.".startswith(f"{error.name}."):
-            places = ", ".join(map(str, _folders)) or "no study file's folder"
-            raise TaskError(
-                f"no module {error.name!r} in {places}, nor among the installed packages; put "
-                f"{error.name.replace('.', '/')}.py beside the study file, or install it"
-            ) from None
-        raise TaskError(f"importing {module_name} fails: {quoted(error)}; mend it") from error
-    except (Exception, SystemExit) as error:
-        raise TaskError(f"importing {module_name} fails: {quoted(error)}; mend it") from error
-    _check_home(module, module_name.partition(".")[0])
-    return module
-
-
-def _check_home(module: ModuleType, top: str) -> None:
-    """Refuse a module that only shares its name with the one beside the study file."""
-    file = Path(getattr(module, "__file__", None) or "").resolve()
-    for folder in _folders[-1:]:
-        for own in (folder / f"{top}.py", folder / top / "__init__.py"):
-            if own.is_file() and not file.is_relative_to(folder):
-                raise TaskError(
-                    f"{top!r} is already the name of {file}, so {own} is not what is imported; "
-                    "give yours another name"
-                )
-
-
-def quoted(error: BaseException) -> str:
-    """An exception in words, with file and line of the innermost code that is the user's."""
-    said = f"{type(error).__name__}: {error}".strip()
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if _is_users(f.filename)] or list(frames)
-    return f"{said} ({own[-1].filename}, line {own[-1].lineno})" if own else said
-
-
-def _is_users(file: str) -> bool:
-    path = Path(file)
-    installed = {"site-packages", "dist-packages"} & set(path.parts)
-    of_python = Path(importlib.__file__).parent.parent in path.parents
-    return path.is_file() and not installed and not of_python and PACKAGE not in path.parents
 
 
 def faults_of(task: Task) -> list[str]:
@@ -206,64 +128,3 @@ def _loop_faults(key: str, setting: Setting) -> list[str]:
     if loop.choices and not set(setting.choices or ("any",)) <= set(loop.choices):
         return [f"settings[{key!r}] is read by the training loop, which knows {loop.choices}"]
     return []
-
-
-# -- its code on record -----------------------------------------------------------------------
-
-
-def code_of(name: str) -> list[dict[str, str]]:
-    """The code of a task: of one's own a row a file, of ours one digest of the whole package.
-
-    Args:
-        name: of a task that has been found. Of one's own the files are those loaded so far: its
-            module, the others of its package, and, where it lies beside the study file, all that
-            lie under that folder.
-    """
-    if ":" not in name:
-        digest = hashlib.sha256()
-        for path in sorted(PACKAGE.rglob("*.py")):
-            digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
-        return [{"file": PACKAGE.name, "sha256": digest.hexdigest()}]
-    root = _root(name)
-    files = {path for module in list(sys.modules.values()) for path in _own_files(module, name)}
-    return [
-        {"file": path.relative_to(root).as_posix(), "sha256": _sha256(path)}
-        for path in sorted(files)
-    ]
-
-
-def changed_code(name: str, held: list[dict[str, str]]) -> list[str]:
-    """Files on record, as `code_of` named them, that are not there any more or not the same."""
-    if ":" not in name:
-        return []
-    root = _root(name)
-    return [
-        str(root / row["file"])
-        for row in held
-        if not (root / row["file"]).is_file() or _sha256(root / row["file"]) != row["sha256"]
-    ]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _root(name: str) -> Path:
-    """The folder that the task's module is imported from."""
-    module = name.partition(":")[0]
-    file = Path(str(sys.modules[module].__file__)).resolve()
-    return file.parents[module.count(".") + (file.name == "__init__.py")]
-
-
-def _own_files(module: ModuleType, name: str) -> list[Path]:
-    top = name.partition(":")[0].partition(".")[0]
-    file, called = getattr(module, "__file__", None), getattr(module, "__name__", "")
-    path = Path(file).resolve() if isinstance(file, str) else Path()
-    if not path.is_file():
-        return []
-    if called.partition(".")[0] == top:
-        return [path]
-    root = _root(name)
-    foreign = called.partition(".")[0] in (*OURS, "__main__") or not _is_users(str(path))
-    beside = root in _folders and path.is_relative_to(root)
-    return [path] if beside and not foreign else []

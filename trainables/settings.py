@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from trainables.networks import network_faults
 from trainables.resnet import DEPTHS
 from trainables.task import Config, Setting
 
 # of tasks whose network is a ResNet of trainables.resnet
 RESNET: dict[str, Setting] = {
+    "network": Setting(
+        "resnet",
+        "the ResNet of `depth`, a classifier of torchvision.models by its name, or "
+        "'module:function' of your own, called with (outputs, config)",
+        role="cell",
+    ),
     "depth": Setting(18, "layers of the ResNet", choices=tuple(DEPTHS), role="cell"),
     "pretrained": Setting(
         False, "start from pretrained weights; all layers are trained", role="cell"
@@ -83,7 +90,7 @@ def common_conflicts(config: Config) -> dict[str, str]:
     They hang on equality with a choice or with the least allowed value, and on which of two is
     larger: so the ends of a range show every fault that a value between them has.
     """
-    faults = loop_conflicts(config)
+    faults = {**loop_conflicts(config), **network_faults(config)}
     if config["pretrained"] and config["stem"] == "cifar":
         faults["stem"] = (
             "'cifar' has no pretrained weights; use 'imagenet' where pretrained = true"

@@ -150,6 +150,8 @@ class Task:
         evaluate: (network, data, split, config, generator, detail) -> Evaluation; per_image and
             samples only with `detail`.
         baselines: (data) -> {name of a constant predictor: {metric: value on test}}.
+        inputs: (config) -> shape of what the network is given of a row, by which a network of
+            another kind is tried before the first trial; None where that cannot be said.
         about: what is said of it wherever its numbers are shown; see trainables.about.
         download: (data_dir) -> None, fetches the data where there is a network. Raises DataError.
     """
@@ -171,6 +173,7 @@ class Task:
     report_split: Literal["val", "test"] = "test"
     conflicts: Callable[[Config], dict[str, str]] = lambda config: {}
     download: Callable[[Path], None] | None = None
+    inputs: Callable[[Config], tuple[int, ...]] | None = None
     about: About | None = None
 
     @property

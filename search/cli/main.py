@@ -153,7 +153,7 @@ def _run(arguments: argparse.Namespace) -> int:
     spec, text = load_spec(path, overrides)
     console = _console()
     options = _options(arguments, arguments.runs_dir, console, {})
-    if ":" in spec.task:
+    if spec.own_code():
         options = replace(options, task_dir=path.parent.resolve())
     with _progress(spec, console) as progress:
         folder, done = start(spec, text, overrides, options, progress)
@@ -293,7 +293,7 @@ def _settings(arguments: argparse.Namespace) -> int:
 
     from trainables import find_task
     from trainables.errors import TaskError
-    from trainables.own_task import import_from
+    from trainables.own_code import import_from
 
     if ":" in arguments.task:
         import_from(Path.cwd())

@@ -11,7 +11,7 @@ from search.spec.cells import make_plan
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.engine.train import watched_split
-from trainables.own_task import code_of
+from trainables.own_code import code_of
 from trainables.resnet import describe_weights
 
 
@@ -67,7 +67,7 @@ def describe_study(
         "data": data,
         "weights": describe(spec, weights),
         "task_dir": None if task_dir is None else str(task_dir),
-        "task_code": code_of(spec.task),
+        "task_code": code_of(spec.own_code()),
         **here,
         "sessions": [],
     }

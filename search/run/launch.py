@@ -20,6 +20,7 @@ from search.run.preflight import (
     Options,
     PreflightError,
     check_local,
+    check_networks,
     fingerprints,
     gpus_by_cell,
     pretrained_files,
@@ -28,7 +29,7 @@ from search.run.preflight import (
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
 from search.spec.study_spec import StudySpec, parse_spec
-from trainables.own_task import changed_code, code_of
+from trainables.own_code import changed_code, code_of
 
 MPS = {
     True: "CUDA MPS is active: trials that share a GPU overlap",
@@ -60,6 +61,7 @@ def start(
         check_local(spec, options)
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
+        check_networks(spec)
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)
 
@@ -91,7 +93,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         spec = parse_spec(held["spec"], str(run.path / record.STUDY), held.get("task_dir"))
         if _is_done(spec, run, watcher, retry_failed):
             return True
-        if changed := changed_code(spec.task, held.get("task_code", [])):
+        if changed := changed_code(spec.own_code(), held.get("task_code", [])):
             raise PreflightError(
                 f"{', '.join(changed)} is not the code that {run.path.name} was started with: "
                 "restore it, or start the study anew with --name"
@@ -169,7 +171,7 @@ def _execute(
         if create:
             create()
         run.add_packing(packing)
-        code = code_of(spec.task)
+        code = code_of(spec.own_code())
         there = Places(
             data_dir=options.data_dir.resolve(),
             weights=weights,

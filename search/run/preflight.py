@@ -16,7 +16,8 @@ from search.run.packing import Packing, shares
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.errors import UserError
-from trainables.own_task import quoted
+from trainables.networks import RESNET
+from trainables.own_code import quoted
 from trainables.resnet import (
     WeightsError,
     check_weights,
@@ -239,6 +240,36 @@ def _late_milestones(
         for late in config["milestones"]
         if late >= 1 and late >= steps
     ]
+
+
+def check_networks(spec: StudySpec) -> None:
+    """Try networks that are not the ResNets on inputs of their cells' shape; nothing is computed.
+
+    Raises:
+        PreflightError: one does not take them, or returns another shape than a ResNet.
+    """
+    task = find_task(spec.task)
+    for cell in spec.cell_values():
+        config = {**spec.config(cell, {}), "pretrained": False}
+        name = config.get("network", RESNET)
+        if name == RESNET or task.inputs is None:
+            continue
+        shapes = []
+        try:
+            with torch.device("meta"):
+                for network in (RESNET, name):
+                    net = task.network({**config, "network": network, "skip_padding": False}, None)
+                    made = net.train()(torch.empty(2, *task.inputs(config)))
+                    shapes.append(tuple(made.shape) if isinstance(made, torch.Tensor) else made)
+        except Exception as error:  # whatever a network may raise
+            raise PreflightError(
+                f"network = {name!r} does not take inputs of {task.inputs(config)}: "
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            ) from error
+        if shapes[0] != shapes[1]:
+            raise PreflightError(
+                f"network = {name!r} returns {shapes[1]!r}, not {shapes[0]} (images, outputs)"
+            )
 
 
 def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]:

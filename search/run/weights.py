@@ -76,6 +76,11 @@ def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int
                 f"{record.run}: task {record.study['task']} has no depth, so no other study can "
                 "start from its networks"
             )
+        if (network := settings.get("network", "resnet")) != "resnet":
+            raise RecordError(
+                f"{record.run}: cell {number} is of network = {network!r}, and only the ResNets' "
+                "weights start other studies; choose another with --cell"
+            )
         depth = int(settings["depth"])
         if depth in found:
             raise RecordError(

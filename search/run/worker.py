@@ -193,21 +193,26 @@ def _task(assignment: Assignment) -> Task:
         TaskError: its code was changed since the session began.
     """
     from trainables import find_task
-    from trainables.own_task import import_from
+    from trainables.own_code import import_from
 
     if assignment.task_dir:
         import_from(assignment.task_dir)
     task = find_task(assignment.task)
-    _check_code(assignment.task, json.dumps(list(assignment.task_code)))
+    names = (assignment.task, str(assignment.stay["config"].get("network", "")))
+    own = tuple(name for name in names if ":" in name)
+    if own:
+        _check_code(own, json.dumps(list(assignment.task_code)))
     return task
 
 
 @cache  # a warm worker holds the code that it has imported, whatever becomes of the files
-def _check_code(task: str, held: str) -> None:
+def _check_code(own: tuple[str, ...], held: str) -> None:
     from trainables.errors import TaskError
-    from trainables.own_task import changed_code
+    from trainables.own_code import changed_code, import_own
 
-    if changed := changed_code(task, json.loads(held)):
+    for name in own:
+        import_own(name)
+    if changed := changed_code(own, json.loads(held)):
         raise TaskError(
             f"{', '.join(changed)} was changed while the study ran: restore it and `resnet-search "
             "resume RUN --retry-failed`, or run the study anew with --name"

@@ -36,7 +36,7 @@ def find_conflicts(spec: StudySpec) -> dict[str, str]:
                 name = f"{_home(spec, key, where)}.{key}"
                 if name not in faults:
                     faults[name] = text + _where(spec, key, config, read)
-    return faults | _unread(spec)
+    return faults | _unread(spec) | _repeated(spec)
 
 
 def _drawn(
@@ -171,3 +171,20 @@ def _unread(spec: StudySpec) -> dict[str, str]:
         if needed not in (held or (spec.config({}, {})[other],)):
             faults[f"{table}.{key}"] = f"changes nothing: {other} is never '{needed}'"
     return faults
+
+
+def _repeated(spec: StudySpec) -> dict[str, str]:
+    """Cells that are the same network: depth is the ResNets' alone."""
+    seen = set()
+    for cell in spec.cell_values():
+        network = spec.config(cell, {}).get("network", "resnet")
+        if network == "resnet":
+            continue
+        rest = repr({key: value for key, value in cell.items() if key != "depth"})
+        if rest in seen:
+            return {
+                "cells.depth": f"changes nothing for network = {network!r}, so cells would be the "
+                "same; compare networks at one depth, or depths of one network"
+            }
+        seen.add(rest)
+    return {}

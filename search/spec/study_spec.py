@@ -21,7 +21,7 @@ from search.spec.faults import budget_faults, misplaced, task_faults, weights_fa
 from search.spec.overrides import OverrideError, apply_overrides
 from trainables import find_task
 from trainables.errors import UserError
-from trainables.own_task import import_from
+from trainables.own_code import import_from
 
 Value = bool | int | float | str
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -170,6 +170,11 @@ class StudySpec(_Model):
         whole = find_task(self.task).settings[key].kind is int
         return held.model_copy(update={"integer": held.integer or whole})
 
+    def own_code(self) -> list[str]:
+        """What of the study is the user's own code: `module:ATTRIBUTE` of task and networks."""
+        given = self.cells.get("network") or (self.fixed.get("network"),)
+        return sorted(str(name) for name in (self.task, *given) if ":" in str(name))
+
     def config(self, cell: Mapping[str, Value], drawn: Mapping[str, Value]) -> dict[str, Any]:
         """Every setting of the task for a config in a cell."""
         task = find_task(self.task)
@@ -221,7 +226,7 @@ def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = Non
     faults: dict[str, str] = {}
     spec = None
     raw = with_derived(raw)
-    if folder is not None and ":" in str(raw.get("task")):
+    if folder is not None and _names_code(raw):
         import_from(folder)
     try:
         spec = StudySpec.model_validate(raw)
@@ -243,6 +248,13 @@ def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = Non
         raise SpecError("\n".join([f"{source}: {count}", *lines]))
     assert spec is not None
     return spec
+
+
+def _names_code(raw: dict[str, Any]) -> bool:
+    """Whether a study file names a task or network of the user's own, `module:ATTRIBUTE`."""
+    tables = [raw.get(key) for key in ("cells", "fixed")]
+    given = [table.get("network") for table in tables if isinstance(table, dict)]
+    return ":" in str([raw.get("task"), *given])
 
 
 def _is_branch(part: Any) -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 
 from trainables.about import CIFAR10
 from trainables.kernels.small_maps import skip_padding
-from trainables.resnet import backbone
+from trainables.networks import build
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, Evaluation, Setting, Task
 from trainables.tasks.cifar10_files import SIDE, download, edition_of, fingerprint, read_pool
@@ -79,10 +79,8 @@ def _splits(
 
 
 def network(config: Config, weights: Path | None) -> nn.Module:
-    """ResNet of the config's depth and stem with a linear layer of 10 outputs."""
-    net: nn.Module = backbone(
-        config["depth"], lambda n: nn.Linear(n, CLASSES), config["stem"], weights
-    )
+    """The config's network with 10 outputs."""
+    net = build(config, CLASSES, weights)
     if config["skip_padding"]:
         skip_padding(net, SIDE, SIDE)
     return net
@@ -135,5 +133,6 @@ TASK = Task(
     evaluate=evaluate,
     baselines=baselines,
     download=download,
+    inputs=lambda config: (3, SIDE, SIDE),
     about=CIFAR10,
 )

@@ -12,7 +12,7 @@ from torch import nn
 
 from trainables.about import About, plain
 from trainables.kernels.small_maps import skip_padding
-from trainables.resnet import backbone
+from trainables.networks import build
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
 from trainables.tasks.classification import SMOOTHING, constants, loss
@@ -107,15 +107,17 @@ def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ..
 
 
 def network(config: Config, weights: Path | None) -> nn.Module:
-    """ResNet of the config's depth and stem with a linear layer of an output a class."""
-    outputs = config["classes"] or OUTPUTS
-    net: nn.Module = backbone(
-        config["depth"], lambda n: nn.Linear(n, outputs), config["stem"], weights
-    )
+    """The config's network with an output a class."""
+    net = build(config, config["classes"] or OUTPUTS, weights)
     if config["skip_padding"]:
-        side = config["crop"] or config["image_size"]
-        skip_padding(net, side, side)
+        skip_padding(net, *inputs(config)[1:])
     return net
+
+
+def inputs(config: Config) -> tuple[int, ...]:
+    """Shape of what the network is given of an image."""
+    side = config["crop"] or config["image_size"]
+    return 3, side, side
 
 
 def evaluate(
@@ -171,5 +173,6 @@ TASK = Task(
     loss=loss,
     evaluate=evaluate,
     baselines=baselines,
+    inputs=inputs,
     about=_about(),
 )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
 from trainables.about import SHANGHAITECH
+from trainables.networks import RESNET, build
 from trainables.resnet import backbone
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Batch, Config, Evaluation, Setting, Task
@@ -166,10 +167,25 @@ class DensityHead(nn.Module):
         return torch.relu(self.linear(pooled)).view(-1, self.size, self.size)
 
 
+class DensityMap(nn.Module):
+    """The same of outputs that another network has made."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """`(batch, size * size)` to `(batch, size, size)`, not negative."""
+        return torch.relu(outputs).view(-1, self.size, self.size)
+
+
 def network(config: Config, weights: Path | None) -> nn.Module:
-    """ResNet with the report's head: one output a pixel of the crop."""
+    """The config's network with the report's head: one output a pixel of the crop."""
+    size = config["crop"]
+    if config["network"] != RESNET:
+        return nn.Sequential(build(config, size * size), DensityMap(size))
     net: nn.Module = backbone(
-        config["depth"], lambda n: DensityHead(n, config["crop"]), config["stem"], weights
+        config["depth"], lambda n: DensityHead(n, size), config["stem"], weights
     )
     return net
 
@@ -379,5 +395,6 @@ TASK = Task(
     loss=loss,
     evaluate=evaluate,
     baselines=baselines,
+    inputs=lambda config: (3, config["crop"], config["crop"]),
     about=SHANGHAITECH,
 )

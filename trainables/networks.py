@@ -1,0 +1,83 @@
+"""Networks by name: the ResNets, a classifier of torchvision's, or a function of one's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torchvision import models
+
+from trainables.errors import TaskError
+from trainables.own_code import import_own
+from trainables.resnet import backbone
+from trainables.task import Config
+
+RESNET = "resnet"  # of the config's depth and stem
+# these return further outputs in training, which no loss here reads
+WITHOUT_AUX = {"googlenet": {"init_weights": True}, "inception_v3": {"init_weights": True}}
+
+
+def build(config: Config, outputs: int, weights: Path | None = None) -> nn.Module:
+    """The network of a config, with a last layer of so many outputs.
+
+    Args:
+        config: `network`, and for the ResNets `depth` and `stem`.
+        outputs: of the last layer.
+        weights: pretrained ones; of the ResNets only.
+
+    Raises:
+        TaskError: the user's own function is not to be had, or fails.
+    """
+    name = config["network"]
+    if name == RESNET:
+        net: nn.Module = backbone(
+            config["depth"], lambda n: nn.Linear(n, outputs), config["stem"], weights
+        )
+        return net
+    if ":" not in name:
+        return _of_torchvision(name, outputs)
+    made = _own(name)(outputs, config)
+    if not isinstance(made, nn.Module):
+        raise TaskError(f"network {name!r} returned a {type(made).__name__}, no torch.nn.Module")
+    return made
+
+
+def _of_torchvision(name: str, outputs: int) -> nn.Module:
+    extra = {"aux_logits": False, **WITHOUT_AUX[name]} if name in WITHOUT_AUX else {}
+    made: nn.Module = models.get_model(name, num_classes=outputs, **extra)
+    return made
+
+
+def _own(name: str) -> Callable[[int, Config], Any]:
+    found: Callable[[int, Config], Any] = import_own(name)
+    if not callable(found):
+        raise TaskError(f"network {name!r} is no function of (outputs, config)")
+    return found
+
+
+def network_faults(config: Config) -> dict[str, str]:
+    """Faults of `network` and of what does not go with it, by key."""
+    name = config["network"]
+    if name == RESNET:
+        return {}
+    faults = {}
+    known = models.list_models(module=models)
+    if ":" in name:
+        try:
+            _own(name)
+        except TaskError as error:
+            faults["network"] = str(error)
+    elif name not in known:
+        near = difflib.get_close_matches(name, [RESNET, *known], 1)
+        faults["network"] = (
+            f"must be '{RESNET}', a classifier of torchvision.models, or 'module:function' of "
+            f"your own, not {name!r}{f'; did you mean {near[0]!r}?' if near else ''}"
+        )
+    if config["pretrained"]:
+        faults["pretrained"] = f"has no weights for network = {name!r}; they are the ResNets'"
+    if config["stem"] != "imagenet":
+        faults["stem"] = f"is of the ResNets; network = {name!r} has a stem of its own"
+    return faults
