@@ -139,7 +139,7 @@ class Task:
         fingerprint: (data_dir, config) -> what the data is, as JSON: `train_images` (those that
             validation is cut from, or beside `val_images`) and `test_images` are counts; `data`,
             `edition` and `synthetic` are filled in where they lack; checksums. Raises DataError.
-            Decodes no image.
+            Opens no image but to leave it decoded in the cache.
         open_data: (data_dir, config, split_seed, device) -> the splits, opaque to the loop.
         network: (config, weights file or None) -> the network, on the CPU. Seeded by the caller.
         batches: (data, config, generator) -> one epoch of training batches on the device. The

@@ -24,7 +24,8 @@ def check_split(
 
     What a network has seen is in the origin beside its file, its ancestors included. Two studies
     have the same images where their data is of one name; validation is cut off alike only where
-    edition, checksum, seed and val_fraction are equal too. Test images are never trained on.
+    edition, checksum, seed and val_fraction are equal too. Test images are never trained on; where
+    they are cut off, the cut is part of the edition.
 
     Args:
         spec: the study.

@@ -9,14 +9,12 @@ docs/own-task.md builds one step by step.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,14 +23,18 @@ from trainables.about import plain
 from trainables.settings import LIMITS, LOOP, loop_conflicts
 from trainables.task import Batch, Config, DataError, Evaluation, Setting, Task
 from trainables.tasks import regression
+from trainables.tasks.array_checks import (
+    Kind,
+    Load,
+    Pair,
+    checked_arrays,
+    fingerprint_of,
+    try_network,
+)
 from trainables.tasks.classification import SMOOTHING, constants, evaluation, loss
-from trainables.tasks.splits import cut_off, cut_off_each, step_sizes
-
-Kind = Literal["classification", "regression"]
-Load = Callable[[Path, Config], Mapping[str, tuple[Any, Any]]]
+from trainables.tasks.splits import at_most, cut_off, cut_off_each, step_sizes
 
 EVALUATION_BATCH = 2500
-SPLITS = ("train", "val", "test")
 SETTINGS = {
     **LOOP,
     "batch_size": Setting(128, "rows a step", low=2),
@@ -86,24 +88,29 @@ def array_task(
     metric, mode = ("accuracy", "max") if classes else ("rmse", "min")
 
     @lru_cache(maxsize=2)
-    def checked(data_dir: Path, given: tuple[Any, ...]) -> dict[str, tuple[Tensor, Tensor]]:
-        return _checked(name, load, data_dir, given, kind)
+    def checked(data_dir: Path, given: tuple[Any, ...]) -> dict[str, Pair]:
+        return checked_arrays(name, load, data_dir, given, kind)
 
-    def read(data_dir: Path, config: Config) -> dict[str, tuple[Tensor, Tensor]]:
+    def read(data_dir: Path, config: Config) -> dict[str, Pair]:
         # a search changes rates and seeds, and need not read the data again for it
-        return checked(data_dir, tuple(sorted((k, config[k]) for k in settings or {})))
+        return checked(data_dir, _frozen(config, settings or ()))
 
     def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
-        return _fingerprint(name, read(data_dir, config))
+        found = read(data_dir, config)
+        _parts(name, found, config, 0, classes)
+        try_network(name, network, config, found["train"][0], _count(found) if classes else 0)
+        return fingerprint_of(name, found)
 
     @lru_cache(maxsize=1)  # a warm worker opens the same splits for trial after trial
     def opened(device: torch.device, data_dir: Path, seed: int, given: tuple[Any, ...]) -> Data:
         config = dict(given)
-        return _opened(read(data_dir, config), config, seed, device, classes)
+        found = read(data_dir, config)
+        parts = _parts(name, found, config, seed, classes)
+        return _on_device(parts, _count(found) if classes else 0, device)
 
     def open_data(data_dir: Path, config: Config, seed: int, device: torch.device) -> Data:
         keys = ("val_fraction", *LIMITS, *(settings or {}))
-        return opened(device, data_dir, seed, tuple((key, config[key]) for key in keys))
+        return opened(device, data_dir, seed, _frozen(config, keys))
 
     return Task(
         name=name,
@@ -141,7 +148,7 @@ def squared_error(
     output: Tensor, target: Tensor, config: Config
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error of numbers `(n,)`, and the summed absolute error."""
-    found = output.view(len(target))
+    found = output.reshape(len(target))
     return F.mse_loss(found, target), {"mae": (found.detach() - target).abs().sum()}
 
 
@@ -160,7 +167,7 @@ def evaluate(
     if data.classes:
         told = names if detail else None
         return evaluation(net, lambda rows, number: inputs[rows], targets, told)
-    found = torch.cat([net(part).view(len(part)) for part in inputs.split(EVALUATION_BATCH)])
+    found = torch.cat([net(part).reshape(len(part)) for part in inputs.split(EVALUATION_BATCH)])
     truth, predicted = targets.double().cpu().numpy(), found.double().cpu().numpy()
     metrics = {"loss": float(((truth - predicted) ** 2).mean())}
     metrics |= regression.errors(truth, predicted)
@@ -179,107 +186,41 @@ def baselines(data: Data) -> dict[str, dict[str, float]]:
     return {name: {"loss": errors["rmse"] ** 2, **errors} for name, (_, errors) in held.items()}
 
 
-# -- what `load` gives ------------------------------------------------------------------------
+def _frozen(config: Config, keys: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    """Settings as a key of a cache; a worker gets as a list what the study has as a tuple."""
+    held = {key: config[key] for key in sorted(keys)}
+    return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in held.items())
 
 
-def _checked(
-    name: str, load: Load, data_dir: Path, given: tuple[Any, ...], kind: Kind
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """The arrays as tensors.
+def _count(held: Mapping[str, Pair]) -> int:
+    return 1 + int(held["train"][1].max())
+
+
+def _parts(
+    name: str, held: Mapping[str, Pair], config: Config, seed: int, classes: bool
+) -> dict[str, Pair]:
+    """The splits, validation cut off where there is none, within the limits.
 
     Raises:
-        DataError: with every fault, naming split and array.
+        DataError: there are too few rows to cut any off.
     """
-    held: Any = load(data_dir, dict(given))
-    if not isinstance(held, Mapping) or not {"train", "test"} <= set(held) <= set(SPLITS):
-        got = sorted(held) if isinstance(held, Mapping) else type(held).__name__
-        raise DataError(f"{name}: load must return a dict of train, test and maybe val, not {got}")
-    found, faults = {}, []
-    for split, pair in held.items():
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            faults.append(f"{split} must be a pair (x, y), not {type(pair).__name__}")
-            continue
-        x, y = (_tensor(part) for part in pair)
-        if x is None or y is None:
-            faults.append(f"{split} must hold arrays of numbers")
-            continue
-        faults += [f"{split}: {text}" for text in _faults(x, y, kind)]
-        found[split] = (x.float(), y.long() if kind == "classification" else y.float())
-    shapes = {tuple(x.shape[1:]) for x, _ in found.values()}
-    if len(shapes) > 1:
-        faults.append(f"x differs in shape between splits: {sorted(shapes)}")
-    if not faults and kind == "classification":
-        most = 1 + int(found["train"][1].max())
-        faults += [
-            f"{split}: y holds class {int(y.max())}, and train has {most}"
-            for split, (_, y) in found.items()
-            if int(y.max()) >= most
-        ]
-    if faults:
-        raise DataError(f"{name}: what load returns has faults: {'; '.join(faults)}")
-    return found
-
-
-def _tensor(held: Any) -> Tensor | None:
-    try:
-        return held if isinstance(held, Tensor) else torch.as_tensor(np.asarray(held))
-    except (TypeError, ValueError):
-        return None
-
-
-def _faults(x: Tensor, y: Tensor, kind: Kind) -> list[str]:
-    found = []
-    if y.dim() != 1 or not len(y) or len(x) != len(y):
-        found.append(f"x {tuple(x.shape)} and y {tuple(y.shape)} must be (n, ...) and (n,), n > 0")
-        return found
-    for name, held in (("x", x), ("y", y)):
-        if held.is_floating_point() and not bool(torch.isfinite(held).all()):
-            row = int((~torch.isfinite(held.reshape(len(held), -1))).any(1).nonzero()[0])
-            found.append(f"{name} is not finite in row {row}")
-    if kind == "classification" and not found:
-        if y.is_floating_point() and bool((y != y.round()).any()):
-            found.append("y must be classes, whole numbers from 0")
-        elif int(y.min()) < 0:
-            found.append(f"y holds {int(y.min())}; classes count from 0")
-    return found
-
-
-def _fingerprint(name: str, held: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for split in sorted(held):
-        for part in held[split]:
-            digest.update(f"{split} {tuple(part.shape)}".encode())
-            digest.update(np.ascontiguousarray(part.cpu().numpy()).tobytes())
-    x, _ = held["train"]
-    counts = {f"{split}_images": len(y) for split, (_, y) in held.items()}
-    return {
-        "data": name,
-        "edition": "arrays",
-        "synthetic": False,
-        **counts,
-        "shape": list(x.shape[1:]),
-        "arrays_sha256": digest.hexdigest(),
-    }
-
-
-def _opened(
-    held: Mapping[str, tuple[Tensor, Tensor]],
-    config: Config,
-    seed: int,
-    device: torch.device,
-    classes: bool,
-) -> Data:
     parts = dict(held)
     if "val" not in parts:
-        x, y = parts["train"]
-        share = config["val_fraction"]
-        kept, cut = cut_off_each(y, share, seed) if classes else cut_off(len(y), share, seed)
+        (x, y), share = parts["train"], config["val_fraction"]
+        try:
+            kept, cut = cut_off_each(y, share, seed) if classes else cut_off(len(y), share, seed)
+        except DataError as error:
+            raise DataError(f"{name}: train: {error}; let load return val too") from error
         parts |= {"train": (x[kept], y[kept]), "val": (x[cut], y[cut])}
-    limits = {split: config[f"{split}_images"] for split in SPLITS}
-    limited = {s: (x[: limits[s]], y[: limits[s]]) for s, (x, y) in parts.items()}
-    count = 1 + max(int(y.max()) for _, y in held.values()) if classes else 0
-    return Data(
-        {split: x.to(device) for split, (x, _) in limited.items()},
-        {split: y.to(device) for split, (_, y) in limited.items()},
-        count,
-    )
+    seeds = {"train": seed, "val": seed, "test": 0}  # no two seeds are scored on other rows
+    for split, (x, y) in parts.items():
+        limit = config[f"{split}_images"]
+        if limit is not None:
+            rows = at_most(torch.arange(len(y)), limit, seeds[split])
+            parts[split] = x[rows], y[rows]
+    return parts
+
+
+def _on_device(parts: Mapping[str, Pair], classes: int, device: torch.device) -> Data:
+    inputs = {split: x.to(device) for split, (x, _) in parts.items()}
+    return Data(inputs, {split: y.to(device) for split, (_, y) in parts.items()}, classes)

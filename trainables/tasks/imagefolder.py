@@ -15,12 +15,12 @@ from trainables.kernels.small_maps import skip_padding
 from trainables.networks import build
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
-from trainables.tasks.classification import SMOOTHING, constants, loss
+from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
 from trainables.tasks.crops import PAD
 from trainables.tasks.imagefolder_files import decoded, fingerprint, scan, split_rows
 from trainables.tasks.images import NORMALISE, Data, batches, evaluate_images, opened, steps
 from trainables.tasks.images import SETTINGS as IMAGES
-from trainables.tasks.splits import cut_off_each
+from trainables.tasks.splits import at_most, cut_off_each
 
 OUTPUTS = 1000  # where the number of classes is not known yet: for a preview without data
 
@@ -94,7 +94,11 @@ def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ..
         labels = torch.from_numpy(held.labels["train"])[rows["train"]]
         kept, cut = cut_off_each(labels, config["val_fraction"], split_seed)
         rows |= {"train": rows["train"][kept], "val": rows["train"][cut]}
-    rows = {split: chosen[: config[f"{split}_images"]] for split, chosen in rows.items()}
+    seeds = {"train": split_seed, "val": split_seed, "test": config["test_seed"]}
+    rows = {
+        split: at_most(chosen, config[f"{split}_images"], seeds[split])
+        for split, chosen in rows.items()
+    }
     files = {split: [held.files[of[split]][row] for row in rows[split].tolist()] for split in rows}
     return Data(
         {split: torch.from_numpy(pools[of[split]]) for split in rows},
@@ -102,7 +106,8 @@ def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ..
         rows,
         pad=PAD if config["crop"] in (None, config["image_size"]) else 0,
         crop=config["crop"],
-        names={s: [p.relative_to(data_dir).as_posix() for p in held] for s, held in files.items()},
+        names={s: [p.relative_to(data_dir).as_posix() for p in f] for s, f in files.items()},
+        classes=len(held.classes),
     )
 
 
@@ -134,12 +139,11 @@ def evaluate(
 
 def baselines(data: Data) -> dict[str, dict[str, float]]:
     """The uniform guess and the commonest class of training."""
-    train, test = data.labels["train"], data.labels["test"]
-    classes = int(max(labels.max() for labels in data.labels.values())) + 1
-    found = constants(train.cpu(), test.cpu(), classes)
-    found["uniform guess"]["balanced_accuracy"] = 1 / classes
-    # one class is always right, the others never
-    found["majority class"]["balanced_accuracy"] = 1 / len(test.unique())
+    train, test = data.labels["train"].cpu(), data.labels["test"].cpu()
+    found = constants(train, test, data.classes)
+    found["uniform guess"]["balanced_accuracy"] = 1 / data.classes
+    most = torch.full_like(test, int(torch.bincount(train).argmax()))
+    found["majority class"]["balanced_accuracy"] = balanced_accuracy(most, test)
     return found
 
 

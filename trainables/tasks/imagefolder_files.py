@@ -113,10 +113,12 @@ def _images(folder: Path) -> tuple[list[Path], list[Path]]:
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Classes, images a class and split, and a checksum of names and sizes; see Task.
 
-    `settings` says what the study need not: the number of classes.
+    `settings` says what the study need not: the number of classes. Images are decoded into the
+    cache, where trials look for them, so that a damaged one is told before the first of these.
 
     Raises:
-        DataError: a fault of the layout, or another number of classes than the study says.
+        DataError: a fault of the layout, files that cannot be decoded, classes too small to be
+            split, or another number of classes than the study says.
     """
     held = scan(data_dir)
     count = len(held.classes)
@@ -126,9 +128,12 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
             f"has {count} class folders; leave the key out, or name other data with --data-dir"
         )
     rows = split_rows(held, config)
+    if "val" not in held.files:
+        _cut(torch.from_numpy(held.labels["train"][rows["train"]]), config["val_fraction"], 0)
+    decoded(held, config["image_size"])
     found: dict[str, Any] = {
         "data": f"images of {data_dir.resolve().name}",
-        "edition": "files",
+        "edition": "files" if "test" in held.files else _cut_in_words(config),
         "synthetic": False,
         "settings": {"classes": count},
         "classes": list(held.classes),
@@ -142,6 +147,19 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
         labels = held.labels[split if split in held.labels else "train"][chosen]
         found[f"{split}_per_class"] = np.bincount(labels, minlength=count).tolist()
     return found
+
+
+def _cut_in_words(config: Config) -> str:
+    """Another cut is another edition: its network has seen other images."""
+    share, seed = config["test_fraction"], config["test_seed"]
+    return f"files, {share:g} of them cut off for test by seed {seed}"
+
+
+def _cut(labels: torch.Tensor, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    try:
+        return cut_off_each(labels, share, seed)
+    except DataError as error:
+        raise DataError(f"imagefolder: {error}; add images, or a folder beside train") from error
 
 
 def _checksum(held: Folder) -> str:
@@ -163,7 +181,7 @@ def split_rows(held: Folder, config: Config) -> dict[str, np.ndarray]:
     if "test" in whole:
         return {"train": whole["train"], "test": whole["test"]}
     labels = torch.from_numpy(held.labels["train"])
-    train, test = cut_off_each(labels, config["test_fraction"], config["test_seed"])
+    train, test = _cut(labels, config["test_fraction"], config["test_seed"])
     return {"train": train.sort().values.numpy(), "test": test.sort().values.numpy()}
 
 
@@ -190,7 +208,7 @@ def _decode_all(held: Folder, size: int) -> dict[str, np.ndarray]:
             def fill(row: int, path: Path, pool: np.ndarray = pool) -> None:
                 try:
                     pool[row] = _decode(path, size)
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                except Exception as error:  # PIL raises many kinds for a damaged file
                     faults.append(f"{path}: {type(error).__name__}: {error}")
 
             list(threads.map(fill, range(len(files)), files))
@@ -206,6 +224,8 @@ def _decode_all(held: Folder, size: int) -> dict[str, np.ndarray]:
 def _decode(path: Path, size: int) -> np.ndarray:
     """uint8 `(3, size, size)`."""
     with Image.open(path) as image:
+        if image.mode.startswith(("I", "F")):  # PIL would cut every value off at 255
+            raise ValueError(f"more than 8 bits a channel (mode {image.mode}); convert it")
         upright = ImageOps.exif_transpose(image).convert("RGB")
     width, height = upright.size
     if min(width, height) != size:

@@ -55,6 +55,7 @@ class Data:
         pad: pixels of zero padding around an image that a random crop may show.
         crop: side of what the network is given; None for the whole image.
         names: of a split's images; by default their numbers.
+        classes: how many there are, also where a split lacks one; 0 where nobody asks.
     """
 
     images: dict[str, Tensor]
@@ -63,6 +64,7 @@ class Data:
     pad: int = PAD
     crop: int | None = None
     names: Mapping[str, list[str]] = field(default_factory=dict)
+    classes: int = 0
 
     def take(self, split: str, at: Tensor, moves: Tensor | None = None) -> Tensor:
         """The images of a split at these places of it, cropped and moved as told.

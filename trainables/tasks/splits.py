@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.task import DataError
+
 
 def cut_off(total: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Cut a share of the rows off at random.
@@ -17,9 +19,14 @@ def cut_off(total: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         The rows that stay and those cut off, int64, both in random order.
+
+    Raises:
+        DataError: no row would stay.
     """
     order = _shuffled(total, seed)
     cut = total - (max(1, round(total * share)) if share else 0)
+    if cut < 1:
+        raise DataError(f"{total} row(s) are too few to cut {share:g} of them off")
     return order[:cut], order[cut:]
 
 
@@ -30,10 +37,15 @@ def cut_off_each(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tenso
         labels: `(n,)`, classes from 0.
         share: to cut off.
         seed: another one cuts another way.
+
+    Raises:
+        DataError: no class has a row to spare.
     """
     order = _shuffled(len(labels), seed)
     counts = torch.bincount(labels).numpy()
     total = min(max(1, round(len(labels) * share)), int((counts - 1).clip(0).sum()))
+    if not total:
+        raise DataError("no class has a second row, so none can be cut off for another split")
     quota = (counts * share).astype(np.int64).clip(max=(counts - 1).clip(0))
     # what is left goes to the classes whose quota was cut down most
     while quota.sum() < total:
@@ -45,6 +57,19 @@ def cut_off_each(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tenso
         places = (in_order == label).nonzero()[:, 0]
         cut[places[len(places) - count :]] = True
     return order[~cut], order[cut]
+
+
+def at_most(rows: Tensor, limit: int | None, seed: int) -> Tensor:
+    """So many of the rows, drawn by seed: the first ones may all be of one class.
+
+    Args:
+        rows: `(n,)`.
+        limit: None takes all, in their order.
+        seed: a larger limit adds to what a smaller one takes.
+    """
+    if limit is None or limit >= len(rows):
+        return rows
+    return rows[_shuffled(len(rows), seed)[:limit]]
 
 
 def _shuffled(total: int, seed: int) -> Tensor:
