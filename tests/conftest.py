@@ -6,9 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainables import TASKS, find_task
+
 if not torch.cuda.is_available():
     # before torchvision loads Triton: its kernels then run in its interpreter, on the CPU
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+def generated_tasks() -> list[str]:
+    """Tasks that come with generated data."""
+    return [name for name in TASKS if "edition" in find_task(name).settings]
 
 
 @pytest.fixture(scope="session")

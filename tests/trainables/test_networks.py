@@ -6,6 +6,7 @@ from torch import nn
 
 from search.run.preflight import PreflightError, check_networks
 from search.spec.study_spec import SpecError, load_spec, parse_spec
+from tests.rounding import TERMS, assert_same_sums
 from trainables import find_task
 from trainables.engine.train import Stay, train
 from trainables.kernels.small_maps import skip_padding

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from search.run.worker import Assignment, JobFailed, execute, mps_active, run_job
-from trainables import TASKS, find_task
+from tests.conftest import generated_tasks
+from trainables import find_task
 from trainables.task import DataError
 
 
@@ -31,7 +32,7 @@ def assignment(tmp_path, task="cifar10", score_test=True, **settings):
     return Assignment(task, "t", str(tmp_path), stay, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("task", generated_tasks())
 def test_a_tell_is_json_with_value_test_scores_and_costs(tmp_path, task):
     rows = []
     told = json.loads(json.dumps(execute(assignment(tmp_path, task), rows.append)))

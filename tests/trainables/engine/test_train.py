@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.conftest import generated_tasks
 from tests.rounding import TERMS, assert_same_sums, nudge
-from trainables import TASKS, find_task
+from trainables import find_task
 from trainables.engine import kit
 from trainables.engine.step import restart_momentum
 from trainables.engine.train import Outcome, Row, Stay, train, watched_split
@@ -72,7 +73,7 @@ def load(path: Path) -> dict[str, Any]:
 # ---- the contract of every task, on synthetic data
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(scope="module", params=generated_tasks())
 def runs(request, complete, tmp_path_factory) -> Iterator[SimpleNamespace]:
     """The same trial twice: without a stop to epoch 3, and to epoch 1, then to epoch 3."""
     task = find_task(request.param)
@@ -521,7 +522,7 @@ def test_a_checkpoint_ahead_of_the_job_is_judged_at_the_jobs_own_epoch(rule, val
 # ---- a worker that trains one trial after another; "graphs" on the CPU call the function again
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", generated_tasks())
 def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, monkeypatch):
     """Two trials of a shape and a third that goes on from a checkpoint, in one process."""
     config = complete(task, edition="synthetic", **SMALL[task])
