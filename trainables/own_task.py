@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from trainables.about import plain
 from trainables.errors import TaskError
 from trainables.own_code import import_own, quoted
 from trainables.settings import LOOP, loop_conflicts
@@ -24,7 +26,9 @@ CALLS = {  # what each function of a Task is called with
     "evaluate": ("network", "data", "split", "config", "generator", "detail"),
     "baselines": ("data",),
     "download": ("data_dir",),
+    "inputs": ("config",),
 }
+OPTIONAL = ("download", "inputs")
 
 
 def load_own(name: str) -> Task:
@@ -76,9 +80,9 @@ def faults_of(task: Task) -> list[str]:
         if getattr(task, key) not in allowed:
             faults.append(f"{key} must be {' or '.join(allowed)}, not {getattr(task, key)!r}")
     for key, names in CALLS.items():
-        if not (key == "download" and task.download is None):
+        if not (key in OPTIONAL and getattr(task, key) is None):
             faults += _call_faults(key, getattr(task, key), names)
-    return [*faults, *_settings_faults(task)]
+    return faults + _settings_faults(task) + _about_faults(task)
 
 
 def _call_faults(key: str, function: Any, names: tuple[str, ...]) -> list[str]:
@@ -92,6 +96,25 @@ def _call_faults(key: str, function: Any, names: tuple[str, ...]) -> list[str]:
     except ValueError:
         pass  # a builtin that does not say
     return []
+
+
+def _about_faults(task: Task) -> list[str]:
+    """What is shown of a task is read by key, long after it has been trained."""
+    about: Any = task.about
+    if about is None:
+        return []
+    if not isinstance(about, Mapping):
+        return [f"about must be a dict as trainables.about.plain makes it, not {about!r}"]
+    usual = plain(task.name, "", "max", ())
+    faults = [f"about lacks {key!r}" for key in usual if key not in about]
+    said: Any = about.get("metrics")
+    if not isinstance(said, Mapping) or not set(task.metrics) <= set(said):
+        faults.append(f"about['metrics'] must say something of each of {', '.join(task.metrics)}")
+    try:
+        json.dumps(about, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        faults.append(f"about must hold what JSON can: {error}")
+    return faults
 
 
 def _settings_faults(task: Task) -> list[str]:

@@ -1,5 +1,6 @@
 """Tasks on arrays: what `array_task` fills in, and what it refuses."""
 
+import json
 import math
 
 import numpy as np
@@ -133,9 +134,62 @@ GOOD = classes_of(30, 0)
         ({"train": (GOOD[0], GOOD[1] + 0.5), "test": GOOD}, "must be classes, whole numbers"),
         ({"train": GOOD, "test": (GOOD[0], GOOD[1] + 4)}, "y holds class 6, and train has 3"),
         ({"train": (GOOD[0].astype(str), GOOD[1]), "test": GOOD}, "train must hold arrays of num"),
+        ({"train": (GOOD[0] + 1j, GOOD[1]), "test": GOOD}, "train must hold arrays of num"),
+        ({"train": GOOD, "test": (GOOD[0] * 1e39, GOOD[1])}, "test: x holds numbers too large"),
+        ({"train": (GOOD[0][:3], GOOD[1][:3]), "test": GOOD}, "no class has a second row"),
     ],
 )
 def test_arrays_that_cannot_be_are_refused_with_split_and_reason(held, said):
     task = array_task("mine", lambda d, c: held, lambda c: nn.Linear(4, 3))
     with pytest.raises(DataError, match=said):
         task.fingerprint(None, config_of(task))
+
+
+def test_limits_draw_rows_of_every_class_where_arrays_are_in_order_of_class():
+    x, y = classes_of(90, 0)
+    order = np.argsort(y, kind="stable")
+    arrays = dict.fromkeys(("train", "val", "test"), (x[order], y[order]))
+    task = task_of(classes_of, **arrays)
+    limits = {f"{split}_images": 30 for split in arrays}
+    first, other = (task.open_data(None, config_of(task, **limits), s, CPU) for s in (0, 1))
+    for split in arrays:
+        assert len(first.targets[split]) == 30
+        assert set(first.targets[split].tolist()) == {0, 1, 2}
+    assert torch.equal(first.inputs["test"], other.inputs["test"])  # one test for all seeds
+    assert not torch.equal(first.inputs["train"], other.inputs["train"])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.int16, ">i4", np.float16])
+def test_numbers_of_every_kind_are_read(kind):
+    x, y = np.arange(40).reshape(10, 4) % 7, np.arange(10) % 2
+    held = x.astype(kind)[::-1], y.astype(kind)
+    task = task_of(classes_of, train=held, test=held)
+    task.fingerprint(None, config_of(task))
+    data = task.open_data(None, config_of(task, val_fraction=0.5), 0, CPU)
+    every = torch.cat([data.inputs["train"], data.inputs["val"]])
+    assert torch.equal(every.sort(0).values, torch.from_numpy(x).float().sort(0).values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "network", "said"),
+    [
+        ("classification", nn.Linear(5, 3), r"network fails on two rows of train, \(2, 4\)"),
+        ("classification", nn.Linear(4, 2), r"returns \(2, 2\) for two rows, not \(2, 3\)"),
+        ("classification", nn.Flatten(0), "network returns"),
+        ("regression", nn.Linear(4, 3), r"returns \(2, 3\) for two rows, not \(2,\) or \(2, 1\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_arrays_is_refused(kind, network, said):
+    held = {"train": classes_of(90, 0), "test": classes_of(30, 1)}
+    task = array_task("mine", lambda d, c: held, lambda c: network, kind)
+    with pytest.raises(DataError, match=said):
+        task.fingerprint(None, config_of(task))
+
+
+def test_a_worker_gets_lists_where_the_study_has_tuples():
+    """A config travels as JSON."""
+    held = {"train": classes_of(90, 0), "test": classes_of(30, 1)}
+    widths = {"widths": Setting((8, 4), "of hidden layers")}
+    task = array_task("mine", lambda d, c: held, lambda c: nn.Linear(4, 3), settings=widths)
+    config = json.loads(json.dumps(config_of(task)))
+    assert len(task.open_data(None, config, 0, CPU).targets["train"]) == 81

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from search.run.lineage import _may_have_seen
 from search.run.preflight import told_by_data
 from search.spec.study_spec import parse_spec
 from trainables import find_task
@@ -204,3 +205,62 @@ def test_images_are_decoded_once(folder, monkeypatch):
     decoded(held, 32)
     monkeypatch.setattr(imagefolder_files, "_decode", None)
     assert decoded(held, 32)["test"].shape == (12, 3, 32, 32)
+
+
+def test_limits_draw_images_of_every_class_and_constants_count_all_classes(folder):
+    write(folder, "val", {"ant": 10, "bee": 10, "cat": 10}, 900)
+    scan.cache_clear()
+    limits = {"train_images": 15, "val_images": 12, "test_images": 6}
+    data = TASK.open_data(folder, config_of(**limits), 0, CPU)
+    assert [len(data.labels[s]) for s in ("train", "val", "test")] == [15, 12, 6]
+    assert len(data.labels["train"].unique()) == len(data.labels["val"].unique()) == 3
+    assert len(data.labels["test"].unique()) > 1
+    other = TASK.open_data(folder, config_of(**limits), 1, CPU)
+    assert other.names["test"] == data.names["test"]
+    one = TASK.open_data(folder, config_of(train_images=1, test_images=1), 0, CPU)
+    assert TASK.baselines(one)["uniform guess"]["accuracy"] == 1 / 3
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_images_of_more_than_eight_bits_are_refused_not_cut_off(folder, mode):
+    """PIL makes white of every value above 255."""
+    scan.cache_clear()
+    deep = Image.fromarray(np.full((32, 32), 3000, dtype=np.uint16)).convert(mode)
+    deep.save(folder / "train" / "ant" / "deep.tif")
+    with pytest.raises(DataError, match=r"deep\.tif: ValueError: more than 8 bits"):
+        TASK.fingerprint(folder, config_of())
+
+
+def test_a_damaged_image_is_told_with_the_fingerprint_which_is_before_ray(folder):
+    scan.cache_clear()
+    (folder / "test" / "ant" / "x.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"(?s)1 files cannot be decoded.*x\.png"):
+        TASK.fingerprint(folder, config_of())
+
+
+def test_classes_of_one_image_cannot_be_split(tmp_path):
+    scan.cache_clear()
+    first = write(tmp_path, "train", {"ant": 1, "bee": 1})
+    with pytest.raises(DataError, match="no class has a second row"):
+        TASK.fingerprint(tmp_path, config_of(classes=2))
+    write(tmp_path, "test", {"ant": 1, "bee": 1}, first)
+    scan.cache_clear()
+    with pytest.raises(DataError, match="no class has a second row"):
+        TASK.fingerprint(tmp_path, config_of(classes=2))
+    write(tmp_path, "val", {"ant": 1, "bee": 1}, first + 2)
+    scan.cache_clear()
+    assert TASK.fingerprint(tmp_path, config_of(classes=2))["val_images"] == 2
+
+
+def test_another_cut_for_test_is_another_edition(tmp_path):
+    """A network of one study has been trained on the test images of the other."""
+    scan.cache_clear()
+    write(tmp_path, "train", {"ant": 20, "bee": 10})
+    first, again, other = (
+        TASK.fingerprint(tmp_path, config_of(classes=2, test_seed=seed)) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first["edition"] != other["edition"]
+    origin = {"study": "a", "split_seed": 0, "val_fraction": 0.1, "data": [other]}
+    assert "another edition" in _may_have_seen(origin, (0, 0.1), [first])
+    assert _may_have_seen({**origin, "data": [first]}, (0, 0.1), [first]) == ""
