@@ -21,6 +21,8 @@ from search.schedule.curves import read_curves
 from tests.trainables.engine.test_train import Toy, go, toy_config
 from trainables.judging import judged_epochs
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 # few values, so that many are tied
 VALUES = st.lists(

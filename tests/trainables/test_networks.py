@@ -40,6 +40,7 @@ def test_the_default_is_the_resnet_of_the_depth(complete):
     assert torch.equal(made.layer3[0].conv1.weight, stock.layer3[0].conv1.weight)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "densenet121", "googlenet", "resnet18"])
 def test_a_torchvision_network_gets_the_task_s_outputs(name):
     net = build(config_of("cifar10", network=name), 10).train()

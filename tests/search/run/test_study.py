@@ -35,6 +35,7 @@ def test_a_study_runs_to_its_end(make_study):
     assert sorted(confirmed["seed"]) == [1, 1, 2, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["quasi-random", "tpe"])
 def test_cut_anywhere_a_study_goes_on_as_if_nothing_had_happened(make_study, tmp_path, sampler):
     """The journal cut at random bytes, as a kill leaves it; all later asks and decisions agree."""
@@ -427,6 +428,7 @@ def standing(folder):
     return trials[[*STANDS, "reason"]]
 
 
+@pytest.mark.long
 def test_interrupted_at_any_line_a_study_comes_to_the_same_frames(make_study, tmp_path):
     """What is complete stays complete, also while its test scoring is interrupted or fails."""
     whole = make_study(tmp_path / "whole", UNCONFIRMED)

@@ -20,6 +20,8 @@ from tests.search.conftest import Silent, begin, open_study
 from trainables import find_task
 from trainables.resnet import WeightsError, describe_weights, find_own_weights
 
+pytestmark = pytest.mark.long
+
 SOURCE = """
 name = "source"
 task = "cifar10"

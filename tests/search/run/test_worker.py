@@ -12,6 +12,8 @@ from tests.conftest import generated_tasks
 from trainables import find_task
 from trainables.task import DataError
 
+pytestmark = pytest.mark.long
+
 
 def assignment(tmp_path, task="cifar10", score_test=True, **settings):
     config = {key: setting.default for key, setting in find_task(task).settings.items()}

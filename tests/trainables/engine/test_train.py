@@ -19,6 +19,8 @@ from trainables.engine.step import restart_momentum
 from trainables.engine.train import Outcome, Row, Stay, train, watched_split
 from trainables.task import Config, Evaluation, Task
 
+pytestmark = pytest.mark.long
+
 EPOCHS = 3
 TIMES = {"seconds", "train_seconds"}
 

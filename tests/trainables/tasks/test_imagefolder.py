@@ -134,6 +134,7 @@ def test_a_crop_smaller_than_the_image_is_what_the_network_gets(folder, crop_by)
     assert set(TASK.conflicts(config_of(crop=48))) == {"crop"}
 
 
+@pytest.mark.long
 def test_a_trial_trains_and_is_scored_with_names_and_balanced_accuracy(folder, tmp_path):
     config = config_of(depth=18, batch_size=16, lr=0.01)
     stay = Stay(config, 1, 0, 1, 1, True, folder, None, "cpu", tmp_path / "c.pt")
