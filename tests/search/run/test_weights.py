@@ -44,10 +44,10 @@ seeds = [1, 2]
 
 def run(study):
     """Run a study's jobs one after another in this process, really trained."""
-    while (assignment := study.ask()) is not None:
-        told = execute(assignment, lambda row, name=assignment.trial: study.epoch(name, row))
+    while (worker_job := study.ask()) is not None:
+        told = execute(worker_job, lambda row, name=worker_job.trial: study.epoch(name, row))
         assert told["ending"] == "value", told
-        study.tell(assignment.trial, told)
+        study.tell(worker_job.trial, told)
     study.close()
     return study.folder
 
