@@ -64,8 +64,8 @@ def trivial(config: dict[str, object]) -> None:
     """What both sides run: an epoch's report and an end's."""
     from ray import tune
 
-    held = json.loads(config.get("assignment") or '{"trial": "t", "stay": {"to_epoch": 1}}')
-    epoch = held["stay"]["to_epoch"]
+    held = json.loads(config.get("job") or '{"trial": "t", "train": {"to_epoch": 1}}')
+    epoch = held["train"]["to_epoch"]
     value = hash(str(held["trial"])) % 1000 / 1000
     row = {"epoch": epoch, "lr": 0.1, "train_loss": 1.0, "val_accuracy": value, "seconds": 0.0}
     tune.report({"kind": "epoch", "trial": held["trial"], "payload": row})

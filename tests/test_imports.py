@@ -46,6 +46,7 @@ def test_analysis_knows_the_record_alone():
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", ["search.record", "search.cli.status", "analysis.display.page"])
 def test_reading_a_record_loads_neither_ray_nor_torch(module):
     code = f"import sys, {module}; print(sorted({{'ray', 'torch', 'optuna'}} & set(sys.modules)))"

@@ -16,10 +16,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from search.record.frames import trials_frame
-from search.run.worker import Assignment, Judge
+from search.run.worker import Judge, WorkerJob
 from search.schedule.curves import read_curves
 from tests.trainables.engine.test_train import Toy, go, toy_config
 from trainables.judging import judged_epochs
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parent.parent
 # few values, so that many are tied
@@ -70,8 +72,8 @@ TASK_OF = {"max": ("cifar10", "val_accuracy"), "min": ("shanghaitech", "val_mae"
 def by_worker(values, rule, mode):
     """What the worker tells Ray; JSON has no NaN, so such a value is None there."""
     task, metric = TASK_OF[mode]
-    stay = {"config": {"checkpoint_rule": rule, "val_fraction": 0.1}}
-    judge, found = Judge(Assignment(task, "t", "", stay, 1, 0)), []
+    train = {"config": {"checkpoint_rule": rule, "val_fraction": 0.1}}
+    judge, found = Judge(WorkerJob(task, "t", "", train, 1, 0)), []
     for epoch, value in enumerate(values, 1):
         judge.see({"epoch": epoch, metric: value if math.isfinite(value) else None})
         found.append((judge.value, judge.epoch))

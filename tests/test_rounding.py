@@ -11,6 +11,8 @@ from torch import nn
 from tests.rounding import TERMS, assert_same_sums, gamma, moves, share_of_bound
 from trainables.resnet import backbone
 
+pytestmark = pytest.mark.long
+
 DRAW = torch.Generator().manual_seed(0)
 TYPES = [torch.float32, torch.float64]
 

@@ -28,7 +28,7 @@ from ray.tune import RunConfig, TuneConfig, Tuner
 from search.run.errors import ExecutionError
 from search.run.job_searcher import JobSearcher, Listener
 from search.run.ray_schedulers import scheduler_of
-from search.run.worker import Assignment, run_job
+from search.run.worker import WorkerJob, run_job
 
 if TYPE_CHECKING:
     from search.run.study import Study
@@ -116,7 +116,7 @@ def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
 
 
 def _resources(config: dict[str, Any]) -> Any:
-    held = Assignment(**json.loads(config["assignment"]))
+    held = WorkerJob(**json.loads(config["job"]))
     return {"CPU": held.cpus, "GPU": held.gpus} if held.gpus else {"CPU": held.cpus}
 
 

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,19 +17,10 @@ from ray.tune.search import Searcher  # isort: skip
 
 from search.record.journal import Event
 from search.run.watch import stacks
+from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
     from search.run.study import Study
-
-
-@dataclass
-class _Given:
-    """A job that Ray has been given."""
-
-    trial: str
-    shape: tuple[float, float]  # CPUs and GPUs
-    asked: float  # time of day
-    started: bool = False
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -44,7 +34,9 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __init__(self, study: Study, slots: Callable[[], int]) -> None:
         super().__init__()  # without a metric: Ray ends an experiment when a report lacks it
         self._study, self._slots = study, slots
-        self.jobs: dict[str, _Given] = {}  # by Ray trial id
+        self.jobs: dict[str, WorkerJob] = {}  # that Ray has been given, by its trial's id
+        self.started: set[str] = set()  # of these, those that have found a worker
+        self._asked: dict[str, float] = {}  # of these, when: time of day
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
         self.told = 0
@@ -59,21 +51,20 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             if len(self.jobs) >= self._slots():
                 return None
             # else jobs of a small shape would take every place that a larger one waits for
-            given = self.jobs.values()
-            if len({job.shape for job in given}) > 1 and not all(job.started for job in given):
+            shapes = {(job.cpus, job.gpus) for job in self.jobs.values()}
+            if len(shapes) > 1 and not self.started >= set(self.jobs):
                 return None
-            assignment = self._study.ask()
+            worker_job = self._study.ask()
         except Exception as error:
             self.fault = error
             return None
-        if assignment is None:
+        if worker_job is None:
             if not self.jobs and not self._study.done:
                 self.fault = RuntimeError("nothing runs and nothing can start, yet it is not done")
             return None
-        shape = (assignment.cpus, assignment.gpus)
-        self.jobs[trial_id] = _Given(assignment.trial, shape, time.time())
+        self.jobs[trial_id], self._asked[trial_id] = worker_job, time.time()
         # one text: Ray walks through every key of a config, several times
-        return {"assignment": json.dumps(vars(assignment))}
+        return {"job": json.dumps(vars(worker_job))}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -82,12 +73,13 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         job = self.jobs.pop(trial_id, None)
         if job is None:
             return
-        told = self.ended.pop(job.trial, None)
+        self.started.discard(trial_id)
+        asked, told = self._asked.pop(trial_id), self.ended.pop(job.trial, None)
         try:
             if told is None and result and not error and not self.stopping:
                 told = _stopped_by_ray(result)
             if told is None and error and not self.stopping:
-                told = {"ending": "failed", "error": _why_it_died(self._study.folder, job)}
+                told = {"ending": "failed", "error": _why_it_died(self._study.folder, job, asked)}
             if told is None:
                 self._study.put_back(job.trial)
             else:
@@ -107,8 +99,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         return {}
 
 
-def _why_it_died(folder: Path, job: _Given) -> str:
-    found = stacks(folder, job.trial, job.asked)
+def _why_it_died(folder: Path, job: WorkerJob, asked: float) -> str:
+    found = stacks(folder, job.trial, asked)
     if not found:
         return "its worker process died"
     return f"it made no step for `stalled_seconds` and was ended; {found[-1]} says where it stood"
@@ -145,9 +137,8 @@ class Listener(Callback):  # type: ignore[misc]
     @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A job has found its worker."""
-        job = self.searcher.jobs.get(trial.trial_id)
-        if job is not None:
-            job.started = True
+        if trial.trial_id in self.searcher.jobs:
+            self.searcher.started.add(trial.trial_id)
 
     @_ours
     def on_trial_result(

@@ -12,7 +12,7 @@ from search import record
 from search.record import optuna_view
 from search.record.journal import Event
 from search.record.run_folder import RunFolder
-from search.run.worker import Assignment
+from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
 from search.schedule.search import Search
 from search.spec.plan import Job
@@ -118,7 +118,7 @@ class Study:
         """(cpus, gpus) of every kind of job."""
         return {self._shape(number) for number in range(len(self._cells))}
 
-    def ask(self) -> Assignment | None:
+    def ask(self) -> WorkerJob | None:
         """The next job, journalled before it is handed out; None while there is none."""
         asked = self._search.ask()
         if asked is None:
@@ -134,7 +134,7 @@ class Study:
             self._watcher.noted(
                 f"  {job.trial} has no checkpoint: epochs 1 to {job.from_epoch} are trained again"
             )
-        return self._assignment(job, config)
+        return self._worker_job(job, config)
 
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
         """Take the row of an epoch."""
@@ -209,13 +209,13 @@ class Study:
     def _shape(self, cell: int) -> tuple[float, float]:
         return self.spec.resources.cpus_per_trial, self.places.gpus.get(cell, 0.0)
 
-    def _assignment(self, job: Job, drawn: Mapping[str, Any]) -> Assignment:
+    def _worker_job(self, job: Job, drawn: Mapping[str, Any]) -> WorkerJob:
         config = self.spec.config(self._cells[job.cell], drawn)
         cpus, gpus = self._shape(job.cell)
         if job.trial in self._search.alone:
             gpus = max(1.0, gpus)
         weights = self.places.weights.get(job.cell)
-        stay = {
+        train = {
             "config": config,
             "seed": self._seed(job),
             "split_seed": self.spec.seed,
@@ -230,11 +230,11 @@ class Study:
             "checkpoint_seconds": self.spec.checkpoint_seconds,
         }
         judged = self.spec.scheduler == "ray-asha" and job.stage == "search"
-        return Assignment(
+        return WorkerJob(
             task=self.spec.task,
             trial=job.trial,
             run=str(self.folder),
-            stay=stay,
+            train=train,
             cpus=cpus,
             gpus=gpus,
             judged=judged,

@@ -39,14 +39,14 @@ class JobFailed(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """All that a worker needs for a job; plain values, so that Ray can carry it anywhere.
+class WorkerJob:
+    """A job with all that a worker needs for it; plain values, so that Ray can carry it anywhere.
 
     Attributes:
         task: key of TASKS, or `module:ATTRIBUTE` of the user's own.
         trial: name of the trial.
         run: the run folder, absolute; on a cluster, on storage that all nodes share.
-        stay: fields of trainables.engine.train.Stay, paths as texts.
+        train: fields of trainables.engine.train.TrainJob, paths as texts.
         cpus: CPU threads.
         gpus: share of a GPU.
         judged: whether Ray's ASHA may end the job.
@@ -58,7 +58,7 @@ class Assignment:
     task: str
     trial: str
     run: str
-    stay: Mapping[str, Any]
+    train: Mapping[str, Any]
     cpus: float
     gpus: float
     judged: bool = False
@@ -68,19 +68,19 @@ class Assignment:
 
 
 def run_job(config: dict[str, Any]) -> None:
-    """The trainable: `config["assignment"]` holds the fields of an Assignment as JSON.
+    """The trainable: `config["job"]` holds the fields of a WorkerJob as JSON.
 
     Raises:
         JobFailed: the job failed, and that has been reported; the next one gets a new process.
     """
     from ray import tune
 
-    assignment = Assignment(**json.loads(config["assignment"]))
-    judge = Judge(assignment)
-    watch = Watch(stall_file(Path(assignment.run), assignment.trial), assignment.stalled_seconds)
+    worker_job = WorkerJob(**json.loads(config["job"]))
+    judge = Judge(worker_job)
+    watch = Watch(stall_file(Path(worker_job.run), worker_job.trial), worker_job.stalled_seconds)
 
     def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
-        held = {"kind": kind, "trial": assignment.trial, "payload": dict(payload)}
+        held = {"kind": kind, "trial": worker_job.trial, "payload": dict(payload)}
         with watch.paused():  # returns when the driver has taken it
             tune.report({**held, "value": judge.value, **more})
 
@@ -88,22 +88,22 @@ def run_job(config: dict[str, Any]) -> None:
         judge.see(row)
         # Ray's ASHA passes over a report without an epoch; the last may be one of its rungs, and
         # there it would end a training that is complete
-        judged = assignment.judged and row["epoch"] < assignment.stay["to_epoch"]
+        judged = worker_job.judged and row["epoch"] < worker_job.train["to_epoch"]
         at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
         report("epoch", row, **at)
 
     with watch:
-        told = execute(assignment, epoch, watch.alive)
+        told = execute(worker_job, epoch, watch.alive)
         report("end", told)
     if told["ending"] == "failed":
-        raise JobFailed(assignment.trial)
+        raise JobFailed(worker_job.trial)
 
 
 class Judge:
     """What a trial is worth so far, by the study's checkpoint rule."""
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
+    def __init__(self, worker_job: WorkerJob) -> None:
+        self._worker_job = worker_job
         self._seen: list[tuple[int, float | None]] = []  # epoch and value of each row
         self.value, self.epoch = math.nan, 0
 
@@ -112,7 +112,7 @@ class Judge:
         from trainables.engine.train import watched_metric
 
         # not before a row: a task that cannot be imported here fails its job, which is told
-        task, config = _task(self._assignment), self._assignment.stay["config"]
+        task, config = _task(self._worker_job), self._worker_job.train["config"]
         self._seen.append((int(row["epoch"]), row.get(watched_metric(task, config))))
         values = (value for _, value in self._seen)
         at = judged_epochs(values, config["checkpoint_rule"], task.mode)[-1]
@@ -123,12 +123,12 @@ class Judge:
 
 
 def execute(
-    assignment: Assignment, report: Any, alive: Callable[[], None] = lambda: None
+    worker_job: WorkerJob, report: Any, alive: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """Run a job in this process.
 
     Args:
-        assignment: the job.
+        worker_job: the job.
         report: called with the row of each epoch.
         alive: called before every step.
 
@@ -137,7 +137,7 @@ def execute(
     """
     started = time.perf_counter()
     try:
-        told = _train(assignment, lambda row: report(_plain(row)), alive)
+        told = _train(worker_job, lambda row: report(_plain(row)), alive)
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
@@ -149,27 +149,27 @@ def execute(
     return {
         **told,
         "seconds": seconds,
-        "gpu_seconds": seconds * assignment.gpus,
+        "gpu_seconds": seconds * worker_job.gpus,
         "peak_mb": _peak_mb(),
         "node": platform.node(),
-        "device": _device_name(assignment),
+        "device": _device_name(worker_job),
     }
 
 
-def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
+def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
     import torch
 
-    from trainables.engine.train import Stay, train
+    from trainables.engine.train import TrainJob, train
 
-    torch.set_num_threads(max(1, int(assignment.cpus)))
-    if assignment.gpus and torch.cuda.is_available():
+    torch.set_num_threads(max(1, int(worker_job.cpus)))
+    if worker_job.gpus and torch.cuda.is_available():
         # one trial cannot starve another on its GPU; Ray's shares limit nothing
-        torch.cuda.set_per_process_memory_fraction(min(1.0, assignment.gpus))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, worker_job.gpus))
         torch.cuda.reset_peak_memory_stats()
-    held = dict(assignment.stay)
+    held = dict(worker_job.train)
     for key in ("data_dir", "weights", "checkpoint"):
         held[key] = Path(held[key]) if held[key] is not None else None
-    outcome = train(_task(assignment), Stay(**held), report, alive)
+    outcome = train(_task(worker_job), TrainJob(**held), report, alive)
     told: dict[str, Any] = {
         "ending": "diverged" if outcome.diverged else "value",
         "value": _finite(outcome.value),
@@ -179,14 +179,14 @@ def _train(assignment: Assignment, report: Any, alive: Callable[[], None]) -> di
         **outcome.how,
     }
     if outcome.test is not None:
-        _write_detail(assignment, outcome.test.per_image, outcome.test.samples)
+        _write_detail(worker_job, outcome.test.per_image, outcome.test.samples)
         told["test"] = _plain(outcome.test.metrics)
         told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
         told["collapsed"] = outcome.test.collapsed
     return told
 
 
-def _task(assignment: Assignment) -> Task:
+def _task(worker_job: WorkerJob) -> Task:
     """The task of a job; of the user's own only in the code that is on record.
 
     Raises:
@@ -195,13 +195,13 @@ def _task(assignment: Assignment) -> Task:
     from trainables import find_task
     from trainables.own_code import import_from
 
-    if assignment.task_dir:
-        import_from(assignment.task_dir)
-    task = find_task(assignment.task)
-    names = (assignment.task, str(assignment.stay["config"].get("network", "")))
+    if worker_job.task_dir:
+        import_from(worker_job.task_dir)
+    task = find_task(worker_job.task)
+    names = (worker_job.task, str(worker_job.train["config"].get("network", "")))
     own = tuple(name for name in names if ":" in name)
     if own:
-        _check_code(own, json.dumps(list(assignment.task_code)))
+        _check_code(own, json.dumps(list(worker_job.task_code)))
     return task
 
 
@@ -249,16 +249,16 @@ def mps_active() -> bool:
 
 
 def _write_detail(
-    assignment: Assignment, per_image: Mapping[str, list[Any]], samples: Mapping[str, np.ndarray]
+    worker_job: WorkerJob, per_image: Mapping[str, list[Any]], samples: Mapping[str, np.ndarray]
 ) -> None:
     """Per-image results and samples, each file whole or not at all."""
-    parts = Path(assignment.run) / "parts" / f"{assignment.trial}.parquet"
+    parts = Path(worker_job.run) / "parts" / f"{worker_job.trial}.parquet"
     parts.parent.mkdir(exist_ok=True)
     partial = parts.with_suffix(".partial")
     pd.DataFrame(per_image).astype({"truth": float, "prediction": float}).to_parquet(partial)
     partial.replace(parts)
     if samples:
-        path = Path(assignment.run) / "samples" / f"{assignment.trial}.npz"
+        path = Path(worker_job.run) / "samples" / f"{worker_job.trial}.npz"
         path.parent.mkdir(exist_ok=True)
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
@@ -284,9 +284,9 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _device_name(assignment: Assignment) -> str:
+def _device_name(worker_job: WorkerJob) -> str:
     import torch
 
-    if assignment.gpus and torch.cuda.is_available():
+    if worker_job.gpus and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}{', MPS' if mps_active() else ''}"
     return f"cpu, {os.cpu_count()} cores"

@@ -43,6 +43,7 @@ def test_build_of_several_needs_a_place(tmp_path, capsys):
     assert (tmp_path / "out" / "index.html").is_file()
 
 
+@pytest.mark.long
 def test_published_curves_go_under_ours(tmp_path):
     run = Run(tmp_path / "s")
     run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}], lr=0.1)
@@ -88,6 +89,7 @@ def test_argparse_refuses_an_unknown_format(tmp_path, capsys):
     assert "invalid choice" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_importing_the_package_loads_neither_torch_nor_ray():
     heavy = ("torch", "ray", "optuna")
     code = f"import sys, analysis.cli; print([m for m in {heavy} if m in sys.modules])"

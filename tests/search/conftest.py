@@ -84,9 +84,9 @@ def score(trial: str, epoch: int) -> float:
     return random.Random(f"{trial} {epoch}").random()
 
 
-def outcome(assignment):
+def outcome(worker_job):
     """The tell of a job, as a worker would send it; a share of jobs fails or diverges."""
-    trial, epoch = assignment.trial, assignment.stay["to_epoch"]
+    trial, epoch = worker_job.trial, worker_job.train["to_epoch"]
     draw = random.Random(f"{trial} {epoch} luck").random()
     rest = {"seconds": 1.0, "gpu_seconds": 0.0, "peak_mb": 1.0, "node": "n", "device": "cpu"}
     if draw < 0.08:
@@ -94,7 +94,7 @@ def outcome(assignment):
     if draw < 0.16:
         return {"ending": "diverged", "value": None, "epoch": epoch, "value_epoch": epoch, **rest}
     told = {"ending": "value", "value": score(trial, epoch), "epoch": epoch, "value_epoch": epoch}
-    if assignment.stay["score_test"]:
+    if worker_job.train["score_test"]:
         told["test"] = {"loss": 1.0, "accuracy": score(trial, 99)}
         told["baselines"] = {"uniform guess": {"loss": 2.3, "accuracy": 0.1}}
     return {**told, **rest}
@@ -121,16 +121,16 @@ def make_study(tmp_path):
 def drive(study, most=10**9):
     """Run a study's jobs one after another, at most so many; returns the trials' names."""
     order = []
-    while len(order) < most and (assignment := study.ask()) is not None:
+    while len(order) < most and (worker_job := study.ask()) is not None:
         start = max(
-            (j["to_epoch"] for j in past_jobs(study.folder, assignment.trial)[:-1]), default=0
+            (j["to_epoch"] for j in past_jobs(study.folder, worker_job.trial)[:-1]), default=0
         )
-        for epoch in range(start + 1, assignment.stay["to_epoch"] + 1):
+        for epoch in range(start + 1, worker_job.train["to_epoch"] + 1):
             row = {"epoch": epoch, "lr": 0.1, "train_loss": 1.0, "seconds": 1.0}
-            row |= {"val_loss": 1.0, "val_accuracy": score(assignment.trial, epoch)}
-            study.epoch(assignment.trial, row)
-        study.tell(assignment.trial, outcome(assignment))
-        order.append(assignment.trial)
+            row |= {"val_loss": 1.0, "val_accuracy": score(worker_job.trial, epoch)}
+            study.epoch(worker_job.trial, row)
+        study.tell(worker_job.trial, outcome(worker_job))
+        order.append(worker_job.trial)
     return order
 
 

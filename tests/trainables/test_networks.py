@@ -8,7 +8,7 @@ from search.run.preflight import PreflightError, check_networks
 from search.spec.study_spec import SpecError, load_spec, parse_spec
 from tests.rounding import TERMS, assert_same_sums
 from trainables import find_task
-from trainables.engine.train import Stay, train
+from trainables.engine.train import TrainJob, train
 from trainables.kernels.small_maps import skip_padding
 from trainables.networks import build
 from trainables.resnet import DEPTHS
@@ -40,6 +40,7 @@ def test_the_default_is_the_resnet_of_the_depth(complete):
     assert torch.equal(made.layer3[0].conv1.weight, stock.layer3[0].conv1.weight)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "densenet121", "googlenet", "resnet18"])
 def test_a_torchvision_network_gets_the_task_s_outputs(name):
     net = build(config_of("cifar10", network=name), 10).train()
@@ -51,8 +52,8 @@ def test_a_torchvision_network_gets_the_task_s_outputs(name):
 def test_a_trial_of_another_network_trains(name, tmp_path):
     config = config_of("cifar10", network=name, edition="synthetic", train_images=64)
     config |= {"val_images": 16, "test_images": 16, "batch_size": 16, "lr": 0.01}
-    stay = Stay(config, 1, 0, 1, 1, True, tmp_path, None, "cpu", tmp_path / "c.pt")
-    outcome = train(find_task("cifar10"), stay, lambda row: None)
+    job = TrainJob(config, 1, 0, 1, 1, True, tmp_path, None, "cpu", tmp_path / "c.pt")
+    outcome = train(find_task("cifar10"), job, lambda row: None)
     assert not outcome.diverged
     assert 0 <= outcome.test.metrics["accuracy"] <= 1
 

@@ -40,6 +40,7 @@ def test_backbone_is_torchvisions_with_another_head(depth):
     assert body == PARAMETERS[depth] - 1_000 * FEATURES[depth] - 1_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_networks_of_both_tasks_have_the_reports_outputs(depth, complete):
     with META:

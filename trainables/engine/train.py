@@ -36,8 +36,8 @@ Report = Callable[[Row], None]
 
 
 @dataclass(frozen=True)
-class Stay:
-    """One stay of a trial on a worker: from its checkpoint, or the start, to `to_epoch`.
+class TrainJob:
+    """One job of a trial: from its checkpoint, or the start, to `to_epoch`.
 
     Attributes:
         config: every setting of the task, complete.
@@ -71,7 +71,7 @@ class Stay:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stay ends with.
+    """What a job ends with.
 
     Attributes:
         diverged: a loss or metric was not finite; the trial is over.
@@ -106,13 +106,13 @@ def watched_metric(task: Task, config: Config) -> str:
 
 
 def train(
-    task: Task, stay: Stay, report: Report, alive: Callable[[], None] = lambda: None
+    task: Task, job: TrainJob, report: Report, alive: Callable[[], None] = lambda: None
 ) -> Outcome:
-    """Train from the checkpoint, or the start, to `stay.to_epoch`.
+    """Train from the checkpoint, or the start, to `job.to_epoch`.
 
     Args:
         task: what to train.
-        stay: see Stay.
+        job: see TrainJob.
         report: called once an epoch with that epoch's row: `epoch`, `lr`, `seconds`, `train_loss`,
             further `train_*`, and the metrics of the watched split as `val_*` (or `test_*`). A row
             may come again after a restart; the later one counts.
@@ -121,22 +121,22 @@ def train(
     Returns:
         The outcome; also when the loss stops being finite.
     """
-    device = torch.device(stay.device)
-    config = {**stay.config, "precision": resolve_precision(stay.config, device)}
-    stay = replace(stay, config=config)
-    data = task.open_data(stay.data_dir, config, stay.split_seed, device)
-    kit = kit_for(task, config, device, _network(task, stay))
+    device = torch.device(job.device)
+    config = {**job.config, "precision": resolve_precision(job.config, device)}
+    job = replace(job, config=config)
+    data = task.open_data(job.data_dir, config, job.split_seed, device)
+    kit = kit_for(task, config, device, _network(task, job))
     net, optimizer = kit.net, kit.optimizer
-    progress = restore(stay.checkpoint, stay.device, net, optimizer)
+    progress = restore(job.checkpoint, job.device, net, optimizer)
     alive()
     # whoever asked may have died before hearing of them
-    for row in progress.rows[stay.from_epoch : stay.to_epoch]:
+    for row in progress.rows[job.from_epoch : job.to_epoch]:
         report(row)
     stock = net.state_dict()  # a layer that leaves parameters out has them all in there
     parameters = sum(stock[name].numel() for name, _ in net.named_parameters())
-    writer = Writer(stay.checkpoint, stay.checkpoint_seconds)
+    writer = Writer(job.checkpoint, job.checkpoint_seconds)
     try:
-        diverged = _epochs(task, stay, kit, data, progress, report, writer, alive)
+        diverged = _epochs(task, job, kit, data, progress, report, writer, alive)
     finally:
         writer.close()
     how = {
@@ -149,17 +149,17 @@ def train(
     if diverged:
         return Outcome(True, progress.epoch, math.nan, progress.epoch, parameters, how)
     # a checkpoint may be ahead of what was asked for: what came later must not count
-    epoch = min(progress.epoch, stay.to_epoch)
+    epoch = min(progress.epoch, job.to_epoch)
     value_epoch = _judged_by(task, config, progress.rows[:epoch])
     value = progress.rows[value_epoch - 1][watched_metric(task, config)]
     outcome = Outcome(False, epoch, value, value_epoch, parameters, how)
     alive()
-    return _score_test(task, stay, net, data, progress, outcome) if stay.score_test else outcome
+    return _score_test(task, job, net, data, progress, outcome) if job.score_test else outcome
 
 
 def _epochs(
     task: Task,
-    stay: Stay,
+    job: TrainJob,
     kit: Kit,
     data: Any,
     progress: Progress,
@@ -167,52 +167,52 @@ def _epochs(
     writer: Writer,
     alive: Callable[[], None],
 ) -> bool:
-    """Train on to `stay.to_epoch`, a report an epoch; whether the trial diverged."""
-    while progress.epoch < stay.to_epoch:
-        row = _epoch(task, stay, kit, data, progress.epoch + 1, alive)
+    """Train on to `job.to_epoch`, a report an epoch; whether the trial diverged."""
+    while progress.epoch < job.to_epoch:
+        row = _epoch(task, job, kit, data, progress.epoch + 1, alive)
         progress.epoch += 1
         progress.rows.append(row)
         diverged = not all(math.isfinite(value) for value in row.values())
         if not diverged:
-            _keep_best(task, stay.config, kit.net, progress)
+            _keep_best(task, job.config, kit.net, progress)
         report(row)
         if diverged:
             return True
-        last = progress.epoch == stay.to_epoch
+        last = progress.epoch == job.to_epoch
         if last or writer.due:
-            finished = progress.epoch >= stay.max_epochs
+            finished = progress.epoch >= job.max_epochs
             writer.save(state_of(kit.net, kit.optimizer, progress, finished), last)
     return False
 
 
-def _network(task: Task, stay: Stay) -> nn.Module:
-    if stay.config.get("pretrained") and stay.weights is None:
-        raise WeightsError(f"depth {stay.config['depth']}: pretrained = true without weights")
+def _network(task: Task, job: TrainJob) -> nn.Module:
+    if job.config.get("pretrained") and job.weights is None:
+        raise WeightsError(f"depth {job.config['depth']}: pretrained = true without weights")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stay.seed)
-        return task.network(stay.config, stay.weights)
+        torch.manual_seed(job.seed)
+        return task.network(job.config, job.weights)
 
 
-def _generator(stay: Stay, epoch: int, stream: int) -> torch.Generator:
+def _generator(job: TrainJob, epoch: int, stream: int) -> torch.Generator:
     """A CPU generator for one use in one epoch: stream 0 trains, stream 1 evaluates."""
-    seed = np.random.SeedSequence([stay.seed, epoch, stream]).generate_state(1, np.uint64)[0]
+    seed = np.random.SeedSequence([job.seed, epoch, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(seed) >> 1)
 
 
 def _epoch(
     task: Task,
-    stay: Stay,
+    job: TrainJob,
     kit: Kit,
     data: Any,
     epoch: int,
     alive: Callable[[], None],
 ) -> Row:
-    started, config = time.perf_counter(), stay.config
+    started, config = time.perf_counter(), job.config
     per_epoch = task.steps(data, config)
-    total = per_epoch * stay.max_epochs
+    total = per_epoch * job.max_epochs
     images, lr = 0, 0.0
     kit.net.train()
-    for number, batch in enumerate(task.batches(data, config, _generator(stay, epoch, 0))):
+    for number, batch in enumerate(task.batches(data, config, _generator(job, epoch, 0))):
         at = (epoch - 1) * per_epoch + number
         lr = learning_rate(at, total, per_epoch, config)
         if config["momentum_restart"] and drops_at(at, total, config):
@@ -225,7 +225,7 @@ def _epoch(
     trained = time.perf_counter()
     alive()
     split = watched_split(config)
-    scores = _evaluate(task, stay, kit.net, data, split, epoch, detail=False).metrics
+    scores = _evaluate(task, job, kit.net, data, split, epoch, detail=False).metrics
     return {
         "epoch": epoch,
         "lr": lr,
@@ -237,11 +237,11 @@ def _epoch(
 
 
 def _evaluate(
-    task: Task, stay: Stay, net: nn.Module, data: Any, split: str, epoch: int, detail: bool
+    task: Task, job: TrainJob, net: nn.Module, data: Any, split: str, epoch: int, detail: bool
 ) -> Evaluation:
     net.eval()
-    with autocast(stay.config, torch.device(stay.device)):
-        return task.evaluate(net, data, split, stay.config, _generator(stay, epoch, 1), detail)
+    with autocast(job.config, torch.device(job.device)):
+        return task.evaluate(net, data, split, job.config, _generator(job, epoch, 1), detail)
 
 
 def _keep_best(task: Task, config: Config, net: nn.Module, progress: Progress) -> None:
@@ -260,9 +260,9 @@ def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
 
 
 def _score_test(
-    task: Task, stay: Stay, net: nn.Module, data: Any, progress: Progress, outcome: Outcome
+    task: Task, job: TrainJob, net: nn.Module, data: Any, progress: Progress, outcome: Outcome
 ) -> Outcome:
-    if stay.config["checkpoint_rule"] == "best" and progress.best_weights is not None:
+    if job.config["checkpoint_rule"] == "best" and progress.best_weights is not None:
         net.load_state_dict(progress.best_weights)
-    test = _evaluate(task, stay, net, data, "test", outcome.value_epoch, detail=True)
+    test = _evaluate(task, job, net, data, "test", outcome.value_epoch, detail=True)
     return replace(outcome, test=test, baselines=task.baselines(data))

@@ -15,6 +15,8 @@ from analysis.findings.cells import cell_values
 from analysis.findings.published import load_published
 from search.record import load
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def ax():

@@ -10,6 +10,8 @@ from analysis.display import words
 from analysis.display.page import build, state_of
 from search.record import load
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):

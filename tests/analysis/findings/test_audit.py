@@ -65,6 +65,7 @@ def test_a_study_without_audits_has_no_such_table(tmp_path):
     assert "audit" not in tables.keys(load(cifar(tmp_path / "plain").folder))
 
 
+@pytest.mark.long
 def test_the_report_shows_it(record, tmp_path):
     page = build([record.run], tmp_path / "report").read_text(encoding="utf-8")
     assert "Late-bloomer audit" in page

@@ -75,8 +75,8 @@ def test_status_without_seeds_asks_for_the_winners_test_score(make_study, capsys
     study = make_study(text=text)
     while not any(job.score_test for job in study._search.jobs.values()):
         job = study.ask()
-        if not job.stay["score_test"]:
-            told = {"value": 0.5, "epoch": job.stay["to_epoch"], "seconds": 1.0}
+        if not job.train["score_test"]:
+            told = {"value": 0.5, "epoch": job.train["to_epoch"], "seconds": 1.0}
             study.tell(job.trial, {"ending": "value", "value_epoch": told["epoch"], **told})
     study.close()
     assert main(["status", str(study.folder)]) == 1
@@ -90,10 +90,12 @@ def test_status_without_seeds_asks_for_the_winners_test_score(make_study, capsys
 def test_status_of_a_cell_with_fewer_full_trials_than_promised_is_not_success(make_study, capsys):
     study = make_study(text=TEXT.replace("audit_share = 0.4", "full_per_cell = 3"))
     while (job := study.ask()) is not None:
-        lost = job.stay["from_epoch"] and not job.trial.endswith("000") and "seed" not in job.trial
-        epoch = job.stay["to_epoch"]
+        lost = (
+            job.train["from_epoch"] and not job.trial.endswith("000") and "seed" not in job.trial
+        )
+        epoch = job.train["to_epoch"]
         told = {"value": 0.5, "epoch": epoch, "value_epoch": epoch, "seconds": 1.0}
-        if job.stay["score_test"]:
+        if job.train["score_test"]:
             told |= {"test": {"loss": 1.0, "accuracy": 0.5}, "baselines": {}}
         study.tell(job.trial, {"ending": "diverged" if lost else "value", **told})
     study.close()
@@ -108,9 +110,9 @@ def test_status_of_a_cell_with_fewer_full_trials_than_promised_is_not_success(ma
 def test_a_seed_that_failed_is_told_with_its_reason(make_study, capsys):
     study = make_study()
     while (job := study.ask()) is not None:
-        epoch = job.stay["to_epoch"]
+        epoch = job.train["to_epoch"]
         told = {"ending": "value", "value": 0.5, "epoch": epoch, "value_epoch": epoch}
-        if job.stay["score_test"]:
+        if job.train["score_test"]:
             told |= {"test": {"loss": 1.0, "accuracy": 0.5}, "baselines": {}}
         if job.trial == "00-seed1":
             told = {"ending": "failed", "error": "Traceback\nOSError: disk full"}

@@ -40,6 +40,8 @@ def study_text(task, table, name):
     values = two_values(find_task(task).settings[name])
     written = ", ".join(f'"{v}"' if isinstance(v, str) else str(v).lower() for v in values)
     text = TEXT.replace('task = "cifar10"', f'task = "{task}"')
+    if "edition" not in find_task(task).settings:
+        text = text.replace('edition = "synthetic"', "")
     text = text.replace("[space.lr]\nlow = 0.01\nhigh = 0.1\nlog = true", "")
     if table == "cells":
         text = text.replace("depth = [18, 34]", f"{name} = [{written}]")

@@ -149,7 +149,7 @@ def test_a_trial_promoted_early_reads_running(make_study):
         told = {"ending": "value", "value": score(job.trial, 1), "epoch": 1, "value_epoch": 1}
         study.tell(job.trial, told)
     early = study.ask()
-    assert early.stay["from_epoch"] == 1
+    assert early.train["from_epoch"] == 1
     record.write(study.folder)
     trials = record.load(study.folder).trials.set_index("trial")
     assert trials.loc[early.trial, "status"] == "running"

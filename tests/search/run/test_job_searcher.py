@@ -25,7 +25,7 @@ def given(make_study):
     study = make_study()
     searcher = JobSearcher(study, lambda: 2)
     ray_trial = RayTrial("r1")
-    assert "assignment" in searcher.suggest(ray_trial.trial_id)
+    assert "job" in searcher.suggest(ray_trial.trial_id)
     return study, searcher, Listener(study, searcher), ray_trial, searcher.jobs["r1"].trial
 
 

@@ -39,6 +39,7 @@ def small_spec(**resources):
     return parse_spec({**held, "resources": resources}, "tiny")
 
 
+@pytest.mark.long
 def test_a_depth_is_measured_once_by_real_steps(tmp_path):
     """Here on the CPU; the GPU's name and memory are given."""
     said, asked = [], []

@@ -12,7 +12,7 @@ from search.run import cluster  # first: it sets what ray reads when imported
 from search.run.job_searcher import JobSearcher, Listener
 from search.run.ray_schedulers import InOrder, RayASHA, scheduler_of
 from search.run.watch import Watch, stacks, stall_file
-from search.run.worker import Assignment
+from search.run.worker import WorkerJob
 
 import ray  # isort: skip
 from ray import tune
@@ -53,11 +53,11 @@ class ShortJobs:
     def done(self) -> bool:
         return not self.left and not self.running
 
-    def ask(self) -> Assignment | None:
+    def ask(self) -> WorkerJob | None:
         if not self.left:
             return None
         self.left, self.running = self.left - 1, self.running + 1
-        return Assignment("cifar10", f"job {self.left}", "", {}, 1.0, self.gpus)
+        return WorkerJob("cifar10", f"job {self.left}", "", {}, 1.0, self.gpus)
 
     def tell(self, trial: str, told: dict) -> None:
         self.running -= 1
@@ -135,7 +135,7 @@ def test_jobs_shorter_than_a_worker_s_start_still_get_every_worker(tmp_path):
 @pytest.mark.timeout(120)
 def test_a_job_that_hangs_is_told_as_failed_with_the_place_of_its_stack(tmp_path):
     def job(config):
-        name = json.loads(config["assignment"])["trial"]
+        name = json.loads(config["job"])["trial"]
         with Watch(stall_file(tmp_path, name), 2.0):
             if name == "job 1":
                 time.sleep(100)

@@ -35,6 +35,7 @@ def test_a_study_runs_to_its_end(make_study):
     assert sorted(confirmed["seed"]) == [1, 1, 2, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["quasi-random", "tpe"])
 def test_cut_anywhere_a_study_goes_on_as_if_nothing_had_happened(make_study, tmp_path, sampler):
     """The journal cut at random bytes, as a kill leaves it; all later asks and decisions agree."""
@@ -123,14 +124,14 @@ def test_a_folder_has_one_writer(make_study):
 def test_checkpoints_go_when_their_cell_is_decided(make_study):
     """But for those of audited trials, which go on from there."""
     study, seen = make_study(), set()
-    while (assignment := study.ask()) is not None:
-        path = study.folder / "checkpoints" / f"{assignment.trial}.pt"
+    while (worker_job := study.ask()) is not None:
+        path = study.folder / "checkpoints" / f"{worker_job.trial}.pt"
         path.parent.mkdir(exist_ok=True)
         path.touch()
-        value = random.Random(assignment.trial).random()
-        epoch = assignment.stay["to_epoch"]
+        value = random.Random(worker_job.trial).random()
+        epoch = worker_job.train["to_epoch"]
         told = {"ending": "value", "value": value, "epoch": epoch, "value_epoch": epoch}
-        study.tell(assignment.trial, told)
+        study.tell(worker_job.trial, told)
         for cell in ("00", "01"):
             decisions = [
                 d
@@ -148,15 +149,15 @@ def test_checkpoints_go_when_their_cell_is_decided(make_study):
 
 def test_nothing_of_test_is_known_before_confirmation(make_study):
     study = make_study()
-    while (assignment := study.ask()) is not None:
-        search = "seed" not in assignment.trial
-        assert assignment.stay["score_test"] is not search
+    while (worker_job := study.ask()) is not None:
+        search = "seed" not in worker_job.trial
+        assert worker_job.train["score_test"] is not search
         study.tell(
-            assignment.trial,
+            worker_job.trial,
             {
                 "ending": "value",
                 "value": 0.5,
-                "epoch": assignment.stay["to_epoch"],
+                "epoch": worker_job.train["to_epoch"],
                 "value_epoch": 1,
             },
         )
@@ -299,13 +300,13 @@ def test_a_checkpoint_that_is_gone_is_said(make_study):
     for _ in range(40):
         job = study.ask()
         assert job is not None
-        if job.stay["from_epoch"]:
+        if job.train["from_epoch"]:
             break
-        epoch = job.stay["to_epoch"]
+        epoch = job.train["to_epoch"]
         told = {"ending": "value", "value": 0.5, "epoch": epoch, "value_epoch": epoch}
         study.tell(job.trial, {**told, "seconds": 1.0})
     assert said == [
-        f"  {job.trial} has no checkpoint: epochs 1 to {job.stay['from_epoch']} are trained again"
+        f"  {job.trial} has no checkpoint: epochs 1 to {job.train['from_epoch']} are trained again"
     ]
     study.close()
 
@@ -332,10 +333,10 @@ def test_what_would_fail_again_is_not_run_again(make_study):
 def finish(study, lost=()):
     """Run a study to its end; the trials named fail each time."""
     while (job := study.ask()) is not None:
-        epoch = job.stay["to_epoch"]
+        epoch = job.train["to_epoch"]
         told = {"ending": "value", "value": score(job.trial, epoch), "epoch": epoch}
         told |= {"value_epoch": epoch, "seconds": 1.0}
-        if job.stay["score_test"]:
+        if job.train["score_test"]:
             told |= {"test": {"loss": 1.0, "accuracy": 0.8}, "baselines": {}}
         failed = {"ending": "failed", "error": "disk full", "seconds": 1.0}
         study.tell(job.trial, failed if job.trial in lost else told)
@@ -386,7 +387,7 @@ def test_a_complete_trial_whose_scoring_failed_stays_complete(make_study):
     told = {"ending": "value", "value": 0.5, "epoch": 4, "value_epoch": 4, "seconds": 1.0}
     while (job := study.ask()) is not None:
         lost = {"ending": "failed", "error": "disk full"}
-        study.tell(job.trial, lost if job.stay["score_test"] else told)
+        study.tell(job.trial, lost if job.train["score_test"] else told)
     study.close()
     trials = record.load(study.folder).trials.set_index("trial")
     unscored = trials[trials["reason"].str.endswith("its scoring on test failed")]
@@ -427,6 +428,7 @@ def standing(folder):
     return trials[[*STANDS, "reason"]]
 
 
+@pytest.mark.long
 def test_interrupted_at_any_line_a_study_comes_to_the_same_frames(make_study, tmp_path):
     """What is complete stays complete, also while its test scoring is interrupted or fails."""
     whole = make_study(tmp_path / "whole", UNCONFIRMED)
@@ -460,13 +462,13 @@ def test_interrupted_at_any_line_a_study_comes_to_the_same_frames(make_study, tm
 def test_an_interrupted_scoring_that_then_fails_leaves_its_trial_complete(make_study):
     study = make_study(text=UNCONFIRMED)
     told = {"ending": "value", "value": 0.5, "epoch": 4, "value_epoch": 4, "seconds": 1.0}
-    while not (job := study.ask()).stay["score_test"]:
+    while not (job := study.ask()).train["score_test"]:
         study.tell(job.trial, told)
     study.put_back(job.trial)
     assert study.ask().trial == job.trial
     for _ in range(2):  # as often as it is retried
         study.tell(job.trial, {"ending": "failed", "error": "disk full"})
-        while (again := study.ask()).trial != job.trial and not again.stay["score_test"]:
+        while (again := study.ask()).trial != job.trial and not again.train["score_test"]:
             study.tell(again.trial, told)
         if again.trial != job.trial:
             break

@@ -8,6 +8,8 @@ import pytest
 
 from search.run.watch import Watch, stall_file
 
+pytestmark = pytest.mark.long
+
 
 def run(folder, body: str) -> subprocess.CompletedProcess:
     """A process of its own that watches itself for a second."""

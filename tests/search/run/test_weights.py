@@ -20,6 +20,8 @@ from tests.search.conftest import Silent, begin, open_study
 from trainables import find_task
 from trainables.resnet import WeightsError, describe_weights, find_own_weights
 
+pytestmark = pytest.mark.long
+
 SOURCE = """
 name = "source"
 task = "cifar10"
@@ -42,10 +44,10 @@ seeds = [1, 2]
 
 def run(study):
     """Run a study's jobs one after another in this process, really trained."""
-    while (assignment := study.ask()) is not None:
-        told = execute(assignment, lambda row, name=assignment.trial: study.epoch(name, row))
+    while (worker_job := study.ask()) is not None:
+        told = execute(worker_job, lambda row, name=worker_job.trial: study.epoch(name, row))
         assert told["ending"] == "value", told
-        study.tell(assignment.trial, told)
+        study.tell(worker_job.trial, told)
     study.close()
     return study.folder
 

@@ -171,6 +171,7 @@ def test_a_study_without_a_space_cannot_be_simulated(capsys):
     assert "no [space]" in shown.err
 
 
+@pytest.mark.long
 def test_neither_loads_ray():
     code = (
         "import sys; from search.cli.main import main; main(['preview', 'cifar10']); "

@@ -166,7 +166,7 @@ def test_a_run_whose_curves_have_the_name_of_a_cell_parameter_is_read(
     text = text.replace("[cells]", 'scheduler = "none"\n[cells]', 1)
     study = make_study(text=text)
     while (job := study.ask()) is not None:
-        for epoch in range(1, job.stay["to_epoch"] + 1):
+        for epoch in range(1, job.train["to_epoch"] + 1):
             row = {"epoch": epoch, "val_accuracy": score(job.trial, epoch), "seconds": 7.0}
             study.epoch(job.trial, row | {key: 3.0, "stage": 1.0, "seed": 2.0, "trial": 0.5})
         study.tell(job.trial, outcome(job))
@@ -201,8 +201,8 @@ def test_two_trials_of_equal_settings_and_one_that_diverged_are_curves_too(make_
     study = make_study(text=text)
     number = 0
     while (job := study.ask()) is not None:
-        last = 2 if number == 1 else job.stay["to_epoch"]
-        for epoch in range(job.stay["from_epoch"] + 1, last + 1):
+        last = 2 if number == 1 else job.train["to_epoch"]
+        for epoch in range(job.train["from_epoch"] + 1, last + 1):
             value = score(job.trial, epoch)
             study.epoch(job.trial, {"epoch": epoch, "val_accuracy": value, "seconds": 7.0})
         told = {"epoch": last, "value_epoch": last, "value": value, "seconds": 1.0}

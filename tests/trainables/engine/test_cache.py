@@ -99,6 +99,7 @@ def _ask(folder: str, out) -> None:
     cached("a", make)
 
 
+@pytest.mark.long
 def test_of_several_processes_one_makes_and_the_others_wait(folder):
     context = multiprocessing.get_context("spawn")
     out = context.Queue()

@@ -16,6 +16,8 @@ from trainables.engine.captured import as_captured, fused_norm_works
 from trainables.kernels.small_maps import skip_padding
 from trainables.resnet import backbone
 
+pytestmark = pytest.mark.long
+
 CPU = torch.device("cpu")
 
 

@@ -11,7 +11,7 @@ from trainables import find_task
 from trainables.engine import captured
 from trainables.engine.kit import forget, kit_for
 from trainables.engine.step import GraphedStep, Step, cuda_graph, make_optimizer, resolve_precision
-from trainables.engine.train import Stay, train
+from trainables.engine.train import TrainJob, train
 
 pytestmark = [
     pytest.mark.gpu,
@@ -37,7 +37,7 @@ def small_config(complete, task, **changed):
 
 def trial(tmp_path, task, config, name, to_epoch=2):
     rows = []
-    stay = Stay(
+    job = TrainJob(
         config=config,
         seed=1,
         split_seed=0,
@@ -49,7 +49,7 @@ def trial(tmp_path, task, config, name, to_epoch=2):
         device="cuda",
         checkpoint=tmp_path / name,
     )
-    return train(find_task(task), stay, rows.append), rows
+    return train(find_task(task), job, rows.append), rows
 
 
 def losses(rows):

@@ -222,6 +222,7 @@ OPTIMIZERS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("held", OPTIMIZERS, ids=lambda held: "-".join(map(str, held.values())))
 @pytest.mark.parametrize("trained", [0, 2], ids=["new", "gone on with"])
 def test_a_graphed_step_computes_what_the_eager_one_does(held, trained, complete):

@@ -16,8 +16,10 @@ from tests.rounding import TERMS, assert_same_sums, nudge
 from trainables import find_task
 from trainables.engine import kit
 from trainables.engine.step import restart_momentum
-from trainables.engine.train import Outcome, Row, Stay, train, watched_split
+from trainables.engine.train import Outcome, Row, TrainJob, train, watched_split
 from trainables.task import Config, Evaluation, Task
+
+pytestmark = pytest.mark.long
 
 EPOCHS = 3
 TIMES = {"seconds", "train_seconds"}
@@ -46,7 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def stay(config: Config, checkpoint: Path, to_epoch: int, **changed: Any) -> Stay:
+def job(config: Config, checkpoint: Path, to_epoch: int, **changed: Any) -> TrainJob:
     told: dict[str, Any] = {
         "config": config,
         "seed": 1,
@@ -59,7 +61,7 @@ def stay(config: Config, checkpoint: Path, to_epoch: int, **changed: Any) -> Sta
         "device": "cpu",
         "checkpoint": checkpoint,
     }
-    return Stay(**{**told, **changed})
+    return TrainJob(**{**told, **changed})
 
 
 def untimed(rows: list[Row]) -> list[Row]:
@@ -84,11 +86,11 @@ def runs(request, complete, tmp_path_factory) -> Iterator[SimpleNamespace]:
     first: list[Row] = []
     second: list[Row] = []
     torch.manual_seed(100)
-    outcome = train(task, stay(config, at_once, EPOCHS, score_test=True), rows.append)
+    outcome = train(task, job(config, at_once, EPOCHS, score_test=True), rows.append)
     torch.manual_seed(200)
-    train(task, stay(config, in_two, 1), first.append)
+    train(task, job(config, in_two, 1), first.append)
     torch.manual_seed(300)
-    resumed = train(task, stay(config, in_two, EPOCHS, score_test=True), second.append)
+    resumed = train(task, job(config, in_two, EPOCHS, score_test=True), second.append)
     yield SimpleNamespace(
         task=task,
         config=config,
@@ -138,7 +140,7 @@ def test_train_to_an_epoch_already_trained_only_reports_again(runs, tmp_path):
     torch.save(runs.state, path)
     before = path.stat().st_mtime_ns
     rows: list[Row] = []
-    outcome = train(runs.task, stay(runs.config, path, EPOCHS, score_test=True), rows.append)
+    outcome = train(runs.task, job(runs.config, path, EPOCHS, score_test=True), rows.append)
     assert rows == runs.rows
     assert path.stat().st_mtime_ns == before
     assert (outcome.epoch, outcome.value) == (EPOCHS, runs.outcome.value)
@@ -148,7 +150,7 @@ def test_train_to_an_epoch_already_trained_only_reports_again(runs, tmp_path):
 
 def test_train_with_another_seed_has_another_curve(runs, tmp_path):
     rows: list[Row] = []
-    train(runs.task, stay(runs.config, tmp_path / "checkpoint", 1, seed=2), rows.append)
+    train(runs.task, job(runs.config, tmp_path / "checkpoint", 1, seed=2), rows.append)
     assert rows[0]["train_loss"] != runs.rows[0]["train_loss"]
     (tmp_path / "checkpoint").unlink()
 
@@ -185,7 +187,7 @@ def test_train_that_diverges_ends_without_an_exception(runs, tmp_path):
     config = {**runs.config, "lr": 1e20, "schedule": "constant"}
     rows: list[Row] = []
     path = tmp_path / "checkpoint"
-    outcome = train(runs.task, stay(config, path, EPOCHS, score_test=True), rows.append)
+    outcome = train(runs.task, job(config, path, EPOCHS, score_test=True), rows.append)
     assert outcome.diverged
     assert math.isnan(outcome.value)
     assert outcome.test is None
@@ -275,7 +277,7 @@ def go(
     rows: list[Row] = []
     told = {"max_epochs": 4, **changed}
     outcome = train(
-        toy.task, stay(config or toy_config(), checkpoint, to_epoch, **told), rows.append
+        toy.task, job(config or toy_config(), checkpoint, to_epoch, **told), rows.append
     )
     return outcome, rows
 
@@ -495,7 +497,7 @@ def test_checkpoint_is_also_written_between_when_enough_time_passed(seconds, kep
             raise KilledError
 
     curve = (9, 1, 5, 3, 2)
-    long = stay(toy_config(), checkpoint, 4, max_epochs=4, checkpoint_seconds=seconds)
+    long = job(toy_config(), checkpoint, 4, max_epochs=4, checkpoint_seconds=seconds)
     with pytest.raises(KilledError):
         train(Toy(*curve).task, long, report)
     assert told == [1, 2, 3]
@@ -546,7 +548,7 @@ def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, 
         held, how = [], []
         for changed, told, name in plans:
             rows: list[Row] = []
-            told = stay({**config, **changed}, tmp_path / folder / name, **told)
+            told = job({**config, **changed}, tmp_path / folder / name, **told)
             how.append(train(task, told, rows.append).how["step"])
             held.append(untimed(rows))
         return held, how

@@ -19,6 +19,8 @@ from tests.rounding import assert_same_sums, nudge
 from trainables.kernels import fused_norm, norm_kernels
 from trainables.kernels.fused_norm import Plan, normed, plan_of
 
+pytestmark = pytest.mark.long
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 MAPS = [(8, 24, 1), (5, 16, 2), (3, 40, 9)]  # images, channels, side
 

@@ -12,6 +12,8 @@ from tests.rounding import TERMS, assert_same_sums, moves, share_of_bound
 from trainables.kernels.small_maps import SmallMapConv, skip_padding, windows
 from trainables.resnet import DEPTHS, backbone
 
+pytestmark = pytest.mark.long
+
 SIDE = 32
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.engine.train import Stay, train
+from trainables.engine.train import TrainJob, train
 from trainables.task import DataError, Setting
 from trainables.tasks.arrays import array_task
 
@@ -37,8 +37,8 @@ def config_of(task, **changed):
 def outcome_of(task, tmp_path, epochs=8, **changed):
     config = config_of(task, batch_size=32, lr=0.1, **changed)
     rows = []
-    stay = Stay(config, 1, 0, epochs, epochs, True, tmp_path, None, "cpu", tmp_path / "c.pt")
-    return train(task, stay, rows.append), rows
+    job = TrainJob(config, 1, 0, epochs, epochs, True, tmp_path, None, "cpu", tmp_path / "c.pt")
+    return train(task, job, rows.append), rows
 
 
 def test_a_classification_learns_and_is_scored_row_by_row(tmp_path):

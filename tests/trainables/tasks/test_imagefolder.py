@@ -11,7 +11,7 @@ from search.run.lineage import _may_have_seen
 from search.run.preflight import told_by_data
 from search.spec.study_spec import parse_spec
 from trainables import find_task
-from trainables.engine.train import Stay, train
+from trainables.engine.train import TrainJob, train
 from trainables.task import DataError, MissingDataError
 from trainables.tasks import imagefolder_files
 from trainables.tasks.imagefolder_files import decoded, scan
@@ -135,10 +135,11 @@ def test_a_crop_smaller_than_the_image_is_what_the_network_gets(folder, crop_by)
     assert set(TASK.conflicts(config_of(crop=48))) == {"crop"}
 
 
+@pytest.mark.long
 def test_a_trial_trains_and_is_scored_with_names_and_balanced_accuracy(folder, tmp_path):
     config = config_of(depth=18, batch_size=16, lr=0.01)
-    stay = Stay(config, 1, 0, 1, 1, True, folder, None, "cpu", tmp_path / "c.pt")
-    outcome = train(TASK, stay, lambda row: None)
+    job = TrainJob(config, 1, 0, 1, 1, True, folder, None, "cpu", tmp_path / "c.pt")
+    outcome = train(TASK, job, lambda row: None)
     held = outcome.test
     assert set(held.metrics) == {"loss", "accuracy", "balanced_accuracy"}
     truth, found = (np.array(held.per_image[key]) for key in ("truth", "prediction"))
