@@ -152,7 +152,7 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
 def _cut_in_words(config: Config) -> str:
     """Another cut is another edition: its network has seen other images."""
     share, seed = config["test_fraction"], config["test_seed"]
-    return f"files, {share:g} of them cut off for test by seed {seed}"
+    return f"{share:g}-for-test, seed-{seed}"
 
 
 def _cut(labels: torch.Tensor, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
