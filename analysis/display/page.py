@@ -16,8 +16,8 @@ from analysis.display import tables, words
 from analysis.display.figure_set import plates, save
 from analysis.display.render import Table, render
 from analysis.display.sentences import answer_sentences
-from analysis.findings.cells import CellValue, cell_values, config_of
-from search.record import Record, UserError, load
+from analysis.findings.cells import config_of
+from search.record import Record, UserError, load, missing
 
 
 def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None) -> Path:
@@ -99,17 +99,11 @@ def _section(record: Record, out: Path, published: pd.DataFrame | None) -> dict[
 
 def state_of(record: Record) -> tuple[str, bool]:
     """How far a study is, in words, and whether anything is missing of what it asked for."""
-    held = [v for v in cell_values(record) if v.metric == record.study["metric"]]
-    whole = [v for v in held if _whole(v)]
-    text = f"{len(whole)} of {len(held)} cells complete with all their seeds"
-    open_trials = record.trials["status"].isin(["running", "paused"])
-    if open_trials.any():
-        text += f"; trials running or waiting when last written: {int(open_trials.sum())}"
-    return text, len(whole) < len(held) or bool(open_trials.any())
-
-
-def _whole(value: CellValue) -> bool:
-    return value.status == "complete" and value.n >= value.seeds_due
+    lacking, cells = missing(record), len(record.study["cells"])
+    text = f"{cells - len(lacking.cells)} of {cells} cells complete with all their seeds"
+    if lacking.open:
+        text += f"; trials running or waiting when last written: {lacking.open}"
+    return text, lacking.anything
 
 
 def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:

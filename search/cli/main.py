@@ -18,7 +18,7 @@ from rich.console import Console
 
 from search import record
 from search.cli.plan_commands import add_commands
-from search.record import Record
+from search.record import Record, missing
 from search.run.errors import ExecutionError
 from search.spec.overrides import add_overrides, given_overrides
 from search.spec.shipped import shipped_studies
@@ -221,9 +221,7 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
     held = record.load(folder)
     status = _status_of(held, console)
     if status:
-        trials = held.trials
-        unscored = trials["reason"].str.endswith("its scoring on test failed")
-        lost = trials[trials["status"].isin(["failed", "diverged"]) | unscored]
+        lost = missing(held).lost
         lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
         text = "not every cell has what it was promised"
         if set(lost["status"]) - {"diverged"}:
@@ -249,16 +247,7 @@ def _status_of(held: Record, console: Console) -> int:
     from search.cli.status import status_table
 
     console.print(status_table(held))
-    seeds = held.study["confirm_seeds"]
-    trials, cells = held.trials, range(len(held.study["cells"]))
-    tested = trials[trials[f"test_{held.study['metric']}"].notna()]
-    tested = tested[tested["stage"] == ("confirm" if seeds else tested["stage"])]
-    per_cell = tested.groupby("cell").size()
-    said = held.decisions[held.decisions["verdict"].isin(["short", "empty", "select"])]
-    ends = said.groupby("cell")["verdict"].agg(list)  # an empty cell that was tried again has all
-    short = {n for n, told in ends.items() if told[-1] == "empty" or "short" in told}
-    wanted = len(seeds) or 1
-    return int(any(per_cell.get(n, 0) < wanted or n in short for n in cells))
+    return int(bool(missing(held).cells))
 
 
 def _weights(arguments: argparse.Namespace) -> int:

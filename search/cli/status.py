@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from search.record import LOCK, Record
+from search.record import LOCK, Record, missing
 
 STATES = ("completed", "running", "paused", "stopped", "diverged", "failed")
 
@@ -47,7 +47,7 @@ def _title(held: Record) -> str:
         marks.append("SYNTHETIC DATA")
     if is_running(held.run):
         marks.append("running")
-    elif held.trials["status"].isin(["running", "paused"]).any():
+    elif missing(held).open:
         marks.append("NOT RUNNING, interrupted or killed: resnet-search resume goes on")
     epochs = int((held.curves["name"] == "seconds").sum())
     stages = held.trials["stage"].value_counts()

@@ -4,6 +4,7 @@ May import `spec` and `trainables`; what is named here loads neither ray nor tor
 at `read.py`, which describes every file and column.
 """
 
+from search.record.completeness import missing
 from search.record.frames import setting_column, trial_column
 from search.record.journal import JournalError
 from search.record.read import (
@@ -37,6 +38,7 @@ __all__ = [
     "build",
     "load",
     "load_study",
+    "missing",
     "read_events",
     "setting_column",
     "trial_column",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from search.record.completeness import UNSCORED
 from trainables.judging import judged_epochs
 
 # space and cell parameters come between; everything else has its dtype here
@@ -237,7 +238,7 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
     elif verdict == "retry":
         _stand(trial, "paused", "its job failed and is run again")
     elif verdict == "failed" and trial["status"] == "completed":
-        trial["reason"] = f"{trial['reason']}; its scoring on test failed"
+        trial["reason"] = f"{trial['reason']}; {UNSCORED}"
     elif verdict == "select":
         trial["reason"] = f"selected: {place}"
     elif verdict == "complete" and event["rank"]:

@@ -228,3 +228,26 @@ def test_frames_that_are_replaced_while_they_are_read_are_not_mixed(make_study, 
     assert held.trials.equals(before.trials)
     assert held.curves.equals(before.curves)
     study.close()
+
+
+def test_what_is_missing_is_the_same_wherever_it_is_told(make_study, capsys):
+    """Status, the end of a run and the page."""
+    from analysis.display.page import state_of
+    from search.cli.main import main
+
+    study = make_study()
+    seen = set()
+    for most in (3, 12, 10**9):
+        drive(study, most=most)
+        study.write_views()
+        held = record.load(study.folder)
+        lacking = record.missing(held)
+        assert main(["status", str(study.folder)]) == int(bool(lacking.cells))
+        text, unfinished = state_of(held)
+        assert text.startswith(f"{2 - len(lacking.cells)} of 2 cells")
+        assert unfinished == lacking.anything
+        statuses = set(lacking.lost["status"])
+        assert statuses <= {"failed", "diverged"}
+        seen.add(len(lacking.cells))
+    assert 2 in seen
+    study.close()
