@@ -181,7 +181,7 @@ def test_a_module_of_a_name_that_is_taken_is_not_another_one(tmp_path):
 
 
 def test_a_worker_trains_no_other_code_than_is_on_record(tmp_path):
-    from search.run.worker import Assignment, execute
+    from search.run.worker import WorkerJob, execute
     from trainables.own_code import code_of
 
     text = (
@@ -195,7 +195,7 @@ def test_a_worker_trains_no_other_code_than_is_on_record(tmp_path):
     source.write_text(text)
     (tmp_path / "mine.toml").write_text(STUDY.format(task="changing_mine:TASK"))
     spec = load_spec(tmp_path / "mine.toml")[0]
-    stay = {
+    job = {
         "config": {**spec.config({"lr": 0.1}, {}), "batch_size": 4},
         "seed": 1,
         "split_seed": 0,
@@ -207,10 +207,10 @@ def test_a_worker_trains_no_other_code_than_is_on_record(tmp_path):
         "device": "cpu",
         "checkpoint": str(tmp_path / "checkpoints" / "t.pt"),
     }
-    held = (spec.task, "t", str(tmp_path), stay, 1.0, 0.0)
-    now = Assignment(*held, task_dir=str(tmp_path), task_code=code_of([spec.task]))
+    held = (spec.task, "t", str(tmp_path), job, 1.0, 0.0)
+    now = WorkerJob(*held, task_dir=str(tmp_path), task_code=code_of([spec.task]))
     assert execute(now, lambda row: None)["ending"] == "value"
     before = [{**row, "sha256": "0" * 64} for row in now.task_code]
-    told = execute(Assignment(*held, task_dir=str(tmp_path), task_code=before), lambda row: None)
+    told = execute(WorkerJob(*held, task_dir=str(tmp_path), task_code=before), lambda row: None)
     assert told["ending"] == "failed"
     assert "changing_mine.py was changed while the study ran" in told["error"]
