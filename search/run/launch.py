@@ -171,37 +171,45 @@ def _execute(
         if create:
             create()
         run.add_packing(packing)
-        code = code_of(spec.own_code())
         there = Places(
             data_dir=options.data_dir.resolve(),
             weights=weights,
             gpus=gpus,
             sizes=_sizes(spec, run.study),
             task_dir=run.study.get("task_dir") or "",
-            task_code=code,
+            task_code=code_of(spec.own_code()),
         )
         study = Study(spec, run, there, watcher)
-        facts = {**places(options), **machine.here(), "task_code": code}
+        facts = {**places(options), **machine.here(), "task_code": there.task_code}
         run.add_session("run" if create else "resume", facts)
-        try:
-            if retry_failed:
-                options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
-                study.retry_failed()
-            done = executor.execute(study)
-        except BaseException:
-            with contextlib.suppress(OSError):  # what ended the study is told, not what follows
-                _end_session(study, run)
-            raise
-        try:
-            _end_session(study, run)
-        except OSError as error:
-            raise ExecutionError(
-                f"the frames of {run.path} could not be written ({error}); its logs are whole: "
-                f"mend that, then `resnet-search resume {run.path}`"
-            ) from error
-        return done
+        if retry_failed:
+            options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
+            study.retry_failed()
+        return _session(study, run, executor.execute)
     finally:
         cluster.disconnect()
+
+
+def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> bool:
+    """Run a study; however that ends, its session ends and its frames are written.
+
+    Raises:
+        ExecutionError: see executor.execute, or the frames could not be written.
+    """
+    try:
+        done = execute(study)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what ended the study is told, not what follows
+            _end_session(study, run)
+        raise
+    try:
+        _end_session(study, run)
+    except OSError as error:
+        raise ExecutionError(
+            f"the frames of {run.path} could not be written ({error}); its logs are whole: mend "
+            f"that, then `resnet-search resume {run.path}`"
+        ) from error
+    return done
 
 
 def _end_session(study: Study, run: RunFolder) -> None:
