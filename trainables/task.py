@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from trainables.errors import UserError
 
 Config = Mapping[str, Any]
 Batch = tuple[Tensor, Tensor]
+
+
+Role = Literal["any", "cell", "study"]
+ROLES = get_args(Role)
 
 
 class DataError(UserError):
@@ -45,11 +49,17 @@ class Setting:
     positive: bool = False
     choices: tuple[Any, ...] = ()
     optional: bool = False
-    role: Literal["any", "cell", "study"] = "any"
+    role: Role = "any"
     kind: type = field(default=object)
 
     def __post_init__(self) -> None:
-        """Take the kind from the default where it is not given."""
+        """Take the kind from the default where it is not given.
+
+        Raises:
+            ValueError: no such role.
+        """
+        if self.role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(ROLES)}, not {self.role!r}")
         if self.kind is object:
             object.__setattr__(self, "kind", type(self.default))
 

@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ExecutionError as error:
         print(f"resnet-search: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `| head` has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         text = "interrupted; what was finished is on record: `resnet-search resume RUN` goes on"
         print(f"resnet-search: {text}", file=sys.stderr)
@@ -216,9 +219,10 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
         )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         return 130
-    text = f"done: {shown}. Report: resnet-report build {shown}"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
     held = record.load(folder)
+    ended = "ended, not whole" if missing(held).cells else "done"
+    text = f"{ended}: {shown}. Report: resnet-report build {shown}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
     status = _status_of(held, console)
     if status:
         lost = missing(held).lost

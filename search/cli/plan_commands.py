@@ -83,9 +83,11 @@ def _load(arguments: argparse.Namespace) -> StudySpec:
 
 
 def _preview(arguments: argparse.Namespace, console: Console) -> int:
+    from search.run.preflight import check_networks
     from search.schedule.preview import preview
 
     spec = _load(arguments)
+    check_networks(spec)
     held = preview(spec, arguments.workers, arguments.epoch_seconds)
     if arguments.json:
         print(json.dumps(asdict(held), indent=1))

@@ -113,7 +113,8 @@ class Progress:
         elif told["ending"] == "diverged":
             self._line(job, f"diverged in epoch {told['epoch']}")
         else:
-            self._line(job, f"failed: {(told.get('error') or '').splitlines()[-1:]}")
+            error = (told.get("error") or "").strip() or "no reason given"
+            self._line(job, f"failed: {error.splitlines()[-1].strip()}")
         for decision in decisions:
             self._decided(decision)
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.about import plain
+from trainables.errors import TaskError
 from trainables.settings import LIMITS, LOOP, loop_conflicts
 from trainables.task import Batch, Config, DataError, Evaluation, Setting, Task
 from trainables.tasks import regression
@@ -82,6 +83,8 @@ def array_task(
     Returns:
         The task; every part of it can be replaced by dataclasses.replace.
     """
+    if kind not in get_args(Kind):
+        raise TaskError(f"{name}: kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
     classes = kind == "classification"
     held = {**SETTINGS, **({"label_smoothing": SMOOTHING} if classes else {}), **(settings or {})}
     metrics = ("loss", "accuracy") if classes else ("loss", "rmse", "mae")

@@ -28,8 +28,8 @@ from trainables.tasks.splits import cut_off_each
 SPLITS = ("train", "val", "test")
 TOLD = 12  # faults of a kind that are told one by one
 LAYOUT = (
-    "expected DATA_DIR/train/CLASS/*.jpg with a folder for each class, and optionally val and "
-    "test beside train; name DATA_DIR with --data-dir"
+    "expected images (jpg, png, webp, ...) in DATA_DIR/train/CLASS, a folder a class, and "
+    "optionally val and test beside train; name DATA_DIR with --data-dir"
 )
 
 
@@ -69,19 +69,24 @@ def scan(data_dir: Path) -> Folder:
         faults += _layout_faults(folder, classes)
         of_class = [_images(folder / name) for name in classes]
         for name, (images, others) in zip(classes, of_class, strict=True):
-            faults += _told(f"{folder / name} holds a file that is no image", others)
+            faults += _told(f"{folder / name} holds a file that is no image; remove it", others)
             if not images and (folder / name).is_dir():
                 faults.append(f"{folder / name} holds no image")
         files[split] = tuple(path for images, _ in of_class for path in images)
         labels[split] = np.repeat(np.arange(len(classes)), [len(i) for i, _ in of_class])
     if faults:
-        raise DataError("\n  ".join([f"imagefolder: {len(faults)} faults; {LAYOUT}", *faults]))
+        raise DataError("\n  ".join([f"imagefolder: {len(faults)} fault(s); {LAYOUT}", *faults]))
     return Folder(data_dir, classes, files, labels)
 
 
 def _shown(folder: Path) -> list[Path]:
-    """What is in a folder, but for hidden files: a Mac leaves ._x.jpg beside x.jpg."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """What is in a folder, but for what systems leave in it."""
+    return sorted(path for path in folder.iterdir() if not _is_litter(path.name))
+
+
+def _is_litter(name: str) -> bool:
+    """Hidden files, as a Mac's ._x.jpg beside x.jpg, and what Windows keeps of a folder."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
 
 
 def _layout_faults(folder: Path, classes: tuple[str, ...]) -> list[str]:
@@ -104,8 +109,7 @@ def _images(folder: Path) -> tuple[list[Path], list[Path]]:
     """Image files below a folder, sorted, and other files."""
     found: tuple[list[Path], list[Path]] = ([], [])
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden:
+        if path.is_file() and not any(map(_is_litter, path.relative_to(folder).parts)):
             found[path.suffix.lower() not in IMG_EXTENSIONS].append(path)
     return found
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trainables.engine.train import TrainJob, train
+from trainables.errors import TaskError
 from trainables.task import DataError, Setting
 from trainables.tasks.arrays import array_task
 
@@ -193,3 +194,11 @@ def test_a_worker_gets_lists_where_the_study_has_tuples():
     task = array_task("mine", lambda d, c: held, lambda c: nn.Linear(4, 3), settings=widths)
     config = json.loads(json.dumps(config_of(task)))
     assert len(task.open_data(None, config, 0, CPU).targets["train"]) == 81
+
+
+def test_a_misspelt_kind_or_role_is_told():
+    """A misspelt classification trained as a regression, in silence."""
+    with pytest.raises(TaskError, match="kind must be one of classification, regression"):
+        task_of(classes_of, "classificaton")
+    with pytest.raises(ValueError, match="role must be one of any, cell, study, not 'search'"):
+        Setting(1, "of something", role="search")

@@ -161,7 +161,7 @@ def test_every_fault_of_the_layout_is_told_at_once(folder):
     said = str(caught.value)
     for part in (
         "file outside its class folders: loose.jpg",
-        "holds a file that is no image: notes.txt",
+        "holds a file that is no image; remove it: notes.txt",
         "train/empty holds no image",
         "test/dog is a class that train lacks",
         "test lacks the class empty",
@@ -172,7 +172,7 @@ def test_every_fault_of_the_layout_is_told_at_once(folder):
 def test_what_a_mac_or_a_file_manager_leaves_behind_is_no_image(folder):
     scan.cache_clear()
     before = TASK.fingerprint(folder, config_of())
-    for name in ("._0001.png", ".DS_Store"):
+    for name in ("._0001.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
         (folder / "train" / "ant" / name).write_bytes(b"\0")
     (folder / "train" / ".cache").mkdir()
     scan.cache_clear()
@@ -181,7 +181,7 @@ def test_what_a_mac_or_a_file_manager_leaves_behind_is_no_image(folder):
 
 def test_no_train_folder_and_a_single_class_are_told(tmp_path):
     scan.cache_clear()
-    with pytest.raises(MissingDataError, match=r"no folder .*train; expected DATA_DIR"):
+    with pytest.raises(MissingDataError, match=r"no folder .*train; expected images"):
         scan(tmp_path)
     write(tmp_path, "train", {"ant": 2})
     with pytest.raises(DataError, match="has 1 class folders"):
