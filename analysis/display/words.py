@@ -14,7 +14,7 @@ MARKS = {
     "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
     "unconfirmed": ("°", "fully trained in the search, not yet confirmed: a validation value"),
     "no skill": ("#", "no better than the best constant predictor on the same test images"),
-    "collapsed": ("‡", "predicted counts barely differ between images (in at least one seed)"),
+    "collapsed": ("‡", "predictions barely differ between images (in at least one seed)"),
     "seeds missing": ("§", "fewer seeds than planned are complete"),
     "edge": ("‖", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
     "synthetic": ("¶", "synthetic data: says nothing about real images"),

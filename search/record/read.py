@@ -41,7 +41,7 @@ trials.parquet
     last_<m>     every metric of the last epoch, e.g. last_val_loss
     value_<m>    every metric of value_epoch, e.g. value_val_loss: one checkpoint for a whole row
     test_<m>     scores on test at the checkpoint of `value`; empty unless scored
-    collapsed    crowd: predicted counts barely differ between images; empty unless scored
+    collapsed    predictions barely differ between images; empty unless scored
     baselines    JSON: scores of constant predictors on the same test images; empty unless scored
     parameters   trainable parameters
     seconds      on a worker, evaluation included, of jobs that ended
