@@ -18,7 +18,8 @@ gets `plain`.
         match   settings by which a cell finds its published value
         only    settings under which published values may stand beside ours
     sheets      learning curves: key, name, where, without (parameters not repeated in labels),
-                metrics, mode (of the published curves); with `side`, one for each of its values
+                metrics, mode and only (of the published curves); with `side`, one for each of its
+                values
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _CLASSES = {
     "first": "depth",
     "implied": ["pretrained"],
     "match": ["depth"],
-    "only": {},
+    "only": {"network": "resnet"},
     "split": "val ",  # what the report headed "test"
     "note": f"{_REPORT} on real images, lr 0.1, 200 epochs, one run, validation values of the "
     "last epoch (headed test there).",
@@ -48,7 +49,7 @@ _CROWDS = {
     "first": "depth",
     "implied": ["part"],
     "match": ["depth", "part"],
-    "only": {"pretrained": False, "crop": CROP},
+    "only": {"network": "resnet", "pretrained": False, "crop": CROP},
     "split": "",
 }
 
@@ -80,6 +81,7 @@ CIFAR10: About = {
             "without": ["pretrained"],
             "metrics": ["loss", "accuracy"],
             "mode": mode,
+            "only": {"network": "resnet"},
         }
         for key, name, tuned, mode in (
             ("F1", "from scratch", False, "scratch"),
@@ -129,6 +131,7 @@ SHANGHAITECH: About = {
             "without": ["part"],
             "metrics": ["mae"],
             "mode": "scratch",
+            "only": {"network": "resnet"},
         }
     ],
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision import models
 
@@ -56,6 +58,21 @@ def _own(name: str) -> Callable[[int, Config], Any]:
     if not callable(found):
         raise TaskError(f"network {name!r} is no function of (outputs, config)")
     return found
+
+
+def is_own(config: Config) -> bool:
+    """Whether the network is a function of the user's own, whose code may do anything."""
+    return ":" in config.get("network", RESNET)
+
+
+def without_memory(config: Config, make: Callable[[], nn.Module]) -> nn.Module:
+    """What `make` returns for a config, on the meta device: shapes without arithmetic."""
+    if not is_own(config):
+        with suppress(NotImplementedError), torch.device("meta"):
+            return make()
+    # it reads values while it is made, as torchvision's RegNets do, or a user's code may
+    with torch.random.fork_rng(devices=[]):
+        return make().to("meta")
 
 
 def network_faults(config: Config) -> dict[str, str]:

@@ -22,7 +22,14 @@ from analysis.display import figures, words
 from analysis.display.frames import baselines_by_side
 from analysis.findings.audit import searched
 from analysis.findings.cells import CellValue, cell_values, require_comparable
-from analysis.findings.facts import direction, has_settings, metric_name, settings_of, side_of
+from analysis.findings.facts import (
+    direction,
+    has_settings,
+    is_of_published,
+    metric_name,
+    settings_of,
+    side_of,
+)
 from search.record import Record, trial_column
 
 SMALL = 1e-12
@@ -123,7 +130,7 @@ def _curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]
         lines = _lines(record, cells, set(sheet["without"]))
         if lines.empty:
             continue
-        under = _matching(published, study, sheet["mode"], side, cells)
+        under = _matching(published, study, sheet, side, cells)
         plate = _curves(record, lines, sheet["metrics"], under)
         name = f"{study['about']['side']} {side}" if side else sheet["name"]
         told = f"Learning curves, {name}" if name else "Learning curves"
@@ -172,9 +179,21 @@ def _legend(figure: Figure, ax: Axes) -> None:
 
 
 def _matching(
-    published: pd.DataFrame | None, study: dict[str, Any], mode: str, part: str, cells: list[int]
+    published: pd.DataFrame | None,
+    study: dict[str, Any],
+    sheet: Mapping[str, Any],
+    part: str,
+    cells: list[int],
 ) -> pd.DataFrame | None:
-    """Published curves of the same task, mode, part and, where these vary, depths and rates."""
+    """Published curves of the same task, mode, part and, where these vary, depths and rates.
+
+    None where they are of none of the cells, e.g. of other networks.
+    """
+    mode, only = sheet["mode"], sheet.get("only", {})
+    given = [study["cells"][cell] for cell in cells]
+    given = [settings_of(study, at) for at in given if is_of_published(study, at, only)]
+    if not given:
+        return None
     if published is None or (mode == "pretrained" and words.own_weights(study)):
         return None
     held: pd.DataFrame = published[
@@ -183,7 +202,6 @@ def _matching(
     if part:
         held = held[held[study["about"]["side"]] == part]
     for key in ("depth", "lr"):
-        given = [settings_of(study, study["cells"][cell]) for cell in cells]
         levels = [values[key] for values in given if key in values]
         held = held[held[key].isin(levels)] if levels else held
     return held

@@ -22,6 +22,7 @@ from analysis.findings.facts import (
     digits,
     direction,
     has_settings,
+    is_of_published,
     metric_name,
     settings_of,
     side_of,
@@ -89,7 +90,7 @@ def published_value(
     held, table = settings_of(study, at), study["about"]["tables"][key]
     if held.get("pretrained") and words.own_weights(study):
         return None  # the report's were ImageNet's
-    if any(held.get(name, value) != value for name, value in table["only"].items()):
+    if not is_of_published(study, at, table["only"]):
         return None
     rows = published_frame()
     rows = rows[(rows["table"] == key) & (rows["metric"] == metric)]

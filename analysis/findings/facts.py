@@ -64,3 +64,14 @@ def has_settings(
     """Whether a cell has these settings."""
     held = settings_of(study, at)
     return all(held.get(key) == value for key, value in wanted.items())
+
+
+def is_of_published(
+    study: Mapping[str, Any], at: Mapping[str, Any], only: Mapping[str, Any]
+) -> bool:
+    """Whether what was published under these settings may stand beside a cell.
+
+    A setting that the study does not have, as one of before it was there, holds.
+    """
+    held = settings_of(study, at)
+    return all(held.get(key, value) == value for key, value in only.items())

@@ -94,6 +94,11 @@ def _shapes(spec: StudySpec) -> list[tuple[list[int], dict[str, Any], dict[str, 
     return [(cells, c, {key: c[key] for key in told}) for cells, c in held.values()]
 
 
+def _high(held: Range) -> Value:
+    assert held.high is not None  # a range without values has ends
+    return round(held.high) if held.integer else held.high
+
+
 def _largest(space: dict[str, Range]) -> Iterator[dict[str, Value]]:
     """Draws at the largest value of every number, with each of the other choices in turn."""
     choices = []
@@ -102,5 +107,5 @@ def _largest(space: dict[str, Range]) -> Iterator[dict[str, Value]]:
         if held.values and len(numbers) < len(held.values):
             choices.append(held.values)
         else:
-            choices.append((max(numbers) if numbers else held.high,))  # type: ignore[arg-type]
+            choices.append((max(numbers) if numbers else _high(held),))
     yield from (dict(zip(space, values, strict=True)) for values in product(*choices))

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from search.run.packing import Packing, shares
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.errors import UserError
-from trainables.networks import RESNET
+from trainables.networks import RESNET, is_own, without_memory
 from trainables.own_code import quoted
 from trainables.resnet import (
     WeightsError,
@@ -25,7 +26,7 @@ from trainables.resnet import (
     find_own_weights,
     find_weights,
 )
-from trainables.task import DataError, MissingDataError
+from trainables.task import DataError, MissingDataError, Task
 from trainables.tasks import synthetic
 
 
@@ -243,7 +244,10 @@ def _late_milestones(
 
 
 def check_networks(spec: StudySpec) -> None:
-    """Try networks that are not the ResNets on inputs of their cells' shape; nothing is computed.
+    """Try networks that are not the ResNets on inputs of their cells' shape.
+
+    Those of torchvision without arithmetic; a function of the user's own as it will run, with two
+    inputs, since its code may do what the meta device cannot.
 
     Raises:
         PreflightError: one does not take them, or returns another shape than a ResNet.
@@ -256,11 +260,9 @@ def check_networks(spec: StudySpec) -> None:
             continue
         shapes = []
         try:
-            with torch.device("meta"):
-                for network in (RESNET, name):
-                    net = task.network({**config, "network": network, "skip_padding": False}, None)
-                    made = net.train()(torch.empty(2, *task.inputs(config)))
-                    shapes.append(tuple(made.shape) if isinstance(made, torch.Tensor) else made)
+            for network in (RESNET, name):
+                made = _outputs(task, {**config, "network": network, "skip_padding": False})
+                shapes.append(tuple(made.shape) if isinstance(made, torch.Tensor) else made)
         except Exception as error:  # whatever a network may raise
             raise PreflightError(
                 f"network = {name!r} does not take inputs of {task.inputs(config)}: "
@@ -270,6 +272,15 @@ def check_networks(spec: StudySpec) -> None:
             raise PreflightError(
                 f"network = {name!r} returns {shapes[1]!r}, not {shapes[0]} (images, outputs)"
             )
+
+
+def _outputs(task: Task, config: Mapping[str, Any]) -> Any:
+    make, own = partial(task.network, config, None), is_own(config)
+    with torch.random.fork_rng(devices=[]):
+        net = make() if own else without_memory(config, make)
+        assert task.inputs is not None
+        images = torch.empty(2, *task.inputs(config), device="cpu" if own else "meta")
+        return net.train()(images.zero_())
 
 
 def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]:

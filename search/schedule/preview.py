@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
-
-import torch
 
 from search.spec.cells import make_plan
 from search.spec.plan import (
@@ -19,6 +18,7 @@ from search.spec.plan import (
 )
 from search.spec.study_spec import StudySpec
 from trainables import find_task
+from trainables.networks import without_memory
 
 FLOAT = 4  # bytes
 
@@ -136,8 +136,8 @@ def _memory(spec: StudySpec) -> dict[str, float]:
     task, found = find_task(spec.task), {}
     for cell in spec.cell_values():
         config = spec.config(cell, {})
-        with torch.device("meta"):
-            net = task.network({**config, "pretrained": False}, None)
+        fresh = {**config, "pretrained": False}
+        net = without_memory(config, partial(task.network, fresh, None))
         weights = sum(p.numel() for p in net.parameters())
         apart = sum(held.numel() for held in net.buffers())
         best = sum(held.numel() for held in net.state_dict().values())

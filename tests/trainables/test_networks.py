@@ -1,10 +1,13 @@
 """Other networks than the ResNets: built by name, tried before a trial, trained as any."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from search.run.preflight import PreflightError, check_networks
+from search.schedule.preview import preview
 from search.spec.study_spec import SpecError, load_spec, parse_spec
 from tests.rounding import TERMS, assert_same_sums
 from trainables import find_task
@@ -56,6 +59,62 @@ def test_a_trial_of_another_network_trains(name, tmp_path):
     outcome = train(find_task("cifar10"), job, lambda row: None)
     assert not outcome.diverged
     assert 0 <= outcome.test.metrics["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5"])
+def test_a_resumed_trial_of_another_network_ends_as_one_that_was_not(name, tmp_path):
+    """Dropout draws from the process's own stream; MNASNet asks for the version of its weights."""
+    config = config_of("cifar10", network=name, edition="synthetic", train_images=32)
+    config |= {"val_images": 16, "test_images": 16, "batch_size": 16, "lr": 0.01}
+    config["checkpoint_rule"] = "best"
+    task, whole, parts = find_task("cifar10"), [], []
+    job = TrainJob(config, 1, 0, 2, 2, True, tmp_path, None, "cpu", tmp_path / "a.pt")
+    train(task, job, whole.append)
+    job = replace(job, checkpoint=tmp_path / "b.pt")
+    train(task, replace(job, to_epoch=1, score_test=False), parts.append)
+    torch.rand(7)  # what else the process draws
+    train(task, replace(job, from_epoch=1), parts.append)
+    losses = [[row["train_loss"] for row in rows] for rows in (whole, parts)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "mobilenet_v3_small"])
+def test_a_network_is_tried_and_sized_without_memory(name):
+    spec = parse_spec(raw(network=[name]), "s.toml")
+    check_networks(spec)
+    assert 10 < preview(spec, 1).memory_mb[f"network={name}"] < 100
+
+
+def test_padding_is_skipped_only_where_a_convolution_is_a_plain_one():
+    """A subclass, a hook, a shared weight or a second size may compute something else."""
+
+    class Doubled(nn.Conv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+
+        def forward(self, x):
+            return self.conv(self.conv(x)[..., :1, :1])
+
+    shared = [nn.Conv2d(3, 3, 3, padding=1, bias=False) for _ in range(2)]
+    shared[1].weight = shared[0].weight
+    hooked = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+    hooked.register_forward_hook(lambda module, taken, made: made + 1)
+    for net in (
+        Doubled(3, 3, 3, padding=1, bias=False),
+        Twice(),
+        nn.Sequential(*shared),
+        hooked,
+    ):
+        whole = nn.Sequential(net)
+        before = whole(torch.ones(1, 3, 2, 2))
+        assert skip_padding(whole, 2, 2) == 0
+        assert torch.equal(whole(torch.ones(1, 3, 2, 2)), before)
+    assert skip_padding(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, bias=False)), 1, 1) == 72
 
 
 def test_crowds_are_counted_with_another_network_too():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +131,7 @@ def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Opti
     # mapped, not read: all that stays is copied out of it
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if state["net"] is not None:
-        net.load_state_dict(state["net"])
+        load_weights(net, state["net"])
     if state["optimizer"] is not None:
         _load_optimizer(optimizer, state["optimizer"])
     best = state["best_weights"]
@@ -138,6 +140,16 @@ def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Opti
     if best is not None:
         best = {name: t.detach().to(device, copy=True) for name, t in best.items()}
     return Progress(state["epoch"], state["rows"], state["best_epoch"], best)
+
+
+def load_weights(net: nn.Module, held: Mapping[str, Tensor]) -> None:
+    """Load weights that a network of this version held.
+
+    A plain dict does not say so, and a layer that asks (torchvision's MNASNet) refuses it.
+    """
+    state = OrderedDict(held)
+    state._metadata = net.state_dict()._metadata  # type: ignore[attr-defined]
+    net.load_state_dict(state)
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from trainables.engine.kit import forget, kit_for
 from trainables.engine.step import resolve_precision
@@ -66,6 +67,8 @@ def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str
     data = task.open_data(data_dir, config, split_seed, device)
     kit = kit_for(task, config, device, task.network(config, None))
     kit.net.train()
+    keeps = config["checkpoint_rule"] == "best"
+    best = _copied(kit.net) if keeps else []  # what a trial holds beside its network
     times = []
     for batch in islice(task.batches(data, config, torch.Generator().manual_seed(0)), STEPS):
         kit.step(batch)
@@ -76,9 +79,16 @@ def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str
     kit.net.eval()
     generator = torch.Generator().manual_seed(0)
     task.evaluate(kit.net, data, "test", config, generator, False)  # the largest batches
+    if keeps:
+        best = _copied(kit.net)  # the next best is there before the last one goes
+    del best
     late = times[len(times) // 2 :]
     step_ms = 1e3 * (late[-1] - late[0]) / max(1, len(late) - 1)
     if kind == "cuda":
         peak, total = torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[1]
         return Taken(torch.cuda.get_device_name(), peak / 2**20, total / 2**20, step_ms)
     return Taken("cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0.0, step_ms)
+
+
+def _copied(net: nn.Module) -> list[Tensor]:
+    return [held.detach().clone() for held in net.state_dict().values()]

@@ -272,6 +272,7 @@ def _counted_together(net: nn.Module) -> Iterator[None]:
         if isinstance(module, nn.BatchNorm2d)
         and module.training
         and module.num_batches_tracked is not None
+        and module.momentum is not None  # else its average is over the batches counted
     ]
     for module, _ in counted:
         module.num_batches_tracked = None

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.engine.checkpoint import Progress, Row, Writer, restore, state_of
+from trainables.engine.checkpoint import Progress, Row, Writer, load_weights, restore, state_of
 from trainables.engine.kit import Kit, kit_for
 from trainables.engine.step import (
     autocast,
@@ -195,8 +195,12 @@ def _network(task: Task, job: TrainJob) -> nn.Module:
 
 def _generator(job: TrainJob, epoch: int, stream: int) -> torch.Generator:
     """A CPU generator for one use in one epoch: stream 0 trains, stream 1 evaluates."""
+    return torch.Generator().manual_seed(_seed(job, epoch, stream))
+
+
+def _seed(job: TrainJob, epoch: int, stream: int) -> int:
     seed = np.random.SeedSequence([job.seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(seed) >> 1)
+    return int(seed) >> 1
 
 
 def _epoch(
@@ -212,6 +216,7 @@ def _epoch(
     total = per_epoch * job.max_epochs
     images, lr = 0, 0.0
     kit.net.train()
+    torch.manual_seed(_seed(job, epoch, 2))  # dropout and its like, which take no generator
     for number, batch in enumerate(task.batches(data, config, _generator(job, epoch, 0))):
         at = (epoch - 1) * per_epoch + number
         lr = learning_rate(at, total, per_epoch, config)
@@ -263,6 +268,6 @@ def _score_test(
     task: Task, job: TrainJob, net: nn.Module, data: Any, progress: Progress, outcome: Outcome
 ) -> Outcome:
     if job.config["checkpoint_rule"] == "best" and progress.best_weights is not None:
-        net.load_state_dict(progress.best_weights)
+        load_weights(net, progress.best_weights)
     test = _evaluate(task, job, net, data, "test", outcome.value_epoch, detail=True)
     return replace(outcome, test=test, baselines=task.baselines(data))

@@ -38,7 +38,7 @@ class SmallMapConv(nn.Module):
         self.taps = _live(self.rows), _live(self.columns)
         self.stride, self.pads = conv.stride, _pads(conv, self.taps, height, width)
         self.register_buffer("stock", conv.weight.detach().clone(), persistent=False)
-        self.weight = nn.Parameter(self._cut(self.stock).clone())
+        self.weight = nn.Parameter(self._cut(self.stock).clone(), conv.weight.requires_grad)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, in, height, width)` to what the stock layer returns."""
@@ -127,8 +127,11 @@ def windows(conv: nn.Conv2d, height: int, width: int) -> tuple[list[Window], lis
 def skip_padding(net: nn.Module, height: int, width: int) -> int:
     """Replace every convolution of `net` that has taps at rest or few outputs at this input size.
 
+    Left as they are: those that are more than a plain nn.Conv2d, that the network uses at several
+    sizes or under several names, or whose weight another module uses too.
+
     Args:
-        net: takes `(batch, 3, height, width)`.
+        net: takes `(batch, 3, height, width)`, and runs its layers at the same sizes in training.
         height: of the images, px.
         width: likewise.
 
@@ -136,18 +139,38 @@ def skip_padding(net: nn.Module, height: int, width: int) -> int:
         How many parameters are out of the way.
     """
     skipped = 0
-    for name, (h, w) in _map_sizes(net, height, width).items():
+    shared = _shared_weights(net)
+    for name, sizes in _map_sizes(net, height, width).items():
         conv = net.get_submodule(name)
         assert isinstance(conv, nn.Conv2d)
-        plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
-        if not plain or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        if len(sizes) > 1 or not _is_plain(conv) or conv.weight in shared:
             continue
-        small = SmallMapConv(conv, h, w)
+        small = SmallMapConv(conv, *next(iter(sizes)))
         at_rest = conv.weight.numel() - small.weight.numel()
         if at_rest or len(small.rows) * len(small.columns) <= FEW:
             net.set_submodule(name, small)
             skipped += at_rest
     return skipped
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    """Whether it computes what SmallMapConv does: a subclass, a hook or a norm may do more."""
+    hooks = conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks
+    own = type(conv) is nn.Conv2d and "forward" not in vars(conv) and not hooks
+    return (
+        own
+        and "weight" in conv._parameters
+        and conv.bias is None
+        and (conv.groups, conv.dilation, conv.padding_mode) == (1, (1, 1), "zeros")
+        and not isinstance(conv.padding, str)
+    )
+
+
+def _shared_weights(net: nn.Module) -> set[Tensor]:
+    """Parameters that the network has under several names."""
+    seen: set[Tensor] = set()
+    named = net.named_parameters(remove_duplicate=False)
+    return {p for _, p in named if p in seen or seen.add(p)}  # type: ignore[func-returns-value]
 
 
 def _live(side: list[Window]) -> slice:
@@ -177,15 +200,16 @@ def _pads(conv: nn.Conv2d, taps: Window, height: int, width: int) -> tuple[int, 
     return ends[0], ends[1], ends[2], ends[3]
 
 
-def _map_sizes(net: nn.Module, height: int, width: int) -> dict[str, tuple[int, int]]:
-    """Name of each convolution -> height and width of what it gets, by one pass in evaluation."""
-    sizes: dict[str, tuple[int, int]] = {}
+def _map_sizes(net: nn.Module, height: int, width: int) -> dict[str, set[tuple[int, int]]]:
+    """Name of each convolution -> heights and widths that it gets, by one pass in evaluation."""
+    sizes: dict[str, set[tuple[int, int]]] = {}
     handles = []
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
 
             def see(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-                sizes[name] = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))
+                size = int(inputs[0].shape[2]), int(inputs[0].shape[3])
+                sizes.setdefault(name, set()).add(size)
 
             handles.append(module.register_forward_pre_hook(see))
     training, first = net.training, next(net.parameters())

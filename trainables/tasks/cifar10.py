@@ -10,14 +10,12 @@ import torch
 from torch import nn
 
 from trainables.about import CIFAR10
-from trainables.kernels.small_maps import skip_padding
-from trainables.networks import build
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, Evaluation, Setting, Task
 from trainables.tasks.cifar10_files import SIDE, download, edition_of, fingerprint, read_pool
 from trainables.tasks.classification import SMOOTHING, loss, uniform_guess
 from trainables.tasks.images import SETTINGS as IMAGES
-from trainables.tasks.images import Data, batches, evaluate_images, opened, steps
+from trainables.tasks.images import Data, batches, evaluate_images, network_for, opened, steps
 from trainables.tasks.splits import cut_off
 
 CLASSES = 10
@@ -80,10 +78,7 @@ def _splits(
 
 def network(config: Config, weights: Path | None) -> nn.Module:
     """The config's network with 10 outputs."""
-    net = build(config, CLASSES, weights)
-    if config["skip_padding"]:
-        skip_padding(net, SIDE, SIDE)
-    return net
+    return network_for(config, CLASSES, (SIDE, SIDE), weights)
 
 
 def evaluate(

@@ -11,14 +11,20 @@ import torch
 from torch import nn
 
 from trainables.about import About, plain
-from trainables.kernels.small_maps import skip_padding
-from trainables.networks import build
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
 from trainables.tasks.crops import PAD
 from trainables.tasks.imagefolder_files import decoded, fingerprint, scan, split_rows
-from trainables.tasks.images import NORMALISE, Data, batches, evaluate_images, opened, steps
+from trainables.tasks.images import (
+    NORMALISE,
+    Data,
+    batches,
+    evaluate_images,
+    network_for,
+    opened,
+    steps,
+)
 from trainables.tasks.images import SETTINGS as IMAGES
 from trainables.tasks.splits import at_most, cut_off_each
 
@@ -113,10 +119,8 @@ def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ..
 
 def network(config: Config, weights: Path | None) -> nn.Module:
     """The config's network with an output a class."""
-    net = build(config, config["classes"] or OUTPUTS, weights)
-    if config["skip_padding"]:
-        skip_padding(net, *inputs(config)[1:])
-    return net
+    _, height, width = inputs(config)
+    return network_for(config, config["classes"] or OUTPUTS, (height, width), weights)
 
 
 def inputs(config: Config) -> tuple[int, ...]:

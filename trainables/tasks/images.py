@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from trainables.kernels.small_maps import skip_padding
+from trainables.networks import build, is_own
 from trainables.task import Batch, Config, Evaluation, Setting
 from trainables.tasks.classification import EVALUATION_BATCH, evaluation
 from trainables.tasks.crops import (
@@ -37,6 +40,19 @@ SETTINGS = {
         role="study",
     ),
 }
+
+
+def network_for(
+    config: Config, outputs: int, size: tuple[int, int], weights: Path | None
+) -> nn.Module:
+    """The config's network with so many outputs, for images of this height and width.
+
+    A function of the user's own stays as it is: it may run its layers otherwise in training.
+    """
+    net = build(config, outputs, weights)
+    if config["skip_padding"] and not is_own(config):
+        skip_padding(net, *size)
+    return net
 
 
 @dataclass(frozen=True)

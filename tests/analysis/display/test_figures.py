@@ -9,11 +9,12 @@ import pytest
 from make_run import Run, cifar, crowd
 from matplotlib.figure import Figure
 
-from analysis.display import figures
+from analysis.display import figure_set, figures
 from analysis.display.figure_set import plates, save
 from analysis.findings.cells import cell_values
 from analysis.findings.published import load_published
 from search.record import load
+from trainables.about import CIFAR10
 
 pytestmark = pytest.mark.long
 
@@ -213,3 +214,14 @@ def test_published_curves_without_their_columns_are_refused(tmp_path):
         load_published(path)
     with pytest.raises(ValueError, match="cannot be read"):
         load_published(tmp_path / "none.csv")
+
+
+def test_curves_of_the_report_s_resnets_lie_under_no_other_network():
+    row = {"task": "cifar10", "mode": "scratch", "part": "", "depth": 18, "lr": 0.1}
+    published = pd.DataFrame([row, {**row, "depth": 34}])
+    cells = [{"network": name} for name in ("densenet121", "resnet")]
+    study = {"task": "cifar10", "settings": {"depth": 18}, "cells": cells, "about": CIFAR10}
+    sheet = CIFAR10["sheets"][0]
+    found = [figure_set._matching(published, study, sheet, "", [n]) for n in range(2)]
+    assert found[0] is None
+    assert list(found[1]["depth"]) == [18]

@@ -156,6 +156,25 @@ def test_a_cell_that_the_report_lacks_has_no_published_value(tmp_path):
     assert list(shown["Published val accuracy"][:2]) == ["—", "0.6608"]
 
 
+def test_the_report_s_resnets_stand_beside_no_other_network(tmp_path):
+    """A study has a depth under [fixed], or by default, whatever its networks."""
+    settings = {"pretrained": False, "depth": 18}
+    names = ["densenet121", "nets:make", "resnet"]
+    run = Run(tmp_path / "s", cells=[{"network": name} for name in names], settings=settings)
+    for cell in range(len(names)):
+        run.confirm(cell, [{"loss": 1.0, "accuracy": 0.5}], lr=0.1)
+    shown = made(tmp_path / "s", "T1").display
+    assert list(shown["Published val loss"][:3]) == ["—", "—", "0.9872"]
+
+
+def test_a_crowd_network_has_no_published_value_of_a_resnet(tmp_path):
+    settings = {"pretrained": False, "part": "B", "depth": 18, "network": "vgg16", "crop": 512}
+    run = Run(tmp_path / "s", "shanghaitech", cells=[{"lr": 0.01}], settings=settings)
+    run.confirm(0, [{"mae": 50.0, "rmse": 80.0}])
+    shown = made(tmp_path / "s", "T3").display
+    assert not [head for head in shown if "ublished" in head and set(shown[head]) != {"—"}]
+
+
 def test_no_published_number_stands_beside_synthetic_ones(tmp_path):
     cifar(tmp_path / "c", synthetic=True)
     table = made(tmp_path / "c", "T1")

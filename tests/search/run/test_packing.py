@@ -145,6 +145,7 @@ def test_the_upper_end_of_a_range_is_measured(tmp_path):
     space = {"batch_size": {"low": 16, "high": 512, "log": True}}
     _, seen, _ = measured_configs({"space": space}, tmp_path)
     assert [config["batch_size"] for config in seen] == [512, 512]
+    assert all(isinstance(config["batch_size"], int) for config in seen)  # 512.0 splits no tensor
 
 
 def test_cells_that_differ_in_more_than_depth_are_measured_apart(tmp_path):

@@ -347,3 +347,14 @@ def test_precision_on_a_cpu_is_single_unless_the_study_says_bf16(asked, found, c
     with autocast({**config, "precision": found}, device):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (torch.bfloat16 if found == "bf16" else torch.float32)
+
+
+def test_a_running_mean_over_all_batches_counts_them():
+    """BatchNorm without momentum divides by the batches counted."""
+    nets = [nn.BatchNorm2d(3, momentum=None) for _ in range(2)]
+    batches = [torch.full((2, 3, 2, 2), value) for value in (1.0, 3.0)]
+    for batch in batches:
+        nets[0](batch)
+        with trainables.engine.step._counted_together(nets[1]):
+            nets[1](batch)
+    assert nets[0].running_mean.tolist() == nets[1].running_mean.tolist() == [2.0] * 3
