@@ -131,6 +131,10 @@ def _settings_faults(task: Task) -> list[str]:
             faults.append(f"settings[{key!r}]: its default {text}")
         elif key in LOOP:
             faults += _loop_faults(key, setting)
+    if "pretrained" in settings and "depth" not in settings:
+        faults.append(
+            "settings['pretrained'] is the ResNets', whose weights are by depth; name it otherwise"
+        )
     if not isinstance(report, Mapping):
         return [*faults, f"report_settings must be a dict, not {report!r}"]
     held = {**LOOP, **settings}

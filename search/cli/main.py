@@ -165,10 +165,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     from search.run.launch import resume
-    from search.spec.study_spec import parse_spec
+    from search.spec.study_spec import recorded_spec
 
     study = record.load_study(arguments.run)
-    spec = parse_spec(study["spec"], str(arguments.run / record.STUDY), study.get("task_dir"))
+    spec = recorded_spec(study, str(arguments.run / record.STUDY))
     console = _console()
     options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
     with _progress(spec, console) as progress:

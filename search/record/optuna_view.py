@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.record.journal import Event
 from search.record.read import STUDY, load_study, read_events
 from search.spec.distributions import space_of
-from search.spec.study_spec import parse_spec
+from search.spec.study_spec import recorded_spec
 
 FILE = "optuna.log"
 ENDS = {
@@ -76,7 +76,7 @@ def write(run: Path) -> Path:
     """
     log = _Log()
     study = load_study(run)
-    spec = parse_spec(study["spec"], str(run / STUDY))
+    spec = recorded_spec(study, str(run / STUDY))
     storage = JournalStorage(log)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # its lines would break ours
     direction = StudyDirection.MAXIMIZE if study["mode"] == "max" else StudyDirection.MINIMIZE

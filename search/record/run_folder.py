@@ -47,6 +47,7 @@ class RunFolder:
         self._lock = _lock(path)
         self._journal: Appender | None = None
         self._epochs: Appender | None = None
+        self._weights_before = True
 
     @classmethod
     def make(cls, path: Path) -> RunFolder:
@@ -66,6 +67,7 @@ class RunFolder:
             ) from error
         held = cls.__new__(cls)
         held.path, held._journal, held._epochs = path, None, None
+        held._weights_before = (path / WEIGHTS).exists()  # somebody's, as in a project's folder
         held._lock = _lock(path)
         if (path / STUDY).exists():
             held._lock.close()
@@ -195,7 +197,8 @@ class RunFolder:
             if log is not None:
                 log.close()
         if not (self.path / STUDY).exists():
-            shutil.rmtree(self.path / WEIGHTS, ignore_errors=True)
+            if not self._weights_before:
+                shutil.rmtree(self.path / WEIGHTS, ignore_errors=True)
             (self.path / LOCK).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something else is in it
                 self.path.rmdir()

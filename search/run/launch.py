@@ -14,7 +14,7 @@ from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.run import machine
 from search.run.errors import ExecutionError
-from search.run.lineage import check_split
+from search.run.lineage import check_split, same_data
 from search.run.packing import Packing, measured
 from search.run.preflight import (
     Options,
@@ -28,7 +28,7 @@ from search.run.preflight import (
 )
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
-from search.spec.study_spec import StudySpec, parse_spec
+from search.spec.study_spec import StudySpec, recorded_spec
 from trainables.own_code import changed_code, code_of
 
 MPS = {
@@ -90,7 +90,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
     """
     with RunFolder(folder.resolve()) as run:
         held = run.study
-        spec = parse_spec(held["spec"], str(run.path / record.STUDY), held.get("task_dir"))
+        spec = recorded_spec(held, str(run.path / record.STUDY))
         if _is_done(spec, run, watcher, retry_failed):
             return True
         if changed := changed_code(spec.own_code(), held.get("task_code", [])):
@@ -100,7 +100,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
             )
         check_local(spec, options)
         data = fingerprints(spec, options)
-        if data != held["data"]:
+        if not same_data(data, held["data"]):
             raise PreflightError(
                 f"the data under {options.data_dir} is not what {run.path.name} was started with: "
                 f"found {_short(data)}, on record {_short(held['data'])}. Name the right one with "
@@ -246,7 +246,9 @@ def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packin
             return known
     options.say("measuring how many trials fit a GPU")
     try:
-        return measured(spec, options.data_dir.resolve(), cluster.on_gpu, options.say)
+        folder = run.study.get("task_dir") if run else options.task_dir
+        at = options.data_dir.resolve()
+        return measured(spec, at, cluster.on_gpu, options.say, str(folder or ""))
     except Exception as error:  # whatever a trial may raise on a GPU
         lines = str(error).strip().splitlines() or [type(error).__name__]
         options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")

@@ -11,6 +11,7 @@ from search.spec.study_spec import StudySpec
 from trainables import TASKS, find_task
 from trainables.resnet import describe_weights
 
+FILES = "files_sha256"  # of own images
 GIVEN = ("imagenet1k_v1", "synthetic")  # sources that have seen no image of any study
 
 
@@ -57,6 +58,16 @@ def check_split(
             )
 
 
+def same_data(found: list[dict[str, Any]], held: list[dict[str, Any]]) -> bool:
+    """Whether fingerprints are of the same images, whatever the folder is called they lie in."""
+    return [_nameless(one) for one in found] == [_nameless(one) for one in held]
+
+
+def _nameless(found: Mapping[str, Any]) -> dict[str, Any]:
+    # own images are called after their folder, and known by the checksum of all their files
+    return {k: v for k, v in found.items() if k != "data" or FILES not in found}
+
+
 def ancestors_unknown(origin: Mapping[str, Any]) -> bool:
     """Whether an origin is of a fine-tuned network and does not say what that started from."""
     config = origin.get("config")
@@ -73,24 +84,31 @@ def _may_have_seen(
     listed = held if isinstance(held, list) else [held]
     prints = [{"data": d} if isinstance(d, str) else d for d in listed]
     names = {found["data"] for found in data}
-    same = [d for d in prints if isinstance(d, dict) and d.get("data") in names]
+    files = {found[FILES] for found in data if FILES in found}
+    same = [
+        d
+        for d in prints
+        if isinstance(d, dict) and (d.get("data") in names or d.get(FILES) in files)
+    ]
     if not same:
         return ""
     name = same[0]["data"]
     who = f"study {seen['study']}" if "study" in seen else "its author"
     theirs = (seen.get("split_seed"), seen.get("val_fraction", _val_fraction(seen)))
-    if None in theirs:
+    # where all have validation images of their own, seeds cut nothing off
+    cut = any("val_images" not in found for found in [*same, *data])
+    if cut and None in theirs:
         return (
             f"{who} trained it on {name}, as this study does, and the json beside it does not say "
             "which images were kept for validation; add split_seed and val_fraction there"
         )
-    if theirs != own:
+    if cut and theirs != own:
         return (
             f"it was trained on images that this study validates on: both use {name}, and {who} "
             f"cut validation off by seed = {theirs[0]}, val_fraction = {theirs[1]}, not by "
             f"{own[0]} and {own[1]}. Set both to its values"
         )
-    if any(d not in data for d in same):
+    if any(_nameless(d) not in map(_nameless, data) for d in same):
         return (
             f"it was trained on another edition of {name} than this study uses, where equal seeds "
             "keep other images for validation; use the same edition"

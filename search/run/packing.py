@@ -13,6 +13,8 @@ from search.spec.study_spec import Range, StudySpec, Value
 from trainables import find_task
 from trainables.engine.kit import FREE
 from trainables.engine.probe import Taken, probe_each
+from trainables.own_code import import_from
+from trainables.task import Config
 
 HEAD_ROOM = 0.9  # of a GPU's memory is given out
 CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
@@ -40,6 +42,7 @@ def measured(
     data_dir: Path,
     on_gpu: Callable[..., list[Taken]],
     say: Callable[[str], None],
+    task_dir: str = "",
 ) -> Packing:
     """One row a shape of trial, for the record: cells, settings, device, peak_mb, ..., share.
 
@@ -48,11 +51,12 @@ def measured(
         data_dir: where the data is, on every node.
         on_gpu: runs a function with its arguments alone on a GPU of the cluster.
         say: told of each measurement.
+        task_dir: folder that code of the user's own is imported from; "" for none.
     """
     shapes = _shapes(spec)
     # in one process: to start another for each shape takes longer than to measure it
     held = [config for _, config, _ in shapes]
-    found = on_gpu(probe_each, find_task(spec.task), held, data_dir, spec.seed, "cuda")
+    found = on_gpu(probe_task, spec.task, held, data_dir, spec.seed, "cuda", task_dir)
     rows = []
     for (cells, _, settings), taken in zip(shapes, found, strict=True):
         part = share(taken)
@@ -63,6 +67,15 @@ def measured(
         )
         rows.append({"cells": cells, "settings": settings, **asdict(taken), "share": part})
     return rows
+
+
+def probe_task(
+    name: str, configs: list[Config], data_dir: Path, split_seed: int, kind: str, task_dir: str
+) -> list[Taken]:
+    """`probe_each` of a task by its name: in another process it is imported, as a worker does."""
+    if task_dir:
+        import_from(task_dir)
+    return probe_each(find_task(name), configs, data_dir, split_seed, kind)
 
 
 def shares(spec: StudySpec, packing: Packing) -> dict[int, float]:
@@ -80,10 +93,11 @@ def _shapes(spec: StudySpec) -> list[tuple[list[int], dict[str, Any], dict[str, 
     """Of each shape: its cells, a config of it, and the settings that tell it from the others."""
     held: dict[str, tuple[list[int], dict[str, Any]]] = {}
     for number, cell in enumerate(spec.cell_values()):
-        for drawn in _largest({key: spec.range_of(key, cell) for key in spec.space}):
+        space = {key: spec.range_of(key, cell) for key in spec.space}
+        for drawn in spec.points or _largest(space):
             config = spec.config(cell, drawn)
             # a searched number that is no size, such as a rate, makes no other shape
-            free = {k for k in spec.space if isinstance(config[k], float)} | FREE
+            free = {k for k in drawn if isinstance(config[k], float)} | FREE
             shape = {key: value for key, value in config.items() if key not in free}
             cells, _ = held.setdefault(json.dumps(shape, default=str), ([], config))
             if number not in cells:

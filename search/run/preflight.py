@@ -199,9 +199,14 @@ def own_fingerprint(name: str, found: Any) -> dict[str, Any]:
     return {"data": find_task(name).name, "edition": "own", "synthetic": False, **held}
 
 
+def _cut_for_val(config: Mapping[str, Any], data: Mapping[str, Any]) -> float:
+    """Share of the training images that validation is cut off; 0 where it has its own."""
+    return 0.0 if "val_images" in data else float(config.get("val_fraction", 0))
+
+
 def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Refuse limits above what the data has: a table would name images that nobody saw."""
-    share = config.get("val_fraction", 0) if "val_images" not in data else 0
+    share = _cut_for_val(config, data)
     cut = share * data["train_images"]
     held = {
         "train": data["train_images"] - round(cut),
@@ -233,7 +238,7 @@ def _late_milestones(
     if "batch_size" in spec.space:
         held = spec.range_of("batch_size", cell)
         batch = min(held.values) if held.values else held.low
-    images = round((1 - config.get("val_fraction", 0)) * data["train_images"])
+    images = round((1 - _cut_for_val(config, data)) * data["train_images"])
     steps = -(-(config.get("train_images") or images) // int(batch)) * spec.budget.max_epochs
     return [
         f"note: milestone {late:g} lies beyond the {steps:,} steps of {spec.budget.max_epochs} "

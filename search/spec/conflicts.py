@@ -67,8 +67,11 @@ def _ends(options: Options) -> dict[str, tuple[Any, ...]]:
     }
 
 
-class _OpenError(Exception):
-    """A check has read a setting that is still open; carries its key."""
+class _OpenError(BaseException):
+    """A check has read a setting that is still open; carries its key.
+
+    No Exception: a check of the user's own, or what calls it, may catch every one of these.
+    """
 
 
 class _Partly(Mapping[str, Any]):

@@ -127,9 +127,9 @@ class Resources(_Model):
 
     Attributes:
         gpus_per_trial: a number, a table by depth, or "auto": where there are GPUs, the share that
-            a few steps of each depth are measured to need when the study begins, or is resumed on
-            another kind of GPU. A share also caps the GPU memory of a trial; one that runs out of
-            it is tried again alone.
+            a few steps of each shape of trial are measured to need when the study begins, or is
+            resumed on another kind of GPU. A share also caps the GPU memory of a trial; one that
+            runs out of it is tried again alone.
         cpus_per_trial: also the number of CPU threads of a trial.
     """
 
@@ -210,6 +210,11 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
     except OverrideError as error:
         raise SpecError(f"{path}: {error}") from error
     return parse_spec(raw, str(path), path.parent), text
+
+
+def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
+    """The study of a run folder, from what its study.json holds; see parse_spec."""
+    return parse_spec(study["spec"], source, study.get("task_dir"))
 
 
 def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = None) -> StudySpec:

@@ -74,7 +74,8 @@ def array_task(
         name: of the task.
         load: (data_dir, config) -> {"train": (x, y), "test": (x, y)}, optionally "val", as numpy
             arrays or tensors: x `(n, ...)`, y `(n,)`, classes from 0 or numbers. Without "val" a
-            share of the training rows is cut off by the study's seed, class by class.
+            share of the training rows is cut off by the study's seed, class by class. Its config
+            holds `settings` alone: a change of lr must not read the data again.
         network: (config) -> the network: x to scores `(n, classes)`, or to numbers `(n,)` or
             `(n, 1)`.
         kind: "classification" (accuracy) or "regression" (root mean squared error).

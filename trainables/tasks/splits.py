@@ -47,10 +47,11 @@ def cut_off_each(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tenso
     if not total:
         raise DataError("no class has a second row, so none can be cut off for another split")
     quota = (counts * share).astype(np.int64).clip(max=(counts - 1).clip(0))
-    # what is left goes to the classes whose quota was cut down most
+    # what is left goes to the classes whose quota was cut down most; among equals, by lot
+    lots = _shuffled(len(counts), seed).numpy()
     while quota.sum() < total:
         short = np.where(quota < counts - 1, counts * share - quota, -np.inf)
-        quota[int(short.argmax())] += 1
+        quota[lots[int(short[lots].argmax())]] += 1
     in_order = labels[order]
     cut = torch.zeros(len(labels), dtype=torch.bool)
     for label, count in enumerate(quota.tolist()):

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from search import record
 from search.record.run_folder import RunFolder
 from search.run import cluster, launch, preflight
-from search.run.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, share, shares
+from search.run.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, probe_task, share, shares
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import TEXT
-from trainables.engine.probe import Taken, probe_each
+from trainables.engine.probe import Taken
 
 
 @given(st.floats(1, 200_000), st.floats(1_000, 300_000))
@@ -44,10 +44,10 @@ def test_a_depth_is_measured_once_by_real_steps(tmp_path):
     """Here on the CPU; the GPU's name and memory are given."""
     said, asked = [], []
 
-    def on_gpu(function, task, configs, data_dir, seed, kind):
-        assert (function, kind) == (probe_each, "cuda")
+    def on_gpu(function, task, configs, data_dir, seed, kind, folder):
+        assert (function, kind) == (probe_task, "cuda")
         asked.extend(config["depth"] for config in configs)
-        found = probe_each(task, configs, data_dir, seed, "cpu")
+        found = probe_task(task, configs, data_dir, seed, "cpu", folder)
         for taken in found:
             assert 0 < taken.step_ms < 60_000
             assert 100 < taken.peak_mb < 20_000
@@ -77,7 +77,7 @@ def resumed(make_study, monkeypatch, tmp_path):
     options = launch.Options(tmp_path, tmp_path, tmp_path, "local", lambda _: None)
 
     def on_gpu(function, *arguments):
-        if function is probe_each:
+        if function is probe_task:
             return [Taken(here, 2_000.0, 3_000.0, 1.0)] * 2
         return here
 
