@@ -1,6 +1,7 @@
 """A task of one's own: docs/own-task.md works as it stands, and what is wrong with one is told."""
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from search import record
+from search.run.packing import measured
 from search.spec.study_spec import SpecError, load_spec
+from trainables.engine.probe import Taken
 
 DOCS = Path(__file__).parents[2] / "docs" / "own-task.md"
 ROOT = Path(__file__).parents[2]
@@ -56,6 +59,10 @@ def test_the_page_works_as_it_stands(tmp_path):
     assert scored.groupby("width")["test_accuracy"].count().to_dict() == {2: 2, 16: 2}
     assert [row["file"] for row in held.study["task_code"]] == ["trainables", "rings.py"]
     assert len(held.per_image) == 4 * 300
+
+    # from elsewhere, where no rings.py lies
+    done = call(ROOT, "-m", "search", "optuna", str(tmp_path / "runs" / "rings"))
+    assert done.returncode == 0, done.stderr
 
     smooth = (tmp_path / "rings.toml").read_text().replace('"rings', '"rings_smooth', 2)
     (tmp_path / "smooth.toml").write_text(smooth.replace('"rings_smooth"', '"smooth"'))
@@ -110,6 +117,14 @@ max_epochs = 1
             r"about\['metrics'\] must say something of each of loss, accuracy",
         ),
         (
+            "tuned_mine:TASK",
+            "from trainables.task import Setting\n"
+            "from trainables.tasks.arrays import array_task\n"
+            "TASK = array_task('t', lambda d, c: {}, lambda c: None, "
+            "settings={'pretrained': Setting(False, 'or not')})",
+            r"settings\['pretrained'\] is the ResNets', whose weights are by depth",
+        ),
+        (
             "settings_mine:TASK",
             "from trainables.task import Setting\n"
             "from trainables.tasks.arrays import array_task\n"
@@ -129,6 +144,58 @@ def test_what_is_wrong_with_a_task_is_told_by_key_and_file(tmp_path, task, sourc
     (tmp_path / "mine.toml").write_text(STUDY.format(task=task))
     with pytest.raises(SpecError, match=rf"(?s)task: .*{said}"):
         load_spec(tmp_path / "mine.toml")
+
+
+OPEN = """
+from dataclasses import replace
+import numpy as np
+from torch import nn
+from trainables.task import Setting
+from trainables.tasks.arrays import array_task
+def load(data_dir, config):
+    return {s: (np.ones((64, 2)), np.arange(64) % 4) for s in ("train", "test")}
+def conflicts(config):
+    try:
+        return {"width": "is odd"} if config["width"] % 2 else {}
+    except Exception:
+        return {}
+TASK = array_task("open", load, lambda config: nn.Linear(2, 4), settings={
+    "width": Setting(2, "of nothing", 1)})
+TASK = replace(TASK, conflicts=conflicts)
+"""
+
+
+def test_what_a_check_of_one_s_own_reads_can_be_searched(tmp_path):
+    """A check may catch every Exception; it is given each value all the same."""
+    (tmp_path / "open_mine.py").write_text(OPEN)
+    study = STUDY.format(task="open_mine:TASK")
+    space = '[space]\nschedule = ["step", "cosine"]\nwidth = [2, {}]\n'
+    (tmp_path / "mine.toml").write_text(study + space.format(4))
+    load_spec(tmp_path / "mine.toml")
+    (tmp_path / "mine.toml").write_text(study + space.format(3))
+    with pytest.raises(SpecError, match=r"space\.width: is odd"):
+        load_spec(tmp_path / "mine.toml")
+
+
+def test_a_gpu_s_share_is_measured_of_a_task_of_one_s_own_too(tmp_path):
+    """What is sent to another process is the task's name: closures cannot be."""
+    (tmp_path / "sent_mine.py").write_text(OPEN)
+    (tmp_path / "mine.toml").write_text(
+        STUDY.format(task="sent_mine:TASK") + "[[points]]\nwidth = 2\nbatch_size = 32\n"
+        "[[points]]\nwidth = 4\nbatch_size = 16\n"
+    )
+    spec, _ = load_spec(tmp_path / "mine.toml")
+    sizes = []
+
+    def on_gpu(function, name, configs, data_dir, seed, kind, folder):
+        function, *sent = pickle.loads(pickle.dumps((function, name, configs, folder)))
+        sizes.extend((config["width"], config["batch_size"]) for config in configs)
+        found = function(*sent[:2], data_dir, seed, "cpu", sent[2])
+        return [Taken("GPU", 100.0, 8_000.0, taken.step_ms) for taken in found]
+
+    rows = measured(spec, tmp_path, on_gpu, lambda text: None, str(tmp_path))
+    assert sizes == [(2, 32), (4, 16)]  # and not (4, 32), which no trial has
+    assert [row["share"] for row in rows] == [0.25] * 2
 
 
 def test_faults_of_the_data_are_told_before_ray(tmp_path, monkeypatch, capsys):

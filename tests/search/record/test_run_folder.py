@@ -27,6 +27,14 @@ def test_what_else_is_in_a_claimed_folder_stays(tmp_path):
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
+def test_weights_that_were_there_before_a_refused_run_stay(tmp_path):
+    """`--runs-dir .. --name project` claims a project's own folder."""
+    (tmp_path / "mine" / "weights").mkdir(parents=True)
+    (tmp_path / "mine" / "weights" / "resnet18.pth").touch()
+    RunFolder.make(tmp_path / "mine").close()
+    assert (tmp_path / "mine" / "weights" / "resnet18.pth").exists()
+
+
 def test_of_two_that_begin_the_same_study_the_second_is_refused(tmp_path):
     first = RunFolder.make(tmp_path / "mine")
     with pytest.raises(JournalError, match="written by another process"):

@@ -10,7 +10,7 @@ from torchvision.models import resnet18
 from search import record
 from search.cli.main import main
 from search.record import RecordError, manifest
-from search.run.lineage import check_split
+from search.run.lineage import check_split, same_data
 from search.run.preflight import PreflightError
 from search.run.study import Places
 from search.run.weights import write_weights
@@ -244,6 +244,22 @@ def test_the_same_images_in_another_edition_are_the_same_images(refusal):
     binary = {**DATA, "edition": "binary", "labels_sha256": "b"}
     assert "another edition of CIFAR-10" in refusal(SEEN, binary)
     assert "cut validation off by seed = 7" in refusal({**SEEN, "split_seed": 7}, binary)
+
+
+def test_own_images_are_known_by_their_files_whatever_their_folder_is_called(refusal):
+    own = {"data": "images of flowers", "edition": "files", "files_sha256": "a"}
+    copied = {**own, "data": "images of blumen"}
+    seen = {**SEEN, "task": "imagefolder", "data": [own]}
+    assert refusal(seen, copied) == ""
+    assert "cut validation off by seed = 7" in refusal({**seen, "split_seed": 7}, copied)
+    assert same_data([own], [copied])
+    assert not same_data([own], [{**copied, "files_sha256": "b"}])
+
+
+def test_where_validation_has_a_folder_of_its_own_seeds_cut_nothing(refusal):
+    own = {"data": "images of flowers", "edition": "files", "files_sha256": "a", "val_images": 9}
+    assert refusal({**SEEN, "data": [own], "split_seed": 7}, own) == ""
+    assert "another edition" in refusal({**SEEN, "data": [own]}, {**own, "files_sha256": "b"})
 
 
 def test_what_a_network_s_ancestors_have_seen_counts(refusal):

@@ -32,6 +32,13 @@ def test_a_cut_class_by_class_is_a_split_with_every_class_near_its_share(classes
         assert bool(((taken - counts * share).abs() < 2).all())
 
 
+def test_among_equal_classes_lots_decide_which_give_a_row_more():
+    labels = torch.arange(20).repeat_interleave(5)
+    given = [set(labels[cut_off_each(labels, 0.1, seed)[1]].tolist()) for seed in range(9)]
+    assert all(len(classes) == 10 for classes in given)
+    assert set().union(*given) == set(range(20))
+
+
 def test_rows_too_few_to_be_cut_are_refused():
     with pytest.raises(DataError, match="too few to cut"):
         cut_off(1, 0.1, 0)
