@@ -36,7 +36,7 @@ test: venv
 	$(BIN)/python -m pytest
 
 test-fast: venv
-	$(BIN)/python -m pytest -m "not slow and not long"
+	$(BIN)/python -m pytest -n auto -m "not slow and not long"
 
 lint: venv
 	$(BIN)/ruff check .
