@@ -39,7 +39,8 @@ class Setting:
     `optional` allows None, which TOML writes by leaving the key out. `role` says where a study may
     put it: "any"; "cell", in [cells] or [fixed], since it changes what a value means and no search
     may choose it; "study", in [fixed] only. `low` and `high` are inclusive; `positive` asks for
-    more than zero. A tuple default is a list of numbers.
+    more than zero. A tuple default is a list of numbers. `before` is what was done before the
+    setting was there, for studies of that time that are resumed; None where that is `default`.
     """
 
     default: Any
@@ -51,6 +52,7 @@ class Setting:
     optional: bool = False
     role: Role = "any"
     kind: type = field(default=object)
+    before: Any = None
 
     def __post_init__(self) -> None:
         """Take the kind from the default where it is not given.
@@ -148,8 +150,10 @@ class Task:
         conflicts: (config) -> {key: fault} for faults that need several settings to see.
         fingerprint: (data_dir, config) -> what the data is, as JSON: `train_images` (those that
             validation is cut from, or beside `val_images`) and `test_images` are counts; `data`,
-            `edition` and `synthetic` are filled in where they lack; checksums. Raises DataError.
-            Opens no image but to leave it decoded in the cache.
+            `edition` and `synthetic` are filled in where they lack; checksums; `notes`, texts on
+            what is odd and harmless; `copies_left_out`, training images that are left out as
+            copies of held-out ones. Raises DataError, with every fault at once. Opens no image
+            but to leave it decoded in the cache.
         open_data: (data_dir, config, split_seed, device) -> the splits, opaque to the loop.
         network: (config, weights file or None) -> the network, on the CPU. Seeded by the caller.
         batches: (data, config, generator) -> one epoch of training batches on the device. The

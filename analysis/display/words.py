@@ -127,7 +127,7 @@ def limits(settings: Mapping[str, Any]) -> dict[str, int]:
 
 
 def data_words(study: Mapping[str, Any]) -> list[str]:
-    """One line a data set: name, edition, images, heads, points outside."""
+    """A line a data set: name, edition, images, heads, points outside; then what is odd in it."""
     lines = []
     for held in study["data"]:
         counts = []
@@ -139,6 +139,7 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
                 text += f" ({held[f'{split}_points_outside']} of them outside the image)"
             counts.append(text)
         lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
+        lines += held.get("notes", ())
     used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
     if used:
         lines.append(f"of these at most {', '.join(used)} images used")

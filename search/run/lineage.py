@@ -12,6 +12,7 @@ from trainables import TASKS, find_task
 from trainables.resnet import describe_weights
 
 FILES = "files_sha256"  # of own images
+PIXELS, LEFT_OUT = "pixels_sha256", "copies_left_out"
 GIVEN = ("imagenet1k_v1", "synthetic")  # sources that have seen no image of any study
 
 
@@ -60,12 +61,16 @@ def check_split(
 
 def same_data(found: list[dict[str, Any]], held: list[dict[str, Any]]) -> bool:
     """Whether fingerprints are of the same images, whatever the folder is called they lie in."""
-    return [_nameless(one) for one in found] == [_nameless(one) for one in held]
+    return len(found) == len(held) and all(map(_alike, found, held))
 
 
-def _nameless(found: Mapping[str, Any]) -> dict[str, Any]:
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    # fingerprints of before images were counted across splits left none out
+    (a, b) = ({LEFT_OUT: 0, **found} for found in (one, other))
     # own images are called after their folder, and known by the checksum of all their files
-    return {k: v for k, v in found.items() if k != "data" or FILES not in found}
+    skip = {"notes", "data"} if FILES in a else {"notes"}
+    skip |= {PIXELS} if PIXELS not in a or PIXELS not in b else set()  # since then, too
+    return all(a.get(key) == b.get(key) for key in (a.keys() | b.keys()) - skip)
 
 
 def ancestors_unknown(origin: Mapping[str, Any]) -> bool:
@@ -108,7 +113,7 @@ def _may_have_seen(
             f"cut validation off by seed = {theirs[0]}, val_fraction = {theirs[1]}, not by "
             f"{own[0]} and {own[1]}. Set both to its values"
         )
-    if any(_nameless(d) not in map(_nameless, data) for d in same):
+    if any(not any(_alike(d, found) for found in data) for d in same):
         return (
             f"it was trained on another edition of {name} than this study uses, where equal seeds "
             "keep other images for validation; use the same edition"

@@ -123,6 +123,7 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
         if ":" in spec.task:
             print_ = own_fingerprint(spec.task, print_)
         _check_limits(config, print_)
+        notes |= dict.fromkeys(f"note: {print_['data']}: {n}" for n in print_.get("notes", ()))
         notes |= dict.fromkeys(_late_milestones(spec, cell, print_))
         if print_ not in found:
             found.append(print_)
@@ -196,7 +197,13 @@ def own_fingerprint(name: str, found: Any) -> dict[str, Any]:
             raise PreflightError(
                 f"{said} must hold {key}, how many there are, not {held.get(key)!r}"
             )
+    if not _are_texts(held.get("notes", [])):
+        raise PreflightError(f"{said}: notes must be a list of texts, not {held['notes']!r}")
     return {"data": find_task(name).name, "edition": "own", "synthetic": False, **held}
+
+
+def _are_texts(held: Any) -> bool:
+    return isinstance(held, list) and all(isinstance(text, str) for text in held)
 
 
 def _cut_for_val(config: Mapping[str, Any], data: Mapping[str, Any]) -> float:
@@ -204,12 +211,17 @@ def _cut_for_val(config: Mapping[str, Any], data: Mapping[str, Any]) -> float:
     return 0.0 if "val_images" in data else float(config.get("val_fraction", 0))
 
 
+def _trained_on(data: Mapping[str, Any]) -> int:
+    """Training images, those that validation is cut from included."""
+    return int(data["train_images"]) - int(data.get("copies_left_out", 0))
+
+
 def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Refuse limits above what the data has: a table would name images that nobody saw."""
     share = _cut_for_val(config, data)
-    cut = share * data["train_images"]
+    cut = share * _trained_on(data)
     held = {
-        "train": data["train_images"] - round(cut),
+        "train": _trained_on(data) - round(cut),
         "val": data.get("val_images", max(1, round(cut)) if cut else 0),
         "test": data["test_images"],
     }
@@ -238,7 +250,7 @@ def _late_milestones(
     if "batch_size" in spec.space:
         held = spec.range_of("batch_size", cell)
         batch = min(held.values) if held.values else held.low
-    images = round((1 - _cut_for_val(config, data)) * data["train_images"])
+    images = round((1 - _cut_for_val(config, data)) * _trained_on(data))
     steps = -(-(config.get("train_images") or images) // int(batch)) * spec.budget.max_epochs
     return [
         f"note: milestone {late:g} lies beyond the {steps:,} steps of {spec.budget.max_epochs} "

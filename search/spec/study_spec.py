@@ -213,8 +213,18 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
 
 
 def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
-    """The study of a run folder, from what its study.json holds; see parse_spec."""
-    return parse_spec(study["spec"], source, study.get("task_dir"))
+    """The study of a run folder, from what its study.json holds; see parse_spec.
+
+    A setting that was not there yet takes what was done then; see Setting.
+    """
+    spec = parse_spec(study["spec"], source, study.get("task_dir"))
+    known = {*study["settings"], *spec.cells, *spec.space}
+    before = {
+        key: setting.before
+        for key, setting in find_task(spec.task).settings.items()
+        if setting.before is not None and key not in known
+    }
+    return spec.model_copy(update={"fixed": {**spec.fixed, **before}}) if before else spec
 
 
 def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = None) -> StudySpec:

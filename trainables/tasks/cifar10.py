@@ -12,13 +12,13 @@ from torch import nn
 from trainables.about import CIFAR10
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, Evaluation, Setting, Task
-from trainables.tasks.cifar10_files import SIDE, download, edition_of, fingerprint, read_pool
+from trainables.tasks.cifar10_files import download, edition_of, fingerprint, read_pool
+from trainables.tasks.cifar10_parquet import CLASSES, SIDE
 from trainables.tasks.classification import SMOOTHING, loss, uniform_guess
 from trainables.tasks.images import SETTINGS as IMAGES
 from trainables.tasks.images import Data, batches, evaluate_images, network_for, opened, steps
-from trainables.tasks.splits import cut_off
-
-CLASSES = 10
+from trainables.tasks.inventory import COPIES, KEEP
+from trainables.tasks.splits import cut_apart
 
 SETTINGS = {
     **COMMON,
@@ -33,6 +33,7 @@ SETTINGS = {
         0.1, "share of the training images cut off for validation", 0.001, 0.5, role="study"
     ),
     **LIMITS,
+    **COPIES,
     "label_smoothing": SMOOTHING,
     "augment": Setting(True, "random flip and random crop with 4 px padding in training"),
     **IMAGES,
@@ -46,7 +47,8 @@ def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.dev
     """Read the splits; train and val are cut as the report's random_split did, by `split_seed`."""
     limits = (config["train_images"], config["val_images"], config["test_images"])
     edition = edition_of(data_dir, config)
-    return _on_device(device, edition, data_dir, split_seed, config["val_fraction"], limits)
+    chosen = (config["val_fraction"], config["copies"], limits)
+    return _on_device(device, edition, data_dir, split_seed, *chosen)
 
 
 @lru_cache(maxsize=1)  # a warm worker opens the same splits for trial after trial
@@ -59,10 +61,12 @@ def _splits(
     data_dir: Path,
     split_seed: int,
     val_fraction: float,
+    copies: str,
     limits: tuple[int | None, int | None, int | None],
 ) -> Data:
     pool = read_pool(edition, data_dir)
-    train, val = cut_off(len(pool["train_labels"]), val_fraction, split_seed)
+    digests = (pool["train_digests"], pool["test_digests"])
+    train, val = cut_apart(*digests, copies, val_fraction, split_seed)
     rows = {
         "train": train[: limits[0]],
         "val": val[: limits[1]],
@@ -107,6 +111,7 @@ TASK = Task(
     settings=SETTINGS,
     report_settings={
         "augment_evaluation": True,
+        "copies": KEEP,
         "momentum_restart": True,
         "checkpoint_rule": "last",
         "optimizer": "sgd",

@@ -1,4 +1,4 @@
-"""ShanghaiTech on disk: folder layouts, JPEG images, MATLAB annotations, and what they hold.
+"""ShanghaiTech on disk: folder layouts, checked and decoded once a machine, and what they hold.
 
 Two layouts are read, below the data directory or its folder ShanghaiTech:
 `part_A_final/train_data/{images/IMG_k.jpg, ground_truth/GT_IMG_k.mat}` (official), and the public
@@ -7,23 +7,42 @@ one with `part_A` and `ground-truth`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from scipy.io import loadmat
 from torch import Tensor
 
 from trainables.engine.cache import cached, key_of
-from trainables.task import Config, DataError, MissingDataError
+from trainables.task import Config, MissingDataError
 from trainables.tasks import synthetic
+from trainables.tasks.crowd_checks import outside, pairs, place_faults, read_points
+from trainables.tasks.inventory import (
+    Digests,
+    across,
+    checksum,
+    digest,
+    each,
+    is_grey,
+    named,
+    noted_number,
+    refuse,
+    rgb,
+    shortened,
+    shown_path,
+    why,
+    within,
+)
 
+SPLITS = ("train", "test")
+PUBLISHED = {"A": (300, 182), "B": (400, 316)}  # images of train and test
 SOURCE = (
     "ShanghaiTech (Zhang et al., CVPR 2016) is free for research: get it from its authors' page "
     "or a public copy and unpack it so that DATA_DIR/ShanghaiTech/part_A_final/train_data/images/"
@@ -38,182 +57,200 @@ class Crowd:
     Attributes:
         names: file stems, e.g. IMG_12.
         points: per image `(heads, 2)` float32, x then y, 0-based, as annotated.
-        held: per image a path to decode, or uint8 `(3, height, width)`, channels last in memory
-            and mapped from the cache, where all trials of a machine share it.
+        held: per image uint8 `(3, height, width)`, channels last in memory and mapped from the
+            cache, where all trials of a machine share it.
     """
 
     names: list[str]
     points: list[Tensor]
-    held: list[Path | Tensor]
+    held: list[Tensor]
 
     def take(self, rows: Iterable[int]) -> Crowd:
         """The subset with these rows, in this order."""
         chosen = list(rows)
-        return Crowd(*([column[i] for i in chosen] for column in self._columns()))
-
-    def _columns(self) -> tuple[list[Any], list[Any], list[Any]]:
-        return self.names, self.points, self.held
+        columns = (self.names, self.points, self.held)
+        return Crowd(*([column[i] for i in chosen] for column in columns))  # type: ignore[arg-type]
 
     def item(self, row: int) -> tuple[Tensor, Tensor]:
         """Image, uint8 `(3, height, width)`, and points."""
-        held = self.held[row]
-        return (held if isinstance(held, Tensor) else _decode(held)), self.points[row]
+        return self.held[row], self.points[row]
 
     def images(self) -> Iterator[Tensor]:
         """Every image in turn."""
-        return (self.item(row)[0] for row in range(len(self.names)))
+        return iter(self.held)
 
     def counts(self) -> np.ndarray:
         """Annotated heads an image, `(images,)`, points outside the image included."""
         return np.asarray([len(points) for points in self.points])
 
 
-def read_crowd(
-    data_dir: Path, edition: str, part: str, split: str, decoded: bool = False
-) -> Crowd:
-    """One split (train or test) of one part (A or B).
+def read_crowd(data_dir: Path, edition: str, part: str, split: str) -> Crowd:
+    """Images and heads alone; see `read_split`."""
+    return read_split(data_dir, edition, part, split)[0]
+
+
+def read_split(
+    data_dir: Path, edition: str, part: str, split: str
+) -> tuple[Crowd, Digests, NDArray[np.bool_]]:
+    """One split (train or test) of one part (A or B), decoded once a machine.
 
     Args:
         data_dir: the data directory.
         edition: "synthetic", or anything else for files.
         part: "A" or "B".
         split: "train" or "test".
-        decoded: hold images, decoded once a machine, instead of paths.
+
+    Returns:
+        Images with heads; per image a checksum of its pixels, and whether it is grey.
 
     Raises:
-        DataError: a folder or annotation is missing, or a file unreadable.
+        DataError: every fault of the files: missing, unpaired, unreadable.
     """
     if edition == "synthetic":
-        return Crowd(*synthetic.crowd(part, split))
-    found = _read_files(data_dir, part, split)
-    if not decoded:
-        return found
-    paths = [path for path in found.held if isinstance(path, Path)]
-    arrays = cached(key_of(f"shanghaitech-{part}-{split}", paths), lambda: _decode_all(paths))
+        names, points, pictures = synthetic.crowd(part, split)
+        pixels_of = [picture.permute(1, 2, 0).numpy() for picture in pictures]
+        keys = np.array([digest(pixels) for pixels in pixels_of], np.uint64)
+        return Crowd(names, points, pictures), keys, np.array([is_grey(p) for p in pixels_of])
+    paths, points = _read_files(data_dir, part, split)
+    arrays = cached(
+        key_of(f"shanghaitech-{part}-{split}", paths, holds="digests, grey"),
+        lambda: _decode_all(paths),
+    )
     pixels, shapes = torch.from_numpy(arrays["pixels"]), arrays["shapes"]
     ends = shapes.prod(1).cumsum()
-    images: list[Path | Tensor] = [
+    images = [
         pixels[end - height * width * 3 : end].view(height, width, 3).permute(2, 0, 1)
         for end, (height, width, _) in zip(ends.tolist(), shapes.tolist(), strict=True)
     ]
-    return Crowd(found.names, found.points, images)
+    crowd = Crowd([path.stem for path in paths], points, images)
+    return crowd, arrays["digests"], arrays["grey"]
 
 
 def _decode_all(paths: list[Path]) -> dict[str, np.ndarray]:
-    """All images one after another, and their shapes `(n, 3)`: height, width, 3."""
-    sizes = np.array([(*_size(path)[::-1], 3) for path in paths], dtype=np.int64)
-    pixels = np.empty(sizes.prod(1).sum(), dtype=np.uint8)
-    end = 0
-    for path, size in zip(paths, sizes.prod(1).tolist(), strict=True):
-        pixels[end : end + size] = _decode(path).permute(1, 2, 0).flatten().numpy()
-        end += size
-    return {"pixels": pixels, "shapes": sizes}
+    """All images one after another; `(n, 3)` height, width, 3; checksums and greyness `(n,)`.
 
+    Raises:
+        DataError: with every file that cannot be decoded.
+    """
+    found: list[Any] = [None] * len(paths)
 
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height, out of the header."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise _undecodable(path, error) from error
+    def decode(row: int) -> str | None:
+        try:
+            with Image.open(paths[row]) as image:
+                pixels = rgb(image)
+        except Exception as error:  # PIL raises many kinds for a damaged file
+            return f"{paths[row]} cannot be decoded ({why(error)}); fetch it again"
+        # channels stay last in memory: resizing is up to twice as fast on them
+        found[row] = pixels, digest(pixels), is_grey(pixels)
+        return None
+
+    bad = each(decode, range(len(paths)))
+    refuse("shanghaitech", shortened(bad, "images that cannot be decoded"))
+    return {
+        "pixels": np.concatenate([pixels.ravel() for pixels, _, _ in found]),
+        "shapes": np.array([pixels.shape for pixels, _, _ in found], dtype=np.int64),
+        "digests": np.array([key for _, key, _ in found], dtype=np.uint64),
+        "grey": np.array([grey for _, _, grey in found]),
+    }
 
 
 @lru_cache(maxsize=4)
-def _read_files(data_dir: Path, part: str, split: str) -> Crowd:
-    images, annotations = _folders(data_dir, part, split)
-    paths = sorted(images.glob("*.jpg"), key=_number)
-    if not paths:
+def _read_files(data_dir: Path, part: str, split: str) -> tuple[list[Path], list[Tensor]]:
+    """Image files of a split, and the heads of each."""
+    images, annotations = _folders(data_dir, part, split)[0]
+    held, faults = pairs(images, annotations)
+    if not held and not faults:
         raise MissingDataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
-    points = [_read_points(annotations / f"GT_{path.stem}.mat", path) for path in paths]
-    return Crowd([path.stem for path in paths], points, list(paths))
+    read = [read_points(path) for _, path in held]
+    bad = [fault for _, fault in read if fault]
+    refuse("shanghaitech", [*faults, *shortened(bad, "annotations with faults")])
+    return [path for path, _ in held], [torch.from_numpy(points) for points, _ in read]
 
 
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
-    """Edition, images, heads, points outside, per part and split; checksum of the annotations."""
-    return dict(_fingerprint(data_dir, config["edition"], config["part"]))
+    """Edition, images, heads and points outside, by split; checksums of annotations and pixels.
+
+    Images are decoded into the cache, where trials look for them.
+
+    Raises:
+        DataError: every fault of the files, or more copies across the splits than can be left out.
+    """
+    return dict(_fingerprint(data_dir, config["edition"], config["part"], config["copies"]))
 
 
 @lru_cache(maxsize=4)
-def _fingerprint(data_dir: Path, edition: str, part: str) -> dict[str, Any]:
+def _fingerprint(data_dir: Path, edition: str, part: str, copies: str) -> dict[str, Any]:
+    generated = edition == "synthetic"
     found: dict[str, Any] = {
-        "data": f"ShanghaiTech Part {part}"
-        if edition != "synthetic"
-        else f"synthetic crowd, part {part}",
+        "data": f"synthetic crowd, part {part}" if generated else f"ShanghaiTech Part {part}",
         "part": part,
-        "edition": "synthetic" if edition == "synthetic" else "files",
-        "synthetic": edition == "synthetic",
+        "edition": "synthetic" if generated else "files",
+        "synthetic": generated,
     }
-    digest = hashlib.sha256()
-    for split in ("train", "test"):
-        crowd = read_crowd(data_dir, edition, part, split)
-        found[f"{split}_images"] = len(crowd.names)
-        found[f"{split}_heads"] = int(crowd.counts().sum())
-        found[f"{split}_points_outside"] = sum(
-            _count_outside(points, held)
-            for points, held in zip(crowd.points, crowd.held, strict=True)
-        )
-        for name, points in zip(crowd.names, crowd.points, strict=True):
-            digest.update(name.encode() + points.numpy().tobytes())
-    found["annotations_sha256"] = digest.hexdigest()
+    held = {split: read_split(data_dir, edition, part, split) for split in SPLITS}
+    train, test = [(keys, crowd.names) for crowd, keys, _ in held.values()]
+    faults, notes, left_out = across(copies, train, test)
+    for (split, (crowd, keys, grey)), whole in zip(held.items(), PUBLISHED[part], strict=True):
+        sizes = [(int(image.shape[1]), int(image.shape[2])) for image in crowd.held]
+        wrong, odd = place_faults(split, crowd.names, crowd.points, sizes)
+        notes += [*within(keys, crowd.names, split), *odd]
+        if grey.any():
+            notes.append(f"{grey.sum()} of {len(grey)} {split} images are grey")
+        if not generated:
+            faults += wrong
+            notes += noted_number(len(grey), whole, f"{split} images")
+        lost = map(outside, crowd.points, *zip(*sizes, strict=True))
+        found |= {
+            f"{split}_images": len(crowd.names),
+            f"{split}_heads": int(crowd.counts().sum()),
+            f"{split}_points_outside": sum(lost),
+        }
+    refuse("shanghaitech", faults)
+    found["annotations_sha256"] = checksum(_annotations(crowd for crowd, _, _ in held.values()))
+    found["pixels_sha256"] = checksum(keys for _, keys, _ in held.values())
+    if not generated:
+        notes += _unread(data_dir, part)
+    return {**found, **left_out, "notes": notes}
+
+
+def _unread(data_dir: Path, part: str) -> list[str]:
+    """Notes on a part that is there more than once, or of two copies."""
+    held = {split: _folders(data_dir, part, split) for split in SPLITS}
+    first = {folders[0][0].parent.parent for folders in held.values()}
+    names = sorted({f[0].parent.parent for folders in held.values() for f in folders} - first)
+    found = [f"{shown_path(path, data_dir)} is not read" for path in names]
+    if len(first) > 1:
+        found.append(f"train and test are of two folders, {named(sorted(f.name for f in first))}")
     return found
 
 
-def _count_outside(points: Tensor, held: Path | Tensor) -> int:
-    """Points whose nearest pixel is not in the image."""
-    if isinstance(held, Tensor):
-        height, width = held.shape[1:]
-    else:
-        width, height = _size(held)
-    pixel = points.round()
-    inside = (pixel >= 0) & (pixel <= torch.tensor([width - 1, height - 1]))
-    return int((~inside.all(1)).sum())
+def _annotations(crowds: Iterable[Crowd]) -> Iterator[np.ndarray]:
+    for crowd in crowds:
+        for name, points in zip(crowd.names, crowd.points, strict=True):
+            yield np.frombuffer(name.encode(), np.uint8)
+            yield points.numpy()
 
 
-def _decode(path: Path) -> Tensor:
-    try:
-        with Image.open(path) as image:
-            # channels stay last in memory: resizing is up to twice as fast on them
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    except OSError as error:
-        raise _undecodable(path, error) from error
+def _folders(data_dir: Path, part: str, split: str) -> list[tuple[Path, Path]]:
+    """Folders of images and annotations of a split; the first is read.
 
+    A copy of the part that has both splits comes first.
 
-def _undecodable(path: Path, error: OSError) -> DataError:
-    return DataError(f"shanghaitech: {path} cannot be decoded ({error}); fetch it again")
-
-
-def _folders(data_dir: Path, part: str, split: str) -> tuple[Path, Path]:
-    for root in (data_dir / "ShanghaiTech", data_dir / "shanghaitech", data_dir):
-        for name in (f"part_{part}_final", f"part_{part}"):
-            for truth in ("ground_truth", "ground-truth"):
-                folder = root / name / f"{split}_data"
-                if (folder / "images").is_dir() and (folder / truth).is_dir():
-                    return folder / "images", folder / truth
+    Raises:
+        MissingDataError: none.
+    """
+    roots = (data_dir / "ShanghaiTech", data_dir / "shanghaitech", data_dir)
+    names = (f"part_{part}_final", f"part_{part}")
+    found: dict[Path, tuple[bool, tuple[Path, Path]]] = {}
+    for root, name, truth in product(roots, names, ("ground_truth", "ground-truth")):
+        part_of = {s: root / name / f"{s}_data" for s in SPLITS}
+        at = {s: (folder / "images", folder / truth) for s, folder in part_of.items()}
+        there = {s for s, folders in at.items() if all(map(Path.is_dir, folders))}
+        if split in there:
+            found.setdefault(at[split][1].resolve(), (len(there) < 2, at[split]))
+    if found:
+        return [folders for _, folders in sorted(found.values(), key=lambda held: held[0])]
     raise MissingDataError(
         f"shanghaitech: no part_{part}_final/{split}_data or part_{part}/{split}_data with images "
         f"and ground_truth (or ground-truth) under {data_dir}. {SOURCE}"
     )
-
-
-def _number(path: Path) -> tuple[int, str]:
-    digits = "".join(c for c in path.stem if c.isdigit())
-    return int(digits or 0), path.stem
-
-
-def _read_points(path: Path, image: Path) -> Tensor:
-    """`(heads, 2)`: MATLAB counts pixels from 1, we count from 0."""
-    try:
-        # given a Path, loadmat does not say that the file is missing
-        location = loadmat(str(path))["image_info"][0, 0][0, 0]["location"]
-        points = np.asarray(location, dtype=np.float32)
-        if points.size and points.shape[1:] != (2,):
-            raise ValueError(f"location is {' x '.join(map(str, points.shape))}")
-    except FileNotFoundError:
-        raise DataError(f"shanghaitech: {image} has no annotation {path}. {SOURCE}") from None
-    except Exception as error:  # loadmat raises many kinds for a truncated or foreign file
-        raise DataError(
-            f"shanghaitech: {path} is no annotation of the official form "
-            f"(image_info{{1}}.location, N x 2): {error!r}"
-        ) from error
-    return torch.from_numpy(points.reshape(-1, 2) - 1)

@@ -26,6 +26,7 @@ from trainables.tasks.images import (
     steps,
 )
 from trainables.tasks.images import SETTINGS as IMAGES
+from trainables.tasks.inventory import COPIES, apart
 from trainables.tasks.splits import at_most, cut_off_each
 
 OUTPUTS = 1000  # where the number of classes is not known yet: for a preview without data
@@ -60,6 +61,7 @@ SETTINGS = {
     ),
     "test_seed": Setting(0, "of that cut; the study's seed does not touch it", 0, role="study"),
     **LIMITS,
+    **COPIES,
     "augment": Setting(True, "random flips and crops in training"),
     "crop_by": Setting(
         "shift",
@@ -80,7 +82,7 @@ def open_data(data_dir: Path, config: Config, split_seed: int, device: torch.dev
     """Read the splits; what is cut off is cut class by class."""
     if config["classes"] is None:
         raise DataError("imagefolder: classes is not known; it comes from the data's fingerprint")
-    keys = ("image_size", "crop", "val_fraction", "test_fraction", "test_seed", *LIMITS)
+    keys = ("image_size", "crop", "val_fraction", "test_fraction", "test_seed", "copies", *LIMITS)
     return _on_device(device, data_dir, split_seed, tuple((key, config[key]) for key in keys))
 
 
@@ -92,14 +94,18 @@ def _on_device(device: torch.device, *opening: Any) -> Data:
 def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ...]) -> Data:
     config, held = dict(settings), scan(data_dir)
     pools = decoded(held, config["image_size"])
-    rows = {split: torch.from_numpy(chosen) for split, chosen in split_rows(held, config).items()}
+    apart_rows = split_rows(held, pools, config)
+    rows = {split: torch.from_numpy(chosen) for split, chosen in apart_rows.items()}
     of = {"train": "train", "val": "train", "test": "test" if "test" in pools else "train"}
     if "val" in pools:
         rows["val"], of["val"] = torch.arange(len(held.files["val"])), "val"
     else:
         labels = torch.from_numpy(held.labels["train"])[rows["train"]]
-        kept, cut = cut_off_each(labels, config["val_fraction"], split_seed)
-        rows |= {"train": rows["train"][kept], "val": rows["train"][cut]}
+        kept, cut = (
+            rows["train"][at] for at in cut_off_each(labels, config["val_fraction"], split_seed)
+        )
+        keys = (pools["train_digests"][at.numpy()] for at in (kept, cut))
+        rows |= {"train": kept[apart(config["copies"], *keys)], "val": cut}
     seeds = {"train": split_seed, "val": split_seed, "test": config["test_seed"]}
     rows = {
         split: at_most(chosen, config[f"{split}_images"], seeds[split])

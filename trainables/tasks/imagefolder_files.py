@@ -8,9 +8,6 @@ the training images is cut off for it, class by class, by a seed of its own; val
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +20,27 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from trainables.engine.cache import cached, key_of
 from trainables.task import Config, DataError, MissingDataError
+from trainables.tasks.inventory import (
+    KEEP,
+    MOST_COPIED,
+    across,
+    apart,
+    digest,
+    each,
+    is_grey,
+    is_litter,
+    refuse,
+    rgb,
+    shortened,
+    told,
+    why,
+    within,
+)
 from trainables.tasks.splits import cut_off_each
 
+Pools = dict[str, np.ndarray]
+
 SPLITS = ("train", "val", "test")
-TOLD = 12  # faults of a kind that are told one by one
 LAYOUT = (
     "expected images (jpg, png, webp, ...) in DATA_DIR/train/CLASS, a folder a class, and "
     "optionally val and test beside train; name DATA_DIR with --data-dir"
@@ -69,47 +83,38 @@ def scan(data_dir: Path) -> Folder:
         faults += _layout_faults(folder, classes)
         of_class = [_images(folder / name) for name in classes]
         for name, (images, others) in zip(classes, of_class, strict=True):
-            faults += _told(f"{folder / name} holds a file that is no image; remove it", others)
+            faults += told(
+                f"{folder / name} holds a file that is no image; remove it",
+                (p.name for p in others),
+            )
             if not images and (folder / name).is_dir():
                 faults.append(f"{folder / name} holds no image")
         files[split] = tuple(path for images, _ in of_class for path in images)
         labels[split] = np.repeat(np.arange(len(classes)), [len(i) for i, _ in of_class])
-    if faults:
-        raise DataError("\n  ".join([f"imagefolder: {len(faults)} fault(s); {LAYOUT}", *faults]))
+    refuse("imagefolder", faults, LAYOUT)
     return Folder(data_dir, classes, files, labels)
 
 
 def _shown(folder: Path) -> list[Path]:
     """What is in a folder, but for what systems leave in it."""
-    return sorted(path for path in folder.iterdir() if not _is_litter(path.name))
-
-
-def _is_litter(name: str) -> bool:
-    """Hidden files, as a Mac's ._x.jpg beside x.jpg, and what Windows keeps of a folder."""
-    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+    return sorted(path for path in folder.iterdir() if not is_litter(path.name))
 
 
 def _layout_faults(folder: Path, classes: tuple[str, ...]) -> list[str]:
     shown = _shown(folder)
     names = {path.name for path in shown if path.is_dir()}
-    files = (path for path in shown if path.is_file())
-    loose = _told(f"{folder} holds a file outside its class folders", files)
+    files = (path.name for path in shown if path.is_file())
+    loose = told(f"{folder} holds a file outside its class folders", files)
     extra = [f"{folder / n} is a class that train lacks" for n in sorted(names - set(classes))]
     absent = [f"{folder} lacks the class {name}" for name in classes if name not in names]
     return [*loose, *extra, *absent]
-
-
-def _told(what: str, paths: Iterable[Path]) -> list[str]:
-    held = list(paths)
-    told = [f"{what}: {path.name}" for path in held[:TOLD]]
-    return [*told, f"{what}: {len(held) - TOLD} more"] if len(held) > TOLD else told
 
 
 def _images(folder: Path) -> tuple[list[Path], list[Path]]:
     """Image files below a folder, sorted, and other files."""
     found: tuple[list[Path], list[Path]] = ([], [])
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.is_file() and not any(map(_is_litter, path.relative_to(folder).parts)):
+        if path.is_file() and not any(map(is_litter, path.relative_to(folder).parts)):
             found[path.suffix.lower() not in IMG_EXTENSIONS].append(path)
     return found
 
@@ -131,25 +136,66 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
             f"imagefolder: the study says classes = {config['classes']}, and {data_dir / 'train'} "
             f"has {count} class folders; leave the key out, or name other data with --data-dir"
         )
-    rows = split_rows(held, config)
+    pools = decoded(held, config["image_size"])
+    rows, notes, left_out = _held_apart(held, pools, config)
     if "val" not in held.files:
         _cut(torch.from_numpy(held.labels["train"][rows["train"]]), config["val_fraction"], 0)
-    decoded(held, config["image_size"])
     found: dict[str, Any] = {
         "data": f"images of {data_dir.resolve().name}",
         "edition": "files" if "test" in held.files else _cut_in_words(config),
         "synthetic": False,
         "settings": {"classes": count},
         "classes": list(held.classes),
-        "train_images": len(rows["train"]),
+        "train_images": len(rows["train"]) + sum(left_out.values()),
         "test_images": len(rows["test"]),
         "files_sha256": _checksum(held),
+        **left_out,
     }
     if "val" in held.files:
         found["val_images"] = len(held.files["val"])
     for split, chosen in rows.items():
         labels = held.labels[split if split in held.labels else "train"][chosen]
         found[f"{split}_per_class"] = np.bincount(labels, minlength=count).tolist()
+    return {**found, "notes": [*notes, *_notes(held, pools)]}
+
+
+def _held_apart(
+    held: Folder, pools: Pools, config: Config
+) -> tuple[dict[str, np.ndarray], list[str], dict[str, int]]:
+    """`split_rows`, notes on images in two splits, and how many are left out for it.
+
+    Raises:
+        DataError: folders of two splits hold too many of the same images.
+    """
+    whole = split_rows(held, pools, {**config, "copies": KEEP})
+    keys, names = split_keys(held, pools, whole), _names(held, whole)
+    rows = split_rows(held, pools, config)
+    faults: list[str] = []
+    notes: list[str] = []
+    for split in sorted(keys.keys() - {"train"}):
+        # what is cut off by a seed shares its copies with what stays by chance: no fault
+        most = MOST_COPIED if split in held.files else 1.0
+        train, other = [(keys[s], names[s]) for s in ("train", split)]
+        wrong, odd, _ = across(config["copies"], train, other, split, most)
+        faults, notes = [*faults, *wrong], [*notes, *odd]
+    refuse("imagefolder", faults)
+    count = len(whole["train"]) - len(rows["train"])
+    return rows, notes, {"copies_left_out": count} if count else {}
+
+
+def _notes(held: Folder, pools: Pools) -> list[str]:
+    """What is odd and harmless: copies within a split, images in two classes, grey ones."""
+    found = []
+    for split, files in held.files.items():
+        keys = pools[f"{split}_digests"]
+        names = [path.relative_to(held.root / split).as_posix() for path in files]
+        found += within(keys, names, split)
+        pairs = np.unique(np.stack([keys, held.labels[split].astype(np.uint64)]), axis=1)
+        several = np.unique(pairs[0], return_counts=True)[1] > 1
+        if several.any():
+            found.append(f"{several.sum()} {split} images lie in more than one class")
+        if grey := int(pools[f"{split}_grey"].sum()):
+            found.append(f"{grey} of {len(files)} {split} images are grey")
     return found
 
 
@@ -176,49 +222,75 @@ def _checksum(held: Folder) -> str:
     return digest.hexdigest()
 
 
-def split_rows(held: Folder, config: Config) -> dict[str, np.ndarray]:
+def split_rows(held: Folder, pools: Pools, config: Config) -> dict[str, np.ndarray]:
     """Rows of train and test, before validation is cut off: of each split's folder, or of train's.
 
     The cut for test hangs on `test_seed` alone, so that no study trains on another's test images.
+    Unless copies are kept, no row of train is the image of a test row, or of a folder val.
     """
     whole = {split: np.arange(len(labels)) for split, labels in held.labels.items()}
     if "test" in whole:
-        return {"train": whole["train"], "test": whole["test"]}
-    labels = torch.from_numpy(held.labels["train"])
-    train, test = _cut(labels, config["test_fraction"], config["test_seed"])
-    return {"train": train.sort().values.numpy(), "test": test.sort().values.numpy()}
+        rows = {"train": whole["train"], "test": whole["test"]}
+    else:
+        labels = torch.from_numpy(held.labels["train"])
+        train, test = _cut(labels, config["test_fraction"], config["test_seed"])
+        rows = {"train": train.sort().values.numpy(), "test": test.sort().values.numpy()}
+    keys = split_keys(held, pools, rows)
+    others = [key for split, key in keys.items() if split != "train"]
+    return {**rows, "train": rows["train"][apart(config["copies"], keys["train"], *others)]}
 
 
-def decoded(held: Folder, size: int) -> dict[str, np.ndarray]:
+def split_keys(held: Folder, pools: Pools, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Checksums of the images of each split, and of a folder val."""
+    keys = {s: pools[f"{s if s in held.files else 'train'}_digests"][at] for s, at in rows.items()}
+    return {**keys, "val": pools["val_digests"]} if "val" in held.files else keys
+
+
+def _names(held: Folder, rows: dict[str, np.ndarray]) -> dict[str, list[str]]:
+    every = {**rows, **({"val": np.arange(len(held.files["val"]))} if "val" in held.files else {})}
+    return {
+        split: [held.files[split if split in held.files else "train"][row].name for row in at]
+        for split, at in every.items()
+    }
+
+
+def decoded(held: Folder, size: int) -> Pools:
     """Images of every split folder, uint8 `(n, 3, size, size)`, mapped from the cache.
 
-    The shorter side is resized to `size`, and the middle is cut out.
+    The shorter side is resized to `size`, and the middle is cut out. Beside each lie its
+    `_digests` (uint64 checksums of the pixels) and `_grey` (bool), both `(n,)`.
 
     Raises:
         DataError: files that cannot be decoded, by name.
     """
     every = [path for split in SPLITS for path in held.files.get(split, ())]
     name = f"imagefolder-{held.root.resolve().name}-{size}"
-    return cached(key_of(name, every, size=size), lambda: _decode_all(held, size))
+    key = key_of(name, every, size=size, holds="digests, grey")
+    return cached(key, lambda: _decode_all(held, size))
 
 
-def _decode_all(held: Folder, size: int) -> dict[str, np.ndarray]:
+def _decode_all(held: Folder, size: int) -> Pools:
     faults: list[str] = []
-    pools: dict[str, np.ndarray] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # PIL lets go of the interpreter
-        for split, files in held.files.items():
-            pool = pools[split] = np.empty((len(files), 3, size, size), dtype=np.uint8)
+    pools: Pools = {}
+    for split, files in held.files.items():
+        pool = pools[split] = np.empty((len(files), 3, size, size), dtype=np.uint8)
+        keys = pools[f"{split}_digests"] = np.empty(len(files), np.uint64)
+        grey = pools[f"{split}_grey"] = np.empty(len(files), bool)
 
-            def fill(row: int, path: Path, pool: np.ndarray = pool) -> None:
-                try:
-                    pool[row] = _decode(path, size)
-                except Exception as error:  # PIL raises many kinds for a damaged file
-                    faults.append(f"{path}: {type(error).__name__}: {error}")
+        def fill(
+            row: int, path: Path, pool: Any = pool, keys: Any = keys, grey: Any = grey
+        ) -> str | None:
+            try:
+                pixels = _decode(path, size)
+            except Exception as error:  # PIL raises many kinds for a damaged file
+                return f"{path}: {why(error)}"
+            pool[row] = pixels.transpose(2, 0, 1)
+            keys[row], grey[row] = digest(pixels), is_grey(pixels)
+            return None
 
-            list(threads.map(fill, range(len(files)), files))
+        faults += each(fill, range(len(files)), files)
     if faults:
-        more = [f"and {len(faults) - TOLD} more"] if len(faults) > TOLD else []
-        said = "\n  ".join([*sorted(faults)[:TOLD], *more])
+        said = "\n  ".join(shortened(faults, "files that cannot be decoded"))
         raise DataError(
             f"imagefolder: {len(faults)} files cannot be decoded; mend or remove them\n  {said}"
         )
@@ -226,11 +298,9 @@ def _decode_all(held: Folder, size: int) -> dict[str, np.ndarray]:
 
 
 def _decode(path: Path, size: int) -> np.ndarray:
-    """uint8 `(3, size, size)`."""
+    """uint8 `(size, size, 3)`."""
     with Image.open(path) as image:
-        if image.mode.startswith(("I", "F")):  # PIL would cut every value off at 255
-            raise ValueError(f"more than 8 bits a channel (mode {image.mode}); convert it")
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = Image.fromarray(rgb(ImageOps.exif_transpose(image)))
     width, height = upright.size
     if min(width, height) != size:
         scale = size / min(width, height)
@@ -239,4 +309,4 @@ def _decode(path: Path, size: int) -> np.ndarray:
         width, height = side
     left, top = (width - size) // 2, (height - size) // 2
     middle = upright.crop((left, top, left + size, top + size))
-    return np.asarray(middle).transpose(2, 0, 1)
+    return np.asarray(middle)

@@ -18,17 +18,18 @@ from trainables.networks import RESNET, build
 from trainables.resnet import backbone
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Batch, Config, Evaluation, Setting, Task
-from trainables.tasks.crowd_files import Crowd, fingerprint, read_crowd
+from trainables.tasks.crowd_files import Crowd, fingerprint, read_split
 from trainables.tasks.density import density_map
 from trainables.tasks.images import NORMALISE
+from trainables.tasks.inventory import COPIES, KEEP
 from trainables.tasks.regression import constants, errors
-from trainables.tasks.splits import cut_off
+from trainables.tasks.splits import cut_apart
 
 MEAN, STD = NORMALISE["imagenet"]  # as in the report
 EVALUATION_BATCH = {"cpu": 4, "cuda": 8}
 OPENING = (  # settings that the splits hang on
     *("edition", "part", "val_fraction", "train_images", "val_images", "test_images"),
-    *("crop", "outside"),
+    *("crop", "outside", "copies"),
 )
 COLLAPSED_SPREAD = 0.05  # of the true counts' standard deviation
 SAMPLE_QUANTILES = (0.1, 0.5, 0.9)  # F4 shows the images at these quantiles of absolute error
@@ -56,6 +57,7 @@ SETTINGS = {
         role="study",
     ),
     **LIMITS,
+    **COPIES,
     "crop": Setting(512, "side of crops and of resized test images, px", low=64, role="cell"),
     "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
     "scale_high": Setting(1.5, "largest random rescale in training", positive=True),
@@ -122,9 +124,10 @@ def _on_device(device: torch.device, *opening: Any) -> Data:
 
 def _open(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ...]) -> Data:
     config = dict(settings)
-    read = partial(read_crowd, data_dir, config["edition"], config["part"], decoded=True)
-    train, test = read("train"), read("test")
-    kept, cut = cut_off(len(train.names), config["val_fraction"], split_seed)
+    read = partial(read_split, data_dir, config["edition"], config["part"])
+    (train, train_keys, _), (test, test_keys, _) = read("train"), read("test")
+    copies, share = config["copies"], config["val_fraction"]
+    kept, cut = cut_apart(train_keys, test_keys, copies, share, split_seed)
     val = train.take(cut.tolist()[: config["val_images"]])
     fixed = {"test": _resized(test.take(range(len(test.names))[: config["test_images"]]), config)}
     if val.names:
@@ -384,6 +387,7 @@ TASK = Task(
         "round_counts": True,
         "loss": "mse",
         "crop": 512,
+        "copies": KEEP,
     },
     report_split="test",
     conflicts=conflicts,

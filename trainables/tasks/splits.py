@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainables.task import DataError
+from trainables.tasks.inventory import Digests, apart
 
 
 def cut_off(total: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -28,6 +29,30 @@ def cut_off(total: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     if cut < 1:
         raise DataError(f"{total} row(s) are too few to cut {share:g} of them off")
     return order[:cut], order[cut:]
+
+
+def cut_apart(
+    train: Digests, test: Digests, copies: str, share: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """`cut_off` of the training images that are no copies of test images.
+
+    Args:
+        train: checksums of the images that validation is cut off from.
+        test: checksums of the test images.
+        copies: the setting; unless they are kept, no image is left in two splits.
+        share: to cut off.
+        seed: another one cuts another way.
+
+    Returns:
+        Rows of `train` to train on and to validate on.
+
+    Raises:
+        DataError: no row would stay.
+    """
+    kept = apart(copies, train, test)
+    stay, cut = (kept[rows.numpy()] for rows in cut_off(len(kept), share, seed))
+    stay = stay[apart(copies, train[stay], train[cut])]
+    return torch.from_numpy(stay), torch.from_numpy(cut)
 
 
 def cut_off_each(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
