@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +24,16 @@ ROLES = get_args(Role)
 
 
 class DataError(UserError):
-    """The data set is missing or not as expected; the message names the place and the fix."""
+    """The data set is missing or not as expected; the message names the place and the fix.
+
+    Attributes:
+        faults: each by itself, where there are several.
+    """
+
+    def __init__(self, text: str, faults: Sequence[str] = ()) -> None:
+        """Say what is wrong in one text; `faults` are told in it."""
+        super().__init__(text)
+        self.faults = tuple(faults) or (text,)
 
 
 class MissingDataError(DataError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from trainables.own_code import quoted
 from trainables.task import Config, DataError
+from trainables.tasks.inventory import digest as row_digest
 
 Kind = Literal["classification", "regression"]
 Load = Callable[[Path, Config], Mapping[str, tuple[Any, Any]]]
@@ -114,7 +116,25 @@ def fingerprint_of(name: str, held: Mapping[str, Pair]) -> dict[str, Any]:
         **counts,
         "shape": list(x.shape[1:]),
         "arrays_sha256": digest.hexdigest(),
+        "notes": _copies(held),
     }
+
+
+def _copies(held: Mapping[str, Pair]) -> list[str]:
+    """Notes on rows that are in two splits: told alone, since rows of numbers may well repeat."""
+    keys = {
+        split: np.array([row_digest(row) for row in x.cpu().numpy()], np.uint64)
+        for split, (x, _) in held.items()
+    }
+    counts = {
+        (first, second): int(np.isin(keys[second], keys[first]).sum())
+        for first, second in combinations([split for split in SPLITS if split in keys], 2)
+    }
+    return [
+        f"{count} of {len(keys[second])} {second} rows are rows of {first} too, and are kept there"
+        for (first, second), count in counts.items()
+        if count
+    ]
 
 
 @torch.no_grad()

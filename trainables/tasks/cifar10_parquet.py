@@ -20,6 +20,7 @@ from trainables.tasks.inventory import (
     TOLD,
     digest,
     each,
+    gathered,
     is_grey,
     named,
     refuse,
@@ -80,16 +81,14 @@ def read_parquet(data_dir: Path) -> Pool:
             f"cifar10: no train-*.parquet and test-*.parquet under {data_dir} (looked in it, in "
             "plain_text and in cifar10/plain_text); name the folder with --data-dir"
         )
-    files, faults = {}, []
-    for part in PARTS:
-        files[part], more = _shards(folder, part)
-        faults += more
-    refuse("cifar10", faults)
     pool: Pool = {}
+    faults: list[str] = []
     for part in PARTS:
-        held, more = _read_part(part, files[part])
+        files, wrong = _shards(folder, part)
+        # a set that is not whole is read too: every fault at once
+        held, more = _read_part(part, files)
         pool |= held
-        faults += more
+        faults += [*wrong, *more]
     refuse("cifar10", faults)
     return pool
 
@@ -152,13 +151,9 @@ def _same(files: list[Path]) -> Iterator[str]:
 
 def _read_part(part: str, files: list[Path]) -> tuple[Pool, list[str]]:
     """Images, labels, checksums and faults of a part."""
-    tables, faults = [], []
-    for path in files:
-        try:
-            tables.append(_table(path))
-        except DataError as error:
-            faults.append(str(error))
-    if faults:
+    faults: list[str] = []
+    tables = [table for path in files if (table := gathered(faults, _table, path))]
+    if faults or not files:
         return {}, faults
     labels = np.concatenate([held.data for _, held in tables])
     if not len(labels):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from trainables.tasks.inventory import (
     checksum,
     digest,
     each,
+    gathered,
     is_grey,
     named,
     noted_number,
@@ -111,18 +111,26 @@ def read_split(
         pixels_of = [picture.permute(1, 2, 0).numpy() for picture in pictures]
         keys = np.array([digest(pixels) for pixels in pixels_of], np.uint64)
         return Crowd(names, points, pictures), keys, np.array([is_grey(p) for p in pixels_of])
-    paths, points = _read_files(data_dir, part, split)
-    arrays = cached(
-        key_of(f"shanghaitech-{part}-{split}", paths, holds="digests, grey"),
-        lambda: _decode_all(paths),
-    )
+    faults: list[str] = []
+    images, annotations = _folders(data_dir, part, split)[0]
+    found, unpaired = pairs(images, annotations)
+    if not found and not unpaired:
+        raise MissingDataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
+    paths = [path for path, _ in found]
+    read = [read_points(path) for _, path in found]
+    key = key_of(f"shanghaitech-{part}-{split}", paths, holds="digests, grey")
+    arrays = gathered(faults, cached, key, lambda: _decode_all(paths))
+    bad = shortened([fault for _, fault in read if fault], "annotations with faults")
+    refuse("shanghaitech", [*unpaired, *bad, *faults])
+    assert arrays is not None
     pixels, shapes = torch.from_numpy(arrays["pixels"]), arrays["shapes"]
     ends = shapes.prod(1).cumsum()
-    images = [
+    views = [
         pixels[end - height * width * 3 : end].view(height, width, 3).permute(2, 0, 1)
         for end, (height, width, _) in zip(ends.tolist(), shapes.tolist(), strict=True)
     ]
-    crowd = Crowd([path.stem for path in paths], points, images)
+    points = [torch.from_numpy(held) for held, _ in read]
+    crowd = Crowd([path.stem for path in paths], points, views)
     return crowd, arrays["digests"], arrays["grey"]
 
 
@@ -154,19 +162,6 @@ def _decode_all(paths: list[Path]) -> dict[str, np.ndarray]:
     }
 
 
-@lru_cache(maxsize=4)
-def _read_files(data_dir: Path, part: str, split: str) -> tuple[list[Path], list[Tensor]]:
-    """Image files of a split, and the heads of each."""
-    images, annotations = _folders(data_dir, part, split)[0]
-    held, faults = pairs(images, annotations)
-    if not held and not faults:
-        raise MissingDataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
-    read = [read_points(path) for _, path in held]
-    bad = [fault for _, fault in read if fault]
-    refuse("shanghaitech", [*faults, *shortened(bad, "annotations with faults")])
-    return [path for path, _ in held], [torch.from_numpy(points) for points, _ in read]
-
-
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Edition, images, heads and points outside, by split; checksums of annotations and pixels.
 
@@ -175,11 +170,7 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     Raises:
         DataError: every fault of the files, or more copies across the splits than can be left out.
     """
-    return dict(_fingerprint(data_dir, config["edition"], config["part"], config["copies"]))
-
-
-@lru_cache(maxsize=4)
-def _fingerprint(data_dir: Path, edition: str, part: str, copies: str) -> dict[str, Any]:
+    edition, part = config["edition"], config["part"]
     generated = edition == "synthetic"
     found: dict[str, Any] = {
         "data": f"synthetic crowd, part {part}" if generated else f"ShanghaiTech Part {part}",
@@ -187,9 +178,14 @@ def _fingerprint(data_dir: Path, edition: str, part: str, copies: str) -> dict[s
         "edition": "synthetic" if generated else "files",
         "synthetic": generated,
     }
-    held = {split: read_split(data_dir, edition, part, split) for split in SPLITS}
+    faults: list[str] = []
+    held = {}
+    for split in SPLITS:
+        if read := gathered(faults, read_split, data_dir, edition, part, split):
+            held[split] = read
+    refuse("shanghaitech", faults)
     train, test = [(keys, crowd.names) for crowd, keys, _ in held.values()]
-    faults, notes, left_out = across(copies, train, test)
+    faults, notes, left_out = across(config["copies"], train, test)
     for (split, (crowd, keys, grey)), whole in zip(held.items(), PUBLISHED[part], strict=True):
         sizes = [(int(image.shape[1]), int(image.shape[2])) for image in crowd.held]
         wrong, odd = place_faults(split, crowd.names, crowd.points, sizes)

@@ -15,7 +15,7 @@ from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
 from trainables.tasks.crops import PAD
-from trainables.tasks.imagefolder_files import decoded, fingerprint, scan, split_rows
+from trainables.tasks.imagefolder_files import SPLITS, decoded, fingerprint, scan, split_rows
 from trainables.tasks.images import (
     NORMALISE,
     Data,
@@ -96,10 +96,8 @@ def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ..
     pools = decoded(held, config["image_size"])
     apart_rows = split_rows(held, pools, config)
     rows = {split: torch.from_numpy(chosen) for split, chosen in apart_rows.items()}
-    of = {"train": "train", "val": "train", "test": "test" if "test" in pools else "train"}
-    if "val" in pools:
-        rows["val"], of["val"] = torch.arange(len(held.files["val"])), "val"
-    else:
+    of = {split: split if split in held.files else "train" for split in SPLITS}
+    if "val" not in rows:
         labels = torch.from_numpy(held.labels["train"])[rows["train"]]
         kept, cut = (
             rows["train"][at] for at in cut_off_each(labels, config["val_fraction"], split_seed)

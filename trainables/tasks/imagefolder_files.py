@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from trainables.task import Config, DataError, MissingDataError
 from trainables.tasks.inventory import (
     KEEP,
     MOST_COPIED,
+    Digests,
     across,
     apart,
     digest,
@@ -137,50 +139,53 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
             f"has {count} class folders; leave the key out, or name other data with --data-dir"
         )
     pools = decoded(held, config["image_size"])
-    rows, notes, left_out = _held_apart(held, pools, config)
+    notes = _across(held, pools, config)
+    rows = split_rows(held, pools, config)
     if "val" not in held.files:
         _cut(torch.from_numpy(held.labels["train"][rows["train"]]), config["val_fraction"], 0)
+    whole = len(split_rows(held, pools, {**config, "copies": KEEP})["train"])
     found: dict[str, Any] = {
         "data": f"images of {data_dir.resolve().name}",
         "edition": "files" if "test" in held.files else _cut_in_words(config),
         "synthetic": False,
         "settings": {"classes": count},
         "classes": list(held.classes),
-        "train_images": len(rows["train"]) + sum(left_out.values()),
+        "train_images": whole,
         "test_images": len(rows["test"]),
         "files_sha256": _checksum(held),
-        **left_out,
     }
-    if "val" in held.files:
-        found["val_images"] = len(held.files["val"])
-    for split, chosen in rows.items():
-        labels = held.labels[split if split in held.labels else "train"][chosen]
+    if "val" in rows:
+        found["val_images"] = len(rows["val"])
+    if left_out := whole - len(rows["train"]):
+        found["copies_left_out"] = left_out
+    for split in ("train", "test"):
+        labels = held.labels[split if split in held.labels else "train"][rows[split]]
         found[f"{split}_per_class"] = np.bincount(labels, minlength=count).tolist()
     return {**found, "notes": [*notes, *_notes(held, pools)]}
 
 
-def _held_apart(
-    held: Folder, pools: Pools, config: Config
-) -> tuple[dict[str, np.ndarray], list[str], dict[str, int]]:
-    """`split_rows`, notes on images in two splits, and how many are left out for it.
+def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
+    """Notes on images that are in two splits.
 
     Raises:
         DataError: folders of two splits hold too many of the same images.
     """
-    whole = split_rows(held, pools, {**config, "copies": KEEP})
-    keys, names = split_keys(held, pools, whole), _names(held, whole)
-    rows = split_rows(held, pools, config)
+    rows = split_rows(held, pools, {**config, "copies": KEEP})
+    known = {
+        split: (keys_of(held, pools, split, at), _names(held, split, at))
+        for split, at in rows.items()
+    }
     faults: list[str] = []
     notes: list[str] = []
-    for split in sorted(keys.keys() - {"train"}):
+    for first, second in combinations([split for split in SPLITS if split in known], 2):
         # what is cut off by a seed shares its copies with what stays by chance: no fault
-        most = MOST_COPIED if split in held.files else 1.0
-        train, other = [(keys[s], names[s]) for s in ("train", split)]
-        wrong, odd, _ = across(config["copies"], train, other, split, most)
+        most = MOST_COPIED if second in held.files else 1.0
+        wrong, odd, _ = across(
+            config["copies"], known[first], known[second], (first, second), most
+        )
         faults, notes = [*faults, *wrong], [*notes, *odd]
     refuse("imagefolder", faults)
-    count = len(whole["train"]) - len(rows["train"])
-    return rows, notes, {"copies_left_out": count} if count else {}
+    return notes
 
 
 def _notes(held: Folder, pools: Pools) -> list[str]:
@@ -223,35 +228,34 @@ def _checksum(held: Folder) -> str:
 
 
 def split_rows(held: Folder, pools: Pools, config: Config) -> dict[str, np.ndarray]:
-    """Rows of train and test, before validation is cut off: of each split's folder, or of train's.
+    """Rows of train, test and a folder val, before validation is cut off train.
 
-    The cut for test hangs on `test_seed` alone, so that no study trains on another's test images.
-    Unless copies are kept, no row of train is the image of a test row, or of a folder val.
+    Each is of its split's folder, or of train's. The cut for test hangs on `test_seed` alone, so
+    that no study trains on another's test images. Unless copies are kept, no test image is in val
+    or train, and none of val in train.
     """
-    whole = {split: np.arange(len(labels)) for split, labels in held.labels.items()}
-    if "test" in whole:
-        rows = {"train": whole["train"], "test": whole["test"]}
-    else:
+    rows = {split: np.arange(len(labels)) for split, labels in held.labels.items()}
+    if "test" not in rows:
         labels = torch.from_numpy(held.labels["train"])
         train, test = _cut(labels, config["test_fraction"], config["test_seed"])
-        rows = {"train": train.sort().values.numpy(), "test": test.sort().values.numpy()}
-    keys = split_keys(held, pools, rows)
-    others = [key for split, key in keys.items() if split != "train"]
-    return {**rows, "train": rows["train"][apart(config["copies"], keys["train"], *others)]}
+        rows |= {"train": train.sort().values.numpy(), "test": test.sort().values.numpy()}
+    above = [keys_of(held, pools, "test", rows["test"])]
+    for split in ("val", "train"):
+        if split in rows:
+            keys = keys_of(held, pools, split, rows[split])
+            rows[split] = rows[split][apart(config["copies"], keys, *above)]
+            above.append(keys)
+    return rows
 
 
-def split_keys(held: Folder, pools: Pools, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Checksums of the images of each split, and of a folder val."""
-    keys = {s: pools[f"{s if s in held.files else 'train'}_digests"][at] for s, at in rows.items()}
-    return {**keys, "val": pools["val_digests"]} if "val" in held.files else keys
+def keys_of(held: Folder, pools: Pools, split: str, rows: np.ndarray) -> Digests:
+    """Checksums of the images at these rows of a split."""
+    keys: Digests = pools[f"{split if split in held.files else 'train'}_digests"][rows]
+    return keys
 
 
-def _names(held: Folder, rows: dict[str, np.ndarray]) -> dict[str, list[str]]:
-    every = {**rows, **({"val": np.arange(len(held.files["val"]))} if "val" in held.files else {})}
-    return {
-        split: [held.files[split if split in held.files else "train"][row].name for row in at]
-        for split, at in every.items()
-    }
+def _names(held: Folder, split: str, rows: np.ndarray) -> list[str]:
+    return [held.files[split if split in held.files else "train"][row].name for row in rows]
 
 
 def decoded(held: Folder, size: int) -> Pools:

@@ -12,19 +12,20 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from trainables.task import DataError, Setting
+from trainables.task import DataError, MissingDataError, Setting
 
 TOLD = 12  # faults of a kind that are told one by one
 AT_ONCE = 64  # items a thread takes: to hand them out one by one would take as long as the work
 SHOWN = 3  # examples in a note
 MOST_COPIED = 0.01  # of held-out images that may be training images too; above, the data is wrong
 KEEP = "keep"
+PART_OF = {"train": "training", "val": "validation"}
 COPIES = {
     "copies": Setting(
         "leave out",
@@ -36,6 +37,7 @@ COPIES = {
     )
 }
 
+T = TypeVar("T")
 Digests = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 
@@ -64,7 +66,22 @@ def refuse(task: str, faults: Sequence[str], hint: str = "") -> None:
     """Raise DataError with all of these faults; nothing where there are none."""
     if faults:
         count = f"{task}: {len(faults)} fault{'s' if len(faults) > 1 else ''} of the data"
-        raise DataError("\n  ".join([f"{count}; {hint}" if hint else count, *faults]))
+        raise DataError("\n  ".join([f"{count}; {hint}" if hint else count, *faults]), faults)
+
+
+def gathered(faults: list[str], read: Callable[..., T], *arguments: Any) -> T | None:
+    """What `read` returns; where it raises DataError, None, and what it told is added to `faults`.
+
+    Raises:
+        MissingDataError: nothing is there, which is no fault of what is.
+    """
+    try:
+        return read(*arguments)
+    except MissingDataError:
+        raise
+    except DataError as error:
+        faults += error.faults
+        return None
 
 
 def is_litter(name: str) -> bool:
@@ -98,8 +115,8 @@ def is_grey(pixels: NDArray[np.uint8]) -> bool:
     )
 
 
-def digest(pixels: NDArray[np.uint8]) -> int:
-    """64 bits of a checksum of an image's pixels and shape.
+def digest(pixels: NDArray[Any]) -> int:
+    """64 bits of a checksum of an image's pixels (or any array's values) and shape.
 
     Two of 10^6 different images agree by chance with a probability of 10^12 / 2^65 = 3e-8.
     """
@@ -154,16 +171,16 @@ def across(
     copies: str,
     train: tuple[Digests, Sequence[str]],
     held_out: tuple[Digests, Sequence[str]],
-    split: str = "test",
+    splits: tuple[str, str] = ("train", "test"),
     most: float = MOST_COPIED,
 ) -> tuple[list[str], list[str], dict[str, int]]:
     """What is said of images that are in two splits.
 
     Args:
         copies: the setting.
-        train: checksums of the training images, and their names.
+        train: checksums of the images that are left out where they are held out too, and names.
         held_out: the same of the other split.
-        split: its name.
+        splits: names of both.
         most: share of the held-out images; more copies than that are a fault, unless kept.
 
     Returns:
@@ -173,24 +190,26 @@ def across(
     if not len(copied):
         return [], [], {}
     at = {key: row for row, key in enumerate(train[0].tolist())}
+    first, split = splits
     pairs = named(
-        f"{split} {held_out[1][row]} is train {train[1][at[int(held_out[0][row])]]}"
+        f"{split} {held_out[1][row]} is {first} {train[1][at[int(held_out[0][row])]]}"
         for row in copied.tolist()
     )
     count, share = len(held_out[0]), len(copied) / len(held_out[0])
-    be = "is a training image" if len(copied) == 1 else "are training images"
+    word = PART_OF[first]
+    be = f"is a {word} image" if len(copied) == 1 else f"are {word} images"
     said = f"{len(copied)} of {count} {split} images {be}, pixel for pixel"
     if copies == KEEP:
-        return [], [f"{said}, kept in training ({pairs})"], {}
+        return [], [f"{said}, kept in {word} ({pairs})"], {}
     left_out = int(np.isin(train[0], held_out[0]).sum())
     if share > most:
         fault = (
-            f"{said} ({share:.1%}; up to {most:.0%} would be left out of training): {pairs}. "
-            "Remove the copies, or fetch the data again; to train on them all the same set "
+            f"{said} ({share:.1%}; up to {most:.0%} would be left out of {word}): {pairs}. "
+            "Remove the copies, or fetch the data again; to use them all the same set "
             f'fixed.copies = "{KEEP}", which the table will say'
         )
         return [fault], [], {}
-    return [], [f"{said}, left out of training ({pairs})"], {"copies_left_out": left_out}
+    return [], [f"{said}, left out of {word} ({pairs})"], {"copies_left_out": left_out}
 
 
 def within(digests: Digests, names: Sequence[str], split: str) -> list[str]:

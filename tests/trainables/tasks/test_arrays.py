@@ -102,6 +102,15 @@ def test_other_arrays_have_another_fingerprint():
     assert (prints[0]["train_images"], prints[0]["shape"]) == (90, [4])
 
 
+def test_rows_in_two_splits_are_told():
+    x, y = classes_of(30, 1)
+    x[:2] = classes_of(90, 0)[0][:2]
+    task = task_of(classes_of, test=(x, y))
+    assert task.fingerprint(None, config_of(task))["notes"] == [
+        "2 of 30 test rows are rows of train too, and are kept there"
+    ]
+
+
 def test_settings_of_one_s_own_reach_load():
     seen = []
 
