@@ -16,16 +16,10 @@ from search.run import machine
 from search.run.packing import Packing, shares
 from search.spec.study_spec import StudySpec
 from trainables import find_task
-from trainables.errors import UserError
+from trainables.errors import UserError, WeightsError
 from trainables.networks import RESNET, is_own, without_memory
 from trainables.own_code import quoted
-from trainables.resnet import (
-    WeightsError,
-    check_weights,
-    describe_weights,
-    find_own_weights,
-    find_weights,
-)
+from trainables.resnet import check_weights, find_own_weights, find_weights, read_origin
 from trainables.task import DataError, MissingDataError, Task
 from trainables.tasks import synthetic
 
@@ -297,13 +291,23 @@ def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[in
     configs = [spec.config(cell, {}) for cell in spec.cell_values()]
     tuned = {n: int(c["depth"]) for n, c in enumerate(configs) if c.get("pretrained")}
     files, faults = dict[int, Path](), list[str]()
+    notes: list[str] = []
     for depth in sorted(set(tuned.values())):
         try:
-            files[depth] = _weights_file(spec, depth, options, folder)
-            check_weights(depth, files[depth])
-            describe_weights(files[depth])  # an origin that cannot be read is told now
+            path = files[depth] = _weights_file(spec, depth, options, folder)
         except WeightsError as error:
             faults.append(str(error))
+            continue
+        try:
+            notes += check_weights(depth, path)
+        except WeightsError as error:
+            faults.append(str(error))
+        try:
+            read_origin(path)
+        except WeightsError as error:
+            faults.append(str(error))
+    for note in notes:
+        options.say(f"note: {note}")
     if faults:
         raise PreflightError("\n".join(faults))
     return {number: files[depth] for number, depth in tuned.items()}
