@@ -152,7 +152,14 @@ def home(spec: StudySpec, key: str, where: str) -> str:
     return next((table for table in ("cells", "space") if key in getattr(spec, table)), "fixed")
 
 
-def _where(spec: StudySpec, look: Look, key: str, config: Mapping[str, Any], read: Options) -> str:
+def _where(
+    spec: StudySpec,
+    look: Look,
+    key: str,
+    config: Mapping[str, Any],
+    read: Options,
+    undecided: bool,
+) -> str:
     """The values that make the fault: of what varies, those without which it is gone."""
     varied = {**spec.cells, **read}
     if spec.points:
