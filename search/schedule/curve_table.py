@@ -9,7 +9,6 @@ and told.
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,7 +141,7 @@ def checked_runs(
             raise CurvesError(f"{path}: no column {name}; it has {', '.join(map(str, frame))}")
     cell, notes = _cells_of(frame, path, cells)
     frame, cell = frame[cell >= 0], cell[cell >= 0]
-    config = frame["config"].map(_text)
+    config = _texts(frame["config"])
     _refuse(path, "config", config == "", "is blank", "name the config that the row is of")
     held = pd.DataFrame(
         {
@@ -196,7 +195,7 @@ def _cells_of(
 
 def _as_compared(held: pd.Series, path: Path, key: str, wanted: list[Any]) -> pd.Series:
     """A cell's column in the type of the study's values."""
-    texts = held.map(_text)
+    texts = _texts(held)
     _refuse(path, key, texts == "", "is blank", "say of which cell the row is")
     if all(isinstance(value, bool) for value in wanted):
         return _answers(texts, path, key)
@@ -213,7 +212,7 @@ def _answers(texts: pd.Series, path: Path, key: str) -> pd.Series:
 
 def _numbers(held: pd.Series, path: Path, key: str) -> pd.Series:
     """Floats; NaN where there is a blank, or `nan`."""
-    texts = held.map(_text)
+    texts = _texts(held)
     numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce").astype(float)
     strange = numbers.isna() & ~texts.str.lower().isin(["", "nan", "+nan", "-nan"])
     _refuse(path, key, strange, "is no number", "mend it", texts)
@@ -222,9 +221,11 @@ def _numbers(held: pd.Series, path: Path, key: str) -> pd.Series:
 
 def _text(value: Any) -> str:
     """A field as text; "" for a blank one."""
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(value).strip()
+    return "" if pd.isna(value) is True else str(value).strip()
+
+
+def _texts(held: pd.Series) -> pd.Series:
+    return held.astype(object).map(_text)
 
 
 def _seeds(frame: pd.DataFrame, path: Path) -> pd.Series:
@@ -247,7 +248,7 @@ def _epochs(frame: pd.DataFrame, path: Path) -> pd.Series:
 def _diverged(frame: pd.DataFrame, path: Path) -> pd.Series:
     if "diverged" not in frame:
         return pd.Series(False, frame.index)
-    texts = frame["diverged"].map(_text)
+    texts = _texts(frame["diverged"])
     return _answers(texts.where(texts != "", "false"), path, "diverged")
 
 
@@ -266,7 +267,8 @@ def _check_epochs(held: pd.DataFrame, path: Path) -> None:
         row = over.iloc[0]
         run = held[(held[RUN] == row[RUN]).all(axis=1)]
         lacks = min(set(range(1, len(run) + 1)) - set(run["epoch"]))
-        _fail(path, "epoch", over.index[:1], f"{lacks} is missing from the {_run(row)}", fix)
+        after = run[run["epoch"] > lacks].sort_values("epoch").index[:1]
+        _fail(path, "epoch", after, f"{lacks} is missing before it, in the {_run(row)}", fix)
 
 
 def _run(row: pd.Series) -> str:
@@ -325,5 +327,6 @@ def _refuse(
 
 def _fail(path: Path, column: str, rows: pd.Index, what: str, fix: str) -> NoReturn:
     more = f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else ""
-    where = f"{rows.name or 'row'} {', '.join(map(str, rows[:SHOWN]))}{more}"
+    name = f"{rows.name or 'row'}{'s' if len(rows) > 1 else ''}"
+    where = f"{name} {', '.join(map(str, rows[:SHOWN]))}{more}"
     raise CurvesError(f"{path}: {where}: {column} {what}; {fix}")
