@@ -3,7 +3,7 @@
 A table of curves (csv or parquet) has one row a cell, config and epoch: the study's cell columns,
 `config`, optionally `seed`, `epoch` (from 1), a column named as the metric (accuracy, or as a
 record calls it, val_accuracy), optionally `seconds` and `diverged` (true on the rows of a run that
-ended there for good). What is refused and what is left out: search.schedule.curve_table.
+ended there for good). What is refused and what is left out: search.schedule.curve_checks.
 """
 
 from __future__ import annotations
@@ -18,13 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search import record
-from search.schedule.curve_table import (
-    RUN,
-    CurvesError,
-    checked_runs,
-    metric_column,
-    read_table,
-)
+from search.schedule.curve_checks import RUN, checked_runs
+from search.schedule.curve_table import CurvesError, metric_column, read_table
 from trainables.judging import judged_epochs
 
 Array = NDArray[np.float64]

@@ -201,7 +201,7 @@ def test_two_columns_that_may_be_the_metric_want_a_name(tmp_path):
         ((HEAD + ",n\xf6te").encode("latin-1"), "no UTF-8 text"),
         (HEAD.replace("seed", "epoch").encode() + b"\n", "column epoch is there twice"),
         (HEAD.replace("seed", " epoch ").encode() + b"\n", "column epoch is there twice"),
-        ((HEAD + "\n" + lines()[0] + ",9").encode(), "line 2 has 9 fields and the first line names"),
+        ((HEAD + "\n" + lines()[0] + ",9").encode(), "line 2 has 9 fields and the first"),
         ((HEAD + "\n18,false,a").encode(), "line 2 has 3 fields"),
         (b"PAR1 and no more", "cannot be read"),
     ],
