@@ -77,7 +77,7 @@ def _foreign(path: Path, head: bytes) -> str:
             "...) of it"
         )
     if not head.startswith(b"PK"):
-        text = head.lstrip()[:1] in (b"<", b"{", b"[", b"#") or head.isascii()
+        text = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
         return f"it is {'a text' if text else 'damaged, or of another format'}{again}"
     try:
         with zipfile.ZipFile(path) as held:
@@ -196,7 +196,7 @@ def _value_faults(sound: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> lis
     for name, value in sound.items():
         if not own[name].is_floating_point():
             count = value.double()
-            if not bool(((count >= 0) & (count == count.round())).all()):
+            if not bool(((count >= 0) & (count % 1 == 0)).all()):  # inf % 1 is NaN
                 counters.append(name)
             continue
         low, high = _ends(value)

@@ -1,8 +1,8 @@
 """The rows of a table of learning curves, checked before they are believed.
 
-A run is the rows of one cell, config and seed; its epochs are 1 to n, each once. Cells are compared
-as values: 18, 18.0 and "18" are one depth; true, 1 and yes are one answer. Rows of no cell of the
-study are left out and told.
+A run is the rows of one cell, config and seed; its epochs are 1 to n, each once. Cells are
+compared as values: 18, 18.0 and "18" are one depth; true, 1 and yes are one answer. Rows of no
+cell of the study are left out and told.
 """
 
 from __future__ import annotations

@@ -38,7 +38,11 @@ def find_questions(spec: StudySpec, data: Sequence[Mapping[str, Any]] = ()) -> d
 
 def _fewest(data: Sequence[Mapping[str, Any]]) -> tuple[int, bool] | None:
     """Training images of the smallest data, and whether validation is cut off them."""
-    held = [(found["train_images"], "val_images" not in found) for found in data]
+    held = [
+        (found["train_images"], "val_images" not in found)
+        for found in data
+        if "train_images" in found
+    ]
     return min(held) if held else None
 
 
