@@ -145,14 +145,14 @@ def _may_have_seen(
     seen: Mapping[str, Any],
     own: tuple[int, float | None],
     data: list[dict[str, Any]],
-    task: str,
+    task: str = "",
 ) -> str:
     """Why a network may have seen this study's validation images; "" if it has not."""
     held = seen.get("data")
     listed: list[Any] = held if isinstance(held, list) else [held]
     prints: list[dict[str, Any]] = [{"data": d} if isinstance(d, str) else d for d in listed]
     # by the task's name too: who writes "shanghaitech" may mean either part
-    names = {_plain(found["data"]) for found in data} | {_plain(task)}
+    names = {_plain(name) for name in (task, *(found["data"] for found in data)) if name}
     files = {found[FILES] for found in data if FILES in found}
     same = [d for d in prints if _plain(d["data"]) in names or d.get(FILES) in files]
     if not same:

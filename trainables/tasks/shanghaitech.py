@@ -372,11 +372,11 @@ def conflicts(config: Config) -> dict[str, str]:
 def questions(config: Config) -> dict[str, str]:
     """Lengths that do not fit the crop; the report's are for 512 px.
 
-    They do not follow the crop by themselves. Measured at 64 px, depth 18, 15 epochs, test MAE at
-    lr 1e-3 (1e-4). Of 160 images of Part A, where zero has 451: 414 (380) with the report's
-    lengths, 209 (346) with both scales in proportion, 425 (403) with sigma in proportion. Of the
-    generated images, which are small themselves: 13 (13), 17 (19), 29 (26). So scales that fit
-    hang on the images' size too, and a sigma in proportion is no better.
+    They do not follow the crop by themselves. Measured at 64 px, depth 18, 15 epochs, one seed,
+    as test MAE at lr 1e-3 (1e-4). Of 160 images of Part A, where zero has 451: 414 (380) with the
+    report's lengths, 209 (346) with both scales in proportion, 425 (403) with sigma in
+    proportion. Of the generated images, which are small themselves: 13 (13), 17 (19), 29 (26). So
+    scales that fit hang on the images' size too, and a sigma in proportion is no better.
     """
     asked, crop, sigma = {}, config["crop"], config["sigma"]
     if sigma > crop / WIDE:
