@@ -29,7 +29,6 @@ from trainables.resnet import (
 from trainables.task import DataError, MissingDataError, Task
 from trainables.tasks import synthetic
 
-
 IMAGENET = "imagenet1k_v1"  # torchvision's weights, by their key in a study
 
 
