@@ -11,3 +11,7 @@ class UserError(ValueError):
 
 class TaskError(UserError):
     """A study's `task` names no task, or an unsound one."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights are missing or unfit; the message names depth, file and what to do."""

@@ -17,6 +17,7 @@ from trainables.task import Config, Setting, Task
 
 CALLS = {  # what each function of a Task is called with
     "conflicts": ("config",),
+    "questions": ("config",),
     "fingerprint": ("data_dir", "config"),
     "open_data": ("data_dir", "config", "split_seed", "device"),
     "network": ("config", "weights"),
@@ -56,7 +57,8 @@ def _checked(task: Any, name: str) -> Task:
         raise TaskError(f"{name}: {'; '.join(faults)}")
     # what the loop reads is there in every config, at these defaults
     settings = {**LOOP, **task.settings}
-    return replace(task, settings=settings, conflicts=partial(_conflicts, task))
+    conflicts, questions = partial(_conflicts, task), partial(_questions, task)
+    return replace(task, settings=settings, conflicts=conflicts, questions=questions)
 
 
 def _conflicts(task: Task, config: Config) -> dict[str, str]:
@@ -64,6 +66,13 @@ def _conflicts(task: Task, config: Config) -> dict[str, str]:
         return {**loop_conflicts(config), **task.conflicts(config)}
     except Exception as error:
         raise TaskError(f"task {task.name}: its conflicts fail: {quoted(error)}") from error
+
+
+def _questions(task: Task, config: Config) -> dict[str, str]:
+    try:
+        return task.questions(config)
+    except Exception as error:
+        raise TaskError(f"task {task.name}: its questions fail: {quoted(error)}") from error
 
 
 def faults_of(task: Task) -> list[str]:

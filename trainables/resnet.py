@@ -6,16 +6,20 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
-from trainables.errors import UserError
+from trainables.errors import WeightsError
+from trainables.weights_file import SAVE, body_of, read_state
 
 Stem = Literal["imagenet", "cifar"]
+
+TRIED_SIZE = (64, 64)  # of the images that weights are tried on: at 32 maps of one pixel come out
 
 # V1 for every depth: torchvision's DEFAULT is V1 for depth 18 but V2, another recipe, from 50 up,
 # and then depth would not be the only thing that changes.
@@ -26,10 +30,6 @@ DEPTHS: dict[int, tuple[Callable[[], models.ResNet], models.WeightsEnum]] = {
     101: (models.resnet101, models.ResNet101_Weights.IMAGENET1K_V1),
     152: (models.resnet152, models.ResNet152_Weights.IMAGENET1K_V1),
 }
-
-
-class WeightsError(UserError):
-    """Pretrained weights are missing or unfit; the message names depth, file and what to do."""
 
 
 def backbone(
@@ -82,7 +82,7 @@ def find_own_weights(depth: int, weights_dir: Path, name: str) -> Path:
         WeightsError: not there.
     """
     path = own_weights(depth, weights_dir / name)
-    if not path.is_file():
+    if not _is_there(depth, path):
         raise WeightsError(
             f"depth {depth}: no weights at {path} (weights = {name!r}). `resnet-search weights "
             f"RUN --out {path.parent}` makes them of a finished study; or put a state dict of "
@@ -104,7 +104,7 @@ def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
         WeightsError: not there and not to be had.
     """
     path = weights_dir / weights_name(depth)
-    if path.is_file():
+    if _is_there(depth, path):
         return path
     url = DEPTHS[depth][1].url
     advice = (
@@ -113,15 +113,33 @@ def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
     )
     if not download:
         raise WeightsError(advice)
-    weights_dir.mkdir(parents=True, exist_ok=True)
     prefix = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
     try:
+        weights_dir.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
             url, str(path), hash_prefix=prefix.group(1) if prefix else None, progress=False
         )
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{advice}. The download failed: {error}") from error
     return path
+
+
+def _is_there(depth: int, path: Path) -> bool:
+    """Whether something is at a path; what it is, is told when it is read.
+
+    Raises:
+        WeightsError: its folder cannot be looked into.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise WeightsError(
+            f"depth {depth}: {path} cannot be looked for ({error.strerror}); let yourself read "
+            "its folder, or name another with --weights-dir"
+        ) from error
+    return True
 
 
 def describe_weights(path: Path) -> dict[str, Any]:
@@ -140,59 +158,117 @@ def describe_weights(path: Path) -> dict[str, Any]:
         "sha256": digest,
         "official": prefix is not None and digest.startswith(prefix.group(1)),
     }
+    origin = read_origin(path)
+    return held if origin is None else {**held, "origin": origin}
+
+
+def read_origin(path: Path) -> dict[str, Any] | None:
+    """What the json file beside weights says of where they are from; None without one.
+
+    Raises:
+        WeightsError: it is damaged, or says something twice.
+    """
     beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return held
+    if not beside.exists():
+        return None
     try:
-        origin = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = beside.read_text(encoding="utf-8")
+        origin = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{beside}: cannot be read as JSON ({error}); remove it") from error
     if not isinstance(origin, dict):
         raise WeightsError(f"{beside}: holds no JSON object that says where the weights are from")
-    return {**held, "origin": origin}
+    return origin
 
 
-def check_weights(depth: int, path: Path) -> None:
-    """Load the file into a network of this depth once: a wrong one is refused before a trial.
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) < len(pairs):  # json would take the last and say nothing
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} twice")
+    return held
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def check_weights(depth: int, path: Path) -> list[str]:
+    """Load the file into a network of this depth and run it once, before there is a trial.
+
+    Returns:
+        What is worth a word and no fault, e.g. a layer whose values are all the same.
 
     Raises:
-        WeightsError: see `backbone`.
+        WeightsError: with every fault; see `backbone`.
     """
     with torch.device("meta"):
         net = DEPTHS[depth][0]()
-    _load_all_but_head(net, depth, path, assign=True)
-
-
-def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = False) -> None:
-    """Copy every tensor but the head's; each must be there, in its shape, and no other."""
+    notes = _load_all_but_head(net, depth, path, assign=True)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+        notes += _try(net)
+    except WeightsError as error:
+        raise WeightsError(f"depth {depth}: {path} {error}") from error
+    return [f"depth {depth}: {path} {note}" for note in notes]
+
+
+@torch.no_grad()
+def _try(net: models.ResNet) -> list[str]:
+    """Give the network two images of noise, as its first epoch would.
+
+    Returns:
+        Notes.
+
+    Raises:
+        WeightsError: no number comes out, or no image's own; words to go behind a file's name.
+    """
+    net.fc = nn.Identity()
+    images = torch.randn(2, 3, *TRIED_SIZE, generator=torch.Generator().manual_seed(0))
+    first: list[str] = []
+    for name, layer in net.named_modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(partial(_note_lost, first, name))
+    alike = {}
+    for training in (False, True):  # by running statistics, and by those of the batch
+        features = net.train(training)(images)
+        if first:
+            raise WeightsError(
+                f"gives no finite output in {'training' if training else 'evaluation'}, first "
+                f"after {first[0]}: weights there are too large, or running statistics before it "
+                f"are not its own; {SAVE}"
+            )
+        alike[training] = torch.equal(features[0], features[1])
+    if alike[True]:
         raise WeightsError(
-            f"depth {depth}: no pretrained weights at {path}; name their folder with --weights-dir"
-        ) from None
-    except Exception as error:  # torch.load raises many kinds for a truncated or foreign file
-        # not torch's own text: it advises to load unsafely
-        raise WeightsError(
-            f"depth {depth}: {path} is no loadable weights file ({type(error).__name__}); fetch "
-            "or make it again"
-        ) from error
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise WeightsError(f"depth {depth}: {path} holds no state dict of tensors")
-    body = {k: v for k, v in state.items() if not k.startswith("fc.")}
-    own = {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
-    # old torchvision files carry no batch counters; load_state_dict starts them at zero
-    missing = [k for k in own if k not in body and not k.endswith("num_batches_tracked")]
-    extra = [k for k in body if k not in own]
-    shapes = [k for k in own if k in body and own[k].shape != body[k].shape]
-    if missing or extra or shapes:
-        faults = ", ".join(
-            f"{len(keys)} {what} (first: {keys[0]})"
-            for what, keys in (("missing", missing), ("unknown", extra), ("misshapen", shapes))
-            if keys
+            "gives every image the same features: its weights are 0, or a layer lets nothing "
+            f"through; {SAVE}"
         )
+    said = "gives two images of noise the same features by its running statistics"
+    return [said] if alike[False] else []
+
+
+def _note_lost(first: list[str], name: str, layer: nn.Module, given: Any, made: Tensor) -> None:
+    if not first and not bool(torch.isfinite(made).all()):
+        first.append(name)
+
+
+def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = False) -> list[str]:
+    """Copy every tensor but the head's; each must be there, sound and in its shape, and no other.
+
+    Returns:
+        Notes; see body_of.
+    """
+    try:
+        state = read_state(path)
+    except WeightsError as error:
+        raise WeightsError(f"depth {depth}: {path} {error}") from error
+    body, faults, notes = body_of(state, net.state_dict(), "fc.")
+    if faults:
+        told = faults[0] if len(faults) == 1 else "\n  ".join([f"{len(faults)} faults", *faults])
         raise WeightsError(
-            f"depth {depth}: {path} does not fit ResNet-{depth}: {faults}. It must hold the state "
+            f"depth {depth}: {path} does not fit ResNet-{depth}: {told}\n  It must hold the state "
             f"dict of torchvision's resnet{depth}, as {weights_name(depth)} does"
         )
     net.load_state_dict(body, strict=False, assign=assign)
+    return notes

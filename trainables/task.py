@@ -157,6 +157,8 @@ class Task:
         report_settings: what `protocol = "report"` sets unless the study says otherwise.
         report_split: the split whose numbers the report published as "test".
         conflicts: (config) -> {key: fault} for faults that need several settings to see.
+        questions: (config) -> {key: question} for settings that are sound and seldom meant beside
+            one another; told before the first trial, never refused.
         fingerprint: (data_dir, config) -> what the data is, as JSON: `train_images` (those that
             validation is cut from, or beside `val_images`) and `test_images` are counts; `data`,
             `edition` and `synthetic` are filled in where they lack; checksums; `notes`, texts on
@@ -195,6 +197,7 @@ class Task:
     report_settings: Mapping[str, Any] = field(default_factory=dict)
     report_split: Literal["val", "test"] = "test"
     conflicts: Callable[[Config], dict[str, str]] = lambda config: {}
+    questions: Callable[[Config], dict[str, str]] = lambda config: {}
     download: Callable[[Path], None] | None = None
     inputs: Callable[[Config], tuple[int, ...]] | None = None
     about: About | None = None

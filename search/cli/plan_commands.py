@@ -140,7 +140,7 @@ def _simulate(arguments: argparse.Namespace, console: Console) -> int:
     plan = make_plan(spec.model_copy(update={"scheduler": "cell-promote"}))
     if not plan.trials_per_cell:
         raise UserError(f"study {spec.name} has no [space], so there is nothing to simulate")
-    drawn = [_curves(arguments, spec, plan, repeat) for repeat in range(arguments.repeats)]
+    drawn = _curves(arguments, spec, plan)
     plan = replace(plan, mode=drawn[0].mode)
     held = {
         rule: mean_outcome(
@@ -150,10 +150,11 @@ def _simulate(arguments: argparse.Namespace, console: Console) -> int:
     }
     if arguments.json:
         plain = {rule: {k: _json(v) for k, v in row.items()} for rule, row in held.items()}
-        print(
-            json.dumps({"study": spec.name, "curves": arguments.curves, "rules": plain}, indent=1)
-        )
+        told = {"study": spec.name, "curves": arguments.curves, "notes": drawn[0].notes}
+        print(json.dumps({**told, "rules": plain}, indent=1))
         return 0
+    for note in drawn[0].notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     timed = "seconds" if drawn[0].timed else "epochs of one trial"
     title = (
         f"{spec.name} on {arguments.curves}: {len(drawn[0].values)} cells of "
@@ -181,7 +182,7 @@ def _mode_of(metric: str) -> Literal["max", "min"]:
     Raises:
         CurvesError: the name does not say.
     """
-    from search.schedule.curves import CurvesError
+    from search.schedule.curve_table import CurvesError
 
     ends: dict[str, Literal["max", "min"]] = {
         "accuracy": "max",
@@ -199,29 +200,37 @@ def _mode_of(metric: str) -> Literal["max", "min"]:
     )
 
 
-def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan, repeat: int) -> Curves:
-    """The curves of one repeat: the file's, always the same, or newly drawn synthetic ones."""
+def _curves(arguments: argparse.Namespace, spec: StudySpec, plan: Plan) -> list[Curves]:
+    """The curves of every repeat: the file's, always the same, or newly drawn synthetic ones."""
     import numpy as np
 
-    from search.schedule.curves import CurvesError, read_curves, synthetic_curves
+    from search.schedule.curve_table import CurvesError
+    from search.schedule.curves import read_curves, synthetic_curves
     from trainables import find_task
     from trainables.engine.train import watched_metric
 
-    cells, epochs = spec.cell_values(), plan.rungs[-1]
+    cells, epochs, repeats = spec.cell_values(), plan.rungs[-1], range(arguments.repeats)
     kind, _, family = arguments.curves.partition(":")
     if kind == "synthetic":
-        rng = np.random.default_rng([spec.seed, repeat])
-        return synthetic_curves(family, len(cells), plan.trials_per_cell, epochs, rng)
+        drawn = [np.random.default_rng([spec.seed, repeat]) for repeat in repeats]
+        shape = len(cells), plan.trials_per_cell, epochs
+        return [synthetic_curves(family, *shape, rng) for rng in drawn]
     path, task = Path(arguments.curves), find_task(spec.task)
     config = spec.config(cells[0], {})
     metric = watched_metric(task, config) if path.is_dir() else task.metric
-    metric = arguments.metric or metric
+    metric, named = arguments.metric or metric, arguments.metric is not None
     mode = task.mode if metric.endswith(task.metric) else _mode_of(metric)
-    curves = read_curves(path, cells, metric, mode, epochs, config["checkpoint_rule"])
+    curves = read_curves(path, cells, metric, mode, epochs, config["checkpoint_rule"], named)
     fewest = min(map(len, curves.values))
     if fewest < plan.trials_per_cell:
         raise CurvesError(
-            f"{path}: a cell has {fewest} whole curves and the study draws {plan.trials_per_cell} "
-            f"configs a cell; --set budget.trials_per_cell={fewest}"
+            "\n".join(
+                [
+                    f"{path}: a cell has {fewest} whole curves and the study draws "
+                    f"{plan.trials_per_cell} configs a cell; "
+                    f"--set budget.trials_per_cell={fewest}",
+                    *curves.notes,
+                ]
+            )
         )
-    return curves
+    return [curves for _ in repeats]

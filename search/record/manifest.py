@@ -8,6 +8,7 @@ from typing import Any
 
 from search import record
 from search.spec.cells import make_plan
+from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.engine.train import watched_split
@@ -65,6 +66,7 @@ def describe_study(
         "text": text,
         "overrides": overrides,
         "data": data,
+        "questions": find_questions(spec, data),
         "weights": describe(spec, weights),
         "task_dir": None if task_dir is None else str(task_dir),
         "task_code": code_of(spec.own_code()),

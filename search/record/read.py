@@ -104,7 +104,9 @@ class Record:
         study: study.json: `name`, `task`, `metric`, `mode`, `protocol`, `synthetic`, `spec` (the
             whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
             `settings` (all that hold in every cell, defaults included), `rungs`, `data`
-            (fingerprints), `about` (what the task says of itself: trainables.about), `weights`,
+            (fingerprints), `questions` (settings that were asked about before the first trial, by
+            key: search.spec.questions), `about` (what the task
+            says of itself: trainables.about), `weights`,
             `task_code` (file and sha256: of the user's own task each of its modules, which
             `resume` compares, of ours one digest of trainables), `task_dir` (where the user's own
             is imported from), `versions`, `git`, `machine`, `sessions`, and, where GPU shares were

@@ -28,6 +28,7 @@ from search.run.preflight import (
 )
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
+from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec, recorded_spec
 from trainables.own_code import changed_code, code_of
 
@@ -61,6 +62,8 @@ def start(
         check_local(spec, options)
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
+        for key, question in find_questions(spec, data).items():
+            options.say(f"note: {key}: {question}")
         check_networks(spec)
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)

@@ -16,18 +16,20 @@ from search.run import machine
 from search.run.packing import Packing, shares
 from search.spec.study_spec import StudySpec
 from trainables import find_task
-from trainables.errors import UserError
+from trainables.errors import UserError, WeightsError
 from trainables.networks import RESNET, is_own, without_memory
 from trainables.own_code import quoted
 from trainables.resnet import (
-    WeightsError,
     check_weights,
     describe_weights,
     find_own_weights,
     find_weights,
+    read_origin,
 )
 from trainables.task import DataError, MissingDataError, Task
 from trainables.tasks import synthetic
+
+IMAGENET = "imagenet1k_v1"  # torchvision's weights, by their key in a study
 
 
 class PreflightError(UserError):
@@ -312,17 +314,39 @@ def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[in
     for depth in sorted(set(tuned.values())):
         try:
             files[depth] = _weights_file(spec, depth, options, folder)
-            check_weights(depth, files[depth])
-            describe_weights(files[depth])  # an origin that cannot be read is told now
         except WeightsError as error:
             faults.append(str(error))
+            continue
+        found, notes = _weights_faults(spec, depth, files[depth])
+        faults += found
+        for note in notes:
+            options.say(f"note: {note}")
     if faults:
         raise PreflightError("\n".join(faults))
     return {number: files[depth] for number, depth in tuned.items()}
 
 
+def _weights_faults(spec: StudySpec, depth: int, path: Path) -> tuple[list[str], list[str]]:
+    """What is wrong with weights and with the origin beside them, and what is worth a word."""
+    faults, notes = list[str](), list[str]()
+    try:
+        notes += check_weights(depth, path)
+    except WeightsError as error:
+        faults.append(str(error))
+    try:
+        read_origin(path)  # one that cannot be read is told now
+    except WeightsError as error:
+        faults.append(str(error))
+    if not faults and spec.weights == IMAGENET and not describe_weights(path)["official"]:
+        notes.append(
+            f"depth {depth}: {path} has the name of torchvision's file and not its checksum; if "
+            "it is another network's, name its source with weights"
+        )
+    return faults, notes
+
+
 def _weights_file(spec: StudySpec, depth: int, options: Options, folder: Path) -> Path:
-    if spec.weights == "imagenet1k_v1":
+    if spec.weights == IMAGENET:
         return find_weights(depth, options.weights_dir, options.download)
     if spec.weights != "synthetic":
         return find_own_weights(depth, options.weights_dir, spec.weights)

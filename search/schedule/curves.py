@@ -1,8 +1,9 @@
 """Learning curves to try a rule on: recorded ones, or a built-in synthetic family.
 
 A table of curves (csv or parquet) has one row a cell, config and epoch: the study's cell columns,
-`config`, optionally `seed`, `epoch` (from 1), a column named as the metric, optionally `seconds`
-and `diverged` (true on the rows of a run that ended there for good).
+`config`, optionally `seed`, `epoch` (from 1), a column named as the metric (accuracy, or as a
+record calls it, val_accuracy), optionally `seconds` and `diverged` (true on the rows of a run that
+ended there for good). What is refused and what is left out: search.schedule.curve_checks.
 """
 
 from __future__ import annotations
@@ -17,16 +18,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from search import record
-from trainables.errors import UserError
+from search.schedule.curve_checks import RUN, checked_runs
+from search.schedule.curve_table import CurvesError, metric_column, read_table
 from trainables.judging import judged_epochs
 
 Array = NDArray[np.float64]
 FAMILIES = ("plain", "slow-start", "crossing", "noise", "step-decay")
 RUNG_NOISE = 0.3  # sd of an epoch's value around its curve, in sd of final quality
-
-
-class CurvesError(UserError):
-    """A file of curves cannot be used; the message names file, column and fix."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,14 @@ class Curves:
         seconds: per cell, of the same shape: what each epoch took. 1 where not recorded.
         mode: which values are better.
         timed: whether `seconds` were recorded.
+        notes: what of a file is left out, or read otherwise than it stands there.
     """
 
     values: list[Array]
     seconds: list[Array]
     mode: Literal["max", "min"]
     timed: bool
+    notes: tuple[str, ...] = ()
 
     def sample(self, configs: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draw `configs` configs a cell, in random order, each with one of its seeds.
@@ -108,6 +108,7 @@ def read_curves(
     mode: Literal["max", "min"],
     epochs: int,
     rule: str,
+    named: bool = False,
 ) -> Curves:
     """Curves of a study's cells, out of a run folder or a table.
 
@@ -118,19 +119,64 @@ def read_curves(
         mode: which values are better.
         epochs: of a full training; shorter curves are left out, but for those that diverged.
         rule: "best" judges by the best epoch so far, "last" by the newest.
+        named: whether the metric was asked for by just this name, where others are like it.
 
     Raises:
-        CurvesError: a column or every full-length curve of a cell is missing.
+        CurvesError: a column or every full-length curve of a cell is missing, or what is there
+            cannot be meant.
     """
-    frame = _of_run(path, metric) if path.is_dir() else _of_table(path)
-    keys = list(cells[0]) if cells else []
-    for name in [*keys, "config", "epoch", metric]:
-        if name not in frame:
-            raise CurvesError(f"{path}: no column {name}; it has {', '.join(map(str, frame))}")
-    timed = "seconds" in frame
-    pairs = [_of_cell(frame, cell, path, metric, epochs) for cell in cells]
+    if shared := {*RUN, "epoch", "seconds", "diverged"} & set(cells[0] if cells else ()):
+        raise CurvesError(
+            f"{path}: a cell parameter is named {', '.join(sorted(shared))}, as a column of "
+            "curves is; curves of such a study cannot be simulated"
+        )
+    if path.is_dir():
+        frame, column = _of_run(path, metric)
+    else:
+        frame = read_table(path)
+        column = metric_column(path, list(map(str, frame.columns)), metric, named)
+    runs, notes = checked_runs(frame, path, cells, column)
+    if column != metric:
+        notes.insert(0, f"{metric} is read from the column {column}")
+    notes += _length_notes(runs, epochs)
+    pairs = [_of_cell(runs[runs["cell"] == n], cell, path, epochs) for n, cell in enumerate(cells)]
     values = [np.apply_along_axis(_by_rule, -1, v, rule, mode) for v, _ in pairs]
-    return Curves(values, [s for _, s in pairs], mode, timed)
+    told = tuple(f"{path}: {note}" for note in notes)
+    return Curves(values, [s for _, s in pairs], mode, "seconds" in frame, told)
+
+
+def _length_notes(runs: pd.DataFrame, epochs: int) -> list[str]:
+    """What is said of runs that are not as long as a full training, and of seeds."""
+    ends = runs.groupby(RUN).agg(
+        last=("epoch", "max"), diverged=("diverged", "any"), value=("value", "last")
+    )
+    short = int(((ends["last"] < epochs) & ~ends["diverged"]).sum())
+    long = int((ends["last"] > epochs).sum())
+    notes = []
+    if short:
+        notes.append(
+            f"{short:,} of {len(ends):,} runs are shorter than {epochs} epochs and did not "
+            "diverge; they are left out"
+        )
+    if long:
+        notes.append(
+            f"{long:,} of {len(ends):,} runs are longer than {epochs} epochs and count up to "
+            "there; a schedule laid out over more epochs is another one"
+        )
+    full = int((ends["diverged"] & (ends["last"] == epochs) & ends["value"].notna()).sum())
+    if full:
+        notes.append(
+            f"{full:,} runs say that they diverged and have values of all {epochs} epochs; they "
+            "count as whole"
+        )
+    whole = ends[(ends["last"] >= epochs) | ends["diverged"]]
+    seeds = whole.groupby(["cell", "config"]).size()
+    if len(seeds) and seeds.min() < seeds.max():
+        notes.append(
+            f"configs have {seeds.min()} to {seeds.max()} seeds; those with fewer stand in with "
+            "these again"
+        )
+    return notes
 
 
 def _by_rule(curve: Array, rule: str, mode: str) -> Array:
@@ -139,26 +185,21 @@ def _by_rule(curve: Array, rule: str, mode: str) -> Array:
 
 
 def _of_cell(
-    frame: pd.DataFrame, cell: Mapping[str, Any], path: Path, metric: str, epochs: int
+    rows: pd.DataFrame, cell: Mapping[str, Any], path: Path, epochs: int
 ) -> tuple[Array, Array]:
     """`(configs, seeds, epochs)` of values and seconds; every config has as many seeds."""
-    rows = frame
-    for key, value in cell.items():
-        rows = rows[rows[key] == value]
-    rows = rows[rows["epoch"] <= epochs]
-    for name in ("seed", "diverged"):
-        if name not in rows:
-            rows = rows.assign(**{name: 0})
-    rows = rows.assign(seed=rows["seed"].fillna(-1))
     values, seconds = [], []
-    for _, of_config in rows.groupby("config", sort=True):
-        runs = [run.sort_values("epoch") for _, run in of_config.groupby("seed", sort=True)]
-        whole = [run for run in runs if len(run) == epochs or bool(run["diverged"].any())]
+    groups = [(name, of_config) for (name,), of_config in rows.groupby(["config"])]
+    for _, of_config in sorted(groups, key=lambda pair: _order(str(pair[0]))):
+        runs = [run for _, run in of_config.groupby("seed", sort=True)]
+        whole = [run for run in runs if len(run) >= epochs or bool(run["diverged"].any())]
         if whole:
-            values.append([_padded(run[metric], epochs, np.nan) for run in whole])
-            times = [run.get("seconds", pd.Series(1.0, run.index)).fillna(0) for run in whole]
+            values.append(
+                [_padded(run["value"][:epochs].to_numpy(float), epochs, np.nan) for run in whole]
+            )
+            times = [run["seconds"][:epochs].to_numpy(float) for run in whole]
             # an epoch that was never trained would have cost what the last one did
-            seconds.append([_padded(time, epochs, float(time.iloc[-1])) for time in times])
+            seconds.append([_padded(time, epochs, float(time[-1])) for time in times])
     if not values:
         raise CurvesError(
             f"{path}: no curve of {epochs} epochs for the cell {dict(cell)}; record whole ones "
@@ -171,40 +212,40 @@ def _of_cell(
     return np.stack(filled), np.stack(spent)
 
 
-def _padded(held: pd.Series, epochs: int, by: float) -> Array:
-    values = held.to_numpy(float, na_value=np.nan)
+def _order(config: str) -> tuple[float, str]:
+    """Numbers as numbers, so that 10 comes after 9."""
+    try:
+        return float(config), config
+    except ValueError:
+        return np.inf, config
+
+
+def _padded(values: Array, epochs: int, by: float) -> Array:
     return np.concatenate([values, np.full(epochs - len(values), by)])
 
 
-def _of_run(path: Path, metric: str) -> pd.DataFrame:
-    """The curves of a record, one row a trial and epoch; each trial of the search is a config.
+def _of_run(path: Path, metric: str) -> tuple[pd.DataFrame, str]:
+    """The curves of a record, and the metric's column; each trial of the search is a config.
 
     Of what was recorded each epoch only what is used comes along: a curve may have a setting's
     name, as `lr` has, which can be a cell parameter.
     """
     held = record.load(path)
     wide = held.curves.pivot(index=["trial", "epoch"], columns="name", values="value")
-    if metric not in wide:
-        raise CurvesError(f"{path}: no curve {metric}; it has {', '.join(map(str, wide))}")
+    try:
+        metric = metric_column(path, list(map(str, wide)), metric, named=True)
+    except CurvesError as error:
+        raise CurvesError(
+            f"{path}: no curve {metric}; it has {', '.join(map(str, wide))}"
+        ) from error
     wide = wide[[name for name in (metric, "seconds") if name in wide]]
     keys = list(held.study["cells"][0])
     trials = held.trials.set_index("trial")
     trials = trials.assign(diverged=trials["status"] == "diverged")
     columns = ["stage", "seed", "diverged"]
-    if shared := {*columns, "trial", "epoch", "config"} & set(keys):
-        raise CurvesError(
-            f"{path}: a cell parameter is named {', '.join(sorted(shared))}, as a column of "
-            "curves is; give simulate a table of curves instead"
-        )
     at = {key: trials[record.trial_column(held.study, key)] for key in keys}
     given = trials[columns].assign(**at)
     frame = wide.reset_index().join(given, on="trial")
     # by trial, not by settings: two trials may have drawn the same ones
-    return frame[frame["stage"] != "confirm"].rename(columns={"trial": "config"})
-
-
-def _of_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise CurvesError(f"{path} cannot be read as csv or parquet: {error}") from error
+    frame = frame[frame["stage"] != "confirm"].rename(columns={"trial": "config"})
+    return frame, metric

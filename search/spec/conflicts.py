@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainables import find_task
@@ -14,29 +15,44 @@ if TYPE_CHECKING:
 MOST_CONFIGS = 10_000  # of a study that are looked at, one by one
 
 Options = Mapping[str, tuple[Any, ...]]
+Look = Callable[[Mapping[str, Any]], dict[str, str]]  # config -> what it finds, by setting
 
 
 def find_conflicts(spec: StudySpec) -> dict[str, str]:
-    """What is wrong with settings that are each sound, with the values at fault; key -> fault.
+    """What is wrong with settings that are each sound, with the values at fault; key -> fault."""
+    return gather(spec, partial(_faults, spec)) | _unread(spec) | _repeated(spec)
+
+
+def gather(spec: StudySpec, look: Look, undecided: bool = True) -> dict[str, str]:
+    """What `look` finds in any config that a study may draw, with the values that make it.
 
     Every [[points]] entry is looked at in every cell; without points, every combination of listed
-    values and of both ends of ranges, in every cell. Only settings that a check reads are
+    values and of both ends of ranges, in every cell. Only settings that `look` reads are
     combined, which leaves few. Where they are more than MOST_CONFIGS all the same, a list of
     numbers counts by its smallest and largest, as a range does; lists of texts and of true and
     false stay whole.
+
+    Args:
+        spec: the study.
+        look: what it finds must hang on equality with a choice, on which of two numbers is larger
+            or on bounds of them, so that the ends of a range show it.
+        undecided: name all values that differ where none of them alone decides.
+
+    Returns:
+        Key of the study file -> what was found.
     """
-    faults: dict[str, str] = {}
+    found: dict[str, str] = {}
     most = max(100, MOST_CONFIGS // len(spec.cell_values()))
     for cell in spec.cell_values():
         for where, base, options in _drawn(spec, cell):
-            every = _faulty(spec, base, options, most)
+            every = _looked(look, base, options, most)
             if every is None:
-                every = _faulty(spec, base, _ends(options), None) or []
+                every = _looked(look, base, _ends(options), None) or []
             for key, text, config, read in every:
-                name = f"{_home(spec, key, where)}.{key}"
-                if name not in faults:
-                    faults[name] = text + _where(spec, key, config, read)
-    return faults | _unread(spec) | _repeated(spec)
+                name = f"{home(spec, key, where)}.{key}"
+                if name not in found:
+                    found[name] = text + _where(spec, look, key, config, read, undecided)
+    return found
 
 
 def _drawn(
@@ -92,10 +108,10 @@ class _Partly(Mapping[str, Any]):
         return len(self._held)
 
 
-def _faulty(
-    spec: StudySpec, base: dict[str, Any], options: Options, most: int | None
+def _looked(
+    look: Look, base: dict[str, Any], options: Options, most: int | None
 ) -> list[tuple[str, str, dict[str, Any], Options]] | None:
-    """Key, fault, config and what was read of `options`; None where there are more than `most`.
+    """Key, text, config and what was read of `options`; None where there are more than `most`.
 
     A setting is given each of its values when a check first reads it: two configs that differ in
     what was not read have the same faults, so this is every combination without visiting it.
@@ -106,7 +122,7 @@ def _faulty(
     while waiting:
         config, left = waiting.pop()
         try:
-            faults = _faults(spec, _Partly(config, left))
+            faults = look(_Partly(config, left))
         except _OpenError as error:
             key = error.args[0]
             rest = {name: values for name, values in left.items() if name != key}
@@ -129,14 +145,21 @@ def _faults(spec: StudySpec, config: Mapping[str, Any]) -> dict[str, str]:
     return faults
 
 
-def _home(spec: StudySpec, key: str, where: str) -> str:
+def home(spec: StudySpec, key: str, where: str) -> str:
     """The table that a setting stands in."""
     if where and key in spec.space:
         return where
     return next((table for table in ("cells", "space") if key in getattr(spec, table)), "fixed")
 
 
-def _where(spec: StudySpec, key: str, config: Mapping[str, Any], read: Options) -> str:
+def _where(
+    spec: StudySpec,
+    look: Look,
+    key: str,
+    config: Mapping[str, Any],
+    read: Options,
+    undecided: bool,
+) -> str:
     """The values that make the fault: of what varies, those without which it is gone."""
     varied = {**spec.cells, **read}
     if spec.points:
@@ -144,14 +167,15 @@ def _where(spec: StudySpec, key: str, config: Mapping[str, Any], read: Options) 
     decisive = [
         name
         for name, values in varied.items()
-        if any(key not in _faults(spec, {**config, name: value}) for value in values)
+        if any(key not in look({**config, name: value}) for value in values)
     ]
     # each alone may not mend it: then all that differ are told
-    named = decisive or [name for name, values in varied.items() if len(values) > 1]
+    differ = [name for name, values in varied.items() if len(values) > 1]
+    named = decisive or (differ if undecided else [])
     # a range may hold in some cells only
     of_cells = {of for name in named if name in read for of in _conditions(spec, name)}
     named = [name for name in varied if name in named or name in of_cells & set(spec.cells)]
-    told = ", ".join(f"{name} = {_toml(config[name])}" for name in named)
+    told = ", ".join(f"{name} = {toml(config[name])}" for name in named)
     return f" (where {told})" if told else ""
 
 
@@ -159,7 +183,8 @@ def _conditions(spec: StudySpec, key: str) -> set[str]:
     return {name for condition in spec.space[key].when for name in condition.where()}
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A value as a study file has it."""
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

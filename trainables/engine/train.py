@@ -28,8 +28,8 @@ from trainables.engine.step import (
     restart_momentum,
     set_learning_rate,
 )
+from trainables.errors import WeightsError
 from trainables.judging import judged_epochs
-from trainables.resnet import WeightsError
 from trainables.task import Config, Evaluation, Task
 
 Report = Callable[[Row], None]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trainables.about import About, plain
+from trainables.networks import RESNET
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
@@ -29,6 +30,7 @@ from trainables.tasks.images import SETTINGS as IMAGES
 from trainables.tasks.inventory import COPIES, apart
 from trainables.tasks.splits import at_most, cut_off_each
 
+MOST_FOR_CIFAR, FEWEST_FOR_IMAGENET = 64, 32  # px of what the network is given
 OUTPUTS = 1000  # where the number of classes is not known yet: for a preview without data
 
 SETTINGS = {
@@ -163,6 +165,27 @@ def conflicts(config: Config) -> dict[str, str]:
     return faults
 
 
+def questions(config: Config) -> dict[str, str]:
+    """A stem for images of another size, and crops that hide most of an image from validation."""
+    asked, side, whole = {}, inputs(config)[1], config["image_size"]
+    if config["network"] == RESNET and config["stem"] == "cifar" and side > MOST_FOR_CIFAR:
+        asked["stem"] = (
+            f"'cifar' is for images of 32 px; at {side} px all maps have 16 times the pixels that "
+            "'imagenet' leaves, and a step takes as much longer"
+        )
+    if config["network"] == RESNET and config["stem"] == "imagenet" and side < FEWEST_FOR_IMAGENET:
+        asked["stem"] = (
+            f"'imagenet' halves images five times, which leaves one pixel of {side} px before "
+            "the last stage; 'cifar' halves them thrice"
+        )
+    if side < whole / 2:
+        asked["crop"] = (
+            f"shows validation and test the middle {(side / whole) ** 2:.0%} of each image; make "
+            f"image_size ({whole}) smaller, or crop larger"
+        )
+    return asked
+
+
 def _about() -> About:
     said = plain("imagefolder", "accuracy", "max", ("loss", "accuracy", "balanced_accuracy"))
     metrics: Mapping[str, Any] = said["metrics"]
@@ -177,6 +200,7 @@ TASK = Task(
     metrics=("loss", "accuracy", "balanced_accuracy"),
     settings=SETTINGS,
     conflicts=conflicts,
+    questions=questions,
     fingerprint=fingerprint,
     open_data=open_data,
     network=network,

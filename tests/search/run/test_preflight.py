@@ -3,9 +3,12 @@
 import tomllib
 
 import pytest
+import torch
+from torchvision.models import resnet18
 
-from search.run.preflight import Options, fingerprints
+from search.run.preflight import Options, fingerprints, pretrained_files
 from search.spec.study_spec import parse_spec
+from trainables.resnet import weights_name
 
 TEXT = """
 name = "mine"
@@ -43,3 +46,15 @@ def test_a_milestone_that_no_step_reaches_is_told_once(fixed, space, late, tmp_p
     assert len(fingerprints(spec, options)) == 1
     assert [note.split()[2] for note in said] == late
     assert all("lies beyond the 21 steps of 3 epochs" in note for note in said)
+
+
+def test_a_file_that_has_only_the_name_of_torchvision_s_is_told(tmp_path):
+    said = []
+    options = Options(tmp_path, tmp_path, tmp_path, "local", said.append, download=False)
+    text = TEXT.format(fixed="pretrained = true", space="").replace("[18, 34]", "[18]")
+    path = tmp_path / weights_name(18)
+    torch.save(resnet18().state_dict(), path)
+    spec = parse_spec(tomllib.loads(text), "mine.toml")
+    assert pretrained_files(spec, options, tmp_path) == {0: path}
+    assert any("has the name of torchvision's file and not its checksum" in note for note in said)
+    path.unlink()

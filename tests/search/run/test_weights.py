@@ -18,7 +18,12 @@ from search.run.worker import execute
 from search.spec.study_spec import SpecError, parse_spec
 from tests.search.conftest import Silent, begin, open_study
 from trainables import find_task
-from trainables.resnet import WeightsError, describe_weights, find_own_weights
+from trainables.resnet import (
+    WeightsError,
+    describe_weights,
+    find_own_weights,
+    read_origin,
+)
 
 pytestmark = pytest.mark.long
 
@@ -278,6 +283,96 @@ def test_where_it_is_not_known_what_was_seen_weights_are_refused(refusal):
     )
     assert "add split_seed and val_fraction" in refusal({"data": "CIFAR-10"})
     assert "add split_seed and val_fraction" in refusal({"data": ["CIFAR-10"], "split_seed": 0})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": None}, "data must name the images seen"),
+        ({"data": ""}, "data must name the images seen"),
+        ({"data": 3}, "data must name the images seen"),
+        ({"data": [{"edition": "parquet"}]}, "data must name the images seen"),
+        ({"data": [["CIFAR-10"]]}, "data must name the images seen"),
+        ({"split_seed": "0"}, "split_seed must be a whole number, not '0'"),
+        ({"split_seed": True}, "split_seed must be a whole number, not True"),
+        ({"val_fraction": "a tenth"}, "val_fraction must be a number"),
+        ({"study": 3}, "study must be a text"),
+        ({"config": "pretrained"}, "config must be an object"),
+        ({"ancestors": "none"}, "ancestors must be a list of objects"),
+        ({"ancestors": None}, "ancestors must be a list of objects"),
+        ({"ancestors": [3]}, "ancestors must be a list of objects"),
+        ({"ancestors": [{"study": "older"}]}, "ancestors.0.data must name the images seen"),
+    ],
+)
+def test_an_origin_of_wrong_types_is_refused_by_key(refusal, change, said):
+    """Nothing was held against an origin without data, and some of these ended in a traceback."""
+    message = refusal({**SEEN, **change})
+    assert "resnet18.json does not say where it is from" in message
+    assert said in message
+
+
+def test_every_key_at_fault_of_an_origin_is_told_at_once(refusal):
+    message = refusal({"split_seed": "0", "ancestors": [{"data": "x", "val_fraction": []}]})
+    for key in ("data", "split_seed", "ancestors.0.val_fraction"):
+        assert f"{key} must" in message
+
+
+def test_an_origin_that_has_seen_no_study_s_images_says_so(refusal):
+    assert refusal({"data": []}) == ""
+    assert refusal({"data": ["my own scans"]}) == ""
+
+
+@pytest.mark.parametrize("name", ["cifar10", "CIFAR 10", "Cifar-10"])
+def test_images_under_another_spelling_are_the_same_images(refusal, name):
+    seen = {**SEEN, "data": name, "split_seed": 7}
+    assert "cut validation off by seed = 7" in refusal(seen)
+    assert "does not say which edition" in refusal({**SEEN, "data": name})
+
+
+@pytest.mark.parametrize(
+    "text", ['{"data": [], "data": ["CIFAR-10"]}', '{"val_fraction": NaN}', "[" * 100_000]
+)
+def test_an_origin_that_says_a_thing_twice_or_no_number_is_named(tmp_path, text):
+    path = tmp_path / "resnet18.pth"
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(WeightsError, match=r"resnet18.json: cannot be read as JSON"):
+        read_origin(path)
+
+
+def test_all_that_is_wrong_with_several_depths_is_told_before_ray(tmp_path, monkeypatch, capsys):
+    """A whole number in place of a tensor's floating ones ended in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "weights" / "mine"
+    folder.mkdir(parents=True)
+    state = resnet18().state_dict()
+    state["conv1.weight"] = state["conv1.weight"].to(torch.int8)
+    state["bn1.running_var"][0] = -1
+    torch.save(state, folder / "resnet18.pth")
+    (folder / "resnet18.json").write_text("{")
+    (folder / "resnet34.pth").mkdir()
+    assert main(["run", "quickstart-cifar10", "--set", "weights=mine"]) == 2
+    shown = capsys.readouterr()
+    for said in (
+        "conv1.weight: is of type torch.int8",
+        "bn1.running_var (least -1): a negative running variance",
+        "resnet18.json: cannot be read as JSON",
+        f"depth 34: {folder / 'resnet34.pth'} is a folder",
+    ):
+        assert said in shown.err
+    assert "starting Ray" not in shown.out
+    assert not (tmp_path / "runs" / "quickstart-cifar10").exists()
+
+
+def test_what_is_odd_about_weights_is_printed_before_ray(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "weights" / "mine"
+    folder.mkdir(parents=True)
+    torch.save(resnet18().state_dict(), folder / "resnet18.pth")
+    words = ["run", "quickstart-cifar10", "--set", "weights=mine", "--depth", "18"]
+    assert main([*words, "--address", "127.0.0.1:1"]) != 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "note: depth 18:" in shown
+    assert "running statistics are a new network's, as if it had never been trained" in shown
 
 
 def test_weights_that_say_nothing_of_themselves_are_taken_and_that_is_said(refusal):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from search.cli.main import main
-from search.schedule.curves import FAMILIES, Curves, CurvesError, read_curves, synthetic_curves
+from search.schedule.curve_table import CurvesError
+from search.schedule.curves import FAMILIES, Curves, read_curves, synthetic_curves
 from search.schedule.simulator import mean_outcome, simulate
 from search.spec.plan import Plan
 from tests.search.conftest import TEXT, drive, outcome, score
@@ -100,16 +101,16 @@ def table(tmp_path, text):
     return path
 
 
-TABLE = """depth,config,seed,epoch,accuracy,seconds
-18,a,1,1,0.1,5
-18,a,1,2,0.3,5
-18,a,2,1,0.2,6
-18,a,2,2,0.1,6
-18,b,1,1,0.4,7
-18,b,1,2,,7
-18,c,1,1,0.9,7
-34,a,1,1,0.5,9
-34,a,1,2,0.6,9
+TABLE = """depth,config,seed,epoch,accuracy,seconds,diverged
+18,a,1,1,0.1,5,
+18,a,1,2,0.3,5,
+18,a,2,1,0.2,6,
+18,a,2,2,0.1,6,
+18,b,1,1,0.4,7,
+18,b,1,2,,7,true
+18,c,1,1,0.9,7,
+34,a,1,1,0.5,9,
+34,a,1,2,0.6,9,
 """
 CELLS = [{"depth": 18}, {"depth": 34}]
 
@@ -281,7 +282,7 @@ def test_a_diverged_config_leaves_no_cell_of_the_full_grid_unfilled():
 
 def test_a_cell_without_whole_curves_is_named_with_the_fix(tmp_path):
     with pytest.raises(
-        CurvesError, match=r"no curve of 3 epochs.*'depth': 18.*scheduler = 'none'"
+        CurvesError, match=r"no curve of 3 epochs.*'depth': 34.*scheduler = 'none'"
     ):
         read_curves(table(tmp_path, TABLE), CELLS, "accuracy", "max", 3, "last")
 
