@@ -11,17 +11,18 @@ from pathlib import Path
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError in the block says this path where it says none: a failed write names no file.
+    """A failed write in the block is an OSError that says this path: the system's names no file.
 
     Raises:
         OSError: as in the block.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
+    except Exception as error:
+        held = error if isinstance(error, OSError) else _of_disk(error)
+        if held is None or held.errno is None or (held is error and held.filename is not None):
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise OSError(held.errno, os.strerror(held.errno), str(path)) from error
 
 
 @contextmanager
@@ -49,15 +50,18 @@ def whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
 
 
 def disk_fault(error: BaseException | None) -> str:
-    """What is wrong with a disk, if that is what an exception comes from; else "".
+    """What is wrong with a disk, if that is what an exception comes from; else ""."""
+    held = _of_disk(error)
+    return f"{held.filename or 'a file'}: {held.strerror}" if held else ""
 
-    torch says of a failed write only at which byte it was; the system's own error stands behind.
-    """
+
+def _of_disk(error: BaseException | None) -> OSError | None:
+    """The system's error behind an exception: torch says only at which byte a write has failed."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            return f"{error.filename or 'a file'}: {error.strerror}"
+            return error
         error = error.__cause__ or error.__context__
-    return ""
+    return None
 
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)

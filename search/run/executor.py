@@ -24,9 +24,9 @@ import ray  # isort: skip
 from ray import tune
 from ray.tune import RunConfig, TuneConfig, Tuner
 
-from search.record.terminal import INTERRUPTED, say, shell
+from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.errors import ExecutionError
-from search.run.job_searcher import EndTune, JobSearcher, Listener
+from search.run.job_searcher import DiskError, EndTune, JobSearcher, Listener
 from search.run.ray_schedulers import scheduler_of
 from search.run.signals import handled
 from search.run.worker import WorkerJob, run_job
@@ -83,8 +83,12 @@ def execute(study: Study) -> bool:
 
 
 def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
+    if isinstance(fault, OSError):
+        text = in_words(fault)
+    else:
+        text = str(fault) if isinstance(fault, DiskError) else f"{type(fault).__name__}: {fault}"
     return ExecutionError(
-        f"the study cannot go on ({type(fault).__name__}: {fault}). Everything finished is on "
+        f"the study cannot go on ({text}). Everything finished is on "
         f"record: mend that, then `{_resume(study)}`"
     )
 
