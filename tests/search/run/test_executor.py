@@ -168,7 +168,7 @@ def test_a_warning_of_a_batch_system_is_heeded_from_the_start(study, shown):
 
 @pytest.mark.parametrize("kilobytes", [12, 40, 84, 200])
 def test_a_full_disk_is_one_line_and_costs_no_trial(study, kilobytes):
-    """From study.json and the logs to frames and the workers' checkpoints: whatever comes first."""
+    """study.json, logs, frames or the checkpoints of workers: whatever comes first."""
     disk = study / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
