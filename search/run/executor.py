@@ -84,7 +84,7 @@ def execute(study: Study) -> bool:
 
 def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
     if isinstance(fault, OSError):
-        text = in_words(fault)
+        text = f"{type(fault).__name__}: {in_words(fault)}"
     else:
         text = str(fault) if isinstance(fault, DiskError) else f"{type(fault).__name__}: {fault}"
     return ExecutionError(
