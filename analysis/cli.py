@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.display import tables
 from analysis.display.page import build
 from analysis.findings.published import load_published
-from search.record import UserError, load
+from search.record import UserError, load, terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,16 +19,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0, or 2 with one line on stderr where the input is at fault.
+        Exit code: 0, or with one line on stderr 2 where the input is at fault and 1 where the
+        system refuses something, such as a full disk.
     """
-    args = _parser().parse_args(argv)
-    try:
-        text = _build(args) if args.command == "build" else _table(args)
-    except (UserError, OSError) as error:
-        print(f"resnet-report: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    return 0
+
+    def command() -> int:
+        args = _parser().parse_args(argv)
+        print(_build(args) if args.command == "build" else _table(args))
+        return 0
+
+    return terminal.run("resnet-report", command, {UserError: 2})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,20 +6,22 @@ import argparse
 import difflib
 import json
 import os
-import shlex
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console
 
 from search import record
 from search.cli.plan_commands import add_commands
-from search.record import Record, missing
+from search.record import Record, missing, terminal
 from search.run.errors import ExecutionError
+from search.run.signals import handled, interrupt
 from search.spec.overrides import add_overrides, given_overrides
 from search.spec.shipped import shipped_studies
 from trainables.errors import UserError
@@ -31,23 +33,18 @@ if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of th
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    arguments = _parse(sys.argv[1:] if argv is None else argv)
-    try:
-        return int(arguments.command(arguments))
-    except UserError as error:
-        print(f"resnet-search: {error}", file=sys.stderr)
-        return 2
-    except ExecutionError as error:
-        print(f"resnet-search: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # `| head` has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        text = "interrupted; what was finished is on record: `resnet-search resume RUN` goes on"
-        print(f"resnet-search: {text}", file=sys.stderr)
-        return 130
+    """Run the command; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted.
+
+    A failure of the system, a full disk for example, is 1; so is output that nobody reads.
+    """
+
+    def command() -> int:
+        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        trains = arguments.command in (_run, _resume)
+        with handled(interrupt) if trains else nullcontext():
+            return int(arguments.command(arguments))
+
+    return terminal.run("resnet-search", command, {UserError: 2, ExecutionError: 1})
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -145,7 +142,6 @@ def _add_places(command: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from search.run.launch import start
     from search.spec.shipped import find_study
     from search.spec.study_spec import load_spec
 
@@ -154,32 +150,56 @@ def _run(arguments: argparse.Namespace) -> int:
         overrides.append(f'name="{arguments.name}"')
     path = find_study(arguments.study)
     spec, text = load_spec(path, overrides)
-    console = _console()
+    console = _console(steady=True)
     options = _options(arguments, arguments.runs_dir, console, {})
     if spec.own_code():
         options = replace(options, task_dir=path.parent.resolve())
-    with _progress(spec, console) as progress:
-        folder, done = start(spec, text, overrides, options, progress)
-    return _finish(folder, done, console)
+
+    def go() -> bool:
+        from search.run.launch import start
+
+        with _progress(spec, console) as progress:
+            return start(spec, text, overrides, options, progress)[1]
+
+    return _finish(arguments.runs_dir / spec.name, _interruptible(go), console)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from search.run.launch import resume
     from search.spec.study_spec import recorded_spec
 
     study = record.load_study(arguments.run)
     spec = recorded_spec(study, str(arguments.run / record.STUDY))
-    console = _console()
+    console = _console(steady=True)
     options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
-    with _progress(spec, console) as progress:
-        done = resume(arguments.run, options, progress, arguments.retry_failed)
-    return _finish(arguments.run, done, console)
+
+    def go() -> bool:
+        from search.run.launch import resume
+
+        with _progress(spec, console) as progress:
+            return resume(arguments.run, options, progress, arguments.retry_failed)
+
+    return _finish(arguments.run, _interruptible(go), console)
 
 
-def _console() -> Console:
-    """Standard output: as wide as the terminal, and wide enough for a table where it is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+def _interruptible(go: Callable[[], bool]) -> bool:
+    """Whether a study is done; False too after a signal that came before or after its jobs."""
+    try:
+        return go()
+    except KeyboardInterrupt:
+        return False
+
+
+def _console(steady: bool = False) -> Console:
+    """Standard output: as wide as the terminal, and wide enough for a table where it is none.
+
+    Args:
+        steady: nobody who stops reading ends the command.
+    """
+    file = cast(IO[str], terminal.Steady(sys.stdout)) if steady else sys.stdout
+    # a name or path may look like rich's markup, an own task (`module:TASK`) like an emoji
+    make = partial(Console, file=file, markup=False, highlight=False, emoji=False)
+    console = make()
+    return console if console.is_terminal else make(width=160)
 
 
 def _options(
@@ -195,7 +215,7 @@ def _options(
         (arguments.weights_dir or Path(before.get("weights_dir", weights_dir))).resolve(),
         runs_dir,
         arguments.address or before.get("address", "local"),
-        lambda text: console.print(text, style="dim", markup=False, highlight=False),
+        lambda text: console.print(text, style="dim", soft_wrap=True),
         download=not arguments.offline and not before,
         make_data_dir=arguments.data_dir is None,
     )
@@ -213,28 +233,26 @@ def _progress(spec: StudySpec, console: Console) -> Progress:
 
 def _finish(folder: Path, done: bool, console: Console) -> int:
     shown = os.path.relpath(folder)
+    resume = terminal.shell("resnet-search", "resume", shown)
     if not done:
-        text = (
-            f"interrupted; everything finished is on record. Go on: resnet-search resume {shown}"
-        )
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-        return 130
+        text = "interrupted before it began; nothing is on record"
+        if (folder / record.STUDY).exists():
+            text = f"interrupted; everything finished is on record. Go on: {resume}"
+        console.print(text, soft_wrap=True)
+        return terminal.INTERRUPTED
     held = record.load(folder)
     ended = "ended, not whole" if missing(held).cells else "done"
-    text = f"{ended}: {shown}. Report: resnet-report build {shown}"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    report = terminal.shell("resnet-report", "build", shown)
+    console.print(f"{ended}: {shown}. Report: {report}", soft_wrap=True)
     status = _status_of(held, console)
     if status:
         lost = missing(held).lost
         lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
         text = "not every cell has what it was promised"
         if set(lost["status"]) - {"diverged"}:
-            text += (
-                f". Mend the cause, then `resnet-search resume {shown} --retry-failed` runs what "
-                "has failed again"
-            )
+            text += f". Mend the cause, then `{resume} --retry-failed` runs what has failed again"
         for line in [text, *lines]:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
     return status
 
 
@@ -263,7 +281,7 @@ def _weights(arguments: argparse.Namespace) -> int:
         origin = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         value = ", ".join(f"{key} {held:.4g}" for key, held in origin["value"].items())
         print(f"{path}: trial {origin['trial']}, epoch {origin['epochs']}, {value}")
-    print(f'a study starts from them with weights = "{out.name}"')
+    print(f"a study starts from them with weights = {json.dumps(out.name, ensure_ascii=False)}")
     return 0
 
 
@@ -271,13 +289,16 @@ def _optuna(arguments: argparse.Namespace) -> int:
     from search.record.optuna_view import write
 
     path = write(arguments.run)
-    print(f"{path}: a study a cell. Look: optuna-dashboard {shlex.quote(os.path.relpath(path))}")
+    look = terminal.shell("optuna-dashboard", os.path.relpath(path))
+    print(f"{path}: a study a cell. Look: {look}")
     return 0
 
 
 def _studies(arguments: argparse.Namespace) -> int:
     for name, path in shipped_studies().items():
-        print(f"{name:20} {tomllib.loads(path.read_text()).get('description', '')}")
+        print(
+            f"{name:20} {tomllib.loads(path.read_text(encoding='utf-8')).get('description', '')}"
+        )
     return 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +55,7 @@ class Progress:
         self._best: dict[int, float] = {}
         self._running: dict[str, tuple[Job, Mapping[str, Any], Mapping[str, Any]]] = {}
         self._epochs: set[tuple[str, float]] = set()  # a row may come twice
+        self._asked: set[tuple[str, float]] = set()  # what jobs were to train
         self._started = time.monotonic()
         self._expected = sum(expected_epochs(plan, number) for number in range(len(self._cells)))
         self._live = Live(console=console, refresh_per_second=2, get_renderable=self._render)
@@ -89,6 +88,7 @@ class Progress:
             self._decided(decision)
         self._running[job.trial] = (job, config, {})
         self._trials[job.trial], self._of_cell[job.trial] = "running", job.cell
+        self._asked |= {(job.trial, at) for at in range(job.from_epoch + 1, job.to_epoch + 1)}
         self._line(job, f"epoch {job.from_epoch} to {job.to_epoch}: {describe(config)}")
 
     def reported(self, job: Job, row: Mapping[str, Any]) -> None:
@@ -114,7 +114,7 @@ class Progress:
             self._line(job, f"diverged in epoch {told['epoch']}")
         else:
             error = (told.get("error") or "").strip() or "no reason given"
-            self._line(job, f"failed: {error.splitlines()[-1].strip()}")
+            self._write(self._headed(job, f"failed: {error.splitlines()[-1].strip()}"))
         for decision in decisions:
             self._decided(decision)
 
@@ -123,10 +123,7 @@ class Progress:
         self._write(text)
 
     def _write(self, text: str) -> None:
-        try:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        except BrokenPipeError:  # `| head` has gone; the study has not
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        self._console.print(text, soft_wrap=True)
 
     def _note_best(self, cell: int, value: float) -> None:
         pick = max if self._plan.mode == "max" else min
@@ -140,16 +137,23 @@ class Progress:
             place = f" (rank {decision['rank']} of {decision['n']})" if decision["rank"] else ""
             who = trial or f"cell {decision['cell']}"
             self._print(f"  {verdict} {who} at epoch {decision['epoch']}{place}")
+        if verdict == "retry":  # on a terminal too: whatever runs again is said with its reason
+            self._write(f"  {trial} is run again, since its job failed")
 
     def _line(self, job: Job, text: str) -> None:
-        self._print(f"{time.strftime('%H:%M:%S')} {self._share()} {job.trial} {text}")
+        self._print(self._headed(job, text))
+
+    def _headed(self, job: Job, text: str) -> str:
+        return f"{time.strftime('%H:%M:%S')} {self._share()} {job.trial} {text}"
 
     def _print(self, text: str) -> None:
         if not self._console.is_terminal:
             self._write(text)
 
     def _share(self) -> str:
-        return f"[{len(self._epochs)}/{self._expected} epochs]"
+        # early promotions, and configs in place of failed ones, take more than expected
+        known = len(self._epochs | self._asked)
+        return f"[{len(self._epochs)}/{max(self._expected, known)} epochs]"
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")

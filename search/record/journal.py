@@ -6,6 +6,7 @@ An ask is flushed before its job starts, a tell when the job has ended.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainables.errors import UserError
+from trainables.files import naming
 
 Event = dict[str, Any]
 NEEDED = {
@@ -40,21 +42,38 @@ class Appender:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.cut = cut_truncated_line(path)
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._path = path
+        # no buffer: what a full disk has refused would be written again by `close`, and fail again
+        self._file: IO[bytes] = path.open("ab", buffering=0)
 
     def write(self, event: Event) -> None:
-        """Append one event, with the time in UTC."""
+        """Append one event, with the time in UTC; all of it or nothing.
+
+        Raises:
+            OSError: the system refuses it, for example for a full disk, or the file is gone.
+        """
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        left = memoryview((json.dumps(line, allow_nan=False) + "\n").encode())
+        held = os.fstat(self._file.fileno())
+        if not held.st_nlink:  # the system would take the line, and nobody could ever read it
+            raise FileNotFoundError(errno.ENOENT, "removed while the study ran", str(self._path))
+        try:
+            with naming(self._path):
+                while left:
+                    left = left[self._file.write(left) :]
+        except BaseException:  # an interruption too: half a line would spoil the next one
+            os.ftruncate(self._file.fileno(), held.st_size)
+            raise
 
     def to_disk(self) -> None:
         """Force what was written to disk, which survives a power cut too."""
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 def read_lines(path: Path, size: int | None = None) -> list[Event]:

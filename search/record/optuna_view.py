@@ -28,6 +28,7 @@ from search.record.journal import Event
 from search.record.read import STUDY, load_study, read_events
 from search.spec.distributions import space_of
 from search.spec.study_spec import recorded_spec
+from trainables.files import whole
 
 FILE = "optuna.log"
 ENDS = {
@@ -89,10 +90,9 @@ def write(run: Path) -> Path:
     for attempt in _attempts(read_events(run)):
         studies[attempt.cell].add_trial(_frozen(attempt, spaces[attempt.cell]))
     path = run / FILE
-    partial = path.with_suffix(".partial")
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in log.lines)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

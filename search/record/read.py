@@ -79,6 +79,7 @@ from search.record.frames import curves_frame, latest_rows, repeats, trials_fram
 from search.record.journal import JournalError, read_journal, read_lines
 from trainables.about import SHIPPED, plain
 from trainables.errors import UserError
+from trainables.files import whole
 
 FORMAT = 1
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
@@ -236,10 +237,10 @@ def write(folder: Path) -> None:
             (folder / f"{name}.parquet", frame.to_parquet),
             (folder / "csv" / f"{name}.csv", frame.to_csv),
         ):
-            partial = path.with_name(path.name + ".partial")
-            save(partial, index=False)
-            partial.replace(path)
-    (folder / STAMP).write_text(json.dumps(sizes))
+            with whole(path) as partial, partial.open("wb") as file:
+                save(file, index=False)
+    with whole(folder / STAMP) as partial:
+        partial.write_text(json.dumps(sizes), encoding="utf-8")
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -251,7 +252,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _stamp(folder: Path) -> Any:
     """Bytes of the logs that the frames were made from; None if that is not known."""
     try:
-        return json.loads((folder / STAMP).read_text())
+        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,8 @@ from search.record.read import (
     read_events,
     write,
 )
+from search.record.terminal import shell
+from trainables.files import naming
 
 WEIGHTS = "weights"  # generated source weights of synthetic studies
 FOLDERS = ("checkpoints", "parts", "samples")  # that workers write to
@@ -72,8 +74,9 @@ class RunFolder:
         if (path / STUDY).exists():
             held._lock.close()
             raise RecordError(
-                f"{path} already holds a study. Go on with it: `resnet-search resume {path}`; or "
-                "keep it and run beside it: --name ANOTHER"
+                f"{path} already holds a study. Go on with it: "
+                f"`{shell('resnet-search', 'resume', path)}`; or keep it and run beside it: "
+                "--name ANOTHER"
             )
         return held
 
@@ -87,8 +90,9 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
-        self.close()
+        """Close it; what ended the block is told, not what closing says after it."""
+        with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+            self.close()
 
     # -- study.json ---------------------------------------------------------------------------
 
@@ -103,11 +107,8 @@ class RunFolder:
         Raises:
             FileExistsError: a study.json is there, against every lock.
         """
-        partial = self._write_partial(study)
-        try:
+        with self._partial(study) as partial:
             os.link(partial, self.path / STUDY)  # unlike a rename, never over another
-        finally:
-            partial.unlink()
         for name in FOLDERS:
             (self.path / name).mkdir(exist_ok=True)
 
@@ -132,15 +133,23 @@ class RunFolder:
             self._replace({**study, "packing": held + new})
 
     def _replace(self, study: Mapping[str, Any]) -> None:
-        self._write_partial(study).replace(self.path / STUDY)
+        with self._partial(study) as partial:
+            partial.replace(self.path / STUDY)
 
-    def _write_partial(self, study: Mapping[str, Any]) -> Path:
+    @contextlib.contextmanager
+    def _partial(self, study: Mapping[str, Any]) -> Iterator[Path]:
+        """A file beside study.json that holds the study, on disk; gone after the block."""
         partial = self.path / f"{STUDY}.partial"
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(study, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        return partial
+        try:
+            with naming(partial):
+                with partial.open("w", encoding="utf-8") as file:
+                    json.dump(study, file, indent=1)
+                    file.flush()
+                    os.fsync(file.fileno())
+                yield partial
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     # -- the logs -----------------------------------------------------------------------------
 
@@ -192,17 +201,26 @@ class RunFolder:
         write(self.path)
 
     def close(self) -> None:
-        """Let go of the folder; of a study that was never begun nothing stays."""
-        for log in (self._journal, self._epochs):
-            if log is not None:
-                log.close()
-        if not (self.path / STUDY).exists():
-            if not self._weights_before:
-                shutil.rmtree(self.path / WEIGHTS, ignore_errors=True)
+        """Let go of the folder; of a study that was never begun nothing stays.
+
+        Raises:
+            OSError: a log could not be closed; everything else is, and the lock is released.
+        """
+        with contextlib.ExitStack() as stack:  # goes on to the end whatever one of them raises
+            stack.callback(self._lock.close)
+            stack.callback(self._remove_unbegun)
+            for log in (self._journal, self._epochs):
+                if log is not None:
+                    stack.callback(log.close)
+
+    def _remove_unbegun(self) -> None:
+        if (self.path / STUDY).exists():
+            return
+        if not self._weights_before:
+            shutil.rmtree(self.path / WEIGHTS, ignore_errors=True)
+        with contextlib.suppress(OSError):  # something else is in it, or it is gone
             (self.path / LOCK).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # something else is in it
-                self.path.rmdir()
-        self._lock.close()
+            self.path.rmdir()
 
 
 def _now() -> str:

@@ -6,18 +6,24 @@ interfaces of Ray only, but for the address that `ray.init` binds to.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from search.run.errors import ExecutionError
+from search.run.ray_folder import KEEP, ray_folder
+from search.run.signals import kept_from_children
+from trainables import places
+
 # before ray is imported: these are read at import
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # no banner; our own progress is shown
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the record is ours
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `_stop_on_signals` does it
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the executor does it
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # nobody reads Ray's snapshots
 os.environ.setdefault(
     "TUNE_FUNCTION_THREAD_TIMEOUT_S", "600"
@@ -32,17 +38,22 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "1")
 # The memory monitor's kill ends the whole experiment; a kernel kill is an actor death to Tune.
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 
-import ray
+places.give_home()  # ray.tune asks for the home folder when it is imported
 
-from search.run.errors import ExecutionError
+import ray  # noqa: E402
+
+_held = contextlib.ExitStack()  # what `disconnect` lets go of: the folder of a Ray started here
 
 
-def connect(address: str, cores: int | None = None) -> None:
+def connect(
+    address: str, cores: int | None = None, say: Callable[[str], None] = lambda text: None
+) -> None:
     """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
 
     Args:
         address: where.
         cores: CPU cores that a local Ray gives out; None for all it finds.
+        say: told of what is not as usual.
 
     Raises:
         ExecutionError: nothing answers at the address, or Ray does not start here.
@@ -56,27 +67,42 @@ def connect(address: str, cores: int | None = None) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed job is ours to tell
     if address not in ("local", "auto"):
         _knock(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        _start(cores, say)
+        return
     try:
-        if address == "local":
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",  # nothing listens beyond this machine
-                **options,
-            )
-        else:
-            ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if address == "local":
-            raise ExecutionError(
-                f"Ray does not start on this machine ({error}); its logs are in /tmp/ray"
-            ) from error
+        _init(address=address)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise ExecutionError(
             f"no Ray cluster at --address {address} ({error}); start one with `ray start --head`, "
             "or leave --address out to run on this machine"
         ) from error
+
+
+def _start(cores: int | None, say: Callable[[str], None]) -> None:
+    folder = _held.enter_context(ray_folder(say))
+    try:
+        _init(
+            address="local",
+            num_cpus=cores,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",  # nothing listens beyond this machine
+            _temp_dir=str(folder),
+        )
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        with contextlib.suppress(OSError):
+            (folder / KEEP).touch()
+        raise ExecutionError(
+            f"Ray does not start on this machine ({error}); its logs are in {folder}"
+        ) from error
+
+
+def _init(**options: Any) -> None:
+    with kept_from_children():
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except SystemExit as error:  # Ray's own answer to a SIGTERM
+            raise KeyboardInterrupt from error
 
 
 def _knock(address: str) -> None:
@@ -106,7 +132,10 @@ def joined() -> str:
 
 def disconnect() -> None:
     """Leave the cluster, or end the one that was started here."""
-    ray.shutdown()
+    try:
+        ray.shutdown()
+    finally:
+        _held.close()
 
 
 def gpus_in_cluster() -> float:

@@ -12,7 +12,6 @@ import math
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +24,11 @@ import ray  # isort: skip
 from ray import tune
 from ray.tune import RunConfig, TuneConfig, Tuner
 
+from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.errors import ExecutionError
-from search.run.job_searcher import JobSearcher, Listener
+from search.run.job_searcher import DiskError, EndTune, JobSearcher, Listener
 from search.run.ray_schedulers import scheduler_of
+from search.run.signals import handled
 from search.run.worker import WorkerJob, run_job
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 ERROR_LENGTH = 2000  # the end of a traceback says what happened
 PATIENCE = 30.0  # seconds from a signal to stop until Ray is left as it is
+ONCE = 1.0  # seconds in which a second signal is the first one again, as of a closed terminal
 RESTARTS = 3  # of Ray's experiment in a row, when it dies under a study before a job is done
 ROUNDING = 1e-9  # 1 // 0.1 is 9
 
@@ -55,9 +57,10 @@ def execute(study: Study) -> bool:
     deaths = 0
     while deaths <= RESTARTS:
         searcher = JobSearcher(study, _slots(study))
+        end = EndTune()
         try:
-            with _stop_on_signals(searcher, study):
-                _tuner(study, searcher).fit()
+            with _stop_on_signals(searcher, study, end), end.watched():
+                _tuner(study, searcher, end).fit()
             text = "its experiment ended early"
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
@@ -68,21 +71,34 @@ def execute(study: Study) -> bool:
             if searcher.stopping or study.done:
                 return study.done
             study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
+            study.say(f"Ray's experiment died ({_last_line(text)}); its jobs start again")
         except Exception as fault:  # a disk that is full, for example
             raise _cannot_go_on(study, fault) from fault
         deaths = 1 if searcher.told else deaths + 1
     raise ExecutionError(
         f"Ray's experiment died {RESTARTS + 1} times without a job done; the reasons are in "
-        f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `resnet-search resume "
-        f"{study.folder}` goes on"
+        f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `{_resume(study)}` "
+        "goes on"
     )
 
 
 def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
+    if isinstance(fault, OSError):
+        text = f"{type(fault).__name__}: {in_words(fault)}"
+    else:
+        text = str(fault) if isinstance(fault, DiskError) else f"{type(fault).__name__}: {fault}"
     return ExecutionError(
-        f"the study cannot go on ({type(fault).__name__}: {fault}). Everything finished is on "
-        f"record: mend that, then `resnet-search resume {study.folder}`"
+        f"the study cannot go on ({text}). Everything finished is on "
+        f"record: mend that, then `{_resume(study)}`"
     )
+
+
+def _resume(study: Study) -> str:
+    return shell("resnet-search", "resume", study.folder)
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _settle(study: Study, searcher: JobSearcher) -> None:
@@ -94,7 +110,7 @@ def _settle(study: Study, searcher: JobSearcher) -> None:
     study.put_back_all()
 
 
-def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
+def _tuner(study: Study, searcher: JobSearcher, end: EndTune) -> Tuner:
     folder = study.folder / "ray"
     shutil.rmtree(folder, ignore_errors=True)  # nothing in it is ever read
     trainable = tune.with_resources(run_job, _resources)
@@ -109,7 +125,7 @@ def _tuner(study: Study, searcher: JobSearcher) -> Tuner:
         run_config=RunConfig(
             name="jobs",
             storage_path=str(folder),
-            callbacks=[Listener(study, searcher)],
+            callbacks=[Listener(study, searcher), end],
             verbose=0,
         ),
     )
@@ -146,39 +162,39 @@ def fit(node: dict[str, float], cpus: float, gpus: float) -> int:
 
 
 @contextmanager
-def _stop_on_signals(searcher: JobSearcher, study: Study) -> Iterator[None]:
-    """SIGINT and SIGTERM end Ray's experiment cleanly; a second one ends the program at once.
+def _stop_on_signals(searcher: JobSearcher, study: Study, end: EndTune) -> Iterator[None]:
+    """A signal to stop ends Ray's experiment cleanly; a second one ends the program at once.
 
     So does the end of a patience: a batch system signals Ray's own processes too, and then nobody
     is left to end anything. Nothing is lost by it, the logs are written as things happen.
     """
 
     def give_up() -> None:
-        print(
-            f"resnet-search: Ray did not end within {PATIENCE:g} s and is left to end by itself; "
-            f"everything finished is on record. Go on: resnet-search resume {study.folder}",
-            file=sys.stderr,
-            flush=True,
+        say(
+            "resnet-search",
+            f"Ray did not end within {PATIENCE:g} s and is left to end by itself; "
+            f"everything finished is on record. Go on: {_resume(study)}",
         )
-        os._exit(130)
+        os._exit(INTERRUPTED)
 
     timer = threading.Timer(PATIENCE, give_up)
     timer.daemon = True
 
-    def stop(signum: int, frame: Any) -> None:
-        if searcher.stopping:
-            raise KeyboardInterrupt
-        searcher.stopping = True
-        study.say("stopping; once more to stop at once")
-        timer.start()
-        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own request to end
+    asked = -math.inf
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    # until Tune has set its own: it would end the program, and `stopping` is already seen
-    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda signum, frame: None)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def stop(number: int, frame: Any) -> None:
+        nonlocal asked
+        if searcher.stopping:
+            if time.monotonic() - asked < ONCE:
+                return
+            raise KeyboardInterrupt
+        searcher.stopping, asked = True, time.monotonic()
+        study.say(f"{signal.Signals(number).name}: stopping; once more to stop at once")
+        timer.start()
+        end()
+
+    with handled(stop):
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,10 @@ from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
     from search.run.study import Study
+
+
+class DiskError(RuntimeError):
+    """A worker could not write: its disk is full, or may not be written."""
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -80,7 +86,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 told = _stopped_by_ray(result)
             if told is None and error and not self.stopping:
                 told = {"ending": "failed", "error": _why_it_died(self._study.folder, job, asked)}
-            if told is None:
+            if told is not None and told.get("disk"):
+                # no fault of the trial's, and none that another attempt would mend
+                self._study.put_back(job.trial)
+                self.fault = self.fault or DiskError(told["disk"])
+            elif told is None:
                 self._study.put_back(job.trial)
             else:
                 self._study.tell(job.trial, told)
@@ -126,6 +136,51 @@ def _ours(method: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return guarded
+
+
+class EndTune(Callback):  # type: ignore[misc]
+    """Asks Tune to end its experiment, as its own SIGUSR1 does, which others may send to us too.
+
+    Tune installs a handler for SIGUSR1 when it begins, and would take a batch system's warning for
+    the death of the experiment. That handler is kept here, to be called, and the one before is put
+    back; until then the signal is held up.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._tunes: Any = None
+        self._asked = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around an experiment."""
+        self._before = signal.getsignal(signal.SIGUSR1)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        try:
+            yield
+        finally:
+            if self._before is not None:
+                signal.signal(signal.SIGUSR1, self._before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune has begun."""
+        if self._tunes is not None:
+            return
+        self._tunes = signal.signal(signal.SIGUSR1, self._before)
+        if self._asked:
+            self()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+
+    def __call__(self) -> None:
+        """End the experiment; at once if Tune has begun, else as soon as it has."""
+        self._asked = True
+        if self._tunes is not None:
+            self._tunes(signal.SIGUSR1, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep; see JobSearcher."""
+        return {}
 
 
 class Listener(Callback):  # type: ignore[misc]

@@ -12,6 +12,7 @@ import torch
 from search import record
 from search.record import manifest
 from search.record.run_folder import RunFolder
+from search.record.terminal import in_words, shell
 from search.run import machine
 from search.run.errors import ExecutionError
 from search.run.lineage import check_split, same_data
@@ -30,6 +31,8 @@ from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec, recorded_spec
+from trainables import places
+from trainables.engine.cache import cache_note
 from trainables.own_code import changed_code, code_of
 
 MPS = {
@@ -58,6 +61,7 @@ def start(
         ExecutionError: Ray cannot run it.
     """
     # held from here on: of two runs of one name the second changes nothing of the first
+    _say_places(options)
     with RunFolder.make((options.runs_dir / spec.name).resolve()) as run:
         check_local(spec, options)
         data = fingerprints(spec, options)
@@ -91,6 +95,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
     Raises:
         RecordError, PreflightError, JournalError, ExecutionError: see there.
     """
+    _say_places(options)
     with RunFolder(folder.resolve()) as run:
         held = run.study
         spec = recorded_spec(held, str(run.path / record.STUDY))
@@ -118,6 +123,13 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         return _execute(spec, run, options, weights, watcher, retry_failed=retry_failed)
 
 
+def _say_places(options: Options) -> None:
+    """Once a run: what stands in for a home folder that this user lacks."""
+    for note in (places.give_home(), cache_note()):
+        if note:
+            options.say(note)
+
+
 def _is_done(spec: StudySpec, run: RunFolder, watcher: Watcher, retry_failed: bool) -> bool:
     """Whether nothing is left to run; then its frames are written once more.
 
@@ -131,7 +143,7 @@ def _is_done(spec: StudySpec, run: RunFolder, watcher: Watcher, retry_failed: bo
     return done
 
 
-def places(options: Options) -> dict[str, str]:
+def session_places(options: Options) -> dict[str, str]:
     """Where a session looks, so that the next one can look there by itself."""
     return {
         "data_dir": str(options.data_dir),
@@ -161,8 +173,8 @@ def _execute(
     from search.run import cluster, executor
 
     options.say(f"starting Ray ({options.address})")
-    cluster.connect(options.address, machine.cores())
     try:
+        cluster.connect(options.address, machine.cores(), options.say)
         if options.address != "local":
             options.say(f"joined {cluster.joined()}")
         packing = _packing(spec, None if create else run, options)
@@ -183,7 +195,7 @@ def _execute(
             task_code=code_of(spec.own_code()),
         )
         study = Study(spec, run, there, watcher)
-        facts = {**places(options), **machine.here(), "task_code": there.task_code}
+        facts = {**session_places(options), **machine.here(), "task_code": there.task_code}
         run.add_session("run" if create else "resume", facts)
         if retry_failed:
             options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
@@ -209,8 +221,8 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
         _end_session(study, run)
     except OSError as error:
         raise ExecutionError(
-            f"the frames of {run.path} could not be written ({error}); its logs are whole: mend "
-            f"that, then `resnet-search resume {run.path}`"
+            f"the frames of {run.path} could not be written ({in_words(error)}); its logs are "
+            f"whole: mend that, then `{shell('resnet-search', 'resume', run.path)}`"
         ) from error
     return done
 

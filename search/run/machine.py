@@ -41,7 +41,7 @@ def cores() -> int:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = Path("/sys/fs/cgroup/cpu.max")  # "max 100000", or microseconds of each period
     try:
-        most, period = quota.read_text().split()
+        most, period = quota.read_text(encoding="ascii").split()
         limit = math.ceil(int(most) / int(period))
     except (OSError, ValueError):
         limit = 0
@@ -53,7 +53,12 @@ def git() -> dict[str, Any] | None:
     here = Path(__file__).parent
 
     def run(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", str(here), *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
@@ -69,7 +74,9 @@ def _machine() -> dict[str, Any]:
     """The driver's machine; a trial's own device is in its row."""
     processor = platform.processor() or platform.machine()
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("model name"):
                 processor = line.partition(":")[2].strip()
                 break

@@ -46,7 +46,7 @@ class Watch:
     def __enter__(self) -> Watch:
         """Start to watch."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a")
+        self._file = self._path.open("a", encoding="utf-8")
         self._arm()
         return self
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from search.record import Record, RecordError, load
+from search.record.terminal import shell
 from search.run.lineage import GIVEN, ancestors_unknown
+from trainables.files import whole
 from trainables.resnet import own_weights
 
 
@@ -91,7 +93,7 @@ def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int
         if found[depth].empty:
             raise RecordError(
                 f"{record.run}: no trial of cell {number} ({_words(at)}) has been scored on test "
-                "yet; finish the study with `resnet-search resume`"
+                f"yet; finish the study with `{shell('resnet-search', 'resume', record.run)}`"
             )
         if len(found[depth]) > 1 and record.study["watched"] == "test":
             raise RecordError(
@@ -166,8 +168,8 @@ def _write(path: Path, checkpoint: Path, origin: dict[str, Any]) -> None:
     except Exception as error:  # torch.load raises many kinds for a truncated or foreign file
         raise RecordError(f"{checkpoint}: cannot be read ({type(error).__name__})") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save({name: value.clone() for name, value in state.items()}, partial)
-    # the file that a study looks for comes last
-    path.with_suffix(".json").write_text(json.dumps(origin, indent=1), encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        with partial.open("wb") as file:
+            torch.save({name: value.clone() for name, value in state.items()}, file)
+        with whole(path.with_suffix(".json")) as beside:  # the file that a study looks for is last
+            beside.write_text(json.dumps(origin, indent=1), encoding="utf-8")

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from search.run.watch import Watch, stall_file
+from trainables.files import disk_fault, whole
 from trainables.judging import judged_epochs
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ def execute(
             told["out_of_memory"] = True
         if _stays(error):
             told["for_good"] = True
+        if full := disk_fault(error):
+            told["disk"] = full
     seconds = time.perf_counter() - started
     return {
         **told,
@@ -254,16 +257,14 @@ def _write_detail(
     """Per-image results and samples, each file whole or not at all."""
     parts = Path(worker_job.run) / "parts" / f"{worker_job.trial}.parquet"
     parts.parent.mkdir(exist_ok=True)
-    partial = parts.with_suffix(".partial")
-    pd.DataFrame(per_image).astype({"truth": float, "prediction": float}).to_parquet(partial)
-    partial.replace(parts)
+    frame = pd.DataFrame(per_image).astype({"truth": float, "prediction": float})
+    with whole(parts) as partial, partial.open("wb") as file:
+        frame.to_parquet(file)
     if samples:
         path = Path(worker_job.run) / "samples" / f"{worker_job.trial}.npz"
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with whole(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, **samples)  # type: ignore[arg-type]
-        partial.replace(path)
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Decoded data on disk, once a machine, mapped into every trial's memory instead of read into it.
 
 The pages of a mapped file are shared, so ten trials hold one copy between them. The cache lies in
-$RESNET_TUNE_CACHE, else in $XDG_CACHE_HOME/resnet-tune or ~/.cache/resnet-tune, and may be deleted
-at any time.
+$RESNET_TUNE_CACHE, else in $XDG_CACHE_HOME/resnet-tune or ~/.cache/resnet-tune, or, of a user who
+has no such folder, in a private one below the temporary folder; it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,49 @@ from typing import Any
 
 import numpy as np
 
+from trainables.places import can_make, home, stand_in
+
 FORMAT = 1  # of what is in an entry; another number makes all entries anew
 Arrays = Mapping[str, np.ndarray]
 
 
 def cache_dir() -> Path:
-    """The folder of the cache; it need not exist."""
-    own = os.environ.get("RESNET_TUNE_CACHE")
-    if own:
+    """The folder of the cache; it need not exist.
+
+    Raises:
+        OSError: the user has none, and none can be made; see trainables.places.stand_in.
+    """
+    named = _named_dir()
+    if named is not None:
+        return named
+    usual = _usual_dir()
+    return usual if usual is not None and can_make(usual) else stand_in() / "cache"
+
+
+def cache_note() -> str:
+    """What is to be said of where the cache lies; "" where it is the usual place.
+
+    Raises:
+        OSError: see `cache_dir`.
+    """
+    if _named_dir() is not None or cache_dir() == _usual_dir():
+        return ""
+    return f"decoded data is cached in {cache_dir()}; RESNET_TUNE_CACHE names another folder"
+
+
+def _named_dir() -> Path | None:
+    own, shared = os.environ.get("RESNET_TUNE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if not own:
+        return Path(shared) / "resnet-tune" if shared else None
+    try:
         return Path(own).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "resnet-tune"
+    except RuntimeError:  # ~ of a user without a home: as it stands
+        return Path(own)
+
+
+def _usual_dir() -> Path | None:
+    at = home()
+    return None if at is None else at / ".cache" / "resnet-tune"
 
 
 def key_of(what: str, files: Iterable[Path], **more: Any) -> str:
@@ -60,20 +92,27 @@ def cached(key: str, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
         Mapped arrays; writing to one changes this process's copy only. Where the cache cannot be
         written, what `make` returns, after a warning.
     """
-    entry = cache_dir() / key
+    try:
+        entry = cache_dir() / key
+    except OSError as error:
+        return _without(str(error), make)
     if not entry.is_dir():
         try:
             with _alone(entry):
                 if not entry.is_dir():
                     _put(entry, make())
         except OSError as error:
-            warnings.warn(
-                f"the data cache {entry} cannot be written ({error}); each trial decodes for "
-                "itself. Name another folder with RESNET_TUNE_CACHE",
-                stacklevel=2,
-            )
-            return dict(make())
+            return _without(f"{entry} cannot be written ({error})", make)
     return {path.stem: np.load(path, mmap_mode="c") for path in sorted(entry.glob("*.npy"))}
+
+
+def _without(why: str, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
+    warnings.warn(
+        f"the data cache: {why}; each trial decodes for itself. Name another folder with "
+        "RESNET_TUNE_CACHE",
+        stacklevel=3,
+    )
+    return dict(make())
 
 
 @contextmanager

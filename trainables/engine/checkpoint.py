@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.files import whole
+
 Row = dict[str, float]
 
 
@@ -87,11 +89,10 @@ class Writer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # a worker outlives a killed driver by seconds: two must not write one file
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
+        with whole(self._path, partial) as held, held.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self._path)
         self.count += 1
         self.megabytes = self._path.stat().st_size / 2**20
         self._wait = max(self._every, 50 * (time.monotonic() - started))

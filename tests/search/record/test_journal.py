@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +51,39 @@ def test_a_number_that_is_none_never_reaches_the_file(tmp_path):
 
 def test_no_file_is_an_empty_journal(tmp_path):
     assert read_lines(tmp_path / "none.jsonl") == []
+
+
+FILLING = """
+import resource, signal, sys
+from pathlib import Path
+from search.record.journal import Appender
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+log = Appender(Path(sys.argv[1]))
+log.write({"event": "whole"})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+try:
+    log.write({"event": "x" * 200})
+except OSError as error:
+    print(error.filename)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+log.write({"event": "after"})
+log.close()
+"""
+
+
+@pytest.mark.long
+def test_a_line_that_a_full_disk_refuses_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "log.jsonl"
+    words = [sys.executable, "-c", FILLING, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(path)
+    assert [event["event"] for event in read_lines(path)] == ["whole", "after"]
+
+
+def test_a_log_that_was_removed_takes_no_line(tmp_path):
+    log = Appender(tmp_path / "log.jsonl")
+    (tmp_path / "log.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match="removed while the study ran"):
+        log.write({"event": "lost"})
+    log.close()

@@ -123,12 +123,22 @@ def _repeated_epochs(run: Path, before: list[dict], after: list[dict]) -> set[tu
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_ends_cleanly_and_resume_goes_on(study, number):
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [
+        (signal.SIGINT, os.kill),
+        (signal.SIGTERM, os.kill),
+        (signal.SIGHUP, os.kill),
+        (signal.SIGUSR1, os.killpg),  # as a batch system warns: every process of the job
+        (signal.SIGUSR2, os.killpg),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP", "SIGUSR1 to all", "SIGUSR2 to all"],
+)
+def test_a_signal_ends_cleanly_and_resume_goes_on(study, number, send):
     run = study / "runs" / "tiny"
     process = start(study, "run", "tiny.toml")
     wait_for_lines(run / record.EPOCHS, 3, process)
-    os.kill(process.pid, number)
+    send(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "resnet-search resume runs/tiny" in output
@@ -139,6 +149,57 @@ def test_a_signal_ends_cleanly_and_resume_goes_on(study, number):
     assert done.returncode == 0, done.stdout + done.stderr
     statuses = set(record.load(run).trials["status"])
     assert statuses == {"completed", "stopped"}
+
+
+@pytest.mark.parametrize("shown", ["starting Ray", "epoch 0 to 1"])
+def test_a_warning_of_a_batch_system_is_heeded_from_the_start(study, shown):
+    process = start(study, "run", "tiny.toml", "--set", "cells.pretrained=[false]")
+    for line in process.stdout:
+        if shown in line:
+            break
+    os.killpg(process.pid, signal.SIGUSR1)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in output
+    assert "Traceback" not in output
+    journal = read_lines(study / "runs" / "tiny" / record.JOURNAL)
+    assert not [event for event in journal if event["event"] == "ray died"]
+
+
+@pytest.mark.parametrize("kilobytes", [12, 40, 84, 200])
+def test_a_full_disk_is_one_line_and_costs_no_trial(study, kilobytes):
+    """study.json, logs, frames or the checkpoints of workers: whatever comes first."""
+    disk = study / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    one = ["--set", "cells.pretrained=[false]", "--runs-dir", "disk"]
+    try:
+        first = subprocess.run(
+            command("run", "tiny.toml", *one), cwd=study, capture_output=True, text=True
+        )
+        assert first.returncode == 1, first.stdout + first.stderr
+        assert len(first.stderr.splitlines()) == 1
+        assert "No space left" in first.stderr
+        assert str(disk) in first.stderr
+        subprocess.run(["mount", "-o", "remount,size=500m", str(disk)], check=True)
+        words = ["resume", "disk/tiny"] if (disk / "tiny" / record.STUDY).exists() else []
+        done = subprocess.run(
+            command(*(words or ["run", "tiny.toml", *one])),
+            cwd=study,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        trials = record.load(disk / "tiny").trials
+        assert set(trials["status"]) == {"completed", "stopped"}
+        assert trials["attempts"].sum() == 0
+        shares = [w.split("/") for w in done.stdout.split() if w.startswith("[") and "/" in w]
+        assert shares
+        assert all(int(now[1:]) <= int(of) for now, of in shares)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_killed_worker_costs_its_job_only(study):
@@ -188,6 +249,7 @@ def test_jobs_that_fail_are_told_with_their_error_and_the_other_cell_is_filled(s
     assert failed["pretrained"].all()
     assert failed["error"].str.contains("WeightsError").all()
     assert (failed["attempts"] == 2).all()  # tried again once
+    assert output.count("is run again, since its job failed") == len(failed)
     other = trials[~trials["pretrained"] & (trials["stage"] == "confirm")]
     assert list(other["status"]) == ["completed"]
 
@@ -258,6 +320,7 @@ def test_when_rays_experiment_dies_the_study_goes_on_in_a_new_one(study):
     events = read_lines(study / "runs" / "tiny" / record.JOURNAL)
     deaths = [e["error"] for e in events if e["event"] == "ray died"]
     assert len(deaths) == 2
+    assert done.stdout.count("a callback broke down); its jobs start again") == 2
     assert all("a callback broke down" in error for error in deaths)
     asks = [str(e["job"]) for e in events if e["event"] == "ask"]
     assert len(asks) == len(set(asks))
