@@ -162,9 +162,9 @@ class Task:
         fingerprint: (data_dir, config) -> what the data is, as JSON: `train_images` (those that
             validation is cut from, or beside `val_images`) and `test_images` are counts; `data`,
             `edition` and `synthetic` are filled in where they lack; checksums; `notes`, texts on
-            what is odd and harmless; `copies_left_out`, training images that are left out as
-            copies of held-out ones. Raises DataError, with every fault at once. Opens no image
-            but to leave it decoded in the cache.
+            what is odd and harmless, and `warnings`, on what is seldom meant; `copies_left_out`,
+            training images that are left out as copies of held-out ones. Raises DataError, with
+            every fault at once. Opens no image but to leave it decoded in the cache.
         open_data: (data_dir, config, split_seed, device) -> the splits, opaque to the loop.
         network: (config, weights file or None) -> the network, on the CPU. Seeded by the caller.
         batches: (data, config, generator) -> one epoch of training batches on the device. The

@@ -139,7 +139,7 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
                 text += f" ({held[f'{split}_points_outside']} of them outside the image)"
             counts.append(text)
         lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
-        lines += held.get("notes", ())
+        lines += [*held.get("warnings", ()), *held.get("notes", ())]
     used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
     if used:
         lines.append(f"of these at most {', '.join(used)} images used")

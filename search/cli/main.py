@@ -1,4 +1,4 @@
-"""`resnet-search run|resume|status|preview|simulate|weights|optuna|studies|settings`."""
+"""`resnet-search run|resume|doctor|status|preview|simulate|weights|optuna|studies|settings`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, cast
 from rich.console import Console
 
 from search import record
+from search.cli.doctor_command import add_doctor, doctor
 from search.cli.plan_commands import add_commands
 from search.record import Record, missing, terminal
 from search.run.errors import ExecutionError
@@ -81,7 +82,10 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         help="run failed trials again; of the search only where a cell has no winner yet",
     )
     resume.set_defaults(command=_resume)
-    for command in (run, resume):
+    examined = add_doctor(commands)
+    examined.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
+    examined.set_defaults(command=_doctor)
+    for command in (run, resume, examined):
         _add_places(command)
     status = commands.add_parser(
         "status",
@@ -270,6 +274,11 @@ def _status_of(held: Record, console: Console) -> int:
 
     console.print(status_table(held))
     return int(bool(missing(held).cells))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    console = _console()
+    return doctor(arguments, _options(arguments, arguments.runs_dir, console, {}), console)
 
 
 def _weights(arguments: argparse.Namespace) -> int:

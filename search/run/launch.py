@@ -16,6 +16,7 @@ from search.record.terminal import in_words, shell
 from search.run import machine
 from search.run.errors import ExecutionError
 from search.run.lineage import check_split, same_data
+from search.run.machine_checks import check_machine
 from search.run.packing import Packing, measured
 from search.run.preflight import (
     Options,
@@ -69,6 +70,7 @@ def start(
         for key, question in find_questions(spec, data).items():
             options.say(f"note: {key}: {question}")
         check_networks(spec)
+        check_machine(spec, options)
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)
 
@@ -114,6 +116,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
                 f"found {_short(data)}, on record {_short(held['data'])}. Name the right one with "
                 "--data-dir"
             )
+        check_machine(spec, options)
         weights = pretrained_files(spec, options, run.path)
         if manifest.describe(spec, weights) != held["weights"]:
             raise PreflightError(

@@ -128,7 +128,7 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     # fingerprints of before images were counted across splits left none out
     (a, b) = ({LEFT_OUT: 0, **found} for found in (one, other))
     # own images are called after their folder, and known by the checksum of all their files
-    skip = {"notes", "data"} if FILES in a else {"notes"}
+    skip = {"notes", "warnings", *(("data",) if FILES in a else ())}
     skip |= {PIXELS} if PIXELS not in a or PIXELS not in b else set()  # since then, too
     return all(a.get(key) == b.get(key) for key in (a.keys() | b.keys()) - skip)
 

@@ -48,6 +48,25 @@ def cores() -> int:
     return min(usable or 1, limit) if limit else usable or 1
 
 
+def memory_mb() -> float | None:
+    """MiB that a new process may take, of a container's limit too; None where not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        held = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+        free = int(held) / 1024
+    except (OSError, ValueError, StopIteration):
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        most, taken = (int((group / f"memory.{k}").read_text()) for k in ("max", "current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        taken -= int(stat.get("inactive_file", 0))  # of files, let go at need
+        free = min(free, max(0, most - taken) / 2**20)
+    except (OSError, ValueError):  # no limit ("max"), or no control groups
+        pass
+    return free
+
+
 def git() -> dict[str, Any] | None:
     """Commit of the code that runs; None where it is no checkout."""
     here = Path(__file__).parent

@@ -113,22 +113,30 @@ def gpus_by_cell(
 
 
 def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
-    """What the data of the study's cells is."""
+    """What the data of the study's cells is.
+
+    Raises:
+        PreflightError: with the faults of every cell's data.
+    """
     found: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
+    faults: dict[str, UserError] = {}
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         try:
             print_ = _fingerprint(spec.task, config, options)
-        except DataError as error:
-            raise PreflightError(str(error)) from error
-        if ":" in spec.task:
-            print_ = own_fingerprint(spec.task, print_)
-        _check_limits(config, print_)
-        notes |= dict.fromkeys(f"note: {print_['data']}: {n}" for n in print_.get("notes", ()))
+            if ":" in spec.task:
+                print_ = own_fingerprint(spec.task, print_)
+            _check_limits(config, print_)
+        except UserError as error:
+            faults.setdefault(str(error), error)
+            continue
+        notes |= dict.fromkeys(f"note: {print_['data']}: {n}" for n in data_notes(print_))
         notes |= dict.fromkeys(_late_milestones(spec, cell, print_))
         if print_ not in found:
             found.append(print_)
+    if faults:
+        raise PreflightError("\n".join(faults)) from next(iter(faults.values()))
     for note in notes:
         options.say(note)
     return found
@@ -199,13 +207,19 @@ def own_fingerprint(name: str, found: Any) -> dict[str, Any]:
             raise PreflightError(
                 f"{said} must hold {key}, how many there are, not {held.get(key)!r}"
             )
-    if not _are_texts(held.get("notes", [])):
-        raise PreflightError(f"{said}: notes must be a list of texts, not {held['notes']!r}")
+    for key in ("notes", "warnings"):
+        if not _are_texts(held.get(key, [])):
+            raise PreflightError(f"{said}: {key} must be a list of texts, not {held[key]!r}")
     return {"data": find_task(name).name, "edition": "own", "synthetic": False, **held}
 
 
 def _are_texts(held: Any) -> bool:
     return isinstance(held, list) and all(isinstance(text, str) for text in held)
+
+
+def data_notes(found: Mapping[str, Any]) -> list[str]:
+    """What is odd in a data set, harmless or not, by its fingerprint."""
+    return [*found.get("warnings", ()), *found.get("notes", ())]
 
 
 def _cut_for_val(config: Mapping[str, Any], data: Mapping[str, Any]) -> float:

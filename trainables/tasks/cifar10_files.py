@@ -29,6 +29,7 @@ from trainables.tasks.inventory import (
     named,
     noted_number,
     refuse,
+    said,
     within,
 )
 
@@ -56,23 +57,25 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
         "labels_sha256": checksum(pool[f"{part}_labels"].astype(np.uint8) for part in PARTS),
         "pixels_sha256": checksum(pool[f"{part}_digests"] for part in PARTS),
     }
+    more, warnings = _notes(edition, pool)
     if edition == "parquet":
-        notes += [f"{path} is not read" for path in other_folders(data_dir)]
-    return {**found, **left_out, "notes": [*notes, *_notes(edition, pool)]}
+        warnings += [f"{path} is not read" for path in other_folders(data_dir)]
+    return {**found, **left_out, **said(config["copies"], notes, more, warnings)}
 
 
-def _notes(edition: str, pool: Pool) -> list[str]:
-    found = []
+def _notes(edition: str, pool: Pool) -> tuple[list[str], list[str]]:
+    """What is odd and harmless, and what is seldom meant."""
+    notes, warnings = [], []
     for part in PARTS:
         labels = pool[f"{part}_labels"]
-        found += within(pool[f"{part}_digests"], _names(pool, part), part)
+        notes += within(pool[f"{part}_digests"], _names(pool, part), part)
         if grey := int(pool[f"{part}_grey"].sum()):
-            found.append(f"{grey} of {len(labels)} {part} images are grey")
+            notes.append(f"{grey} of {len(labels)} {part} images are grey")
         if absent := sorted(set(range(CLASSES)) - set(labels.tolist())):
-            found.append(f"no {part} image is of class {named(absent, CLASSES)}")
+            warnings.append(f"no {part} image is of class {named(absent, CLASSES)}")
         if edition != "synthetic":
-            found += noted_number(len(labels), PUBLISHED[part], f"{part} images")
-    return found
+            warnings += noted_number(len(labels), PUBLISHED[part], f"{part} images")
+    return notes, warnings
 
 
 def _names(pool: Pool, part: str) -> list[str]:

@@ -35,6 +35,7 @@ from trainables.tasks.inventory import (
     noted_number,
     refuse,
     rgb,
+    said,
     shortened,
     shown_path,
     why,
@@ -186,15 +187,17 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     refuse("shanghaitech", faults)
     train, test = [(keys, crowd.names) for crowd, keys, _ in held.values()]
     faults, notes, left_out = across(config["copies"], train, test)
+    more: list[str] = []
+    warnings: list[str] = []
     for (split, (crowd, keys, grey)), whole in zip(held.items(), PUBLISHED[part], strict=True):
         sizes = [(int(image.shape[1]), int(image.shape[2])) for image in crowd.held]
         wrong, odd = place_faults(split, crowd.names, crowd.points, sizes)
-        notes += [*within(keys, crowd.names, split), *odd]
+        more += [*within(keys, crowd.names, split), *odd]
         if grey.any():
-            notes.append(f"{grey.sum()} of {len(grey)} {split} images are grey")
+            more.append(f"{grey.sum()} of {len(grey)} {split} images are grey")
         if not generated:
             faults += wrong
-            notes += noted_number(len(grey), whole, f"{split} images")
+            warnings += noted_number(len(grey), whole, f"{split} images")
         lost = map(outside, crowd.points, *zip(*sizes, strict=True))
         found |= {
             f"{split}_images": len(crowd.names),
@@ -205,8 +208,8 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     found["annotations_sha256"] = checksum(_annotations(crowd for crowd, _, _ in held.values()))
     found["pixels_sha256"] = checksum(keys for _, keys, _ in held.values())
     if not generated:
-        notes += _unread(data_dir, part)
-    return {**found, **left_out, "notes": notes}
+        warnings += _unread(data_dir, part)
+    return {**found, **left_out, **said(config["copies"], notes, more, warnings)}
 
 
 def _unread(data_dir: Path, part: str) -> list[str]:

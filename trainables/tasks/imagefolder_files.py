@@ -33,6 +33,7 @@ from trainables.tasks.inventory import (
     is_litter,
     refuse,
     rgb,
+    said,
     shortened,
     told,
     why,
@@ -161,7 +162,7 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     for split in ("train", "test"):
         labels = held.labels[split if split in held.labels else "train"][rows[split]]
         found[f"{split}_per_class"] = np.bincount(labels, minlength=count).tolist()
-    return {**found, "notes": [*notes, *_notes(held, pools)]}
+    return {**found, **said(config["copies"], notes, *_notes(held, pools))}
 
 
 def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
@@ -188,20 +189,20 @@ def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
     return notes
 
 
-def _notes(held: Folder, pools: Pools) -> list[str]:
-    """What is odd and harmless: copies within a split, images in two classes, grey ones."""
-    found = []
+def _notes(held: Folder, pools: Pools) -> tuple[list[str], list[str]]:
+    """What is odd and harmless, and what is seldom meant: an image in two classes."""
+    notes, warnings = [], []
     for split, files in held.files.items():
         keys = pools[f"{split}_digests"]
         names = [path.relative_to(held.root / split).as_posix() for path in files]
-        found += within(keys, names, split)
+        notes += within(keys, names, split)
         pairs = np.unique(np.stack([keys, held.labels[split].astype(np.uint64)]), axis=1)
         several = np.unique(pairs[0], return_counts=True)[1] > 1
         if several.any():
-            found.append(f"{several.sum()} {split} images lie in more than one class")
+            warnings.append(f"{several.sum()} {split} images lie in more than one class")
         if grey := int(pools[f"{split}_grey"].sum()):
-            found.append(f"{grey} of {len(files)} {split} images are grey")
-    return found
+            notes.append(f"{grey} of {len(files)} {split} images are grey")
+    return notes, warnings
 
 
 def _cut_in_words(config: Config) -> str:

@@ -212,6 +212,15 @@ def across(
     return [], [f"{said}, left out of {word} ({pairs})"], {"copies_left_out": left_out}
 
 
+def said(
+    copies: str, across_splits: Sequence[str], notes: Sequence[str], warnings: Sequence[str]
+) -> dict[str, list[str]]:
+    """Keys `notes` and `warnings` of a fingerprint; images kept in two splits are a warning."""
+    if copies == KEEP:
+        return {"notes": [*notes], "warnings": [*across_splits, *warnings]}
+    return {"notes": [*across_splits, *notes], "warnings": [*warnings]}
+
+
 def within(digests: Digests, names: Sequence[str], split: str) -> list[str]:
     """A note on images of a split that are copies of others of it."""
     _, first, back = np.unique(digests, return_index=True, return_inverse=True)

@@ -216,7 +216,7 @@ def test_under_the_report_s_protocol_copies_stay_and_it_says_so(tmp_path, write_
     config = complete("cifar10", copies="keep")
     found = cifar10.fingerprint(tmp_path, config)
     assert "copies_left_out" not in found
-    assert "kept in training" in found["notes"][0]
+    assert "kept in training" in found["warnings"][0]
     data = cifar10.open_data(tmp_path, config, 42, CPU)
     assert sum(len(data.labels[split]) for split in ("train", "val")) == 100
 
@@ -261,12 +261,13 @@ def test_quirks_are_told_and_not_refused(tmp_path, write_parquet, complete):
     write_parquet(tmp_path, "train", pixels, labels)
     write_parquet(tmp_path, "test", PIXELS["test"], LABELS["test"])
     write_parquet(tmp_path / "plain_text", "train", pixels, labels)
-    assert cifar10.fingerprint(tmp_path, complete("cifar10"))["notes"] == [
-        "plain_text is not read",
-        "4 of 60 train images are grey",
+    found = cifar10.fingerprint(tmp_path, complete("cifar10"))
+    assert found["notes"] == ["4 of 60 train images are grey"]
+    assert found["warnings"] == [
         "no train image is of class 3",
         "60 train images, where the published set has 50,000",
         "20 test images, where the published set has 10,000",
+        "plain_text is not read",
     ]
 
 
@@ -276,3 +277,4 @@ def test_the_real_set_has_no_fault_and_no_copies(real_data, complete):
     assert (found["train_images"], found["test_images"]) == (50_000, 10_000)
     assert "copies_left_out" not in found
     assert all(note.endswith("are grey") for note in found["notes"])
+    assert found["warnings"] == []

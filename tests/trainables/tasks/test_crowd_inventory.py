@@ -194,14 +194,14 @@ def test_a_part_that_is_there_twice_is_read_once_and_told(part, complete):
     shutil.copytree(part / "part_A_final", part / "part_A")
     shutil.rmtree(part / "part_A_final" / "test_data")  # not whole: the other one is read
     found = fingerprint(part, complete("shanghaitech", part="A"))
-    assert "part_A_final is not read" in found["notes"]
+    assert "part_A_final is not read" in found["warnings"]
     assert (found["train_images"], found["test_images"]) == (12, 8)
 
 
 def test_splits_of_two_folders_are_told(part, complete):
     (part / "part_A").mkdir()
     (part / "part_A_final" / "test_data").rename(part / "part_A" / "test_data")
-    notes = fingerprint(part, complete("shanghaitech", part="A"))["notes"]
+    notes = fingerprint(part, complete("shanghaitech", part="A"))["warnings"]
     assert "train and test are of two folders, part_A, part_A_final" in notes
 
 
@@ -216,7 +216,7 @@ def test_the_real_parts_pass_with_their_quirks_told(real_data, complete):
         "24 of 182 test images are grey",
     ]
     assert a["copies_left_out"] == 1
-    assert b["notes"] == []
+    assert b["notes"] == a["warnings"] == b["warnings"] == []
     assert "copies_left_out" not in b
     train = read_crowd(real_data, "files", "A", "train")
     assert len(train.names) == 300  # the copy is on record, and left out when splits are opened

@@ -44,7 +44,7 @@ def test_a_training_copy_of_a_test_image_is_left_out_and_told(folder):
     ]
     assert splits(folder) == whole
     kept = TASK.fingerprint(folder, config_of(copies="keep"))
-    assert "kept in training" in kept["notes"][0]
+    assert "kept in training" in kept["warnings"][0]
     assert len(splits(folder, copies="keep")["train"]) == len(whole["train"]) + 1
 
 
@@ -75,9 +75,10 @@ def test_what_is_cut_off_for_test_and_validation_has_no_copy_in_training(tmp_pat
 def test_an_image_in_two_classes_is_told(folder):
     shutil.copy(folder / "train" / "ant" / "0000.png", folder / "train" / "bee" / "x.png")
     scan.cache_clear()
-    notes = TASK.fingerprint(folder, config_of())["notes"]
-    assert "1 train images are copies of others of the split: bee/x.png is ant/0000.png" in notes
-    assert "1 train images lie in more than one class" in notes
+    found = TASK.fingerprint(folder, config_of())
+    said = "1 train images are copies of others of the split: bee/x.png is ant/0000.png"
+    assert said in found["notes"]
+    assert "1 train images lie in more than one class" in found["warnings"]
 
 
 def test_a_validation_folder_that_is_the_test_folder_is_refused(folder):
