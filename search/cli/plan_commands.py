@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,8 @@ from search.spec.overrides import add_overrides, given_overrides
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
+    from search.run.measuring import EpochTime
+    from search.run.preflight import Options
     from search.schedule.curves import Curves
     from search.schedule.preview import Preview
     from search.spec.plan import Plan
@@ -47,9 +50,7 @@ def add_commands(commands: Any, console: Any) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(command=lambda a, run=command: run(a, console()))
         if name == "preview":
-            parser.add_argument(
-                "--epoch-seconds", type=float, metavar="S", help="of one epoch of one trial"
-            )
+            _add_times(parser)
             continue
         parser.add_argument(
             "--curves",
@@ -68,6 +69,35 @@ def add_commands(commands: Any, console: Any) -> None:
         )
 
 
+def _add_times(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--epoch-seconds", type=_positive, metavar="S", help="of one epoch of one trial"
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="take a few real steps of each depth here, for wall time in hours",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="check the data, and measure on it; default: $RESNET_TUNE_DATA or ./data",
+    )
+    parser.add_argument(
+        "--runs-dir",
+        type=Path,
+        default=Path("runs"),
+        help="studies there that ran on this kind of machine lend their times; default: ./runs",
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -83,17 +113,78 @@ def _load(arguments: argparse.Namespace) -> StudySpec:
 
 
 def _preview(arguments: argparse.Namespace, console: Console) -> int:
-    from search.run.preflight import check_networks
+    from search.run.preflight import check_networks, fingerprints, told_by_data
     from search.schedule.preview import preview
+    from search.spec.questions import find_questions
 
     spec = _load(arguments)
+    options = _data_options(arguments, console)
+    data = []
+    if arguments.data_dir or arguments.measure:
+        data = fingerprints(spec, options)
+        spec = told_by_data(spec, data)
     check_networks(spec)
-    held = preview(spec, arguments.workers, arguments.epoch_seconds)
+    times = _times(arguments, spec, options)
+    cells = len(spec.cell_values())
+    known = sum(len(t.cells) for t in times) == cells
+    seconds = arguments.epoch_seconds
+    if known and seconds is None:  # every cell trains as many epochs
+        seconds = sum(t.seconds * len(t.cells) for t in times) / cells
+    held = preview(spec, arguments.workers, seconds)
+    questions = find_questions(spec, data)
     if arguments.json:
-        print(json.dumps(asdict(held), indent=1))
-    else:
-        _show_preview(spec, held, console)
+        told = {"epoch_times": [asdict(t) for t in times], "questions": questions}
+        print(json.dumps({**asdict(held), **told}, indent=1))
+        return 0
+    _show_preview(spec, held, console)
+    for line in _time_lines(spec, held, times, seconds):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for key, question in questions.items():
+        console.print(f"note: {key}: {question}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _data_options(arguments: argparse.Namespace, console: Console) -> Options:
+    from search.run.preflight import Options
+
+    def say(text: str) -> None:
+        if not arguments.json:
+            console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    folder = arguments.data_dir or Path(os.environ.get("RESNET_TUNE_DATA", "data"))
+    none = Path()  # no weights are looked at, and nothing is run
+    return Options(folder.resolve(), none, none, "local", say, download=False)
+
+
+def _times(arguments: argparse.Namespace, spec: StudySpec, options: Options) -> list[EpochTime]:
+    """What an epoch of each cell takes, where it is to be measured or a run here lends it."""
+    from search.run.measuring import lent, measure
+
+    if arguments.measure:
+        return measure(spec, options)
+    return [] if arguments.epoch_seconds else lent(spec, arguments.runs_dir)
+
+
+def _time_lines(
+    spec: StudySpec, held: Preview, times: list[EpochTime], seconds: float | None
+) -> list[str]:
+    """What the times are by, and hours of one device."""
+    cells = spec.cell_values()
+    lines = []
+    for time in times:
+        names = "; ".join(
+            " ".join(f"{key}={value}" for key, value in cells[n].items()) or "all"
+            for n in time.cells
+        )
+        source = "measured" if time.source == "measured" else f"of study {time.source}"
+        lines.append(f"an epoch of {names}: {time.seconds:,.3g} s on {time.device} ({source})")
+    if seconds and times:
+        gpus = all(time.device != "cpu" for time in times) and times[0].source == "measured"
+        name = "GPU-hours, a trial alone on its GPU" if gpus else "hours of one trial's device"
+        rest = held.audit_epochs[0] + held.confirm_epochs
+        low, high = ((epochs + rest) * seconds / 3600 for epochs in held.search_epochs)
+        lines.append(f"{name}: {low:,.3g} to {high:,.3g} for the whole study")
+    return lines
 
 
 def _show_preview(spec: StudySpec, held: Preview, console: Console) -> None:

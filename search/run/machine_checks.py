@@ -64,10 +64,9 @@ def machine_checks(spec: StudySpec | None, options: Options) -> Iterator[Check]:
     largest, every = (0.0, 0.0) if spec is None else _sizes(spec)
     if options.address == "local":
         yield _temporary()
-    # a trial's checkpoint holds weights, optimizer state and best weights: not more than it trains
-    yield _room(
-        "run folder", options.runs_dir, LEAST_MB + 2 * largest, trials * largest, "--runs-dir"
-    )
+    # a checkpoint holds weights, optimizer state and best weights: not more than a trial itself
+    least = LEAST_MB + 2 * largest
+    yield _room("run folder", options.runs_dir, least, LEAST_MB + every, "--runs-dir")
     yield from _cache()
     if options.address == "local":
         yield _memory(spec, largest)

@@ -53,7 +53,7 @@ def measured(
         say: told of each measurement.
         task_dir: folder that code of the user's own is imported from; "" for none.
     """
-    shapes = _shapes(spec)
+    shapes = shapes_of(spec)
     # in one process: to start another for each shape takes longer than to measure it
     held = [config for _, config, _ in shapes]
     found = on_gpu(probe_task, spec.task, held, data_dir, spec.seed, "cuda", task_dir)
@@ -89,7 +89,7 @@ def shares(spec: StudySpec, packing: Packing) -> dict[int, float]:
     return found
 
 
-def _shapes(spec: StudySpec) -> list[tuple[list[int], dict[str, Any], dict[str, Any]]]:
+def shapes_of(spec: StudySpec) -> list[tuple[list[int], dict[str, Any], dict[str, Any]]]:
     """Of each shape: its cells, a config of it, and the settings that tell it from the others."""
     held: dict[str, tuple[list[int], dict[str, Any]]] = {}
     for number, cell in enumerate(spec.cell_values()):

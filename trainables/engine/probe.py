@@ -29,21 +29,30 @@ class Taken:
         peak_mb: of its memory, reserved by this process on a GPU, resident on a CPU; MiB.
         total_mb: that the device has; 0 for a CPU.
         step_ms: a training step, milliseconds.
+        steps: an epoch's.
+        test_s: to evaluate the test split once, seconds.
     """
 
     device: str
     peak_mb: float
     total_mb: float
     step_ms: float
+    steps: int = 0
+    test_s: float = 0.0
 
 
 def probe_each(
-    task: Task, configs: Sequence[Config], data_dir: Path, split_seed: int, kind: str
+    task: Task,
+    configs: Sequence[Config],
+    data_dir: Path,
+    split_seed: int,
+    kind: str,
+    most: int = STEPS,
 ) -> list[Taken]:
     """`probe` of several configs, one after another in this process."""
     taken = []
     for config in configs:
-        taken.append(probe(task, config, data_dir, split_seed, kind))
+        taken.append(probe(task, config, data_dir, split_seed, kind, most))
         forget()
         gc.collect()
         if kind == "cuda":  # what one held must not count for the next
@@ -52,7 +61,9 @@ def probe_each(
     return taken
 
 
-def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str) -> Taken:
+def probe(
+    task: Task, config: Config, data_dir: Path, split_seed: int, kind: str, most: int = STEPS
+) -> Taken:
     """Train a few steps from scratch and evaluate once, as a trial would.
 
     Args:
@@ -61,6 +72,7 @@ def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str
         data_dir: where the data is.
         split_seed: of the study, so that the cache is warm for its trials.
         kind: "cpu" or "cuda".
+        most: steps, of which the first half warms up; two at the least.
     """
     device = torch.device(kind)
     config = {**config, "precision": resolve_precision(config, device), "pretrained": False}
@@ -70,7 +82,7 @@ def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str
     keeps = config["checkpoint_rule"] == "best"
     best = _copied(kit.net) if keeps else []  # what a trial holds beside its network
     times = []
-    for batch in islice(task.batches(data, config, torch.Generator().manual_seed(0)), STEPS):
+    for batch in islice(task.batches(data, config, torch.Generator().manual_seed(0)), most):
         kit.step(batch)
         kit.step.take()  # waits for the device
         times.append(time.perf_counter())
@@ -78,7 +90,9 @@ def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str
         kit.step((batch[0][:-1], batch[1][:-1]))
     kit.net.eval()
     generator = torch.Generator().manual_seed(0)
+    began = time.perf_counter()
     task.evaluate(kit.net, data, "test", config, generator, False)  # the largest batches
+    test_s = time.perf_counter() - began
     if keeps:
         best = _copied(kit.net)  # the next best is there before the last one goes
     del best
@@ -86,8 +100,10 @@ def probe(task: Task, config: Config, data_dir: Path, split_seed: int, kind: str
     step_ms = 1e3 * (late[-1] - late[0]) / max(1, len(late) - 1)
     if kind == "cuda":
         peak, total = torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[1]
-        return Taken(torch.cuda.get_device_name(), peak / 2**20, total / 2**20, step_ms)
-    return Taken("cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0.0, step_ms)
+        held = (torch.cuda.get_device_name(), peak / 2**20, total / 2**20)
+    else:
+        held = ("cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0.0)
+    return Taken(*held, step_ms, task.steps(data, config), test_s)
 
 
 def _copied(net: nn.Module) -> list[Tensor]:

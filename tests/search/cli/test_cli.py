@@ -156,7 +156,7 @@ def test_the_report_s_switches_set_the_study(make_study):
         (["--data-dir", "D", "run", "x.toml"], "the command comes first, then --data-dir"),
         (["stauts", "runs/x"], "no command stauts; did you mean status?"),
         (["train"], "no command train; there are run, resume,"),
-        (["preview", "quickstart-cifar10", "--data-dir", "D"], "`preview` takes no --data-dir"),
+        (["simulate", "quickstart-cifar10", "--data-dir", "D"], "`simulate` takes no --data-dir"),
     ],
 )
 def test_a_misplaced_word_is_told_where_it_belongs(words, said, capsys):

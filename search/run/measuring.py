@@ -1,0 +1,134 @@
+"""How long an epoch of each cell takes: by a few real steps, or lent by studies run before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search import record
+from search.run import machine
+from search.run.packing import shapes_of
+from search.run.preflight import Options, fingerprints, told_by_data
+from search.spec.study_spec import StudySpec
+from trainables import find_task
+from trainables.engine.kit import FREE
+from trainables.engine.probe import Taken, probe_each
+from trainables.engine.train import watched_split
+from trainables.errors import UserError
+
+CPU_STEPS = 4  # of each shape; a step of depth 152 may take seconds there
+SCORED = 256  # test images that are scored; the time of the others follows from theirs
+
+
+@dataclass(frozen=True)
+class EpochTime:
+    """What an epoch of some cells takes.
+
+    Attributes:
+        cells: their numbers.
+        seconds: of an epoch, evaluation included, of one trial alone on its device.
+        device: that it was measured on.
+        source: "measured", or the study that it is lent by.
+    """
+
+    cells: list[int]
+    seconds: float
+    device: str
+    source: str
+
+
+def measure(spec: StudySpec, options: Options) -> list[EpochTime]:
+    """A few real steps, and one evaluation, of each shape of trial.
+
+    Raises:
+        PreflightError: the data is not there, or has faults.
+    """
+    # what is odd in the data has been said by whoever asks
+    data = fingerprints(spec, replace(options, download=False, say=lambda text: None))
+    spec = told_by_data(spec, data)
+    task, kind = find_task(spec.task), "cuda" if torch.cuda.is_available() else "cpu"
+    found = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(spec.resources.cpus_per_trial)))  # as a trial's worker does
+    try:
+        for cells, config, settings in shapes_of(spec):
+            told = ", ".join(f"{key} {value}" for key, value in settings.items()) or "every trial"
+            options.say(f"measuring {told}")
+            few = {"test_images": min(config.get("test_images") or SCORED, SCORED)}
+            few = few if "test_images" in task.settings else {}
+            steps = (CPU_STEPS,) if kind == "cpu" else ()
+            (taken,) = probe_each(
+                task, [{**config, **few}], options.data_dir, spec.seed, kind, *steps
+            )
+            scored = few.get("test_images") or data[0]["test_images"]
+            seconds = _epoch(taken, scored, _evaluated(config, data))
+            found.append(EpochTime(cells, seconds, taken.device, "measured"))
+    finally:
+        torch.set_num_threads(before)
+    return found
+
+
+def _epoch(taken: Taken, scored: int, evaluated: int) -> float:
+    return taken.steps * taken.step_ms / 1e3 + taken.test_s * evaluated / scored
+
+
+def _evaluated(config: Mapping[str, Any], data: list[dict[str, Any]]) -> int:
+    """Images that are evaluated after each epoch: of the split that is watched."""
+    held = next((d for d in data if d.get("part", "") == config.get("part", "")), data[0])
+    if watched_split(config) == "test":
+        return int(config.get("test_images") or held["test_images"])
+    cut = round(config.get("val_fraction", 0) * held["train_images"])
+    return int(config.get("val_images") or held.get("val_images") or max(1, cut))
+
+
+def lent(spec: StudySpec, runs_dir: Path) -> list[EpochTime]:
+    """What epochs of the study's cells took in studies that ran on this kind of machine before.
+
+    Args:
+        spec: the study.
+        runs_dir: folder of run folders; those that cannot be read lend nothing.
+    """
+    here = machine.here()["machine"]
+    wanted = {
+        number: _shape(spec.config(cell, {}), spec)
+        for number, cell in enumerate(spec.cell_values())
+    }
+    found: dict[int, EpochTime] = {}
+    for path in sorted(runs_dir.glob(f"*/{record.STUDY}")):
+        try:
+            study = record.load_study(path.parent)
+            if study["task"] != spec.task or study.get("machine") != here:
+                continue
+            times = _recorded(record.load(path.parent))
+        except (UserError, OSError, KeyError):
+            continue
+        for number, shape in wanted.items():
+            for theirs, seconds in times:
+                if all(theirs.get(key, value) == value for key, value in shape.items()):
+                    device = (here["gpus"] or [here["processor"]])[0]
+                    found[number] = EpochTime([number], seconds, device, study["name"])
+    return list(found.values())
+
+
+def _shape(config: Mapping[str, Any], spec: StudySpec) -> dict[str, Any]:
+    """The settings that an epoch's time hangs on, but for searched ones."""
+    shape = {k: v for k, v in config.items() if k not in FREE and k not in spec.space}
+    found: dict[str, Any] = json.loads(json.dumps(shape))  # as study.json holds it
+    return found
+
+
+def _recorded(held: record.Record) -> list[tuple[dict[str, Any], float]]:
+    """Settings of each cell, and the median seconds of an epoch in it."""
+    curves = held.curves[held.curves["name"] == "seconds"]
+    cells = held.trials.set_index("trial")["cell"]
+    medians = curves.groupby(curves["trial"].map(cells))["value"].median()
+    return [
+        ({**held.study["settings"], **held.study["cells"][int(cell)]}, float(seconds))
+        for cell, seconds in zip(medians.index.to_list(), medians.to_list(), strict=True)
+        if seconds > 0
+    ]

@@ -1,0 +1,188 @@
+"""`doctor`: what it looks at, its exit status, and that it neither trains nor writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from search.cli.main import main
+from search.run import machine, machine_checks
+from search.run.machine_checks import check_machine, gpu_checks
+from search.run.machine_checks import machine_checks as look
+from search.run.preflight import Options, PreflightError
+from search.spec.shipped import find_study
+from search.spec.study_spec import load_spec
+from trainables import places
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESNET_TUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    """Ray's start takes seconds, and one test has it."""
+    monkeypatch.setattr("search.run.cluster.connect", lambda *a: None)
+    monkeypatch.setattr("search.run.cluster.gpus_in_cluster", lambda: 0)
+    monkeypatch.setattr("search.run.cluster.check_feasible", lambda *a: None)
+    monkeypatch.setattr("search.run.cluster.disconnect", lambda: None)
+
+
+def looked(capsys, *words):
+    """Exit status, and checks by name."""
+    status = main(["doctor", *words, "--json"])
+    return status, {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+
+
+@pytest.mark.slow
+def test_a_sound_machine_and_study_are_all_right_and_nothing_is_written(capsys, tmp_path):
+    status, found = looked(capsys, "quickstart-cifar10")
+    assert {check["state"] for check in found.values()} == {"ok"}, found
+    assert status == 0
+    assert {"study", "temporary folder", "run folder", "cache", "memory", "GPU"} < set(found)
+    assert {"clock", "data", "networks", "weights", "Ray"} < set(found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_check_is_a_line_and_the_last_counts_them(capsys, no_ray):
+    assert main(["doctor", "quickstart-crowd"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    good = sum(line.startswith("ok ") for line in lines)
+    assert lines[-1] == f"0 faults, 0 warnings, {good} ok"
+
+
+def test_a_study_file_with_faults_is_a_fault_beside_the_rest(capsys, no_ray):
+    Path("x.toml").write_text('name = "x"\ntask = "cifar10"\nsed = 3\n')
+    status, found = looked(capsys, "x.toml")
+    assert status == 2
+    assert "sed" in found["study"]["text"]
+    assert found["memory"]["state"] == "ok"
+
+
+def test_data_that_run_would_fetch_is_a_warning_and_offline_a_fault(capsys, no_ray):
+    status, found = looked(capsys, "cifar10")
+    assert (status, found["data"]["state"]) == (1, "warning")
+    assert "`run` downloads it" in found["data"]["text"]
+    assert "`run` downloads them" in found["weights"]["text"]
+    assert not Path("data").exists()
+    status, found = looked(capsys, "cifar10", "--offline")
+    assert (status, found["data"]["state"], found["weights"]["state"]) == (2, "fault", "fault")
+
+
+def test_damaged_data_is_told_with_every_fault(capsys, no_ray):
+    Path("data").mkdir()
+    for part in ("train", "test"):
+        Path(f"data/{part}-00000-of-00002.parquet").write_bytes(b"PAR1 cut off")
+    status, found = looked(capsys, "cifar10")
+    assert (status, found["data"]["state"]) == (2, "fault")
+    assert "4 faults of the data" in found["data"]["text"]
+    status, found = looked(capsys)  # without a study, what is there is looked at
+    assert (status, found["data"]["state"]) == (2, "fault")
+
+
+def test_own_weights_are_looked_at(capsys, no_ray):
+    Path("weights/mine").mkdir(parents=True)
+    Path("weights/mine/resnet18.pth").write_bytes(b"no weights")
+    words = ["quickstart-cifar10", "--set", 'weights="mine"', "--depth", "18"]
+    status, found = looked(capsys, *words)
+    assert (status, found["weights"]["state"]) == (2, "fault")
+    assert "resnet18.pth" in found["weights"]["text"]
+
+
+def test_settings_that_seldom_fit_are_a_warning(capsys, no_ray):
+    words = ("quickstart-crowd", "--set", "fixed.crop=64", "--set", "fixed.sigma=40")
+    status, found = looked(capsys, *words)
+    assert (status, found["settings"]["state"]) == (1, "warning")
+    assert "sigma" in found["settings"]["text"]
+
+
+def test_nothing_to_look_at_is_told(capsys, no_ray):
+    status, found = looked(capsys, "--data-dir", "nowhere")
+    assert status == 1
+    assert "no data set in" in found["data"]["text"]
+
+
+# ---- the machine
+
+
+def options(tmp_path, **changed):
+    held = {"data_dir": tmp_path, "weights_dir": tmp_path, "runs_dir": tmp_path / "runs"}
+    return Options(**{**held, "address": "local", "say": lambda text: None, **changed})
+
+
+SPEC = load_spec(find_study("quickstart-cifar10"), [])[0]
+
+
+def state_of(name, tmp_path, spec=SPEC, **changed):
+    return next(c for c in look(spec, options(tmp_path, **changed)) if c.name == name)
+
+
+def test_a_full_disk_is_a_fault_and_a_short_one_a_warning(tmp_path, monkeypatch):
+    for free, state in ((10, "fault"), (900, "warning"), (90_000, "ok")):
+        usage = SimpleNamespace(free=free * 2**20)
+        monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda path, u=usage: u)
+        assert state_of("run folder", tmp_path).state == state
+        said = []
+        held = options(tmp_path, say=said.append)
+        if state == "fault":
+            with pytest.raises(PreflightError, match=r"run folder: .* 10 MB free of"):
+                check_machine(SPEC, held)
+            continue
+        check_machine(SPEC, held)
+        assert any("run folder" in text for text in said) is (state == "warning")
+
+
+def test_a_run_folder_that_cannot_be_made_is_a_fault(tmp_path):
+    (tmp_path / "file").touch()
+    check = state_of("run folder", tmp_path, runs_dir=tmp_path / "file" / "runs")
+    assert (check.state, "cannot be written" in check.text) == ("fault", True)
+
+
+def test_too_little_memory_is_a_fault_or_a_warning(tmp_path, monkeypatch):
+    for free, state in ((100, "fault"), (1000, "warning"), (90_000, "ok"), (None, "ok")):
+        monkeypatch.setattr(machine, "memory_mb", lambda held=free: held)
+        monkeypatch.setattr(machine, "cores", lambda: 4)
+        assert state_of("memory", tmp_path).state == state
+
+
+def test_memory_is_that_of_the_machine():
+    held = machine.memory_mb()
+    assert held is None or held > 50
+    assert np.isfinite(held or 0)
+
+
+def test_no_fit_temporary_folder_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "temporary_folder", lambda: (None, ["TMPDIR = /x is full"]))
+    assert state_of("temporary folder", tmp_path).state == "fault"
+    monkeypatch.setattr(places, "temporary_folder", lambda: (tmp_path, ["TMPDIR = /x is full"]))
+    check = state_of("temporary folder", tmp_path)
+    assert (check.state, "is used instead" in check.text) == ("warning", True)
+
+
+def test_a_clock_before_the_program_s_own_files_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine_checks.time, "time", lambda: 0.0)
+    assert state_of("clock", tmp_path).state == "warning"
+
+
+def test_a_gpu_without_mps_or_compiler_is_a_warning(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: "card")
+    monkeypatch.setattr(machine_checks, "mps_active", lambda: False)
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda name: None)
+    found = {check.name: check.state for check in gpu_checks()}
+    assert found == {"GPU": "ok", "MPS": "warning", "C compiler": "warning"}
+
+
+def test_a_driver_that_torch_cannot_use_is_a_warning(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine_checks.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    (check,) = gpu_checks()
+    assert (check.state, "sees no GPU" in check.text) == ("warning", True)
