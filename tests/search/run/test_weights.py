@@ -416,3 +416,15 @@ def test_without_validation_images_no_network_is_the_best(make_study, tmp_path):
     assert json.loads(path.with_suffix(".json").read_text())["trial"] == "00-seed2"
     with pytest.raises(RecordError, match="no trial 00-seed9"):
         write_weights(folder, tmp_path / "other", trial="00-seed9")
+
+
+def test_fingerprints_of_before_pixels_were_checked_are_of_the_same_images():
+    """Unless copies are left out now: then other images are trained on."""
+    old = {"data": "ShanghaiTech Part A", "train_images": 300, "annotations_sha256": "a"}
+    new = {**old, "pixels_sha256": "p", "notes": ["odd"], "warnings": []}
+    assert same_data([new], [old])
+    assert same_data([{**new, "notes": []}], [new])
+    assert not same_data([{**new, "copies_left_out": 1}], [old])
+    assert not same_data([{**new, "pixels_sha256": "q"}], [new])
+    assert not same_data([{**new, "annotations_sha256": "b"}], [old])
+    assert not same_data([new, new], [old])

@@ -4,7 +4,7 @@ import pytest
 
 from search.schedule.sampler import CellSampler
 from search.spec.shipped import StudyNotFoundError, find_study, shipped_studies
-from search.spec.study_spec import SpecError, load_spec, parse_spec
+from search.spec.study_spec import SpecError, load_spec, parse_spec, recorded_spec
 
 GOOD = """
 name = "mine"
@@ -329,3 +329,14 @@ def test_faults_of_lists_and_grids_name_their_key(text, key, words):
 def test_an_audit_share_is_a_share():
     found = faults(GOOD.replace("max_epochs = 27", "max_epochs = 27\naudit_share = 1.5"))
     assert "less than or equal to 1" in found["budget.audit_share"]
+
+
+def test_a_study_of_before_a_setting_was_there_keeps_what_was_done_then():
+    """Copies across splits were kept when nobody looked for them; a new study leaves them out."""
+    raw = {"name": "x", "task": "cifar10", "fixed": {"lr": 0.1}, "budget": {"max_epochs": 1}}
+    settings = {"lr": 0.1, "depth": 18}
+    spec = recorded_spec({"spec": raw, "settings": settings}, "x")
+    assert spec.config({}, {})["copies"] == "keep"
+    spec = recorded_spec({"spec": raw, "settings": {**settings, "copies": "leave out"}}, "x")
+    assert spec.config({}, {})["copies"] == "leave out"
+    assert "copies" not in spec.fixed
