@@ -333,10 +333,11 @@ def test_an_audit_share_is_a_share():
 
 def test_a_study_of_before_a_setting_was_there_keeps_what_was_done_then():
     """Copies across splits were kept when nobody looked for them; a new study leaves them out."""
-    raw = {"name": "x", "task": "cifar10", "fixed": {"lr": 0.1}, "budget": {"max_epochs": 1}}
-    settings = {"lr": 0.1, "depth": 18}
+    raw = {"name": "x", "task": "cifar10", "cells": {"depth": [18]}, "fixed": {"lr": 0.1}}
+    raw |= {"budget": {"max_epochs": 1}, "confirm": {"seeds": [1]}}
+    settings = {"lr": 0.1}
     spec = recorded_spec({"spec": raw, "settings": settings}, "x")
-    assert spec.config({}, {})["copies"] == "keep"
+    assert spec.config({"depth": 18}, {})["copies"] == "keep"
     spec = recorded_spec({"spec": raw, "settings": {**settings, "copies": "leave out"}}, "x")
-    assert spec.config({}, {})["copies"] == "leave out"
+    assert spec.config({"depth": 18}, {})["copies"] == "leave out"
     assert "copies" not in spec.fixed
