@@ -142,40 +142,41 @@ class EndTune(Callback):  # type: ignore[misc]
     """Asks Tune to end its experiment, as its own SIGUSR1 does, which others may send to us too.
 
     Tune installs a handler for SIGUSR1 when it begins, and would take a batch system's warning for
-    the death of the experiment. That handler is kept here, to be called, and the one before is put
-    back; until then the signal is held up.
+    the death of the experiment. So that handler is kept here, to be called, and never installed.
     """
 
     def __init__(self) -> None:
-        self._before: Any = None
         self._tunes: Any = None
-        self._asked = False
+        self._asked = self._begun = False
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Around an experiment."""
-        self._before = signal.getsignal(signal.SIGUSR1)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        install = signal.signal
+
+        def kept(number: int, handler: Any) -> Any:
+            if number != signal.SIGUSR1:
+                return install(number, handler)
+            self._tunes = handler
+            return signal.getsignal(number)
+
+        signal.signal = kept  # type: ignore[assignment]
         try:
             yield
         finally:
-            if self._before is not None:
-                signal.signal(signal.SIGUSR1, self._before)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            signal.signal = install
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune has begun."""
-        if self._tunes is not None:
-            return
-        self._tunes = signal.signal(signal.SIGUSR1, self._before)
-        if self._asked:
-            self()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        if not self._begun:
+            self._begun = True
+            if self._asked:
+                self()
 
     def __call__(self) -> None:
         """End the experiment; at once if Tune has begun, else as soon as it has."""
         self._asked = True
-        if self._tunes is not None:
+        if self._begun and self._tunes is not None:
             self._tunes(signal.SIGUSR1, None)
 
     def __getstate__(self) -> dict[str, Any]:

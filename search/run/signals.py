@@ -46,16 +46,25 @@ def kept_from_children() -> Iterator[None]:
     """Processes that are started in the block, and those they start, do not see OURS_ALONE.
 
     A batch system sends a warning to every process of a job, and Ray's would die of it before the
-    driver can end them in order. What arrives meanwhile is seen at the end of the block; handlers
-    that the block sets (Ray's own exits with the number of the signal) are set back.
+    driver can end them in order. What arrives meanwhile is handled at the end of the block: other
+    threads have masks of their own, so the handlers only take note until then. Handlers that the
+    block sets (Ray's own exits with the number of the signal) are set back.
     """
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in STOPS} if main else {}
+    noted: list[int] = []
+    for number, handler in handlers.items():
+        if number in OURS_ALONE and callable(handler):
+            signal.signal(number, lambda n, frame: noted.append(n))
     held = signal.pthread_sigmask(signal.SIG_BLOCK, OURS_ALONE)
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)  # what was held up is noted here
         for number, handler in handlers.items():
             if handler is not None:
                 signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    if noted:
+        handler = handlers[signal.Signals(noted[0])]
+        assert callable(handler)
+        handler(noted[0], None)

@@ -18,6 +18,7 @@ import pandas as pd
 from search.schedule.curve_table import CurvesError
 
 RUN = ["cell", "config", "seed"]
+EXACT = 2**53  # whole numbers up to here are told apart as floats
 SHOWN = 3  # rows, or values, told of one kind
 ANSWERS = {
     **dict.fromkeys(("true", "yes", "1", "1.0"), True),
@@ -81,7 +82,7 @@ def _cells_of(
             if isinstance(value, (bool, str)):
                 here &= held[key] == value
             else:  # what a spreadsheet or another program made of 0.1
-                here &= np.isclose(held[key].astype(float), value, rtol=1e-9, atol=0)
+                here &= np.isclose(held[key].astype(float), value, rtol=1e-6, atol=0)
         found[here] = number
     strange = frame[found < 0]
     if strange.empty:
@@ -140,14 +141,14 @@ def _seeds(frame: pd.DataFrame, path: Path) -> pd.Series:
     if "seed" not in frame:
         return pd.Series(-1, frame.index)
     seeds = _numbers(frame["seed"], path, "seed")
-    strange = seeds.notna() & ~((seeds % 1 == 0) & (seeds >= 0))
+    strange = seeds.notna() & ~((seeds % 1 == 0) & (seeds >= 0) & (seeds < EXACT))
     _refuse(path, "seed", strange, "is no whole number", "mend it", frame["seed"])
     return seeds.fillna(-1).astype(np.int64)
 
 
 def _epochs(frame: pd.DataFrame, path: Path) -> pd.Series:
     epochs = _numbers(frame["epoch"], path, "epoch")
-    strange = ~((epochs % 1 == 0) & (epochs >= 1))
+    strange = ~((epochs % 1 == 0) & (epochs >= 1) & (epochs < EXACT))
     fix = "epochs are whole and count from 1"
     _refuse(path, "epoch", strange, "is no epoch", fix, frame["epoch"])
     return epochs.astype(np.int64)

@@ -56,7 +56,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     """Every field as a text: pandas would take `NA` for blank and a wide row for an index."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
+        rows = csv.reader(file, strict=True)  # else an open quote takes the rest
         head = next(rows, [])
         if not any(name.strip() for name in head):
             raise CurvesError(f"{path}: is empty, or its first line names no columns")

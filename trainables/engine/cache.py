@@ -14,7 +14,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,24 +95,30 @@ def cached(key: str, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
     try:
         entry = cache_dir() / key
     except OSError as error:
-        return _without(str(error), make)
-    if not entry.is_dir():
+        _warn(str(error))
+        return dict(make())
+    with ExitStack() as held:
         try:
-            with _alone(entry):
-                if not entry.is_dir():
-                    _put(entry, make())
+            held.enter_context(_alone(entry))
         except OSError as error:
-            return _without(f"{entry} cannot be written ({error})", make)
+            _warn(f"{entry} cannot be written ({error})")
+            return dict(make())
+        if not entry.is_dir():
+            made = make()  # what fails here is no fault of the cache
+            try:
+                _put(entry, made)
+            except OSError as error:
+                _warn(f"{entry} cannot be written ({error})")
+                return dict(made)
     return {path.stem: np.load(path, mmap_mode="c") for path in sorted(entry.glob("*.npy"))}
 
 
-def _without(why: str, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
+def _warn(why: str) -> None:
     warnings.warn(
         f"the data cache: {why}; each trial decodes for itself. Name another folder with "
         "RESNET_TUNE_CACHE",
         stacklevel=3,
     )
-    return dict(make())
 
 
 @contextmanager

@@ -23,13 +23,16 @@ from trainables.tasks.cifar10_parquet import (
 )
 from trainables.tasks.inventory import (
     across,
+    apart,
     checksum,
     digest,
     is_grey,
+    left_out,
     named,
     noted_number,
     refuse,
     said,
+    several_classes,
     within,
 )
 
@@ -47,7 +50,7 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     edition = edition_of(data_dir, config)
     pool = read_pool(edition, data_dir)
     train, test = [(pool[f"{part}_digests"], _names(pool, part)) for part in PARTS]
-    faults, notes, left_out = across(config["copies"], train, test)
+    faults, notes = across(config["copies"], train, test)
     refuse("cifar10", faults)
     found: dict[str, Any] = {
         "data": "CIFAR-10" if edition != "synthetic" else "synthetic CIFAR-10 look-alike",
@@ -57,18 +60,23 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
         "labels_sha256": checksum(pool[f"{part}_labels"].astype(np.uint8) for part in PARTS),
         "pixels_sha256": checksum(pool[f"{part}_digests"] for part in PARTS),
     }
-    more, warnings = _notes(edition, pool)
+    kept = len(apart(config["copies"], train[0], test[0]))
+    more, warnings = _notes(edition, pool, config["copies"])
     if edition == "parquet":
         warnings += [f"{path} is not read" for path in other_folders(data_dir)]
-    return {**found, **left_out, **said(config["copies"], notes, more, warnings)}
+    found |= left_out(len(pool["train"]), kept)
+    return {**found, **said(config["copies"], notes, more, warnings)}
 
 
-def _notes(edition: str, pool: Pool) -> tuple[list[str], list[str]]:
+def _notes(edition: str, pool: Pool, copies: str) -> tuple[list[str], list[str]]:
     """What is odd and harmless, and what is seldom meant."""
-    notes, warnings = [], []
+    notes: list[str] = []
+    warnings: list[str] = []
     for part in PARTS:
         labels = pool[f"{part}_labels"]
-        notes += within(pool[f"{part}_digests"], _names(pool, part), part)
+        keys = pool[f"{part}_digests"]
+        notes += within(copies, keys, _names(pool, part), part)
+        warnings += several_classes(keys, labels, part)
         if grey := int(pool[f"{part}_grey"].sum()):
             notes.append(f"{grey} of {len(labels)} {part} images are grey")
         if absent := sorted(set(range(CLASSES)) - set(labels.tolist())):

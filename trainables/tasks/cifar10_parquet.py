@@ -205,7 +205,7 @@ def _table(path: Path) -> tuple[Any, np.ma.MaskedArray]:
     except (OSError, pa.ArrowException) as error:
         short = str(error).splitlines()[0][:200]
         raise DataError(f"{path} is no whole parquet file ({short}); {AGAIN}") from error
-    if not {"img", "label"} <= set(columns.names):
+    if any(columns.names.count(name) != 1 for name in ("img", "label")):
         like = " (CIFAR-100 has such)" if "fine_label" in columns.names else ""
         raise DataError(
             f"{path} has the columns {named(columns.names)}{like}; CIFAR-10 has {COLUMNS}; {AGAIN}"

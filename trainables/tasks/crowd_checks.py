@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 from torch import Tensor
 
-from trainables.tasks.inventory import is_litter, named, told
+from trainables.tasks.inventory import Digests, is_litter, named, told
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 FORM = "the official form (image_info{1}.location, N x 2)"
@@ -75,7 +75,7 @@ def pairs(images: Path, annotations: Path) -> tuple[list[tuple[Path, Path]], lis
 
 
 def _number(stem: str) -> tuple[int, str]:
-    digits = "".join(c for c in stem if c.isdigit())
+    digits = "".join(c for c in stem if c.isdecimal())
     return int(digits or 0), stem
 
 
@@ -87,6 +87,8 @@ def read_points(path: Path) -> tuple[np.ndarray, str]:
     none = np.empty((0, 2), np.float32)
     try:
         info = loadmat(str(path))["image_info"][0, 0][0, 0]
+        if np.iscomplexobj(info["location"]):
+            raise ValueError("location is of complex numbers")
         points = np.asarray(info["location"], dtype=np.float32)
         if points.size and points.shape[1:] != (2,):
             raise ValueError(f"location is {' x '.join(map(str, points.shape))}")
@@ -141,6 +143,8 @@ def place_faults(
     ]
     faults = told("an annotation is not of its image; fetch both again", worst)
     heads = sum(map(len, points))
+    if not heads:
+        faults = [f"no {split} image has a head; fetch the annotations again"]
     if not faults and sum(lost) >= FEW and sum(lost) > MOST_OF_SPLIT * heads and len(points) > FEW:
         at = sorted(range(len(names)), key=lambda row: -lost[row])
         faults = [
@@ -154,6 +158,22 @@ def place_faults(
         if n >= FEW and share > MOST_OUTSIDE / 2 and not faults
     ]
     return [*faults, *_reach_faults(split, points, sizes)], notes
+
+
+def same_annotations(
+    split: str, names: Sequence[str], points: Sequence[Tensor], digests: Digests
+) -> list[str]:
+    """A warning of images that differ and have the very same heads."""
+    of_points = defaultdict[bytes, set[int]](set)
+    first: dict[bytes, str] = {}
+    again = []
+    for name, held, key in zip(names, points, digests.tolist(), strict=True):
+        text = held.numpy().tobytes()
+        if len(held) >= FEW and of_points[text] and key not in of_points[text]:
+            again.append(f"{name} as {first[text]}")
+        of_points[text].add(key)
+        first.setdefault(text, name)
+    return [f"{len(again)} {split} images have another's heads: {named(again)}"] if again else []
 
 
 def _advice(points: Tensor, height: int, width: int) -> str:

@@ -22,15 +22,23 @@ from torch import Tensor
 from trainables.engine.cache import cached, key_of
 from trainables.task import Config, MissingDataError
 from trainables.tasks import synthetic
-from trainables.tasks.crowd_checks import outside, pairs, place_faults, read_points
+from trainables.tasks.crowd_checks import (
+    outside,
+    pairs,
+    place_faults,
+    read_points,
+    same_annotations,
+)
 from trainables.tasks.inventory import (
     Digests,
     across,
+    apart,
     checksum,
     digest,
     each,
     gathered,
     is_grey,
+    left_out,
     named,
     noted_number,
     refuse,
@@ -186,17 +194,19 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
             held[split] = read
     refuse("shanghaitech", faults)
     train, test = [(keys, crowd.names) for crowd, keys, _ in held.values()]
-    faults, notes, left_out = across(config["copies"], train, test)
+    faults, notes = across(config["copies"], train, test)
     more: list[str] = []
     warnings: list[str] = []
     for (split, (crowd, keys, grey)), whole in zip(held.items(), PUBLISHED[part], strict=True):
         sizes = [(int(image.shape[1]), int(image.shape[2])) for image in crowd.held]
         wrong, odd = place_faults(split, crowd.names, crowd.points, sizes)
-        more += [*within(keys, crowd.names, split), *odd]
+        same = same_annotations(split, crowd.names, crowd.points, keys)
+        more += [*within(config["copies"], keys, crowd.names, split), *odd]
         if grey.any():
             more.append(f"{grey.sum()} of {len(grey)} {split} images are grey")
         if not generated:
             faults += wrong
+            warnings += same
             warnings += noted_number(len(grey), whole, f"{split} images")
         lost = map(outside, crowd.points, *zip(*sizes, strict=True))
         found |= {
@@ -209,7 +219,8 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     found["pixels_sha256"] = checksum(keys for _, keys, _ in held.values())
     if not generated:
         warnings += _unread(data_dir, part)
-    return {**found, **left_out, **said(config["copies"], notes, more, warnings)}
+    found |= left_out(len(train[0]), len(apart(config["copies"], train[0], test[0])))
+    return {**found, **said(config["copies"], notes, more, warnings)}
 
 
 def _unread(data_dir: Path, part: str) -> list[str]:

@@ -27,7 +27,7 @@ from trainables.tasks.images import (
     steps,
 )
 from trainables.tasks.images import SETTINGS as IMAGES
-from trainables.tasks.inventory import COPIES, apart
+from trainables.tasks.inventory import COPIES
 from trainables.tasks.splits import at_most, cut_off_each
 
 MOST_FOR_CIFAR, FEWEST_FOR_IMAGENET = 64, 32  # px of what the network is given
@@ -101,11 +101,8 @@ def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ..
     of = {split: split if split in held.files else "train" for split in SPLITS}
     if "val" not in rows:
         labels = torch.from_numpy(held.labels["train"])[rows["train"]]
-        kept, cut = (
-            rows["train"][at] for at in cut_off_each(labels, config["val_fraction"], split_seed)
-        )
-        keys = (pools["train_digests"][at.numpy()] for at in (kept, cut))
-        rows |= {"train": kept[apart(config["copies"], *keys)], "val": cut}
+        kept, cut = cut_off_each(labels, config["val_fraction"], split_seed)
+        rows |= {"train": rows["train"][kept], "val": rows["train"][cut]}
     seeds = {"train": split_seed, "val": split_seed, "test": config["test_seed"]}
     rows = {
         split: at_most(chosen, config[f"{split}_images"], seeds[split])

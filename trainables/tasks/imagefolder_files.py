@@ -16,24 +16,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from trainables.engine.cache import cached, key_of
 from trainables.task import Config, DataError, MissingDataError
 from trainables.tasks.inventory import (
     KEEP,
-    MOST_COPIED,
     Digests,
     across,
     apart,
+    checksum,
     digest,
     each,
     is_grey,
     is_litter,
+    left_out,
     refuse,
     rgb,
     said,
+    several_classes,
     shortened,
     told,
     why,
@@ -142,27 +144,42 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     pools = decoded(held, config["image_size"])
     notes = _across(held, pools, config)
     rows = split_rows(held, pools, config)
+    per_class = {
+        split: np.bincount(held.labels[_of(held, split)][at], minlength=count).tolist()
+        for split, at in rows.items()
+    }
+    refuse(
+        "imagefolder",
+        [
+            f"every train image of class {name} is a held-out one too; give it others"
+            for name, n in zip(held.classes, per_class["train"], strict=True)
+            if not n
+        ],
+    )
     if "val" not in held.files:
         _cut(torch.from_numpy(held.labels["train"][rows["train"]]), config["val_fraction"], 0)
-    whole = len(split_rows(held, pools, {**config, "copies": KEEP})["train"])
+    every = len(held.labels["train"]) - (0 if "test" in held.files else len(rows["test"]))
     found: dict[str, Any] = {
         "data": f"images of {data_dir.resolve().name}",
         "edition": "files" if "test" in held.files else _cut_in_words(config),
         "synthetic": False,
         "settings": {"classes": count},
         "classes": list(held.classes),
-        "train_images": whole,
+        "train_images": every,
         "test_images": len(rows["test"]),
         "files_sha256": _checksum(held),
+        "pixels_sha256": checksum(pools[f"{split}_digests"] for split in held.files),
+        **left_out(every, len(rows["train"])),
+        **{f"{split}_per_class": per_class[split] for split in ("train", "test")},
     }
     if "val" in rows:
         found["val_images"] = len(rows["val"])
-    if left_out := whole - len(rows["train"]):
-        found["copies_left_out"] = left_out
-    for split in ("train", "test"):
-        labels = held.labels[split if split in held.labels else "train"][rows[split]]
-        found[f"{split}_per_class"] = np.bincount(labels, minlength=count).tolist()
-    return {**found, **said(config["copies"], notes, *_notes(held, pools))}
+    return {**found, **said(config["copies"], notes, *_notes(held, pools, config["copies"]))}
+
+
+def _of(held: Folder, split: str) -> str:
+    """The folder that a split's images are in."""
+    return split if split in held.files else "train"
 
 
 def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
@@ -179,27 +196,23 @@ def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
     faults: list[str] = []
     notes: list[str] = []
     for first, second in combinations([split for split in SPLITS if split in known], 2):
-        # what is cut off by a seed shares its copies with what stays by chance: no fault
-        most = MOST_COPIED if second in held.files else 1.0
-        wrong, odd, _ = across(
-            config["copies"], known[first], known[second], (first, second), most
-        )
+        if second not in held.files:
+            continue  # cut off training, which has each image once then
+        wrong, odd = across(config["copies"], known[first], known[second], (first, second))
         faults, notes = [*faults, *wrong], [*notes, *odd]
     refuse("imagefolder", faults)
     return notes
 
 
-def _notes(held: Folder, pools: Pools) -> tuple[list[str], list[str]]:
+def _notes(held: Folder, pools: Pools, copies: str) -> tuple[list[str], list[str]]:
     """What is odd and harmless, and what is seldom meant: an image in two classes."""
-    notes, warnings = [], []
+    notes: list[str] = []
+    warnings: list[str] = []
     for split, files in held.files.items():
         keys = pools[f"{split}_digests"]
         names = [path.relative_to(held.root / split).as_posix() for path in files]
-        notes += within(keys, names, split)
-        pairs = np.unique(np.stack([keys, held.labels[split].astype(np.uint64)]), axis=1)
-        several = np.unique(pairs[0], return_counts=True)[1] > 1
-        if several.any():
-            warnings.append(f"{several.sum()} {split} images lie in more than one class")
+        notes += within(copies, keys, names, split)
+        warnings += several_classes(keys, held.labels[split], split)
         if grey := int(pools[f"{split}_grey"].sum()):
             notes.append(f"{grey} of {len(files)} {split} images are grey")
     return notes, warnings
@@ -232,45 +245,46 @@ def split_rows(held: Folder, pools: Pools, config: Config) -> dict[str, np.ndarr
     """Rows of train, test and a folder val, before validation is cut off train.
 
     Each is of its split's folder, or of train's. The cut for test hangs on `test_seed` alone, so
-    that no study trains on another's test images. Unless copies are kept, no test image is in val
-    or train, and none of val in train.
+    that no study trains on another's test images. Unless copies are kept, train has each image
+    once, no test image is in val or train, and none of val in train.
     """
     rows = {split: np.arange(len(labels)) for split, labels in held.labels.items()}
+    above = [pools[f"{split}_digests"] for split in ("val", "test") if split in held.files]
+    if "val" in rows and "test" in rows and config["copies"] != KEEP:
+        rows["val"] = rows["val"][~np.isin(above[0], above[1])]
+    rows["train"] = apart(config["copies"], pools["train_digests"], *above)
     if "test" not in rows:
-        labels = torch.from_numpy(held.labels["train"])
-        train, test = _cut(labels, config["test_fraction"], config["test_seed"])
-        rows |= {"train": train.sort().values.numpy(), "test": test.sort().values.numpy()}
-    above = [keys_of(held, pools, "test", rows["test"])]
-    for split in ("val", "train"):
-        if split in rows:
-            keys = keys_of(held, pools, split, rows[split])
-            rows[split] = rows[split][apart(config["copies"], keys, *above)]
-            above.append(keys)
+        labels = torch.from_numpy(held.labels["train"][rows["train"]])
+        train, test = (
+            at.sort().values.numpy()
+            for at in _cut(labels, config["test_fraction"], config["test_seed"])
+        )
+        rows |= {"train": rows["train"][train], "test": rows["train"][test]}
     return rows
 
 
 def keys_of(held: Folder, pools: Pools, split: str, rows: np.ndarray) -> Digests:
     """Checksums of the images at these rows of a split."""
-    keys: Digests = pools[f"{split if split in held.files else 'train'}_digests"][rows]
+    keys: Digests = pools[f"{_of(held, split)}_digests"][rows]
     return keys
 
 
 def _names(held: Folder, split: str, rows: np.ndarray) -> list[str]:
-    return [held.files[split if split in held.files else "train"][row].name for row in rows]
+    return [held.files[_of(held, split)][row].name for row in rows]
 
 
 def decoded(held: Folder, size: int) -> Pools:
     """Images of every split folder, uint8 `(n, 3, size, size)`, mapped from the cache.
 
     The shorter side is resized to `size`, and the middle is cut out. Beside each lie its
-    `_digests` (uint64 checksums of the pixels) and `_grey` (bool), both `(n,)`.
+    `_digests` (uint64 checksums of the pixels of the whole image) and `_grey` (bool), both `(n,)`.
 
     Raises:
         DataError: files that cannot be decoded, by name.
     """
     every = [path for split in SPLITS for path in held.files.get(split, ())]
     name = f"imagefolder-{held.root.resolve().name}-{size}"
-    key = key_of(name, every, size=size, holds="digests, grey")
+    key = key_of(name, every, size=size, holds="digests and grey of the whole image")
     return cached(key, lambda: _decode_all(held, size))
 
 
@@ -286,11 +300,11 @@ def _decode_all(held: Folder, size: int) -> Pools:
             row: int, path: Path, pool: Any = pool, keys: Any = keys, grey: Any = grey
         ) -> str | None:
             try:
-                pixels = _decode(path, size)
+                whole = _decode(path)
+                pool[row] = _middle(whole, size).transpose(2, 0, 1)
             except Exception as error:  # PIL raises many kinds for a damaged file
                 return f"{path}: {why(error)}"
-            pool[row] = pixels.transpose(2, 0, 1)
-            keys[row], grey[row] = digest(pixels), is_grey(pixels)
+            keys[row], grey[row] = digest(whole), is_grey(whole)
             return None
 
         faults += each(fill, range(len(files)), files)
@@ -302,16 +316,19 @@ def _decode_all(held: Folder, size: int) -> Pools:
     return pools
 
 
-def _decode(path: Path, size: int) -> np.ndarray:
-    """uint8 `(size, size, 3)`."""
+def _decode(path: Path) -> np.ndarray:
+    """uint8 `(height, width, 3)`, upright."""
     with Image.open(path) as image:
-        upright = Image.fromarray(rgb(ImageOps.exif_transpose(image)))
-    width, height = upright.size
+        return rgb(image, upright=True)
+
+
+def _middle(pixels: np.ndarray, size: int) -> np.ndarray:
+    """uint8 `(size, size, 3)`: the shorter side resized, and the middle cut out."""
+    image = Image.fromarray(pixels)
+    width, height = image.size
     if min(width, height) != size:
         scale = size / min(width, height)
-        side = (max(size, round(width * scale)), max(size, round(height * scale)))
-        upright = upright.resize(side, Image.Resampling.BILINEAR)
-        width, height = side
+        width, height = max(size, round(width * scale)), max(size, round(height * scale))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = (width - size) // 2, (height - size) // 2
-    middle = upright.crop((left, top, left + size, top + size))
-    return np.asarray(middle)
+    return np.asarray(image.crop((left, top, left + size, top + size)))

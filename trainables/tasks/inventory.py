@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.task import DataError, MissingDataError, Setting
 
@@ -89,16 +89,25 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def rgb(image: Image.Image) -> NDArray[np.uint8]:
+def rgb(image: Image.Image, upright: bool = False) -> NDArray[np.uint8]:
     """Pixels `(height, width, 3)` of an opened image.
 
+    Args:
+        image: not decoded yet.
+        upright: turn it as its camera's tag says.
+
     Raises:
-        ValueError: more than 8 bits a channel, of which PIL would cut every value off at 255.
+        ValueError: more than 8 bits a channel, of which PIL would cut every value off at 255 or
+            keep the lower ones; several pictures.
         OSError: it cannot be decoded.
     """
-    if image.mode.startswith(("I", "F")):
+    # PIL reads colours of 16 bits as mode RGB; the tile says what is in the file
+    if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         raise ValueError(f"more than 8 bits a channel (mode {image.mode}); convert it")
-    return np.asarray(image.convert("RGB"))
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a phone's JPEG with a preview of itself
+        raise ValueError(f"{frames} pictures in one file; keep one")
+    return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
 
 
 def why(error: Exception) -> str:
@@ -146,10 +155,12 @@ def checksum(parts: Iterable[NDArray[Any]]) -> str:
 
 
 def apart(copies: str, train: Digests, *held_out: Digests) -> Rows:
-    """Places in `train` whose image is in none of the held-out splits; all where copies are kept.
+    """Places in `train` to train on: the first of each image, unless a held-out split has it.
+
+    Copies within `train` go too: one would be validated on while another is trained on.
 
     Args:
-        copies: the setting.
+        copies: the setting; where it keeps them, all places are returned.
         train: of the training images.
         held_out: of validation or test images.
 
@@ -158,7 +169,8 @@ def apart(copies: str, train: Digests, *held_out: Digests) -> Rows:
     """
     if copies == KEEP:
         return np.arange(len(train))
-    left = np.flatnonzero(~np.isin(train, np.concatenate(held_out)))
+    first = np.sort(np.unique(train, return_index=True)[1])
+    left = first[~np.isin(train[first], np.concatenate([train[:0], *held_out]))]
     if not len(left):
         raise DataError(
             "every training image is a held-out one too, pixel for pixel; give other images, or "
@@ -173,7 +185,7 @@ def across(
     held_out: tuple[Digests, Sequence[str]],
     splits: tuple[str, str] = ("train", "test"),
     most: float = MOST_COPIED,
-) -> tuple[list[str], list[str], dict[str, int]]:
+) -> tuple[list[str], list[str]]:
     """What is said of images that are in two splits.
 
     Args:
@@ -184,11 +196,11 @@ def across(
         most: share of the held-out images; more copies than that are a fault, unless kept.
 
     Returns:
-        Faults; notes; and for the fingerprint `copies_left_out`, where training images are.
+        Faults and notes.
     """
     copied = np.flatnonzero(np.isin(held_out[0], train[0]))
     if not len(copied):
-        return [], [], {}
+        return [], []
     at = {key: row for row, key in enumerate(train[0].tolist())}
     first, split = splits
     pairs = named(
@@ -200,16 +212,15 @@ def across(
     be = f"is a {word} image" if len(copied) == 1 else f"are {word} images"
     said = f"{len(copied)} of {count} {split} images {be}, pixel for pixel"
     if copies == KEEP:
-        return [], [f"{said}, kept in {word} ({pairs})"], {}
-    left_out = int(np.isin(train[0], held_out[0]).sum())
+        return [], [f"{said}, kept in {word} ({pairs})"]
     if share > most:
         fault = (
             f"{said} ({share:.1%}; up to {most:.0%} would be left out of {word}): {pairs}. "
             "Remove the copies, or fetch the data again; to use them all the same set "
             f'fixed.copies = "{KEEP}", which the table will say'
         )
-        return [fault], [], {}
-    return [], [f"{said}, left out of {word} ({pairs})"], {"copies_left_out": left_out}
+        return [fault], []
+    return [], [f"{said}, left out of {word} ({pairs})"]
 
 
 def said(
@@ -221,14 +232,28 @@ def said(
     return {"notes": [*across_splits, *notes], "warnings": [*warnings]}
 
 
-def within(digests: Digests, names: Sequence[str], split: str) -> list[str]:
+def within(copies: str, digests: Digests, names: Sequence[str], split: str) -> list[str]:
     """A note on images of a split that are copies of others of it."""
     _, first, back = np.unique(digests, return_index=True, return_inverse=True)
     again = np.setdiff1d(np.arange(len(digests)), first)
     if not len(again):
         return []
     pairs = named(f"{names[row]} is {names[first[back[row]]]}" for row in again.tolist())
-    return [f"{len(again)} {split} images are copies of others of the split: {pairs}"]
+    text = f"{len(again)} {split} images are copies of others of the split"
+    done = ", left out" if split == "train" and copies != KEEP else ""
+    return [f"{text}{done}: {pairs}"]
+
+
+def left_out(train: int, kept: int) -> dict[str, int]:
+    """Key `copies_left_out` of a fingerprint, where training images are left out."""
+    return {"copies_left_out": train - kept} if train > kept else {}
+
+
+def several_classes(digests: Digests, labels: NDArray[np.int64], split: str) -> list[str]:
+    """A warning of images that lie in more than one class."""
+    pairs = np.unique(np.stack([digests, labels.astype(np.uint64)]), axis=1)
+    count = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    return [f"{count} {split} images lie in more than one class"] if count else []
 
 
 def noted_number(held: int, whole: int, what: str) -> list[str]:

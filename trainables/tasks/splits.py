@@ -50,9 +50,8 @@ def cut_apart(
         DataError: no row would stay.
     """
     kept = apart(copies, train, test)
-    stay, cut = (kept[rows.numpy()] for rows in cut_off(len(kept), share, seed))
-    stay = stay[apart(copies, train[stay], train[cut])]
-    return torch.from_numpy(stay), torch.from_numpy(cut)
+    stay, cut = (torch.from_numpy(kept)[rows] for rows in cut_off(len(kept), share, seed))
+    return stay, cut
 
 
 def cut_off_each(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -236,13 +236,14 @@ def test_a_test_file_in_place_of_the_training_file_is_refused(parquet, complete)
 
 
 def test_no_copy_of_a_validation_image_is_trained_on(tmp_path, write_parquet, complete):
-    """Every training image is there twice; they are told, and those of validation left out."""
+    """Every training image is there twice; each is trained on, or validated on, once."""
     draw = np.random.default_rng(4)
     once = draw.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     write_parquet(tmp_path, "train", np.concatenate([once, once]), np.arange(80) % 10)
     write_parquet(tmp_path, "test", *(PIXELS["test"], LABELS["test"]))
     found = cifar10.fingerprint(tmp_path, complete("cifar10"))
-    assert "40 train images are copies of others of the split" in found["notes"][0]
+    assert "40 train images are copies of others of the split, left out" in found["notes"][0]
+    assert found["copies_left_out"] == 40
     for seed in range(5):
         data = cifar10.open_data(tmp_path, complete("cifar10"), seed, CPU)
         train, val = (
@@ -251,6 +252,7 @@ def test_no_copy_of_a_validation_image_is_trained_on(tmp_path, write_parquet, co
         )
         assert val
         assert not train & val
+        assert len(data.labels["train"]) + len(data.labels["val"]) == len(train | val) == 40
 
 
 def test_quirks_are_told_and_not_refused(tmp_path, write_parquet, complete):
@@ -278,3 +280,12 @@ def test_the_real_set_has_no_fault_and_no_copies(real_data, complete):
     assert "copies_left_out" not in found
     assert all(note.endswith("are grey") for note in found["notes"])
     assert found["warnings"] == []
+
+
+def test_an_image_of_two_classes_is_a_warning(tmp_path, write_parquet, complete):
+    pixels = PIXELS["train"].copy()
+    pixels[1] = pixels[0]
+    write_parquet(tmp_path, "train", pixels, LABELS["train"])
+    write_parquet(tmp_path, "test", PIXELS["test"], LABELS["test"])
+    warnings = cifar10.fingerprint(tmp_path, complete("cifar10"))["warnings"]
+    assert "1 train images lie in more than one class" in warnings

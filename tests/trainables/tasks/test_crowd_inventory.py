@@ -161,6 +161,28 @@ def test_every_damaged_file_is_told_at_once(part, complete):
     assert all(f"IMG_{number}" in said for number in range(1, 7))
 
 
+def test_a_split_without_heads_is_refused(tmp_path, write_crowd, complete):
+    none = {n: (image, np.zeros((0, 2))) for n, (image, _) in crowd(12, 0).items()}
+    write_crowd(tmp_path, "A", "train", none)
+    write_crowd(tmp_path, "A", "test", crowd(8, 1))
+    assert "no train image has a head" in refused(tmp_path, complete)
+
+
+def test_one_annotation_for_several_images_is_a_warning(part, complete):
+    truths = folder(part, "train", "ground_truth")
+    for number in (4, 5):
+        shutil.copy(truths / "GT_IMG_3.mat", truths / f"GT_IMG_{number}.mat")
+    warnings = fingerprint(part, complete("shanghaitech", part="A"))["warnings"]
+    assert "2 train images have another's heads: IMG_4 as IMG_3, IMG_5 as IMG_3" in warnings
+
+
+def test_a_name_with_odd_digits_is_ordered_like_any(part, complete):
+    for folder_, name in (("images", "IMG_1.jpg"), ("ground_truth", "GT_IMG_1.mat")):
+        path = folder(part, "train", folder_) / name
+        path.rename(path.with_name(name.replace("1", "1²")))
+    assert fingerprint(part, complete("shanghaitech", part="A"))["train_images"] == 12
+
+
 # ---- copies
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from search.run.lineage import same_data
 from tests.trainables.tasks.test_imagefolder import config_of, write
 from trainables import find_task
 from trainables.task import DataError
@@ -58,25 +63,27 @@ def test_a_split_folder_that_is_a_copy_of_training_is_refused(split, folder):
 
 
 def test_what_is_cut_off_for_test_and_validation_has_no_copy_in_training(tmp_path):
-    """Every image is there twice, in one pool: the cut parts copies by chance."""
+    """Every image is there twice, in one pool: one of each is left out before anything is cut."""
     scan.cache_clear()
     write(tmp_path, "train", {"ant": 20, "bee": 20})
     for path in list(tmp_path.rglob("*.png")):
         shutil.copy(path, path.with_stem(f"again-{path.stem}"))
     config = config_of(classes=2)
     found = TASK.fingerprint(tmp_path, config)
-    assert any("left out of training" in note for note in found["notes"])
-    assert any("40 train images are copies of others" in note for note in found["notes"])
+    assert any(
+        "40 train images are copies of others of the split, left out" in n for n in found["notes"]
+    )
     held = splits(tmp_path, classes=2)
     assert not set(held["train"]) & {*held["val"], *held["test"]}
-    assert found["copies_left_out"] == 80 - found["test_images"] - sum(found["train_per_class"])
+    assert found["copies_left_out"] == 40
+    assert found["test_images"] + sum(found["train_per_class"]) == 40
 
 
 def test_an_image_in_two_classes_is_told(folder):
     shutil.copy(folder / "train" / "ant" / "0000.png", folder / "train" / "bee" / "x.png")
     scan.cache_clear()
     found = TASK.fingerprint(folder, config_of())
-    said = "1 train images are copies of others of the split: bee/x.png is ant/0000.png"
+    said = "1 train images are copies of others of the split, left out: bee/x.png is ant/0000.png"
     assert said in found["notes"]
     assert "1 train images lie in more than one class" in found["warnings"]
 
@@ -98,3 +105,69 @@ def test_no_test_image_is_validated_on(folder):
     held = splits(folder)
     assert len(held["val"]) == 24
     assert not set(held["val"]) & set(held["test"])
+
+
+def test_a_class_of_one_image_many_times_keeps_it(folder):
+    for path in (folder / "train" / "bee").iterdir():
+        shutil.copy(folder / "train" / "bee" / "0020.png", path) if path.stem != "0020" else None
+    scan.cache_clear()
+    found = TASK.fingerprint(folder, config_of())
+    assert found["train_per_class"] == [20, 1, 30]
+    data = TASK.open_data(folder, config_of(), 1, CPU)
+    assert int((data.labels["train"] == 1).sum()) == 1
+
+
+def test_a_class_whose_every_image_is_held_out_is_refused(folder):
+    shutil.rmtree(folder / "train" / "bee")
+    (folder / "train" / "bee").mkdir()
+    shutil.copy(folder / "test" / "cat" / "0130.png", folder / "train" / "bee" / "x.png")
+    scan.cache_clear()
+    with pytest.raises(DataError, match=r"every train image of class bee is a held-out one too"):
+        TASK.fingerprint(folder, config_of())
+
+
+def test_images_that_share_their_middle_alone_are_no_copies(tmp_path):
+    """What is compared is the whole image, whatever size the network is given."""
+    scan.cache_clear()
+    first = write(tmp_path, "train", {"ant": 6, "bee": 6}, height=32, width=96)
+    write(tmp_path, "test", {"ant": 6, "bee": 6}, first, height=32, width=96)
+    pixels = np.asarray(Image.open(tmp_path / "train" / "ant" / "0000.png"))
+    other = np.asarray(Image.open(tmp_path / "test" / "ant" / "0012.png")).copy()
+    other[:, 32:64] = pixels[:, 32:64]
+    Image.fromarray(other).save(tmp_path / "test" / "ant" / "0012.png")
+    prints = [TASK.fingerprint(tmp_path, config_of(classes=2, image_size=n)) for n in (16, 32)]
+    assert prints[0] == prints[1]
+    assert prints[0]["notes"] == []
+
+
+def test_other_pixels_of_the_same_names_and_sizes_are_other_data(folder):
+    for path in folder.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    scan.cache_clear()
+    old = TASK.fingerprint(folder, config_of())
+    path = folder / "train" / "ant" / "0003.bmp"
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    new = TASK.fingerprint(folder, config_of())
+    assert new["files_sha256"] == old["files_sha256"]
+    assert not same_data([new], [old])
+
+
+def test_colours_of_16_bits_and_several_pictures_in_a_file_are_refused(folder):
+    path = folder / "train" / "ant" / "0003.png"
+    row = b"\0" + b"\1\44" * 3 * 32  # 0x0124 in each channel: PIL would read 1
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(row * 32)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    pages = [Image.new("RGB", (32, 32), (n, 0, 0)) for n in range(3)]
+    pages[0].save(folder / "train" / "ant" / "x.tiff", save_all=True, append_images=pages[1:])
+    scan.cache_clear()
+    with pytest.raises(DataError) as refused:
+        TASK.fingerprint(folder, config_of())
+    assert "0003.png: ValueError: more than 8 bits" in str(refused.value)
+    assert "x.tiff: ValueError: 3 pictures in one file" in str(refused.value)
