@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,15 @@ def ancestors_unknown(origin: Mapping[str, Any]) -> bool:
 
 def _plain(name: str) -> str:
     """A name as whoever writes it by hand may spell it: cifar10 is CIFAR-10."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
+
+
+def _begins(name: str, names: set[str]) -> bool:
+    """Whether it may be one of these data sets: "CIFAR-10 (parquet)" is CIFAR-10."""
+    return any(
+        name == held or (held and name.startswith(held) and not name[len(held)].isdigit())
+        for held in names
+    )
 
 
 def _may_have_seen(
@@ -159,7 +167,7 @@ def _may_have_seen(
     # by the task's name too: who writes "shanghaitech" may mean either part
     names = {_plain(name) for name in (task, *(found["data"] for found in data)) if name}
     files = {found[FILES] for found in data if FILES in found}
-    same = [d for d in prints if _plain(d["data"]) in names or d.get(FILES) in files]
+    same = [d for d in prints if _begins(_plain(d["data"]), names) or d.get(FILES) in files]
     if not same:
         return ""
     name = same[0]["data"]
@@ -186,7 +194,7 @@ def _may_have_seen(
     if any(not any(_alike(d, found) for found in data) for d in same):
         return (
             f"it was trained on another edition of {name} than this study uses, where equal seeds "
-            "keep other images for validation; use the same edition"
+            "keep other images for validation; use the same edition, and the same fixed.copies"
         )
     return ""
 

@@ -31,9 +31,10 @@ class EpochTime:
 
     Attributes:
         cells: their numbers.
-        seconds: of an epoch, evaluation included, of one trial alone on its device.
+        seconds: of an epoch, evaluation included: of one trial alone where it was measured, else
+            as it ran there, beside others.
         device: that it was measured on.
-        source: "measured", or the study that it is lent by.
+        source: "measured", or the study and the data that it is lent by.
     """
 
     cells: list[int]
@@ -65,7 +66,8 @@ def measure(spec: StudySpec, options: Options) -> list[EpochTime]:
             (taken,) = probe_each(
                 task, [{**config, **few}], options.data_dir, spec.seed, kind, *steps
             )
-            scored = few.get("test_images") or data[0]["test_images"]
+            there = _data_of(config, data)["test_images"]
+            scored = min(few.get("test_images", there), there)
             seconds = _epoch(taken, scored, _evaluated(config, data))
             found.append(EpochTime(cells, seconds, taken.device, "measured"))
     finally:
@@ -77,9 +79,14 @@ def _epoch(taken: Taken, scored: int, evaluated: int) -> float:
     return taken.steps * taken.step_ms / 1e3 + taken.test_s * evaluated / scored
 
 
+def _data_of(config: Mapping[str, Any], data: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fingerprint of a config's data, among those of its study."""
+    return next((d for d in data if d.get("part", "") == config.get("part", "")), data[0])
+
+
 def _evaluated(config: Mapping[str, Any], data: list[dict[str, Any]]) -> int:
     """Images that are evaluated after each epoch: of the split that is watched."""
-    held = next((d for d in data if d.get("part", "") == config.get("part", "")), data[0])
+    held = _data_of(config, data)
     if watched_split(config) == "test":
         return int(config.get("test_images") or held["test_images"])
     cut = round(config.get("val_fraction", 0) * held["train_images"])
@@ -105,13 +112,14 @@ def lent(spec: StudySpec, runs_dir: Path) -> list[EpochTime]:
             if study["task"] != spec.task or study.get("machine") != here:
                 continue
             times = _recorded(record.load(path.parent))
-        except (UserError, OSError, KeyError):
+            lender = f"{study['name']}, on {study['data'][0]['data']}"
+        except (UserError, OSError, LookupError):
             continue
         for number, shape in wanted.items():
             for theirs, seconds in times:
                 if all(theirs.get(key, value) == value for key, value in shape.items()):
                     device = (here["gpus"] or [here["processor"]])[0]
-                    found[number] = EpochTime([number], seconds, device, study["name"])
+                    found[number] = EpochTime([number], seconds, device, lender)
     return list(found.values())
 
 

@@ -29,6 +29,7 @@ from trainables.resnet import (
 from trainables.task import DataError, MissingDataError, Task
 from trainables.tasks import synthetic
 
+NETWORKS = frozenset({"depth", "pretrained", "network", "stem", "lr", "optimizer", "precision"})
 IMAGENET = "imagenet1k_v1"  # torchvision's weights, by their key in a study
 
 
@@ -121,12 +122,18 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
     faults: dict[str, UserError] = {}
+    known: dict[str, dict[str, Any] | UserError] = {}
     for cell in spec.cell_values():
         config = spec.config(cell, {})
+        # damaged data is read, and refused, once for all depths
+        key = _of_data(spec, config)
+        if key not in known:
+            known[key] = _looked_at(spec, config, options)
+        held = known[key]
         try:
-            print_ = _fingerprint(spec.task, config, options)
-            if ":" in spec.task:
-                print_ = own_fingerprint(spec.task, print_)
+            if isinstance(held, UserError):
+                raise held
+            print_ = held
             _check_limits(config, print_)
         except UserError as error:
             faults.setdefault(str(error), error)
@@ -140,6 +147,23 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     for note in notes:
         options.say(note)
     return found
+
+
+def _of_data(spec: StudySpec, config: Mapping[str, Any]) -> str:
+    """The settings that a fingerprint may hang on; of a task of the user's own, all."""
+    free = frozenset() if ":" in spec.task else NETWORKS
+    return json.dumps({k: v for k, v in config.items() if k not in free}, default=str)
+
+
+def _looked_at(
+    spec: StudySpec, config: Mapping[str, Any], options: Options
+) -> dict[str, Any] | UserError:
+    """A config's fingerprint, or why it has none."""
+    try:
+        found = _fingerprint(spec.task, config, options)
+        return own_fingerprint(spec.task, found) if ":" in spec.task else found
+    except UserError as error:
+        return error
 
 
 def told_by_data(spec: StudySpec, data: list[dict[str, Any]]) -> StudySpec:

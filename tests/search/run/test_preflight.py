@@ -6,9 +6,11 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from search.run.preflight import Options, fingerprints, pretrained_files
-from search.spec.study_spec import parse_spec
+from search.run.preflight import Options, PreflightError, fingerprints, pretrained_files
+from search.spec.shipped import find_study
+from search.spec.study_spec import load_spec, parse_spec
 from trainables.resnet import weights_name
+from trainables.tasks import cifar10_files
 
 TEXT = """
 name = "mine"
@@ -58,3 +60,18 @@ def test_a_file_that_has_only_the_name_of_torchvision_s_is_told(tmp_path):
     assert pretrained_files(spec, options, tmp_path) == {0: path}
     assert any("has the name of torchvision's file and not its checksum" in note for note in said)
     path.unlink()
+
+
+def test_damaged_data_is_read_once_for_all_depths(tmp_path, monkeypatch):
+    """To decode it anew for each of ten cells would take minutes before it is refused."""
+    for part in ("train", "test"):
+        (tmp_path / f"{part}-00000-of-00001.parquet").write_bytes(b"PAR1 cut off")
+    asked = []
+    read = cifar10_files.read_parquet
+    monkeypatch.setattr(cifar10_files, "read_parquet", lambda d: [asked.append(d), read(d)][1])
+    spec = load_spec(find_study("cifar10"), [])[0]
+    options = Options(tmp_path, tmp_path, tmp_path, "local", lambda text: None, download=False)
+    with pytest.raises(PreflightError, match=r"2 faults of the data"):
+        fingerprints(spec, options)
+    assert len(spec.cell_values()) == 10
+    assert len(asked) == 1

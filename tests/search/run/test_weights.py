@@ -10,7 +10,7 @@ from torchvision.models import resnet18
 from search import record
 from search.cli.main import main
 from search.record import RecordError, manifest
-from search.run.lineage import check_split, same_data
+from search.run.lineage import _may_have_seen, check_split, same_data
 from search.run.preflight import PreflightError
 from search.run.study import Places
 from search.run.weights import write_weights
@@ -428,3 +428,19 @@ def test_fingerprints_of_before_pixels_were_checked_are_of_the_same_images():
     assert not same_data([{**new, "pixels_sha256": "q"}], [new])
     assert not same_data([{**new, "annotations_sha256": "b"}], [old])
     assert not same_data([new, new], [old])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "alike"),
+    [
+        ("cifar10", "CIFAR-10", True),
+        ("CIFAR-10 (parquet)", "CIFAR-10", True),
+        ("CIFAR-100", "CIFAR-10", False),
+        ("images of 犬", "images of 猫", False),
+        ("synthetic CIFAR-10 look-alike", "CIFAR-10", False),
+    ],
+)
+def test_names_of_data_are_compared_as_a_person_would(theirs, ours, alike):
+    seen = {"data": [{"data": theirs}], "split_seed": 7, "val_fraction": 0.5}
+    found = {"data": ours, "train_images": 1, "test_images": 1}
+    assert bool(_may_have_seen(seen, (1, 0.1), [found])) is alike
