@@ -82,8 +82,9 @@ def by_worker(values, rule, mode):
 
 def by_simulator(values, rule, mode, folder):
     path = folder / "curves.csv"
-    rows = [f"18,a,{epoch},{value}" for epoch, value in enumerate(values, 1)]
-    path.write_text("\n".join(["depth,config,epoch,height", *rows]))
+    lost = not all(map(math.isfinite, values))  # a table must say so where a value is not finite
+    rows = [f"18,a,{epoch},{value},{lost}" for epoch, value in enumerate(values, 1)]
+    path.write_text("\n".join(["depth,config,epoch,height,diverged", *rows]))
     held = read_curves(path, [{"depth": 18}], "height", mode, len(values), rule)
     return held.values[0][0, 0].tolist()
 

@@ -93,7 +93,10 @@ def read_lines(path: Path, size: int | None = None) -> list[Event]:
     events = []
     for number, line in enumerate(lines, 1):
         try:
-            events.append(json.loads(line))
+            event = json.loads(line)
+            if not isinstance(event, dict):
+                raise ValueError("it is no object")
+            events.append(event)
         except ValueError as error:
             raise JournalError(
                 f"{path}, line {number} is not JSON ({error}); restore the file from a copy, or "

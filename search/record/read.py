@@ -139,7 +139,7 @@ def load(run: Path | str) -> Record:
     events = read_events(folder, sizes.get(JOURNAL))
     frames = _frames_of(folder, sizes)
     if frames is None:
-        frames = build(study, events, read_lines(folder / EPOCHS, sizes.get(EPOCHS)))
+        frames = build(study, events, read_epochs(folder, sizes.get(EPOCHS)))
     trials, curves = frames
     decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
     return Record(folder, study, trials, curves, _per_image(folder, study), decisions)
@@ -178,6 +178,32 @@ def read_events(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
     return events
 
 
+def read_epochs(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
+    """Every line of a run folder's log of epochs.
+
+    Args:
+        folder: the run folder.
+        size: read so many bytes of it; None for all.
+
+    Raises:
+        JournalError: a line is damaged.
+    """
+    lines = read_lines(folder / EPOCHS, size)
+    for number, line in enumerate(lines, 1):
+        row = line.get("row")
+        if not (
+            isinstance(line.get("trial"), str)
+            and isinstance(row, dict)
+            and isinstance(row.get("epoch"), int)
+            and all(isinstance(value, float | int | None) for value in row.values())
+        ):
+            raise JournalError(
+                f"{folder / EPOCHS}, line {number} is no trial's epoch; restore the file from a "
+                "copy, or cut it before this line: what follows is then run again"
+            )
+    return lines
+
+
 def load_study(folder: Path) -> dict[str, Any]:
     """study.json of a run folder.
 
@@ -192,7 +218,7 @@ def load_study(folder: Path) -> dict[str, Any]:
             f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
             "`resnet-search run` printed, e.g. runs/quickstart-cifar10"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:
         raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
     held = study.get("format") if isinstance(study, dict) else None
     if held != FORMAT:
@@ -228,7 +254,7 @@ def write(folder: Path) -> None:
     study = load_study(folder)
     sizes = _sizes(folder)
     events = read_journal(folder / JOURNAL, sizes.get(JOURNAL))
-    trials, curves = build(study, events, read_lines(folder / EPOCHS, sizes.get(EPOCHS)))
+    trials, curves = build(study, events, read_epochs(folder, sizes.get(EPOCHS)))
     frames = {"trials": trials, "curves": curves, "per_image": _per_image(folder, study)}
     (folder / "csv").mkdir(exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state

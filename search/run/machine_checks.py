@@ -108,8 +108,11 @@ def _room(name: str, path: Path, least: float, most: float, option: str) -> Chec
         return Check(name, "fault", f"{path} cannot be written", f"name another by {option}")
     free = _free_mb(path)
     said = f"{path}, {free:,.0f} MB free"
-    if free < least:
-        return Check(name, "fault", f"{said} of {least:,.0f} needed", f"free space, or {option}")
+    if not free:
+        return Check(name, "fault", f"{path}: its disk is full", f"free space, or {option}")
+    if free < least:  # it may fill: that ends a run in order, and `resume` goes on
+        text = f"{said} of {least:,.0f} that one trial may need"
+        return Check(name, "warning", text, f"free space, or name another by {option}")
     if free < most:
         text = f"{said}; if no trial ended early, checkpoints would take {most:,.0f}"
         return Check(name, "warning", text, f"free space, or name another by {option}")

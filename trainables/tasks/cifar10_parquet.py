@@ -141,7 +141,7 @@ def _gaps(part: str, places: set[tuple[int, int]]) -> Iterator[str]:
 def _same(files: list[Path]) -> Iterator[str]:
     """Files that are another's copy, under a number of their own."""
     seen: dict[str, Path] = {}
-    for path in files if len(files) > 1 else ():
+    for path in filter(Path.is_file, files if len(files) > 1 else ()):
         with path.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()
         if key in seen:
@@ -200,6 +200,8 @@ def _table(path: Path) -> tuple[Any, np.ma.MaskedArray]:
     Raises:
         DataError: no parquet file, or one of other columns.
     """
+    if not path.is_file():  # a folder, or a link to nothing
+        raise DataError(f"{path} is no file; {AGAIN}")
     try:
         columns = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:

@@ -44,7 +44,9 @@ def pairs(images: Path, annotations: Path) -> tuple[list[tuple[Path, Path]], lis
         for path in sorted(annotations.iterdir())
         if path.suffix.lower() == ".mat" and not is_litter(path.name)
     }
-    faults = [
+    every = [path for same in by_name.values() for path in same] + list(truths.values())
+    faults = [f"{path} is no file; fetch it again" for path in every if not path.is_file()]
+    faults += [
         f"{images} holds {stem} {len(same)} times; keep one of {named(p.name for p in same)}"
         for stem, same in by_name.items()
         if len(same) > 1
@@ -69,7 +71,7 @@ def pairs(images: Path, annotations: Path) -> tuple[list[tuple[Path, Path]], lis
     held = [
         (same[0], truths[f"GT_{stem}"])
         for stem, same in sorted(by_name.items(), key=lambda item: _number(item[0]))
-        if f"GT_{stem}" in truths
+        if f"GT_{stem}" in truths and same[0].is_file()
     ]
     return held, faults
 

@@ -119,8 +119,12 @@ def _images(folder: Path) -> tuple[list[Path], list[Path]]:
     """Image files below a folder, sorted, and other files."""
     found: tuple[list[Path], list[Path]] = ([], [])
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.is_file() and not any(map(is_litter, path.relative_to(folder).parts)):
-            found[path.suffix.lower() not in IMG_EXTENSIONS].append(path)
+        if any(map(is_litter, path.relative_to(folder).parts)):
+            continue
+        named_so = path.suffix.lower() in IMG_EXTENSIONS
+        # a folder called x.png, or a link to nothing, stands where an image was
+        if path.is_file() or named_so or not path.is_dir():
+            found[not (path.is_file() and named_so)].append(path)
     return found
 
 

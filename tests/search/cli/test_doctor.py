@@ -125,14 +125,14 @@ def state_of(name, tmp_path, spec=SPEC, **changed):
 
 
 def test_a_full_disk_is_a_fault_and_a_short_one_a_warning(tmp_path, monkeypatch):
-    for free, state in ((10, "fault"), (900, "warning"), (90_000, "ok")):
+    for free, state in ((0, "fault"), (10, "warning"), (900, "warning"), (90_000, "ok")):
         usage = SimpleNamespace(free=free * 2**20)
         monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda path, u=usage: u)
         assert state_of("run folder", tmp_path).state == state
         said = []
         held = options(tmp_path, say=said.append)
         if state == "fault":
-            with pytest.raises(PreflightError, match=r"run folder: .* 10 MB free of"):
+            with pytest.raises(PreflightError, match=r"run folder: .* its disk is full"):
                 check_machine(SPEC, held)
             continue
         check_machine(SPEC, held)
