@@ -24,6 +24,7 @@ from trainables.errors import UserError
 from trainables.own_code import import_from
 
 Value = bool | int | float | str
+LONGEST = 1000  # characters told of one fault
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -258,11 +259,16 @@ def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = Non
     if spec is not None and not faults:
         faults = _conflicts(spec)
     if faults:
-        lines = [f"  {key or 'file'}: {text}" for key, text in faults.items()]
+        lines = [f"  {_cut(key) or 'file'}: {_cut(text)}" for key, text in faults.items()]
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
         raise SpecError("\n".join([f"{source}: {count}", *lines]))
     assert spec is not None
     return spec
+
+
+def _cut(text: str) -> str:
+    """A text without its middle where that is long: a message quotes what the file holds."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 150]} [...] {text[-150:]}"
 
 
 def _names_code(raw: dict[str, Any]) -> bool:

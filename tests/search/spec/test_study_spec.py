@@ -341,3 +341,9 @@ def test_a_study_of_before_a_setting_was_there_keeps_what_was_done_then():
     spec = recorded_spec({"spec": raw, "settings": {**settings, "copies": "leave out"}}, "x")
     assert spec.config({"depth": 18}, {})["copies"] == "leave out"
     assert "copies" not in spec.fixed
+
+
+def test_a_message_quotes_no_more_of_a_file_than_helps():
+    with pytest.raises(SpecError) as refused:
+        parse_spec({"name": "x", "task": "y" * 100_000, "z" * 100_000: 1}, "x.toml")
+    assert len(str(refused.value)) < 10_000
