@@ -82,6 +82,11 @@ def scan(data_dir: Path) -> Folder:
         raise MissingDataError(f"imagefolder: no folder {data_dir / 'train'}; {LAYOUT}")
     classes = tuple(sorted(path.name for path in _shown(held["train"]) if path.is_dir()))
     faults = [] if len(classes) > 1 else [f"{held['train']} has {len(classes)} class folders"]
+    faults += [  # without it, test or val would be cut off train unasked
+        f"{data_dir / split} is no folder; remove it, or put the split's folder there"
+        for split in SPLITS
+        if split not in held and ((data_dir / split).is_symlink() or (data_dir / split).exists())
+    ]
     files: dict[str, tuple[Path, ...]] = {}
     labels: dict[str, np.ndarray] = {}
     for split, folder in held.items():
@@ -122,8 +127,9 @@ def _images(folder: Path) -> tuple[list[Path], list[Path]]:
         if any(map(is_litter, path.relative_to(folder).parts)):
             continue
         named_so = path.suffix.lower() in IMG_EXTENSIONS
-        # a folder called x.png, or a link to nothing, stands where an image was
-        if path.is_file() or named_so or not path.is_dir():
+        # a folder called x.png or a link to nothing stands where an image was, and a link to a
+        # folder is not followed: its images would be passed over
+        if path.is_file() or named_so or path.is_symlink() or not path.is_dir():
             found[not (path.is_file() and named_so)].append(path)
     return found
 

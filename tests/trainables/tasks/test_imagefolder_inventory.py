@@ -171,3 +171,22 @@ def test_colours_of_16_bits_and_several_pictures_in_a_file_are_refused(folder):
         TASK.fingerprint(folder, config_of())
     assert "0003.png: ValueError: more than 8 bits" in str(refused.value)
     assert "x.tiff: ValueError: 3 pictures in one file" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "what", ["link to nothing", "link to a folder", "folder", "file as split"]
+)
+def test_what_stands_in_an_image_s_place_is_no_silent_loss(what, folder):
+    path = folder / "train" / "ant" / "0003.png"
+    path.unlink()
+    if what == "link to nothing":
+        path.symlink_to("nowhere")
+    elif what == "link to a folder":
+        (folder / "train" / "ant" / "more").symlink_to(folder / "test" / "ant")
+    elif what == "folder":
+        path.mkdir()
+    else:
+        (folder / "val").write_text("of something else")
+    scan.cache_clear()
+    with pytest.raises(DataError, match="holds a file that is no image|is no folder"):
+        TASK.fingerprint(folder, config_of())
