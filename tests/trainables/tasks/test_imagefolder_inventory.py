@@ -188,5 +188,5 @@ def test_what_stands_in_an_image_s_place_is_no_silent_loss(what, folder):
     else:
         (folder / "val").write_text("of something else")
     scan.cache_clear()
-    with pytest.raises(DataError, match="holds a file that is no image|is no folder"):
+    with pytest.raises(DataError, match=r"holds a file that is no image|is no folder"):
         TASK.fingerprint(folder, config_of())
