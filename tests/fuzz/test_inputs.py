@@ -353,3 +353,17 @@ def test_records(seed, tmp_path, finished):
     if found is not None:
         json.dumps(found.study, default=str)
         assert set(found.trials["status"]) <= {*whole["status"], "running", "paused", "failed"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("18,a,1,2,", '18,a,1,2,"'),  # an open quote would take the rows that follow
+        ("18,a,1,2,", "18,a,1,1e30,"),  # as a whole number of 64 bits it would come first
+        ("18,a,1,2,", "18,a,1e17,2,"),  # told apart from no other seed
+    ],
+)
+def test_values_that_no_table_can_mean_are_refused(old, new, tmp_path):
+    path = tmp_path / "curves.csv"
+    path.write_text("\n".join(CURVES).replace(old, new))
+    assert taken(lambda: curves_of(path), str(path)) is None
