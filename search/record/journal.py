@@ -93,10 +93,7 @@ def read_lines(path: Path, size: int | None = None) -> list[Event]:
     events = []
     for number, line in enumerate(lines, 1):
         try:
-            event = json.loads(line)
-            if not isinstance(event, dict):
-                raise ValueError("it is no object")
-            events.append(event)
+            events.append(json.loads(line))
         except ValueError as error:
             raise JournalError(
                 f"{path}, line {number} is not JSON ({error}); restore the file from a copy, or "

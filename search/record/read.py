@@ -190,9 +190,10 @@ def read_epochs(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
     """
     lines = read_lines(folder / EPOCHS, size)
     for number, line in enumerate(lines, 1):
-        row = line.get("row")
+        row = line.get("row") if isinstance(line, dict) else None
         if not (
-            isinstance(line.get("trial"), str)
+            isinstance(line, dict)
+            and isinstance(line.get("trial"), str)
             and isinstance(row, dict)
             and isinstance(row.get("epoch"), int)
             and all(isinstance(value, float | int | None) for value in row.values())
