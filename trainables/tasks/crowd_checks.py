@@ -71,7 +71,8 @@ def pairs(images: Path, annotations: Path) -> tuple[list[tuple[Path, Path]], lis
     held = [
         (same[0], truths[f"GT_{stem}"])
         for stem, same in sorted(by_name.items(), key=lambda item: _number(item[0]))
-        if f"GT_{stem}" in truths and same[0].is_file()
+        # opening a pipe would wait for ever
+        if f"GT_{stem}" in truths and same[0].is_file() and truths[f"GT_{stem}"].is_file()
     ]
     return held, faults
 

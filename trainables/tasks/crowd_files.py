@@ -125,6 +125,8 @@ def read_split(
     found, unpaired = pairs(images, annotations)
     if not found and not unpaired:
         raise MissingDataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
+    if not found:  # nothing that belongs together: there is nothing to read
+        refuse("shanghaitech", unpaired)
     paths = [path for path, _ in found]
     read = [read_points(path) for _, path in found]
     key = key_of(f"shanghaitech-{part}-{split}", paths, holds="digests, grey")

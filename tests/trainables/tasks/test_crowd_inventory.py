@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,22 @@ def test_a_name_with_odd_digits_is_ordered_like_any(part, complete):
         path = folder(part, "train", folder_) / name
         path.rename(path.with_name(name.replace("1", "1²")))
     assert fingerprint(part, complete("shanghaitech", part="A"))["train_images"] == 12
+
+
+def test_a_split_without_any_annotation_is_refused_by_name(part, complete):
+    for path in folder(part, "train", "ground_truth").iterdir():
+        path.unlink()
+    assert "12 faults of the data" in refused(part, complete)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("images", "IMG_3.jpg"), ("ground_truth", "GT_IMG_3.mat")]
+)
+def test_a_pipe_in_a_file_s_place_is_not_waited_for(kind, name, part, complete):
+    path = folder(part, "train", kind) / name
+    path.unlink()
+    os.mkfifo(path)
+    assert f"{name} is no file" in refused(part, complete)
 
 
 # ---- copies
