@@ -119,12 +119,12 @@ def _preview(arguments: argparse.Namespace, console: Console) -> int:
 
     spec = _load(arguments)
     options = _data_options(arguments, console)
-    data = []
+    data: list[dict[str, Any]] = []
     if arguments.data_dir or arguments.measure:
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
     check_networks(spec)
-    times = _times(arguments, spec, options)
+    times = _times(arguments, spec, data, options)
     cells = len(spec.cell_values())
     known = sum(len(t.cells) for t in times) == cells
     seconds = arguments.epoch_seconds
@@ -156,12 +156,14 @@ def _data_options(arguments: argparse.Namespace, console: Console) -> Options:
     return Options(folder.resolve(), none, none, "local", say, download=False)
 
 
-def _times(arguments: argparse.Namespace, spec: StudySpec, options: Options) -> list[EpochTime]:
+def _times(
+    arguments: argparse.Namespace, spec: StudySpec, data: list[dict[str, Any]], options: Options
+) -> list[EpochTime]:
     """What an epoch of each cell takes, where it is to be measured or a run here lends it."""
     from search.run.measuring import lent, measure
 
     if arguments.measure:
-        return measure(spec, options)
+        return measure(spec, data, options)
     return [] if arguments.epoch_seconds else lent(spec, arguments.runs_dir)
 
 

@@ -22,6 +22,7 @@ from search.run.preflight import (
     gpus_by_cell,
     pretrained_files,
     told_by_data,
+    told_of,
 )
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec
@@ -91,7 +92,7 @@ def _data(spec: StudySpec, options: Options, found: list[dict[str, Any]]) -> Che
             return Check("data", "warning", text, "put it there where there is no network")
         return Check("data", "fault", str(error))
     # notes of the data are in its own words; what is left is of data and study together
-    known = {f"note: {one['data']}: {note}" for one in found for note in data_notes(one)}
+    known = {line for one in found for line in told_of(one)}
     more = [text.removeprefix("note: ") for text in said if text not in known]
     return _judged("data", found, more)
 

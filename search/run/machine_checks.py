@@ -24,6 +24,7 @@ LEAST_MB = 64  # for a record and its frames
 DECODED_MB = 2_000  # of the cache: the larger of our data sets take 1,600
 PROCESS_MB = 600  # of a worker before its first trial: Python, torch, Ray
 DAY = 86_400
+TEMPORARY = "temporary folder"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,6 @@ def machine_checks(spec: StudySpec | None, options: Options) -> Iterator[Check]:
         yield _memory(spec, largest)
         yield from gpu_checks()
     yield _clock()
-
-
-TEMPORARY = "temporary folder"
 
 
 def _sizes(spec: StudySpec) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from search import record
 from search.run import machine
 from search.run.packing import shapes_of
-from search.run.preflight import Options, fingerprints, told_by_data
+from search.run.preflight import Options
+from search.spec.split_sizes import split_sizes
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.engine.kit import FREE
@@ -43,15 +44,14 @@ class EpochTime:
     source: str
 
 
-def measure(spec: StudySpec, options: Options) -> list[EpochTime]:
+def measure(spec: StudySpec, data: list[dict[str, Any]], options: Options) -> list[EpochTime]:
     """A few real steps, and one evaluation, of each shape of trial.
 
-    Raises:
-        PreflightError: the data is not there, or has faults.
+    Args:
+        spec: the study, with what its data says.
+        data: fingerprints of its data.
+        options: `data_dir` and `say` are read.
     """
-    # what is odd in the data has been said by whoever asks
-    data = fingerprints(spec, replace(options, download=False, say=lambda text: None))
-    spec = told_by_data(spec, data)
     task, kind = find_task(spec.task), "cuda" if torch.cuda.is_available() else "cpu"
     found = []
     before = torch.get_num_threads()
@@ -87,10 +87,8 @@ def _data_of(config: Mapping[str, Any], data: list[dict[str, Any]]) -> dict[str,
 def _evaluated(config: Mapping[str, Any], data: list[dict[str, Any]]) -> int:
     """Images that are evaluated after each epoch: of the split that is watched."""
     held = _data_of(config, data)
-    if watched_split(config) == "test":
-        return int(config.get("test_images") or held["test_images"])
-    cut = round(config.get("val_fraction", 0) * held["train_images"])
-    return int(config.get("val_images") or held.get("val_images") or max(1, cut))
+    split = watched_split(config)
+    return int(config.get(f"{split}_images") or split_sizes(config, held)[split])
 
 
 def lent(spec: StudySpec, runs_dir: Path) -> list[EpochTime]:

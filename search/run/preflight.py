@@ -14,6 +14,7 @@ import torch
 
 from search.run import machine
 from search.run.packing import Packing, shares
+from search.spec.split_sizes import share_for_val, split_sizes
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.errors import UserError, WeightsError
@@ -138,7 +139,7 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
         except UserError as error:
             faults.setdefault(str(error), error)
             continue
-        notes |= dict.fromkeys(f"note: {print_['data']}: {n}" for n in data_notes(print_))
+        notes |= dict.fromkeys(told_of(print_))
         notes |= dict.fromkeys(_late_milestones(spec, cell, print_))
         if print_ not in found:
             found.append(print_)
@@ -241,31 +242,20 @@ def _are_texts(held: Any) -> bool:
     return isinstance(held, list) and all(isinstance(text, str) for text in held)
 
 
+def told_of(found: Mapping[str, Any]) -> list[str]:
+    """The lines in which `fingerprints` says what is odd in a data set."""
+    return [f"note: {found['data']}: {note}" for note in data_notes(found)]
+
+
 def data_notes(found: Mapping[str, Any]) -> list[str]:
     """What is odd in a data set, harmless or not, by its fingerprint."""
     return [*found.get("warnings", ()), *found.get("notes", ())]
 
 
-def _cut_for_val(config: Mapping[str, Any], data: Mapping[str, Any]) -> float:
-    """Share of the training images that validation is cut off; 0 where it has its own."""
-    return 0.0 if "val_images" in data else float(config.get("val_fraction", 0))
-
-
-def _trained_on(data: Mapping[str, Any]) -> int:
-    """Training images, those that validation is cut from included."""
-    return int(data["train_images"]) - int(data.get("copies_left_out", 0))
-
-
 def _check_limits(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Refuse limits above what the data has: a table would name images that nobody saw."""
-    share = _cut_for_val(config, data)
-    cut = share * _trained_on(data)
-    held = {
-        "train": _trained_on(data) - round(cut),
-        "val": data.get("val_images", max(1, round(cut)) if cut else 0),
-        "test": data["test_images"],
-    }
-    for split, count in held.items():
+    share = share_for_val(config, data)
+    for split, count in split_sizes(config, data).items():
         limit = config.get(f"{split}_images")
         if limit is not None and limit > count:
             said = f" with val_fraction = {share:g}" if share else ""
@@ -290,8 +280,8 @@ def _late_milestones(
     if "batch_size" in spec.space:
         held = spec.range_of("batch_size", cell)
         batch = min(held.values) if held.values else held.low
-    images = round((1 - _cut_for_val(config, data)) * _trained_on(data))
-    steps = -(-(config.get("train_images") or images) // int(batch)) * spec.budget.max_epochs
+    images = config.get("train_images") or split_sizes(config, data)["train"]
+    steps = -(-images // int(batch)) * spec.budget.max_epochs
     return [
         f"note: milestone {late:g} lies beyond the {steps:,} steps of {spec.budget.max_epochs} "
         "epochs, so lr never drops there; set fixed.milestones, below 1 as shares of the budget"

@@ -134,13 +134,17 @@ def _counts(spec: StudySpec, plan: Plan) -> tuple[list[int], list[int]]:
 def _memory(spec: StudySpec) -> dict[str, float]:
     """Cell, by what its network depends on -> MiB of everything as large as the weights."""
     task, found = find_task(spec.task), {}
+    counts: dict[str, tuple[int, int, int]] = {}
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         fresh = {**config, "pretrained": False}
-        net = without_memory(config, partial(task.network, fresh, None))
-        weights = sum(p.numel() for p in net.parameters())
-        apart = sum(held.numel() for held in net.buffers())
-        best = sum(held.numel() for held in net.state_dict().values())
+        key = repr(fresh)  # from scratch and fine-tuned are one network
+        if key not in counts:
+            net = without_memory(config, partial(task.network, fresh, None))
+            parts = (net.parameters(), net.buffers(), net.state_dict().values())
+            weights, apart, best = (sum(held.numel() for held in part) for part in parts)
+            counts[key] = weights, apart, best
+        weights, apart, best = counts[key]
         if config["checkpoint_rule"] != "best":
             best = 0
         name = " ".join(f"{key}={value}" for key, value in cell.items())

@@ -12,6 +12,7 @@ from typing import Any
 
 from search.spec.cells import make_plan
 from search.spec.conflicts import gather, home, toml
+from search.spec.split_sizes import share_for_val, split_sizes, trained_on
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.settings import READ_WHERE
@@ -36,22 +37,17 @@ def find_questions(spec: StudySpec, data: Sequence[Mapping[str, Any]] = ()) -> d
     return {**_left_out(spec), **_unread(spec), **found}
 
 
-def _fewest(data: Sequence[Mapping[str, Any]]) -> tuple[int, bool] | None:
-    """Training images of the smallest data, and whether validation is cut off them."""
-    held = [
-        (found["train_images"], "val_images" not in found)
-        for found in data
-        if "train_images" in found
-    ]
-    return min(held) if held else None
+def _fewest(data: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The smallest data."""
+    return min((found for found in data if "train_images" in found), key=trained_on, default=None)
 
 
 def _of_config(
-    spec: StudySpec, images: tuple[int, bool] | None, config: Mapping[str, Any]
+    spec: StudySpec, data: Mapping[str, Any] | None, config: Mapping[str, Any]
 ) -> dict[str, str]:
     """Questions of one config: the task's, those of the budget, those of the data."""
     asked = find_task(spec.task).questions(config)
-    return {**asked, **_of_budget(spec, config), **_of_data(images, config)}
+    return {**asked, **_of_budget(spec, config), **_of_data(data, config)}
 
 
 def _of_budget(spec: StudySpec, config: Mapping[str, Any]) -> dict[str, str]:
@@ -72,18 +68,17 @@ def _of_budget(spec: StudySpec, config: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _of_data(images: tuple[int, bool] | None, config: Mapping[str, Any]) -> dict[str, str]:
+def _of_data(data: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, str]:
     asked, limit = {}, config.get("train_images")
     count = limit
-    if images is not None:
-        held, cut = images
-        share = config.get("val_fraction", 0) if cut else 0
-        val = max(1, round(share * held)) if share else 0
-        count = limit or held - val
+    if data is not None:
+        sizes = split_sizes(config, data)
+        val = sizes["val"] if share_for_val(config, data) else 0
+        count = limit or sizes["train"]
         if val and val < FEW and config.get("val_images") is None:
             asked["val_fraction"] = (
-                f"leaves {val} of {held} images for validation, which chooses configs by steps of "
-                f"{1 / val:.1%}; cut off more, or add images"
+                f"leaves {val} of {trained_on(data)} images for validation, which chooses configs "
+                f"by steps of {1 / val:.1%}; cut off more, or add images"
             )
     if count is not None and config.get("batch_size", 0) > count:
         asked["batch_size"] = (

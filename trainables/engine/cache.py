@@ -97,27 +97,37 @@ def cached(key: str, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
     except OSError as error:
         _warn(str(error))
         return dict(make())
+    # what is there is read without a lock: trials open it at once, and it may be read-only
+    made = None if entry.is_dir() else _made(entry, make)
+    if made is not None:
+        return dict(made)
+    return {path.stem: np.load(path, mmap_mode="c") for path in sorted(entry.glob("*.npy"))}
+
+
+def _made(entry: Path, make: Callable[[], Arrays]) -> Arrays | None:
+    """Put an entry there, unless another process does meanwhile; its arrays if it cannot be."""
     with ExitStack() as held:
         try:
             held.enter_context(_alone(entry))
         except OSError as error:
             _warn(f"{entry} cannot be written ({error})")
-            return dict(make())
-        if not entry.is_dir():
-            made = make()  # what fails here is no fault of the cache
-            try:
-                _put(entry, made)
-            except OSError as error:
-                _warn(f"{entry} cannot be written ({error})")
-                return dict(made)
-    return {path.stem: np.load(path, mmap_mode="c") for path in sorted(entry.glob("*.npy"))}
+            return make()
+        if entry.is_dir():
+            return None
+        made = make()  # what fails here is no fault of the cache
+        try:
+            _put(entry, made)
+        except OSError as error:
+            _warn(f"{entry} cannot be written ({error})")
+            return made
+        return None
 
 
 def _warn(why: str) -> None:
     warnings.warn(
         f"the data cache: {why}; each trial decodes for itself. Name another folder with "
         "RESNET_TUNE_CACHE",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

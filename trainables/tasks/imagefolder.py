@@ -16,7 +16,14 @@ from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
 from trainables.tasks.crops import PAD
-from trainables.tasks.imagefolder_files import SPLITS, decoded, fingerprint, scan, split_rows
+from trainables.tasks.imagefolder_files import (
+    SPLITS,
+    decoded,
+    fingerprint,
+    folder_of,
+    scan,
+    split_rows,
+)
 from trainables.tasks.images import (
     NORMALISE,
     Data,
@@ -98,7 +105,7 @@ def _splits(data_dir: Path, split_seed: int, settings: tuple[tuple[str, Any], ..
     pools = decoded(held, config["image_size"])
     apart_rows = split_rows(held, pools, config)
     rows = {split: torch.from_numpy(chosen) for split, chosen in apart_rows.items()}
-    of = {split: split if split in held.files else "train" for split in SPLITS}
+    of = {split: folder_of(held, split) for split in SPLITS}
     if "val" not in rows:
         labels = torch.from_numpy(held.labels["train"])[rows["train"]]
         kept, cut = cut_off_each(labels, config["val_fraction"], split_seed)

@@ -23,7 +23,6 @@ from trainables.engine.cache import cached, key_of
 from trainables.task import Config, DataError, MissingDataError
 from trainables.tasks.inventory import (
     KEEP,
-    Digests,
     across,
     apart,
     checksum,
@@ -155,7 +154,7 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     notes = _across(held, pools, config)
     rows = split_rows(held, pools, config)
     per_class = {
-        split: np.bincount(held.labels[_of(held, split)][at], minlength=count).tolist()
+        split: np.bincount(held.labels[folder_of(held, split)][at], minlength=count).tolist()
         for split, at in rows.items()
     }
     refuse(
@@ -187,27 +186,24 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     return {**found, **said(config["copies"], notes, *_notes(held, pools, config["copies"]))}
 
 
-def _of(held: Folder, split: str) -> str:
+def folder_of(held: Folder, split: str) -> str:
     """The folder that a split's images are in."""
     return split if split in held.files else "train"
 
 
 def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
-    """Notes on images that are in two splits.
+    """Notes on images that are in the folders of two splits.
 
     Raises:
         DataError: folders of two splits hold too many of the same images.
     """
-    rows = split_rows(held, pools, {**config, "copies": KEEP})
     known = {
-        split: (keys_of(held, pools, split, at), _names(held, split, at))
-        for split, at in rows.items()
+        split: (pools[f"{split}_digests"], [path.name for path in files])
+        for split, files in held.files.items()
     }
     faults: list[str] = []
     notes: list[str] = []
-    for first, second in combinations([split for split in SPLITS if split in known], 2):
-        if second not in held.files:
-            continue  # cut off training, which has each image once then
+    for first, second in combinations(known, 2):
         wrong, odd = across(config["copies"], known[first], known[second], (first, second))
         faults, notes = [*faults, *wrong], [*notes, *odd]
     refuse("imagefolder", faults)
@@ -271,16 +267,6 @@ def split_rows(held: Folder, pools: Pools, config: Config) -> dict[str, np.ndarr
         )
         rows |= {"train": rows["train"][train], "test": rows["train"][test]}
     return rows
-
-
-def keys_of(held: Folder, pools: Pools, split: str, rows: np.ndarray) -> Digests:
-    """Checksums of the images at these rows of a split."""
-    keys: Digests = pools[f"{_of(held, split)}_digests"][rows]
-    return keys
-
-
-def _names(held: Folder, split: str, rows: np.ndarray) -> list[str]:
-    return [held.files[_of(held, split)][row].name for row in rows]
 
 
 def decoded(held: Folder, size: int) -> Pools:

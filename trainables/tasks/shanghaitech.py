@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -17,12 +16,12 @@ from torchvision.transforms.v2.functional import resize
 from trainables.about import SHANGHAITECH
 from trainables.networks import RESNET, build
 from trainables.resnet import backbone
-from trainables.settings import COMMON, LIMITS, common_conflicts
-from trainables.task import Batch, Config, Evaluation, Setting, Task
+from trainables.task import Batch, Config, Evaluation, Task
 from trainables.tasks.crowd_files import Crowd, fingerprint, read_split
-from trainables.tasks.density import DISC_CUT, density_map
+from trainables.tasks.crowd_settings import SETTINGS, conflicts, questions
+from trainables.tasks.density import density_map
 from trainables.tasks.images import NORMALISE
-from trainables.tasks.inventory import COPIES, KEEP
+from trainables.tasks.inventory import KEEP
 from trainables.tasks.regression import constants, errors
 from trainables.tasks.splits import cut_apart
 
@@ -32,57 +31,8 @@ OPENING = (  # settings that the splits hang on
     *("edition", "part", "val_fraction", "train_images", "val_images", "test_images"),
     *("crop", "outside", "copies"),
 )
-SHORT_SIDE = {"A": 589, "B": 768}  # mean of the files' images, px
-WIDE = 8  # a sigma above this share of the crop is asked about
 COLLAPSED_SPREAD = 0.05  # of the true counts' standard deviation
 SAMPLE_QUANTILES = (0.1, 0.5, 0.9)  # F4 shows the images at these quantiles of absolute error
-
-SETTINGS = {
-    **COMMON,
-    "batch_size": Setting(1, "crops a step", low=1),
-    "optimizer": replace(COMMON["optimizer"], default="adam"),
-    "schedule": replace(COMMON["schedule"], default="constant"),
-    "lr": replace(COMMON["lr"], default=1e-3),
-    "part": Setting(
-        "B", "data class: A is dense crowds, B street scenes", choices=("A", "B"), role="cell"
-    ),
-    "edition": Setting(
-        "auto",
-        "files: those of the data directory, or generated look-alikes",
-        choices=("auto", "files", "synthetic"),
-        role="study",
-    ),
-    "val_fraction": Setting(
-        0.2,
-        "share of the training images cut off for validation; 0 tests after each epoch",
-        0,
-        0.5,
-        role="study",
-    ),
-    **LIMITS,
-    **COPIES,
-    "crop": Setting(512, "side of crops and of resized test images, px", low=64, role="cell"),
-    "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
-    "scale_high": Setting(1.5, "largest random rescale in training", positive=True),
-    "sigma": Setting(15.0, "of the ground truth's Gaussian, px", positive=True),
-    "kernel": Setting(
-        "gaussian", "ground truth: see trainables.tasks.density", choices=("gaussian", "disc")
-    ),
-    "density_scale": Setting(
-        512.0, "factor on density maps, divided out of counts", positive=True
-    ),
-    "loss": Setting("mse", "between maps", choices=("mse", "dice")),
-    "outside": Setting(
-        "clamp",
-        "points outside the image: moved to its border, or skipped",
-        choices=("clamp", "skip"),
-        role="cell",
-    ),
-    "double_single_head": Setting(False, "a crop of one head weighs two, as in the report's code"),
-    "round_counts": Setting(
-        False, "round predicted counts to whole heads, as in the report", role="study"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -356,67 +306,6 @@ def _normalise(images: Tensor) -> Tensor:
 def _scale_and_shift(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     return (1 / (255 * std)).repeat(width).to(device), (mean / std).repeat(width).to(device)
-
-
-def conflicts(config: Config) -> dict[str, str]:
-    """Shared conflicts, and an empty range of scales."""
-    faults = common_conflicts(config)
-    if config["scale_low"] > config["scale_high"]:
-        faults["scale_low"] = f"is above scale_high ({config['scale_high']})"
-    if config["stem"] == "cifar":
-        faults["stem"] = "'cifar' is for 32x32 images; crowd counting takes 'imagenet'"
-    if config["val_fraction"] == 0 and config["checkpoint_rule"] == "best":
-        faults["val_fraction"] = (
-            "0 leaves nothing to choose the best by; use checkpoint_rule = 'last'"
-        )
-    return faults
-
-
-def questions(config: Config) -> dict[str, str]:
-    """Lengths that do not fit the crop; the report's are for 512 px.
-
-    They do not follow the crop by themselves. Measured at 64 px, depth 18, 15 epochs, one seed,
-    as test MAE at lr 1e-3 (1e-4). Of 160 images of Part A, where zero has 451: 414 (380) with the
-    report's lengths, 209 (346) with both scales in proportion, 425 (403) with sigma in
-    proportion. Of the generated images, which are small themselves: 13 (13), 17 (19), 29 (26). So
-    scales that fit hang on the images' size too, and a sigma in proportion is no better.
-    """
-    asked, crop, sigma = {}, config["crop"], config["sigma"]
-    if sigma > crop / WIDE:
-        asked["sigma"] = (
-            f"{sigma:g} px spreads a head over {4 * sigma:g} of the crop's {crop} px, so a map "
-            "says how many and hardly where; in proportion to 15 at 512 it is "
-            f"{15 * crop / 512:.3g}, which is not always better: try both"
-        )
-    elif sigma < 0.5:
-        asked["sigma"] = f"{sigma:g} px leaves a head one pixel of the map"
-    if config["kernel"] == "disc" and 2 * math.pi * sigma**2 * DISC_CUT >= 1:
-        asked["kernel"] = (
-            f"'disc' is cut at a density that sigma = {sigma:g} nowhere reaches, so a head is one "
-            "pixel; use 'gaussian', or a sigma below 23"
-        )
-    if config["edition"] != "synthetic":
-        asked |= _scale_questions(config, crop / SHORT_SIDE[config["part"]])
-    return asked
-
-
-def _scale_questions(config: Config, seen: float) -> dict[str, str]:
-    """Scales of training that do not hold the one at which whole images are seen."""
-    low, high, crop = config["scale_low"], config["scale_high"], config["crop"]
-    if seen < low:
-        text = (
-            f"training shows heads at {low:g} to {high:g} of their size, validation and test at "
-            f"about {seen:.2g} (whole images at crop = {crop}); in proportion to 512 px the "
-            f"scales are {0.5 * crop / 512:.3g} and {1.5 * crop / 512:.3g}"
-        )
-        return {"scale_low": text}
-    if seen > high:
-        text = (
-            f"is below {seen:.2g}, at which most images are as small as crop = {crop}, so those "
-            f"are never rescaled at random; in proportion to 512 px it is {1.5 * crop / 512:.3g}"
-        )
-        return {"scale_high": text}
-    return {}
 
 
 TASK = Task(

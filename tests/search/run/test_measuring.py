@@ -1,6 +1,7 @@
 """An epoch's time, measured by a few real steps or lent by a study that ran here before."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from search import record
 from search.cli.main import main
 from search.run import machine
 from search.run.measuring import lent, measure
-from search.run.preflight import Options
+from search.run.preflight import Options, fingerprints
 from search.spec.shipped import find_study
 from search.spec.study_spec import load_spec
 from tests.search.conftest import drive
@@ -38,7 +39,8 @@ def test_each_shape_is_measured_and_steps_make_an_epoch(tmp_path):
     said = []
     spec = load_spec(find_study("quickstart-cifar10"), SMALL)[0]
     options = Options(tmp_path, tmp_path, tmp_path, "local", said.append)
-    (time,) = measure(spec, options)
+    data = fingerprints(spec, replace(options, say=lambda text: None))
+    (time,) = measure(spec, data, options)
     assert time.cells == [0, 1]  # from scratch and fine-tuned: of one shape
     assert (time.device, time.source) == ("cpu", "measured")
     assert 0 < time.seconds < 600

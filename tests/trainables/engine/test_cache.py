@@ -128,3 +128,25 @@ def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "resnet-tune"
+
+
+def test_what_is_there_is_read_without_a_lock(folder):
+    """Trials open it at once, and a cache that was filled before may be read-only."""
+    cached("a", lambda: MADE)
+    lock = folder / "a.lock"
+    lock.unlink()
+    lock.mkdir()  # nobody can take it
+    assert set(cached("a", refuse)) == set(MADE)
+
+
+def test_an_error_of_the_data_s_own_files_is_no_fault_of_the_cache(recwarn):
+    tried = []
+
+    def make():
+        tried.append(1)
+        raise OSError(5, "Input/output error", "a.jpg")
+
+    with pytest.raises(OSError, match=r"a\.jpg"):
+        cached("a", make)
+    assert len(tried) == 1
+    assert not recwarn

@@ -190,3 +190,18 @@ def test_what_stands_in_an_image_s_place_is_no_silent_loss(what, folder):
     scan.cache_clear()
     with pytest.raises(DataError, match=r"holds a file that is no image|is no folder"):
         TASK.fingerprint(folder, config_of())
+
+
+def test_a_validation_image_in_the_pool_that_test_is_cut_from_is_told(tmp_path):
+    scan.cache_clear()
+    first = write(tmp_path, "train", {"ant": 40, "bee": 40})
+    write(tmp_path, "val", {"ant": 100, "bee": 100}, first)
+    for number in range(2):
+        source = tmp_path / "val" / "ant" / f"{first + number:04d}.png"
+        shutil.copy(source, tmp_path / "train" / "ant" / f"copy{number}.png")
+    found = TASK.fingerprint(tmp_path, config_of(classes=2))
+    assert "2 of 200 val images are training images" in found["notes"][0]
+    assert found["train_images"] + found["test_images"] == 82
+    assert found["copies_left_out"] == 2
+    held = splits(tmp_path, classes=2)
+    assert not set(held["val"]) & {*held["train"], *held["test"]}
