@@ -87,6 +87,12 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     examined.set_defaults(command=_doctor)
     for command in (run, resume, examined):
         _add_places(command)
+    for command in (run, resume):
+        command.add_argument(
+            "--strict",
+            action="store_true",
+            help="refuse a cluster of which one node lacks something, instead of leaving it out",
+        )
     status = commands.add_parser(
         "status",
         help="how far a study is, also while it runs; exit status 1 while something is missing",
@@ -222,6 +228,7 @@ def _options(
         lambda text: console.print(text, style="dim", soft_wrap=True),
         download=not arguments.offline and not before,
         make_data_dir=arguments.data_dir is None,
+        strict=getattr(arguments, "strict", False),
     )
 
 

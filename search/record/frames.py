@@ -47,6 +47,7 @@ DTYPES = {
     "attempts": "Int64",
     "node": "string",
     "device": "string",
+    "code": "string",
     "error": "string",
 }
 Rows = dict[str, dict[int, dict[str, Any]]]  # trial -> epoch -> quantity -> value
@@ -196,7 +197,7 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
     trial["gpu_seconds"] += event.get("gpu_seconds") or 0.0
     trial["peak_mb"] = max(trial.get("peak_mb") or 0.0, event.get("peak_mb") or 0.0) or None
     trial["checkpoints"] = (trial.get("checkpoints") or 0) + (event.get("checkpoints") or 0)
-    for key in ("node", "device", "parameters", "precision", "step", "checkpoint_mb"):
+    for key in ("node", "device", "code", "parameters", "precision", "step", "checkpoint_mb"):
         trial[key] = event.get(key) or trial.get(key)
     if event["ending"] == "failed":
         trial["attempts"] += 1

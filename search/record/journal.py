@@ -22,7 +22,10 @@ NEEDED = {
     "tell": ("trial", "ending"),
     "decision": ("trial", "cell", "epoch", "value", "rank", "n", "verdict"),
 }
-EVENTS = ("ask", "tell", "decision", "again", "put back", "retry failed", "ray died", "cut")
+EVENTS = (
+    *("ask", "tell", "decision", "again", "put back", "retry failed", "ray died", "cut"),
+    *("node", "node gone", "lost", "quarantine"),  # of a cluster
+)
 
 
 class JournalError(UserError):

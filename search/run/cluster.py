@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search.run.errors import ExecutionError
@@ -138,24 +138,47 @@ def disconnect() -> None:
         _held.close()
 
 
-def gpus_in_cluster() -> float:
-    """GPUs of all nodes."""
-    return float(ray.cluster_resources().get("GPU", 0))
+def gpus_of(nodes: Sequence[Mapping[str, float]]) -> float:
+    """GPUs of nodes together.
+
+    Args:
+        nodes: what Ray gives out of each.
+    """
+    return float(sum(node.get("GPU", 0) for node in nodes))
 
 
-def on_gpu(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function in a process of its own that has a whole GPU, and return what it returns."""
-    task = ray.remote(num_gpus=1, max_calls=1, max_retries=0)(function)
+def on_gpu(labels: Mapping[str, str] | None, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a process of its own that has a whole GPU, and return what it returns.
+
+    Args:
+        labels: that its node must have, as Ray's `label_selector`.
+        function: what runs there.
+        arguments: of it.
+    """
+    where = {"label_selector": dict(labels)} if labels else {}
+    task = ray.remote(num_gpus=1, max_calls=1, max_retries=0, **where)(function)
     return ray.get(task.remote(*arguments))
 
 
-def check_feasible(cpus: float, gpus: float) -> None:
+def resources() -> list[dict[str, float]]:
+    """What Ray gives out of each node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_feasible(
+    cpus: float, gpus: float, nodes: Sequence[Mapping[str, float]] | None = None
+) -> None:
     """Refuse a request that no node can ever meet; Ray would wait for ever without a word.
+
+    Args:
+        cpus: of a trial.
+        gpus: of a trial.
+        nodes: what Ray gives out of each node that may take jobs; default: of all.
 
     Raises:
         ExecutionError: with what the largest node has.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = resources() if nodes is None else nodes
     if any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
         return
     held = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)

@@ -176,7 +176,7 @@ def _ray(spec: StudySpec | None, options: Options) -> Check:
         cluster.connect(options.address, machine.cores(), lambda text: None)
         text = "starts here" if options.address == "local" else cluster.joined()
         if spec is not None:
-            shares = gpus_by_cell(spec, cluster.gpus_in_cluster())
+            shares = gpus_by_cell(spec, cluster.gpus_of(cluster.resources()))
             for share in set(shares.values()):
                 cluster.check_feasible(spec.resources.cpus_per_trial, share)
     except (ExecutionError, UserError) as error:

@@ -14,15 +14,14 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
+from search.run import cluster  # first: it sets what ray reads when imported
 
-import ray  # isort: skip
-from ray import tune
-from ray.tune import RunConfig, TuneConfig, Tuner
+from ray import tune  # isort: skip
+from ray.tune import PlacementGroupFactory, RunConfig, TuneConfig, Tuner
 
 from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.errors import ExecutionError
@@ -32,6 +31,7 @@ from search.run.signals import handled
 from search.run.worker import WorkerJob, run_job
 
 if TYPE_CHECKING:
+    from search.run.nodes import Nodes
     from search.run.study import Study
 
 ERROR_LENGTH = 2000  # the end of a traceback says what happened
@@ -41,11 +41,12 @@ RESTARTS = 3  # of Ray's experiment in a row, when it dies under a study before 
 ROUNDING = 1e-9  # 1 // 0.1 is 9
 
 
-def execute(study: Study) -> bool:
+def execute(study: Study, nodes: Nodes | None = None) -> bool:
     """Run all that is left of a study; Ray must be connected.
 
     Args:
         study: see search.run.study.
+        nodes: of a cluster, who may take jobs; None where there is this machine alone.
 
     Returns:
         True when the study is done, False when it was interrupted by a signal.
@@ -56,7 +57,7 @@ def execute(study: Study) -> bool:
     """
     deaths = 0
     while deaths <= RESTARTS:
-        searcher = JobSearcher(study, _slots(study))
+        searcher = JobSearcher(study, _slots(study, nodes), nodes)
         end = EndTune()
         try:
             with _stop_on_signals(searcher, study, end), end.watched():
@@ -133,10 +134,14 @@ def _tuner(study: Study, searcher: JobSearcher, end: EndTune) -> Tuner:
 
 def _resources(config: dict[str, Any]) -> Any:
     held = WorkerJob(**json.loads(config["job"]))
-    return {"CPU": held.cpus, "GPU": held.gpus} if held.gpus else {"CPU": held.cpus}
+    bundle = {"CPU": held.cpus, "GPU": held.gpus} if held.gpus else {"CPU": held.cpus}
+    if not config.get("labels"):
+        return bundle
+    labels = json.loads(config["labels"])
+    return PlacementGroupFactory([bundle], bundle_label_selector=[labels])
 
 
-def _slots(study: Study) -> Callable[[], int]:
+def _slots(study: Study, nodes: Nodes | None) -> Callable[[], int]:
     """Jobs that fit the nodes at once: exact for jobs of one shape, the most for several."""
     at, count = -math.inf, 1
 
@@ -144,14 +149,17 @@ def _slots(study: Study) -> Callable[[], int]:
         nonlocal at, count
         if time.monotonic() - at > 5:  # nodes come and go
             at = time.monotonic()
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            count = max(1, *(sum(fit(n, *shape) for n in nodes) for shape in study.shapes()))
+            if nodes:
+                nodes.refresh()
+            held = nodes.resources() if nodes else cluster.resources()
+            fits = [sum(fit(node, *shape) for node in held) for shape in study.shapes()]
+            count = max(1, *fits)
         return count
 
     return slots
 
 
-def fit(node: dict[str, float], cpus: float, gpus: float) -> int:
+def fit(node: Mapping[str, float], cpus: float, gpus: float) -> int:
     """Jobs of a shape that fit a node at once; a share of a GPU is never cut out of two."""
     by_cpu = math.floor(node.get("CPU", 0) / cpus + ROUNDING)
     if not gpus:

@@ -22,6 +22,7 @@ from search.run.watch import stacks
 from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
+    from search.run.nodes import Nodes
     from search.run.study import Study
 
 
@@ -35,11 +36,12 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     Args:
         study: asks, tells and keeps the record.
         slots: called for the number of jobs the cluster can run at once.
+        nodes: of a cluster, who may take jobs.
     """
 
-    def __init__(self, study: Study, slots: Callable[[], int]) -> None:
+    def __init__(self, study: Study, slots: Callable[[], int], nodes: Nodes | None = None) -> None:
         super().__init__()  # without a metric: Ray ends an experiment when a report lacks it
-        self._study, self._slots = study, slots
+        self._study, self._slots, self._nodes = study, slots, nodes
         self.jobs: dict[str, WorkerJob] = {}  # that Ray has been given, by its trial's id
         self.started: set[str] = set()  # of these, those that have found a worker
         self._asked: dict[str, float] = {}  # of these, when: time of day
@@ -70,7 +72,9 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             return None
         self.jobs[trial_id], self._asked[trial_id] = worker_job, time.time()
         # one text: Ray walks through every key of a config, several times
-        return {"job": json.dumps(vars(worker_job))}
+        config = {"job": json.dumps(vars(worker_job))}
+        labels = self._nodes.labels() if self._nodes else None
+        return {**config, "labels": json.dumps(labels)} if labels else config
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,9 +16,11 @@ from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.record.terminal import in_words, shell
 from search.run import machine
+from search.run.digest import code_digest
 from search.run.errors import ExecutionError
 from search.run.lineage import check_split, same_data
 from search.run.machine_checks import check_machine
+from search.run.node_probe import need_of, versions
 from search.run.packing import Packing, measured
 from search.run.preflight import (
     Options,
@@ -35,6 +39,9 @@ from search.spec.study_spec import StudySpec, recorded_spec
 from trainables import places
 from trainables.engine.cache import cache_note
 from trainables.own_code import changed_code, code_of
+
+if TYPE_CHECKING:
+    from search.run.nodes import Nodes
 
 MPS = {
     True: "CUDA MPS is active: trials that share a GPU overlap",
@@ -79,7 +86,7 @@ def start(
             held = (spec, text, overrides, data, weights, here, options.task_dir)
             run.create(manifest.describe_study(*held))
 
-        return run.path, _execute(spec, run, options, weights, watcher, create)
+        return run.path, _execute(spec, run, options, Inputs(data, weights), watcher, create)
 
 
 def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool = False) -> bool:
@@ -108,6 +115,8 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
                 f"{', '.join(changed)} is not the code that {run.path.name} was started with: "
                 "restore it, or start the study anew with --name"
             )
+        held_dir = held.get("task_dir")
+        options = replace(options, task_dir=Path(held_dir) if held_dir else None)
         check_local(spec, options)
         data = fingerprints(spec, options)
         if not same_data(data, held["data"]):
@@ -123,7 +132,8 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
                 f"the pretrained weights under {options.weights_dir} are not those that "
                 f"{run.path.name} was started with; name the right ones with --weights-dir"
             )
-        return _execute(spec, run, options, weights, watcher, retry_failed=retry_failed)
+        inputs = Inputs(data, weights)
+        return _execute(spec, run, options, inputs, watcher, retry_failed=retry_failed)
 
 
 def _say_places(options: Options) -> None:
@@ -162,11 +172,24 @@ def _short(data: list[dict[str, Any]]) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a study was found to have, as fingerprints and files.
+
+    Attributes:
+        data: fingerprints of the data of its cells.
+        weights: number of a cell -> file of the pretrained weights that it starts from.
+    """
+
+    data: list[dict[str, Any]]
+    weights: Mapping[int, Path]
+
+
 def _execute(
     spec: StudySpec,
     run: RunFolder,
     options: Options,
-    weights: Mapping[int, Path],
+    inputs: Inputs,
     watcher: Watcher,
     create: Callable[[], None] | None = None,
     retry_failed: bool = False,
@@ -178,12 +201,13 @@ def _execute(
     options.say(f"starting Ray ({options.address})")
     try:
         cluster.connect(options.address, machine.cores(), options.say)
-        if options.address != "local":
-            options.say(f"joined {cluster.joined()}")
-        packing = _packing(spec, None if create else run, options)
-        gpus = gpus_by_cell(spec, cluster.gpus_in_cluster(), packing)
+        events: list[dict[str, Any]] = []
+        nodes = _nodes(spec, run.path, options, inputs, events.append)
+        held = nodes.resources() if nodes else cluster.resources()
+        packing = _packing(spec, None if create else run, options, nodes)
+        gpus = gpus_by_cell(spec, cluster.gpus_of(held), packing)
         for share in set(gpus.values()):
-            cluster.check_feasible(spec.resources.cpus_per_trial, share)
+            cluster.check_feasible(spec.resources.cpus_per_trial, share, held)
         if any(0 < share < 1 for share in gpus.values()):
             options.say(MPS[mps_active()])
         if create:
@@ -191,7 +215,7 @@ def _execute(
         run.add_packing(packing)
         there = Places(
             data_dir=options.data_dir.resolve(),
-            weights=weights,
+            weights=inputs.weights,
             gpus=gpus,
             sizes=_sizes(spec, run.study),
             task_dir=run.study.get("task_dir") or "",
@@ -203,9 +227,38 @@ def _execute(
         if retry_failed:
             options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
             study.retry_failed()
-        return _session(study, run, executor.execute)
+        for event in events:
+            study.note(event)
+        if nodes:
+            nodes.note = study.note
+        return _session(study, run, partial(executor.execute, nodes=nodes))
     finally:
         cluster.disconnect()
+
+
+def _nodes(
+    spec: StudySpec,
+    folder: Path,
+    options: Options,
+    inputs: Inputs,
+    note: Callable[[dict[str, Any]], None],
+) -> Nodes | None:
+    """The nodes of the cluster, each of which was asked what it has; None on this machine alone.
+
+    Raises:
+        ExecutionError: none may take jobs, or not all with `options.strict`.
+    """
+    from search.run import cluster
+    from search.run.nodes import Nodes
+
+    if options.address == "local":
+        return None
+    options.say(f"joined {cluster.joined()}; asking every node what it has")
+    need = need_of(spec, folder, options, inputs.data, inputs.weights)
+    ours = {"code": code_digest(), "versions": versions()}
+    nodes = Nodes(need, ours, options.say, note)
+    nodes.begin(options.strict)
+    return nodes
 
 
 def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> bool:
@@ -235,13 +288,16 @@ def _end_session(study: Study, run: RunFolder) -> None:
     study.write_views()
 
 
-def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packing | None:
+def _packing(
+    spec: StudySpec, run: RunFolder | None, options: Options, nodes: Nodes | None
+) -> Packing | None:
     """What a trial was measured to need on the GPU that is here, for `gpus_per_trial = "auto"`.
 
     Args:
         spec: the study.
         run: of a study that is resumed; what it measured on such a GPU is not measured again.
         options: see Options.
+        nodes: of a cluster, who may take jobs.
 
     Raises:
         PreflightError: the study has run on a GPU, and here is none.
@@ -249,7 +305,8 @@ def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packin
     from search.run import cluster
 
     held = (run.study.get("packing") or []) if run else []
-    gpus = cluster.gpus_in_cluster()
+    gpus = cluster.gpus_of(nodes.resources() if nodes else cluster.resources())
+    on_gpu = partial(cluster.on_gpu, nodes.labels() if nodes else None)
     if held and not gpus:
         raise PreflightError(
             f"the study has run on {held[0]['device']}, and here is no GPU: resume it where there "
@@ -258,7 +315,7 @@ def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packin
     if spec.resources.gpus_per_trial != "auto" or not gpus or (run and not held):
         return None
     if held:
-        here = cluster.on_gpu(torch.cuda.get_device_name)
+        here = on_gpu(torch.cuda.get_device_name)
         known = [row for row in held if row["device"] == here]
         if known:
             return known
@@ -266,7 +323,7 @@ def _packing(spec: StudySpec, run: RunFolder | None, options: Options) -> Packin
     try:
         folder = run.study.get("task_dir") if run else options.task_dir
         at = options.data_dir.resolve()
-        return measured(spec, at, cluster.on_gpu, options.say, str(folder or ""))
+        return measured(spec, at, on_gpu, options.say, str(folder or ""))
     except Exception as error:  # whatever a trial may raise on a GPU
         lines = str(error).strip().splitlines() or [type(error).__name__]
         options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")

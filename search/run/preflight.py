@@ -51,6 +51,7 @@ class Options:
         download: fetch missing data and weights where a task and torchvision can.
         make_data_dir: make the data folder where it is missing, to download into it.
         task_dir: folder that a task of the user's own is imported from.
+        strict: refuse a cluster of which one node lacks something, instead of leaving it out.
     """
 
     data_dir: Path
@@ -61,6 +62,7 @@ class Options:
     download: bool = True
     make_data_dir: bool = True
     task_dir: Path | None = None
+    strict: bool = False
 
 
 def check_local(spec: StudySpec, options: Options) -> None:
@@ -127,7 +129,7 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     for cell in spec.cell_values():
         config = spec.config(cell, {})
         # damaged data is read, and refused, once for all depths
-        key = _of_data(spec, config)
+        key = of_data(spec, config)
         if key not in known:
             known[key] = _looked_at(spec, config, options)
         held = known[key]
@@ -150,7 +152,7 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     return found
 
 
-def _of_data(spec: StudySpec, config: Mapping[str, Any]) -> str:
+def of_data(spec: StudySpec, config: Mapping[str, Any]) -> str:
     """The settings that a fingerprint may hang on; of a task of the user's own, all."""
     free = frozenset() if ":" in spec.task else NETWORKS
     return json.dumps({k: v for k, v in config.items() if k not in free}, default=str)

@@ -12,6 +12,7 @@ from search import record
 from search.record import optuna_view
 from search.record.journal import Event
 from search.record.run_folder import RunFolder
+from search.run.digest import code_digest
 from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
 from search.schedule.search import Search
@@ -241,6 +242,7 @@ class Study:
             stalled_seconds=self.spec.stalled_seconds,
             task_dir=self.places.task_dir,
             task_code=self.places.task_code,
+            code=code_digest(),
         )
 
     # -- what is kept -------------------------------------------------------------------------

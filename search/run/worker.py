@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from search.run.digest import code_digest
 from search.run.watch import Watch, stall_file
 from trainables.files import disk_fault, whole
 from trainables.judging import judged_epochs
@@ -37,6 +38,10 @@ ERROR_LINES = 12  # of a traceback, kept on record
 
 class JobFailed(RuntimeError):
     """Ends the worker of a failed job, after the failure was reported."""
+
+
+class OtherCodeError(RuntimeError):
+    """This node's code is not the driver's: what it computes is another study's."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class WorkerJob:
         stalled_seconds: without a step, after which the worker ends itself.
         task_dir: folder that a task of the user's own is imported from; "" for none.
         task_code: of that task, on record when the session began; see `trainables.own_task`.
+        code: digest of this package as the driver has it; "" asks for none.
     """
 
     task: str
@@ -66,6 +72,7 @@ class WorkerJob:
     stalled_seconds: float = 1800.0
     task_dir: str = ""
     task_code: Sequence[Mapping[str, str]] = ()
+    code: str = ""
 
 
 def run_job(config: dict[str, Any]) -> None:
@@ -138,6 +145,11 @@ def execute(
     """
     started = time.perf_counter()
     try:
+        if worker_job.code and worker_job.code != code_digest():
+            raise OtherCodeError(
+                f"node {platform.node()} has other code of resnet-tune ({code_digest()}) than the "
+                f"driver ({worker_job.code})"
+            )
         told = _train(worker_job, lambda row: report(_plain(row)), alive)
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()
@@ -146,6 +158,8 @@ def execute(
             told["out_of_memory"] = True
         if _stays(error):
             told["for_good"] = True
+        if isinstance(error, OtherCodeError):
+            told["infrastructure"] = True
         if full := disk_fault(error):
             told["disk"] = full
     seconds = time.perf_counter() - started
@@ -155,6 +169,7 @@ def execute(
         "gpu_seconds": seconds * worker_job.gpus,
         "peak_mb": _peak_mb(),
         "node": platform.node(),
+        "code": code_digest(),
         "device": _device_name(worker_job),
     }
 

@@ -30,7 +30,7 @@ def elsewhere(tmp_path, monkeypatch):
 def no_ray(monkeypatch):
     """Ray's start takes seconds, and one test has it."""
     monkeypatch.setattr("search.run.cluster.connect", lambda *a: None)
-    monkeypatch.setattr("search.run.cluster.gpus_in_cluster", lambda: 0)
+    monkeypatch.setattr("search.run.cluster.resources", list)
     monkeypatch.setattr("search.run.cluster.check_feasible", lambda *a: None)
     monkeypatch.setattr("search.run.cluster.disconnect", lambda: None)
 

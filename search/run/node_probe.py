@@ -1,0 +1,292 @@
+"""What a node is asked before it takes a job, and how its answer differs from what a study needs.
+
+`look` runs on the node, everything else on the driver. Whoever asks is `search.run.nodes`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.run.digest import code_digest
+from search.run.lineage import same_data
+from search.run.preflight import Options, of_data, own_fingerprint
+from search.run.worker import mps_active
+from search.spec.study_spec import StudySpec
+from trainables import find_task, places
+from trainables.engine.cache import cache_dir
+from trainables.own_code import changed_code, code_of, import_from, import_own
+from trainables.resnet import describe_weights
+
+Facts = dict[str, Any]
+
+COMPUTES = ("python", "torch", "torchvision", "numpy")  # a result may hang on their versions
+LEAST_MB = 64  # of disk, below which a node can hand nothing in
+CLOCK_SECONDS = 5.0  # that clocks may differ before it is said
+
+
+@dataclass(frozen=True)
+class Need:
+    """What every node of a study must have; plain values, so that Ray can carry it anywhere.
+
+    Attributes:
+        run: the run folder, absolute.
+        task: key of TASKS, or `module:ATTRIBUTE` of the user's own.
+        configs: one of each kind of data that the study's cells use.
+        data_dir: where the data is.
+        data: its fingerprints, as the driver found them.
+        weights: depth -> file of pretrained weights.
+        checksums: depth -> checksum of that file, as the driver found it.
+        gpu: whether trials take a GPU.
+        own: names of code of the user's own.
+        task_dir: folder that it is imported from; "" for none.
+        task_code: of that code; see `trainables.own_code.code_of`.
+    """
+
+    run: str
+    task: str
+    configs: Sequence[Mapping[str, Any]]
+    data_dir: str
+    data: Sequence[Mapping[str, Any]]
+    weights: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    gpu: bool = False
+    own: Sequence[str] = ()
+    task_dir: str = ""
+    task_code: Sequence[Mapping[str, str]] = ()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes, and the CUDA that torch was built for ("" for none)."""
+    import torch
+
+    found = {"python": platform.python_version()}
+    for name in COMPUTES[1:]:
+        try:
+            found[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return {**found, "cuda": torch.version.cuda or ""}
+
+
+def look(need: dict[str, Any], nonce: str, answer: str) -> Facts:
+    """On a node: what it has of what a study needs; raises nothing for what it lacks.
+
+    Args:
+        need: fields of a Need.
+        nonce: what the driver has written to the run folder's `probe/nonce`.
+        answer: name of the file that the same is written to, beside it.
+
+    Returns:
+        code, versions, gpus, mps, free_mb, folder, data, weights, task_code; `folder` is "" or
+        what is wrong with the run folder, and of the last three an error's text where one was
+        raised.
+    """
+    needed = Need(**need)
+    return {
+        "node": platform.node(),
+        "code": code_digest(),
+        "versions": versions(),
+        "gpus": gpu_names(),
+        "mps": mps_active(),
+        "free_mb": _free_mb(needed.run),
+        "folder": _try_folder(Path(needed.run), nonce, answer),
+        "task_code": _or_error(_task_code, needed),
+        "data": _or_error(_data, needed),
+        "weights": _or_error(_weights, needed),
+    }
+
+
+def clock() -> float:
+    """On a node: its time of day, in seconds."""
+    return time.time()
+
+
+def gpu_names() -> list[str]:
+    """Names of this machine's GPUs; a task without one cannot ask CUDA."""
+    try:
+        words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _free_mb(run: str) -> dict[str, float]:
+    """Free space of the disks that a worker writes to, MiB; of those that are there."""
+    found = {}
+    for name, path in (("run folder", Path(run)), ("cache", cache_dir())):
+        try:
+            while not path.exists() and name == "cache":
+                path = path.parent
+            found[name] = shutil.disk_usage(path).free / 2**20
+        except OSError:
+            continue
+    return found
+
+
+def _try_folder(run: Path, nonce: str, answer: str) -> str:
+    """What is wrong with the run folder as it is seen here; "" if nothing is."""
+    try:
+        held = (run / "probe" / "nonce").read_text(encoding="ascii")
+    except OSError as error:
+        return f"it does not see the run folder {run} ({error.strerror})"
+    if held != nonce:
+        return f"it sees another folder at {run}"
+    try:
+        (run / "probe" / answer).write_text(nonce, encoding="ascii")
+    except OSError as error:
+        return f"it cannot write the run folder {run} ({error.strerror})"
+    return ""
+
+
+def _or_error(function: Any, need: Need) -> Any:
+    try:
+        return function(need)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return f"{lines[0]}{f' (and {len(lines) - 1} more)' if len(lines) > 1 else ''}"
+
+
+def _task_code(need: Need) -> list[str]:
+    """Files of the user's own code that are not here as they are on record."""
+    if not need.own:
+        return []
+    if need.task_dir:
+        import_from(need.task_dir)
+    for name in need.own:
+        import_own(name)
+    return changed_code(need.own, need.task_code)
+
+
+def _data(need: Need) -> list[dict[str, Any]]:
+    if need.task_dir:
+        import_from(need.task_dir)
+    places.give_home()
+    task, found = find_task(need.task), list[dict[str, Any]]()
+    for config in need.configs:
+        held = task.fingerprint(Path(need.data_dir), config)
+        held = own_fingerprint(need.task, held) if ":" in need.task else held
+        if held not in found:
+            found.append(held)
+    return found
+
+
+def _weights(need: Need) -> dict[str, str]:
+    return {depth: checksum(describe_weights(Path(p))) for depth, p in need.weights.items()}
+
+
+def checksum(described: Mapping[str, Any]) -> str:
+    """Of a weights file, as `trainables.resnet.describe_weights` has it."""
+    return str(described["sha256"])
+
+
+# -- on the driver ------------------------------------------------------------------------------
+
+
+def need_of(
+    spec: StudySpec,
+    run: Path,
+    options: Options,
+    data: Sequence[Mapping[str, Any]],
+    weights: Mapping[int, Path],
+) -> Need:
+    """What every node of a study must have.
+
+    Args:
+        spec: the study.
+        run: its run folder.
+        options: where it looks.
+        data: fingerprints, as the driver found them.
+        weights: number of a cell -> its file of pretrained weights.
+    """
+    configs = [spec.config(cell, {}) for cell in spec.cell_values()]
+    own = spec.own_code()
+    files = {str(configs[n]["depth"]): str(path) for n, path in weights.items()}
+    gpus = spec.resources.gpus_per_trial
+    return Need(
+        run=str(run),
+        task=spec.task,
+        configs=list({of_data(spec, config): config for config in configs}.values()),
+        data_dir=str(options.data_dir.resolve()),
+        data=data,
+        weights=files,
+        checksums={d: checksum(describe_weights(Path(p))) for d, p in files.items()},
+        gpu=gpus not in (0, 0.0),
+        own=own,
+        task_dir=str(options.task_dir or ""),
+        task_code=code_of(own),
+    )
+
+
+def asked(need: Need) -> dict[str, Any]:
+    """A Need as `look` takes it."""
+    return asdict(need)
+
+
+def lacks(facts: Facts, need: Need, ours: Facts, answered: str) -> list[str]:
+    """What a node lacks of what a study needs; [] for one that may take its jobs.
+
+    Args:
+        facts: of `look`.
+        need: what it was asked for.
+        ours: code and versions of the driver.
+        answered: what the driver found in the node's answer file; the nonce, or "" for none.
+
+    Returns:
+        One short text each, worst first, with what mends it where that is not plain.
+    """
+    found = []
+    if facts["code"] != ours["code"]:
+        found.append(
+            f"it has other code of resnet-tune ({facts['code']}, the driver has {ours['code']}): "
+            "install the same there, or --ship-code"
+        )
+    for name in COMPUTES:
+        held, own = facts["versions"].get(name), ours["versions"][name]
+        if held != own:
+            found.append(f"{name} {held}, the driver has {own}")
+    if need.gpu and facts["gpus"] and not facts["versions"]["cuda"]:
+        found.append("its torch is built without CUDA")
+    if facts["folder"]:
+        found.append(facts["folder"])
+    elif not answered:
+        found.append(f"what it writes to {need.run} does not arrive here: mount the same folder")
+    if isinstance(facts["task_code"], str):
+        found.append(f"code of your own: {facts['task_code']}")
+    elif facts["task_code"]:
+        found.append(f"other code of your own: {', '.join(facts['task_code'])}")
+    if isinstance(facts["data"], str):
+        found.append(f"data: {facts['data']}")
+    elif not same_data(list(facts["data"]), [dict(one) for one in need.data]):
+        found.append(f"the data under {need.data_dir} is another than the driver's")
+    if isinstance(facts["weights"], str):
+        found.append(f"weights: {facts['weights']}")
+    elif facts["weights"] != dict(need.checksums):
+        found.append("pretrained weights are other files than the driver's")
+    for name, free in facts["free_mb"].items():
+        if free < LEAST_MB:
+            found.append(f"{free:.0f} MB free for its {name}")
+    return found
+
+
+def odd_cuda(nodes: Mapping[str, Facts]) -> dict[str, str]:
+    """Nodes whose torch is built for another CUDA than most nodes with GPUs: name -> what."""
+    built = {key: f["versions"]["cuda"] for key, f in nodes.items() if f["gpus"]}
+    if not built:
+        return {}
+    usual = Counter(built.values()).most_common(1)[0][0]
+    return {
+        key: f"torch for CUDA {cuda or 'none'}, most nodes have {usual or 'none'}"
+        for key, cuda in built.items()
+        if cuda != usual
+    }

@@ -1,0 +1,266 @@
+"""The nodes of a cluster: each is probed before it takes a job; one that differs takes none.
+
+Ray labels every node with its id, and a trial may ask not to be put on some: that is how a node is
+left out, and how a new one is until it has answered. Public interfaces of Ray only.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
+
+import ray  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.run.errors import ExecutionError
+from search.run.node_probe import CLOCK_SECONDS, Facts, Need, asked, clock, lacks, look, odd_cuda
+
+LABEL = "ray.io/node-id"
+FIRST_WAIT = 600.0  # seconds: a node may have to decode a data set before it can say what it has
+ARRIVES = 20.0  # seconds in which a file written on one node is seen on another
+PING = 10.0
+
+
+@dataclass
+class Node:
+    """A node as it is known so far.
+
+    Attributes:
+        id: Ray's.
+        address: its own.
+        name: of its host; its address until it has answered.
+        resources: that Ray gives out of it.
+        facts: what it has answered; None before that.
+        why_not: what it lacks; empty for one that takes jobs.
+        clock_offset: of its clock to the driver's, in seconds.
+        asked: the probe that is under way, and when it began.
+    """
+
+    id: str
+    address: str
+    name: str
+    resources: Mapping[str, float]
+    facts: Facts | None = None
+    why_not: list[str] = field(default_factory=list)
+    clock_offset: float = 0.0
+    asked: tuple[Any, float] | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether it may take jobs."""
+        return self.facts is not None and not self.why_not
+
+
+class Nodes:
+    """Who may take jobs; asks every node that it has not seen yet.
+
+    Args:
+        need: what a node must have.
+        ours: code and versions of the driver.
+        say: told of every node that is left out, and of those that join.
+        note: given an event for the record, for every node that has answered.
+    """
+
+    def __init__(
+        self,
+        need: Need,
+        ours: Facts,
+        say: Callable[[str], None],
+        note: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._need, self._ours, self.say, self.note = need, ours, say, note
+        self._nonce = secrets.token_hex(16)
+        self._folder = Path(need.run) / "probe"
+        self.all: dict[str, Node] = {}
+        self._alone = False  # whether it was said that no node is left
+
+    def begin(self, strict: bool = False) -> None:
+        """Ask every node, and return when all have answered.
+
+        Args:
+            strict: refuse a cluster of which one node differs.
+
+        Raises:
+            ExecutionError: none may take jobs, or not all with `strict`.
+        """
+        self._look(FIRST_WAIT)
+        self._leave_odd_cuda()
+        for node in self.all.values():
+            self._told(node)
+        left = [node for node in self.all.values() if not node.used]
+        if left and (strict or len(left) == len(self.all)):
+            asked = "--strict asks for all of them" if strict else "none is left"
+            lines = [f"  {node.name} ({node.address}): {_why(node)}" for node in left]
+            raise ExecutionError(
+                f"{len(left)} of {len(self.all)} nodes cannot take this study's jobs, and "
+                f"{asked}:\n" + "\n".join(lines)
+            )
+
+    def refresh(self) -> None:
+        """See who has come, gone or answered; returns at once."""
+        before = {node.id for node in self.all.values() if node.facts or node.why_not}
+        held = dict(self.all)
+        self._look(0.0)
+        for gone in held.keys() - self.all.keys():
+            self.note({"event": "node gone", "node": held[gone].name, "id": gone})
+            self.say(f"node {held[gone].name} ({held[gone].address}) is gone")
+        for node in self.all.values():
+            if (node.facts or node.why_not) and node.id not in before:
+                self._told(node)
+        if held and not self.resources() and not self._alone:
+            self.say("no node is left that may take jobs; waiting for one")
+        self._alone = not self.resources()
+
+    def resources(self) -> list[Mapping[str, float]]:
+        """Of every node that may take jobs."""
+        return [node.resources for node in self.all.values() if node.used]
+
+    def labels(self) -> dict[str, str] | None:
+        """What a job asks of its node, as Ray's `label_selector`; None where any will do.
+
+        By who is left out, not by who may take it: an autoscaler starts a node that does not exist
+        yet for the one, not for the other.
+        """
+        out = sorted(node.id for node in self.all.values() if not node.used)
+        return {LABEL: f"!in({','.join(out)})"} if out else None
+
+    # -- asking -----------------------------------------------------------------------------------
+
+    def _look(self, wait: float) -> None:
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        for gone in self.all.keys() - alive.keys():
+            del self.all[gone]
+        for key in alive.keys() - self.all.keys():
+            held = alive[key]
+            address = str(held["NodeManagerAddress"])
+            self.all[key] = Node(key, address, address, held["Resources"])
+        waiting = [node for node in self.all.values() if not node.facts and not node.why_not]
+        if not waiting:
+            return
+        self._write_nonce()
+        for node in waiting:
+            node.asked = node.asked or (self._ask(node), time.monotonic())
+        self._collect(waiting, wait)
+        if all(node.facts or node.why_not for node in self.all.values()):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write_nonce(self) -> None:
+        self._folder.mkdir(exist_ok=True)
+        (self._folder / "nonce").write_text(self._nonce, encoding="ascii")
+
+    def _ask(self, node: Node) -> Any:
+        return _on(node, look).remote(asked(self._need), self._nonce, node.id)
+
+    def _collect(self, waiting: list[Node], wait: float) -> None:
+        """Take the answers that are there, and those that come within `wait` seconds."""
+        ends = time.monotonic() + wait
+        pending = {node.asked[0]: node for node in waiting if node.asked}
+        while pending:
+            left = max(0.0, ends - time.monotonic())
+            done, _ = ray.wait(list(pending), num_returns=1, timeout=left)
+            if not done:
+                break
+            self._take(pending.pop(done[0]), done[0])
+        for node in pending.values():
+            assert node.asked is not None
+            if time.monotonic() - node.asked[1] > FIRST_WAIT:
+                node.why_not = [f"it has not answered within {FIRST_WAIT:g} s"]
+
+    def _take(self, node: Node, answer: Any) -> None:
+        try:
+            facts: Facts = ray.get(answer)
+        except Exception as error:  # whatever a node that lacks the package, or dies, gives
+            node.why_not = [_cannot_answer(error)]
+            return
+        node.name = str(facts["node"])
+        node.why_not = lacks(facts, self._need, self._ours, self._answered(node, facts))
+        node.clock_offset = self._clock_offset(node)
+        node.facts = facts
+
+    def _answered(self, node: Node, facts: Facts) -> str:
+        """The nonce, when it has come back through the run folder."""
+        ends = time.monotonic() + (0.0 if facts["folder"] else ARRIVES)
+        while True:
+            try:
+                if (self._folder / node.id).read_text(encoding="ascii") == self._nonce:
+                    return self._nonce
+            except OSError:
+                pass
+            if time.monotonic() >= ends:
+                return ""
+            time.sleep(0.2)
+
+    def _clock_offset(self, node: Node) -> float:
+        before = time.time()
+        try:
+            there = float(ray.get(_on(node, clock).remote(), timeout=PING))
+        except Exception:  # it has just answered; what a clock says decides nothing
+            return 0.0
+        return there - (before + time.time()) / 2
+
+    def _leave_odd_cuda(self) -> None:
+        held = {node.id: node.facts for node in self.all.values() if node.facts}
+        for key, why in (odd_cuda(held) if self._need.gpu else {}).items():
+            self.all[key].why_not.append(why)
+
+    # -- telling ----------------------------------------------------------------------------------
+
+    def _told(self, node: Node) -> None:
+        facts = node.facts or {}
+        self.note(
+            {
+                "event": "node",
+                "node": node.name,
+                "id": node.id,
+                "address": node.address,
+                "used": node.used,
+                "why_not": node.why_not,
+                "clock_offset": round(node.clock_offset, 3),
+                **{key: facts.get(key) for key in ("code", "versions", "gpus", "mps", "free_mb")},
+            }
+        )
+        self.say(said(node))
+        if abs(node.clock_offset) > CLOCK_SECONDS:
+            self.say(
+                f"note: the clock of {node.name} is {node.clock_offset:+.0f} s from this one's; "
+                "synchronize them (chrony, ntpd), or times on record do not compare"
+            )
+
+
+def said(node: Node) -> str:
+    """A node in a line."""
+    gpus = node.facts["gpus"] if node.facts else []
+    cards = ", ".join(f"{gpus.count(name)} x {name}" for name in sorted(set(gpus)))
+    what = f"{node.resources.get('CPU', 0):g} CPUs, {cards or 'no GPU'}"
+    if node.used:
+        return f"node {node.name} ({node.address}): {what}"
+    return f"node {node.name} ({node.address}): {what}; LEFT OUT: {_why(node)}"
+
+
+def _why(node: Node) -> str:
+    return "; ".join(node.why_not) or "it has not answered yet"
+
+
+def _on(node: Node, function: Any) -> Any:
+    """A function as a task of a node, which waits for none of its cores."""
+    at = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=at)(function)
+
+
+def _cannot_answer(error: BaseException) -> str:
+    """Why a node gives no answer, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    missing = next((line for line in reversed(lines) if "ModuleNotFoundError" in line), "")
+    if missing:
+        return (
+            f"it lacks the package ({missing}): install resnet-tune there as it is here, or "
+            "--ship-code"
+        )
+    return f"it cannot answer ({type(error).__name__}: {lines[-1] if lines else ''})"

@@ -1,0 +1,225 @@
+"""A Ray cluster of several machines on one: each is a raylet with a view of the files of its own.
+
+A machine is a `ray start --block` in a mount and host-name namespace, so that it can be given
+another file system than the others: no run folder, a read-only one, no package, other code. Needs
+root, for `unshare`; tests that use it skip without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import search
+
+ROOT = Path(str(search.__file__)).parents[1]
+BIN = Path(sys.executable).parent
+STARTS = 60.0  # seconds in which a node must be there
+PORT = 6379
+ADDRESS = f"127.0.0.11:{PORT}"
+READY = """
+import logging, socket, sys, time
+address, count, most = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+ends = time.monotonic() + most
+host, _, port = address.partition(":")
+while True:  # Ray's own attempt to connect may take a minute
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+        break
+    except OSError:
+        assert time.monotonic() < ends, "nothing listens"
+        time.sleep(.1)
+import ray
+ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+while sum(node["Alive"] for node in ray.nodes()) < count:
+    assert time.monotonic() < ends, ray.nodes()
+    time.sleep(.1)
+"""
+
+
+def why_not() -> str:
+    """Why this machine cannot hold such a cluster; "" if it can."""
+    if os.getuid() != 0:
+        return "not root: `unshare` cannot give a node files of its own"
+    if shutil.which("unshare") is None:
+        return "no `unshare` here"
+    done = subprocess.run(["unshare", "-m", "-u", "-n", "true"], capture_output=True)
+    return "" if done.returncode == 0 else f"unshare: {done.stderr.decode().strip()}"
+
+
+class Lab:
+    """The machines, and the folder in which they and the drivers work.
+
+    Args:
+        folder: of short path, since Ray's sockets lie in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.code = folder / "code"  # what the nodes import, so that one can be given another
+        self.work.mkdir()
+        for package in ("search", "trainables", "analysis"):
+            shutil.copytree(
+                ROOT / package,
+                self.code / package,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._count = 0
+        # a network of their own: other Rays of this machine, and of other tests, are not in it
+        words = ["unshare", "-n", "bash", "-c", "ip link set lo up; echo up; exec sleep infinity"]
+        self._network = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
+        assert self._network.stdout is not None
+        assert self._network.stdout.readline() == b"up\n"
+
+    def _inside(self, *words: str) -> list[str]:
+        return ["nsenter", "-t", str(self._network.pid), "-n", *words]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of nodes and drivers."""
+        own = {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.code),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "HOME": str(self.home),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        return {**os.environ, **own}
+
+    def start(self, name: str, setup: str = "true", cpus: int = 1, gpus: int = 0) -> None:
+        """Start a machine; the first is the head.
+
+        Args:
+            name: of its host.
+            setup: shell commands that change what it sees.
+            cpus: that Ray gives out.
+            gpus: that Ray gives out, of which there need be none.
+        """
+        head = not self.nodes
+        ip = f"127.0.0.{11 + self._count}"
+        temporary = self.folder / f"r{self._count}"
+        self._count += 1
+        words = [
+            *("ray", "start", "--block", "--disable-usage-stats"),
+            *(f"--node-ip-address={ip}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"),
+            *(f"--temp-dir={temporary}", "--object-store-memory=80000000"),
+            "--include-log-monitor=False",
+        ]
+        if head:
+            words += ["--head", f"--port={PORT}", "--include-dashboard=False"]
+        else:
+            words += [f"--address={ADDRESS}"]
+        script = f"hostname {name}; {setup}; exec {' '.join(words)}"
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.nodes[name] = subprocess.Popen(
+                self._inside("unshare", "-m", "-u", "bash", "-c", script),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self.work,
+                env=self.environment,
+                start_new_session=True,
+            )
+        if head:
+            self.ready(1)
+
+    def ready(self, count: int) -> None:
+        """Return when so many nodes are there."""
+        done = subprocess.run(
+            self._inside(sys.executable, "-c", READY, ADDRESS, str(count), str(STARTS)),
+            timeout=2 * STARTS,
+            env=self.environment,
+            cwd=self.work,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def driver(self, *words: str, log: str = "driver") -> subprocess.Popen[bytes]:
+        """Start `resnet-search` with these words; its output is in `{log}.log`."""
+        with (self.folder / f"{log}.log").open("ab") as file:
+            return subprocess.Popen(
+                self._inside(sys.executable, "-m", "search", *words),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self.work,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    def said(self, log: str = "driver") -> str:
+        """What a driver has said so far."""
+        return (self.folder / f"{log}.log").read_text(encoding="utf-8", errors="replace")
+
+    def workers(self, name: str) -> list[int]:
+        """Processes of a node's Ray workers that are running a trial."""
+        return [pid for pid in tree(self.nodes[name].pid) if "run_job" in command(pid)]
+
+    def kill(self, name: str) -> None:
+        """As when a machine loses its power."""
+        held = self.nodes.pop(name)
+        for pid in tree(held.pid):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        held.wait()
+
+    def close(self) -> None:
+        """Kill every machine."""
+        for name in list(self.nodes):
+            self.kill(name)
+        self._network.kill()
+        self._network.wait()
+
+
+@contextlib.contextmanager
+def lab(folder: Path) -> Iterator[Lab]:
+    """A lab that is gone after the block."""
+    held = Lab(folder)
+    try:
+        yield held
+    finally:
+        held.close()
+
+
+def wait(what: Callable[[], object], seconds: float, name: str) -> None:
+    """Return when something holds; fails after so many seconds."""
+    ends = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < ends, f"{name}: not within {seconds:g} s"
+        time.sleep(0.1)
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    kids: dict[int, list[int]] = {}
+    for held in Path("/proc").iterdir():
+        if held.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((held / "stat").read_text().rpartition(")")[2].split()[1])
+                kids.setdefault(parent, []).append(int(held.name))
+    found, left = [], [pid]
+    while left:
+        found.append(left.pop())
+        left += kids.get(found[-1], [])
+    return found
+
+
+def command(pid: int) -> str:
+    """The command line of a process; "" when it is gone."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,64 @@
+"""Nodes that differ take no jobs, and the table is that of those that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from search import record
+from tests.cluster.lab import ADDRESS, Lab, wait
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_nodes_that_differ_are_left_out_and_a_sound_one_that_joins_late_is_used(
+    machines: Lab,
+) -> None:
+    work, code, other = machines.work, machines.code, machines.folder / "other"
+    machines.start("whole")
+    machines.start("unshared", f"mount -t tmpfs tmpfs {work}")
+    machines.start("readonly", f"mount --bind {work} {work}; mount -o remount,ro,bind {work}")
+    changed = f"cp -r {code} {other}; echo '# other' >> {other}/trainables/engine/train.py"
+    machines.start("changed", f"{changed}; mount --bind {other} {code}")
+    machines.start("bare", f"mount -t tmpfs tmpfs {code}; ln -s /none {code}/search")
+    machines.ready(5)
+
+    driver = machines.driver("run", "tiny.toml", "--address", ADDRESS)
+    epochs = work / "runs" / "tiny" / record.EPOCHS
+    wait(lambda: epochs.is_file() and epochs.stat().st_size, 120, "an epoch")
+    machines.start("late")
+    assert driver.wait(200) == 0, machines.said()
+
+    left_out = {
+        "unshared": "it does not see the run folder",
+        "readonly": "it cannot write the run folder",
+        "changed": "it has other code of resnet-tune",
+        "127.0.0.15": "it lacks the package (ModuleNotFoundError",
+    }
+    lines = machines.said().splitlines()
+    for name, why in left_out.items():
+        told = [line for line in lines if f"node {name} (127.0.0.1" in line]
+        assert len(told) == 1
+        assert f"LEFT OUT: {why}" in told[0]
+    held = record.load(work / "runs" / "tiny")
+    assert set(held.trials["node"]) == {"whole", "late"}
+    assert held.trials["code"].nunique() == 1
+    assert set(held.trials["status"]) == {"completed", "stopped"}
+    assert not (work / "runs" / "tiny" / "probe").exists()
+    joined = [e for e in record.read_events(work / "runs" / "tiny") if e["event"] == "node"]
+    assert {e["node"]: e["used"] for e in joined} == {
+        **dict.fromkeys(left_out, False),
+        "whole": True,
+        "late": True,
+    }
+
+
+def test_strict_refuses_a_cluster_of_which_one_node_differs(machines: Lab) -> None:
+    machines.start("whole")
+    machines.start("unshared", f"mount -t tmpfs tmpfs {machines.work}")
+    machines.ready(2)
+
+    driver = machines.driver("run", "tiny.toml", "--address", ADDRESS, "--strict")
+
+    assert driver.wait(100) == 1
+    assert "1 of 2 nodes cannot take this study's jobs, and --strict asks" in machines.said()
+    assert not (machines.work / "runs" / "tiny").exists()
