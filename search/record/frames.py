@@ -45,6 +45,7 @@ DTYPES = {
     "checkpoint_mb": "Float64",
     "jobs": "Int64",
     "attempts": "Int64",
+    "losses": "Int64",
     "node": "string",
     "device": "string",
     "code": "string",
@@ -143,6 +144,11 @@ def trials_frame(
                 "paused" if back else "running",
                 "its job was interrupted" if back else "on its way again",
             )
+        elif event["event"] == "lost":
+            trials[event["trial"]]["losses"] += 1
+            trials[event["trial"]]["node"] = event.get("node") or trials[event["trial"]].get(
+                "node"
+            )
         elif event["event"] == "decision" and event["trial"] is not None:
             _decide(trials[event["trial"]], event)
     for name, trial in trials.items():
@@ -176,6 +182,7 @@ def _ask(trials: dict[str, dict[str, Any]], study: dict[str, Any], event: dict[s
             "gpu_seconds": 0.0,
             "jobs": 0,
             "attempts": 0,
+            "losses": 0,
         },
     )
     trial["jobs"] += 1

@@ -53,7 +53,9 @@ trials.parquet
     checkpoints  written; the last one of checkpoint_mb, MiB
     jobs         stays on a worker; attempts counts those that failed
     attempts     failed jobs
+    losses       jobs that were lost to a node, a process or a network, and went on
     node, device where it ran last
+    code         digest of this package's code there
     error        last lines of the traceback of the last failure
 
 curves.parquet

@@ -3,3 +3,16 @@
 
 class ExecutionError(RuntimeError):
     """The study cannot run, or cannot go on: no cluster, no node for a trial, a full disk."""
+
+
+class InfrastructureError(RuntimeError):
+    """A job could not run where it was put; no fault of its config.
+
+    Args:
+        cause: in a word, for the record: "code", "run folder", ...
+        text: what is wrong, and what mends it.
+    """
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause

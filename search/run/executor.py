@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # first: it sets what ray reads when imported
@@ -24,8 +25,10 @@ from ray import tune  # isort: skip
 from ray.tune import PlacementGroupFactory, RunConfig, TuneConfig, Tuner
 
 from search.record.terminal import INTERRUPTED, in_words, say, shell
-from search.run.errors import ExecutionError
-from search.run.job_searcher import DiskError, EndTune, JobSearcher, Listener
+from search.run.callbacks import EndTune, Listener
+from search.run.deadline import end_if_hung
+from search.run.errors import ExecutionError, InfrastructureError
+from search.run.job_searcher import DiskError, JobSearcher, Placed, last_line
 from search.run.ray_schedulers import scheduler_of
 from search.run.signals import handled
 from search.run.worker import WorkerJob, run_job
@@ -61,7 +64,7 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
         end = EndTune()
         try:
             with _stop_on_signals(searcher, study, end), end.watched():
-                _tuner(study, searcher, end).fit()
+                _tuner(study, searcher, end, partial(_end_if_hung, nodes)).fit()
             text = "its experiment ended early"
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
@@ -72,7 +75,7 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
             if searcher.stopping or study.done:
                 return study.done
             study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
-            study.say(f"Ray's experiment died ({_last_line(text)}); its jobs start again")
+            study.say(f"Ray's experiment died ({last_line(text)}); its jobs start again")
         except Exception as fault:  # a disk that is full, for example
             raise _cannot_go_on(study, fault) from fault
         deaths = 1 if searcher.told else deaths + 1
@@ -87,7 +90,8 @@ def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
     if isinstance(fault, OSError):
         text = f"{type(fault).__name__}: {in_words(fault)}"
     else:
-        text = str(fault) if isinstance(fault, DiskError) else f"{type(fault).__name__}: {fault}"
+        told = isinstance(fault, DiskError | InfrastructureError)
+        text = str(fault) if told else f"{type(fault).__name__}: {fault}"
     return ExecutionError(
         f"the study cannot go on ({text}). Everything finished is on "
         f"record: mend that, then `{_resume(study)}`"
@@ -96,10 +100,6 @@ def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
 
 def _resume(study: Study) -> str:
     return shell("resnet-search", "resume", study.folder)
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _settle(study: Study, searcher: JobSearcher) -> None:
@@ -111,7 +111,12 @@ def _settle(study: Study, searcher: JobSearcher) -> None:
     study.put_back_all()
 
 
-def _tuner(study: Study, searcher: JobSearcher, end: EndTune) -> Tuner:
+def _tuner(
+    study: Study,
+    searcher: JobSearcher,
+    end: EndTune,
+    end_job: Callable[[Placed, float], str],
+) -> Tuner:
     folder = study.folder / "ray"
     shutil.rmtree(folder, ignore_errors=True)  # nothing in it is ever read
     trainable = tune.with_resources(run_job, _resources)
@@ -126,10 +131,17 @@ def _tuner(study: Study, searcher: JobSearcher, end: EndTune) -> Tuner:
         run_config=RunConfig(
             name="jobs",
             storage_path=str(folder),
-            callbacks=[Listener(study, searcher), end],
+            callbacks=[Listener(study, searcher, end_job), end],
             verbose=0,
         ),
     )
+
+
+def _end_if_hung(nodes: Nodes | None, placed: Placed, seconds: float) -> str:
+    """Look at a silent worker, from its own node; see search.run.deadline."""
+    if nodes is None:
+        return end_if_hung(placed.pid, seconds)
+    return nodes.end_if_hung(placed.node_id, placed.pid, seconds)
 
 
 def _resources(config: dict[str, Any]) -> Any:

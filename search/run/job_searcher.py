@@ -1,29 +1,51 @@
-"""What Ray Tune asks and is told: jobs out of the study, results back into it."""
+"""What Ray Tune asks for, and how its jobs end: told, lost, or only stopped."""
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
-from ray.tune import Callback  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
 
 from search.record.journal import Event
+from search.run.deadline import MARGIN
+from search.run.errors import InfrastructureError
+from search.run.failures import why_it_died
 from search.run.watch import stacks
 from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes
     from search.run.study import Study
+
+
+IN_A_ROW = 2  # jobs of a lone machine that end for want of the same things, and not one well
+OF_A_PROCESS = ("process", "memory", "silent", "node")  # else the machine lacks something
+
+
+@dataclass
+class Placed:
+    """Where a job runs.
+
+    Attributes:
+        node_id: Ray's.
+        node: name of its host.
+        pid: of its worker there.
+        heard: when it reported last, on this process's monotonic clock.
+        ended: what the driver saw when it ended it; "" if it did not.
+    """
+
+    node_id: str
+    node: str
+    pid: int
+    heard: float
+    ended: str = ""
 
 
 class DiskError(RuntimeError):
@@ -45,9 +67,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self.jobs: dict[str, WorkerJob] = {}  # that Ray has been given, by its trial's id
         self.started: set[str] = set()  # of these, those that have found a worker
         self._asked: dict[str, float] = {}  # of these, when: time of day
+        self.placed: dict[str, Placed] = {}  # of these, where: from their first report on
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
         self.told = 0
+        self._in_a_row = 0
         self.fault: Exception | None = None  # of ours; Ray would swallow it and go on without us
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -80,27 +104,89 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the study how a job ended; one that was only stopped is put back, not told."""
-        job = self.jobs.pop(trial_id, None)
+        job = self.jobs.get(trial_id)
         if job is None:
             return
-        self.started.discard(trial_id)
-        asked, told = self._asked.pop(trial_id), self.ended.pop(job.trial, None)
+        told = self.ended.pop(job.trial, None)
+        if told is None and error and not self.stopping:
+            return  # Ray says the reason next: see `died`
+        asked, placed = self._forget(trial_id)
         try:
-            if told is None and result and not error and not self.stopping:
+            if told is None and result and not self.stopping:
                 told = _stopped_by_ray(result)
-            if told is None and error and not self.stopping:
-                told = {"ending": "failed", "error": _why_it_died(self._study.folder, job, asked)}
-            if told is not None and told.get("disk"):
+            if told is None:
+                self._study.put_back(job.trial)
+            elif told.get("disk"):
                 # no fault of the trial's, and none that another attempt would mend
                 self._study.put_back(job.trial)
                 self.fault = self.fault or DiskError(told["disk"])
-            elif told is None:
-                self._study.put_back(job.trial)
+            elif told.get("infrastructure"):
+                text = last_line(told["error"])
+                self._lost(job, placed, asked, told["infrastructure"], text)
             else:
                 self._study.tell(job.trial, told)
                 self.told += 1
+                self._well(placed)
         except Exception as fault:
             self.fault = fault
+
+    def died(self, trial_id: str, error: str) -> None:
+        """Take a job whose worker ended without a report.
+
+        Args:
+            trial_id: Ray's.
+            error: what Ray says of it.
+        """
+        job = self.jobs.get(trial_id)
+        if job is None:
+            return
+        asked, placed = self._forget(trial_id)
+        if found := stacks(self._study.folder, job.trial, asked):
+            text = (
+                f"it made no step for `stalled_seconds` and was ended; {found[-1]} says where it "
+                "stood"
+            )
+            self._study.tell(job.trial, {"ending": "failed", "error": text})
+            self.told += 1
+            return
+        cause, text = why_it_died(error)
+        if placed and placed.ended:
+            cause, text = "silent", placed.ended
+        self._lost(job, placed, asked, cause, text)
+
+    def _forget(self, trial_id: str) -> tuple[float, Placed | None]:
+        """Take a job off the list that Ray has; when it was asked for, and where it ran."""
+        del self.jobs[trial_id]
+        self.started.discard(trial_id)
+        return self._asked.pop(trial_id), self.placed.pop(trial_id, None)
+
+    def _lost(
+        self, job: WorkerJob, placed: Placed | None, asked: float, cause: str, text: str
+    ) -> None:
+        """Put back what a node, a process or a network has ended; that node is looked at."""
+        self._study.lost(job.trial, cause, placed.node if placed else "", text)
+        if self._nodes:
+            if placed:
+                self._nodes.lost(placed.node_id, time.time() - asked)
+            return
+        # on this machine alone nobody else could do better, and no config is to be lost by that
+        self._in_a_row = self._in_a_row + 1 if cause not in OF_A_PROCESS else 0
+        if self._in_a_row >= IN_A_ROW:
+            self.fault = self.fault or InfrastructureError(cause, text)
+
+    def _well(self, placed: Placed | None) -> None:
+        self._in_a_row = 0
+        if self._nodes and placed:
+            self._nodes.well(placed.node_id)
+
+    def overdue(self) -> list[tuple[str, WorkerJob, Placed]]:
+        """Jobs that have not been heard of for longer than their own watch would have let them."""
+        now = time.monotonic()
+        return [
+            (trial_id, self.jobs[trial_id], placed)
+            for trial_id, placed in self.placed.items()
+            if now - placed.heard > self.jobs[trial_id].stalled_seconds + MARGIN
+        ]
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -113,11 +199,9 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         return {}
 
 
-def _why_it_died(folder: Path, job: WorkerJob, asked: float) -> str:
-    found = stacks(folder, job.trial, asked)
-    if not found:
-        return "its worker process died"
-    return f"it made no step for `stalled_seconds` and was ended; {found[-1]} says where it stood"
+def last_line(text: str) -> str:
+    """The last line of a text that is not blank; "" if there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
@@ -126,95 +210,3 @@ def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
         return None
     keys = ("value", "value_epoch", "epoch")
     return {"ending": "stopped", "seconds": result["time_total_s"], **{k: result[k] for k in keys}}
-
-
-def _ours(method: Callable[..., None]) -> Callable[..., None]:
-    """Remember an exception of a Listener's method: Ray's end by it is no death of Ray's own."""
-
-    @wraps(method)
-    def guarded(self: Listener, *arguments: Any, **info: Any) -> None:
-        try:
-            method(self, *arguments, **info)
-        except Exception as error:
-            self.searcher.fault = self.searcher.fault or error
-            raise
-
-    return guarded
-
-
-class EndTune(Callback):  # type: ignore[misc]
-    """Asks Tune to end its experiment, as its own SIGUSR1 does, which others may send to us too.
-
-    Tune installs a handler for SIGUSR1 when it begins, and would take a batch system's warning for
-    the death of the experiment. So that handler is kept here, to be called, and never installed.
-    """
-
-    def __init__(self) -> None:
-        self._tunes: Any = None
-        self._asked = self._begun = False
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Around an experiment."""
-        install = signal.signal
-
-        def kept(number: int, handler: Any) -> Any:
-            if number != signal.SIGUSR1:
-                return install(number, handler)
-            self._tunes = handler
-            return signal.getsignal(number)
-
-        signal.signal = kept  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            signal.signal = install
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tune has begun."""
-        if not self._begun:
-            self._begun = True
-            if self._asked:
-                self()
-
-    def __call__(self) -> None:
-        """End the experiment; at once if Tune has begun, else as soon as it has."""
-        self._asked = True
-        if self._begun and self._tunes is not None:
-            self._tunes(signal.SIGUSR1, None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing to keep; see JobSearcher."""
-        return {}
-
-
-class Listener(Callback):  # type: ignore[misc]
-    """Hands every report of a worker to the study as it arrives."""
-
-    def __init__(self, study: Study, searcher: JobSearcher) -> None:
-        self._study, self.searcher = study, searcher
-
-    @_ours
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A job has found its worker."""
-        if trial.trial_id in self.searcher.jobs:
-            self.searcher.started.add(trial.trial_id)
-
-    @_ours
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """An epoch's row goes to the record, an end is kept until Ray has taken the trial off."""
-        if result.get("kind") == "epoch":
-            self._study.epoch(result["trial"], result["payload"])
-        elif result.get("kind") == "end":
-            self.searcher.ended[result["trial"]] = result["payload"]
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """End Ray's experiment when the study itself cannot go on."""
-        if self.searcher.fault:
-            raise self.searcher.fault
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing to keep; see JobSearcher."""
-        return {}

@@ -19,13 +19,19 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 import ray  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from search.run.deadline import end_if_hung
 from search.run.errors import ExecutionError
+from search.run.failures import why_it_died
 from search.run.node_probe import CLOCK_SECONDS, Facts, Need, asked, clock, lacks, look, odd_cuda
 
 LABEL = "ray.io/node-id"
 FIRST_WAIT = 600.0  # seconds: a node may have to decode a data set before it can say what it has
 ARRIVES = 20.0  # seconds in which a file written on one node is seen on another
 PING = 10.0
+BARE = "install resnet-tune there as it is here, or --ship-code"
+QUICK = 60.0  # seconds within which a job that is lost says something of its node
+LOSSES = 2  # of those in a row, before a node takes no more
+REST = 30.0  # seconds until it is asked again; twice as long each time
 
 
 @dataclass
@@ -41,6 +47,9 @@ class Node:
         why_not: what it lacks; empty for one that takes jobs.
         clock_offset: of its clock to the driver's, in seconds.
         asked: the probe that is under way, and when it began.
+        losses: jobs lost on it quickly, one after another.
+        rests: quarantines so far since a job ended well on it.
+        again_at: of one under quarantine, when it is asked again, on the monotonic clock.
     """
 
     id: str
@@ -51,6 +60,9 @@ class Node:
     why_not: list[str] = field(default_factory=list)
     clock_offset: float = 0.0
     asked: tuple[Any, float] | None = None
+    losses: int = 0
+    rests: int = 0
+    again_at: float | None = None
 
     @property
     def used(self) -> bool:
@@ -105,8 +117,9 @@ class Nodes:
 
     def refresh(self) -> None:
         """See who has come, gone or answered; returns at once."""
-        before = {node.id for node in self.all.values() if node.facts or node.why_not}
         held = dict(self.all)
+        self._end_quarantines()
+        before = {node.id for node in self.all.values() if node.facts or node.why_not}
         self._look(0.0)
         for gone in held.keys() - self.all.keys():
             self.note({"event": "node gone", "node": held[gone].name, "id": gone})
@@ -130,6 +143,59 @@ class Nodes:
         """
         out = sorted(node.id for node in self.all.values() if not node.used)
         return {LABEL: f"!in({','.join(out)})"} if out else None
+
+    # -- quarantine -------------------------------------------------------------------------------
+
+    def lost(self, key: str, seconds: float) -> None:
+        """A job was lost on a node; one that loses two quickly takes no more until it is asked.
+
+        Args:
+            key: of the node.
+            seconds: that the job was out.
+        """
+        node = self.all.get(key)
+        if node is None or seconds > QUICK:
+            return
+        node.losses += 1
+        if node.losses < LOSSES or not node.used:
+            return
+        rest = REST * 2 ** min(node.rests, 5)
+        node.rests, node.again_at = node.rests + 1, time.monotonic() + rest
+        node.why_not = [f"quarantine: it lost {node.losses} jobs within {QUICK:g} s each"]
+        self.note({"event": "quarantine", "node": node.name, "id": key, "seconds": rest})
+        self.say(
+            f"node {node.name} lost {node.losses} jobs quickly: quarantine; it is asked again in "
+            f"{rest:g} s"
+        )
+
+    def well(self, key: str) -> None:
+        """A job has ended well on a node."""
+        if node := self.all.get(key):
+            node.losses = node.rests = 0
+
+    def _end_quarantines(self) -> None:
+        for node in self.all.values():
+            if node.again_at is not None and time.monotonic() >= node.again_at:
+                node.again_at, node.why_not, node.facts, node.asked = None, [], None, None
+
+    def end_if_hung(self, key: str, pid: int, seconds: float) -> str:
+        """Look at a silent worker from another process of its node; see `deadline`.
+
+        Args:
+            key: of the node.
+            pid: of the worker.
+            seconds: without a step, after which it is ended.
+
+        Returns:
+            What was seen of one that was ended; "" of one that is well, or cannot be asked about.
+        """
+        if key not in self.all:
+            return ""
+        try:
+            call = _on(self.all[key], end_if_hung).remote(pid, seconds)
+            return str(ray.get(call, timeout=PING))
+        except Exception:  # Ray itself tells of a node that is gone
+            return ""
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -177,7 +243,7 @@ class Nodes:
         try:
             facts: Facts = ray.get(answer)
         except Exception as error:  # whatever a node that lacks the package, or dies, gives
-            node.why_not = [_cannot_answer(error)]
+            node.why_not = [f"{why_it_died(str(error))[1]}: {BARE}"]
             return
         node.name = str(facts["node"])
         node.why_not = lacks(facts, self._need, self._ours, self._answered(node, facts))
@@ -252,15 +318,3 @@ def _on(node: Node, function: Any) -> Any:
     """A function as a task of a node, which waits for none of its cores."""
     at = NodeAffinitySchedulingStrategy(node.id, soft=False)
     return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=at)(function)
-
-
-def _cannot_answer(error: BaseException) -> str:
-    """Why a node gives no answer, in a line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    missing = next((line for line in reversed(lines) if "ModuleNotFoundError" in line), "")
-    if missing:
-        return (
-            f"it lacks the package ({missing}): install resnet-tune there as it is here, or "
-            "--ship-code"
-        )
-    return f"it cannot answer ({type(error).__name__}: {lines[-1] if lines else ''})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,6 +90,7 @@ class Study:
         self._search = Search(spec, [held.get(n) or 1.0 for n in range(len(self._cells))])
         events = run.events()
         missing = self._search.replay(events, str(self.folder / record.JOURNAL))
+        self._losses = Counter(e["trial"] for e in events if e["event"] == "lost")
         cut = run.open_logs()
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._write_decisions(missing)
@@ -159,6 +161,26 @@ class Study:
         """A job that was stopped, not ended: it is handed out again, before any other."""
         if self._search.put_back(trial):
             self.note({"event": "put back", "trial": trial})
+
+    def lost(self, trial: str, cause: str, node: str, text: str) -> None:
+        """A job that its node, process or network has ended: it goes on from its checkpoint.
+
+        One that was lost more than `losses` times fails like any other: then it may well be its
+        own fault.
+        """
+        self._losses[trial] += 1
+        event = {"event": "lost", "trial": trial, "cause": cause, "node": node, "error": text}
+        self.note(event)
+        most, at = self.spec.losses, f" on {node}" if node else ""
+        if self._losses[trial] > most:
+            told = {"ending": "failed", "error": f"lost {most + 1} times; the last time: {text}"}
+            self.tell(trial, {**told, "node": node})
+            return
+        self.put_back(trial)
+        self._watcher.noted(
+            f"  {trial} lost{at} ({text}); it goes on from its checkpoint "
+            f"(loss {self._losses[trial]} of {most})"
+        )
 
     def put_back_all(self) -> None:
         """The same for every job that was asked for and not told."""

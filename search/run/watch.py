@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,14 @@ def stacks(run: Path, trial: str, since: float) -> list[Path]:
     return [path for held, path in found if held.st_size and held.st_mtime >= since]
 
 
+def beat_file(pid: int) -> Path:
+    """Where a process of this machine leaves the time of its last step, for the driver's deadline.
+
+    Not in the run folder: a worker that hangs in a network's file system must be told by another.
+    """
+    return Path(tempfile.gettempdir()) / f"resnet-tune-{os.getuid()}-{pid}.beat"
+
+
 class Watch:
     """Ends this process, exit status 1, when `alive` has not been called for so long.
 
@@ -47,6 +56,7 @@ class Watch:
         """Start to watch."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a", encoding="utf-8")
+        self._beat = os.open(beat_file(os.getpid()), os.O_CREAT | os.O_WRONLY, 0o600)
         self._arm()
         return self
 
@@ -58,6 +68,8 @@ class Watch:
     ) -> None:
         """Stop watching."""
         faulthandler.cancel_dump_traceback_later()
+        os.close(self._beat)
+        beat_file(os.getpid()).unlink(missing_ok=True)
         empty = not os.fstat(self._file.fileno()).st_size
         self._file.close()
         if empty:
@@ -72,6 +84,7 @@ class Watch:
     def paused(self) -> Iterator[None]:
         """While somebody else is waited for, such as a driver that was suspended."""
         faulthandler.cancel_dump_traceback_later()
+        self._mark(b"waiting")
         try:
             yield
         finally:
@@ -79,4 +92,9 @@ class Watch:
 
     def _arm(self) -> None:
         self._armed = time.monotonic()
+        self._mark(b"stepping")
         faulthandler.dump_traceback_later(self._seconds + ARM_EVERY, exit=True, file=self._file)
+
+    def _mark(self, how: bytes) -> None:
+        os.ftruncate(self._beat, 0)
+        os.pwrite(self._beat, how, 0)

@@ -1,10 +1,10 @@
 """What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for Ray's own
-ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to judge. An
-exception in a trial is an "end" report too, and only then ends the worker: a CUDA error leaves a
-process that no later trial could use.
+("begin", "epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for
+Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to
+judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA error
+leaves a process that no later trial could use.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import numpy as np
 import pandas as pd
 
 from search.run.digest import code_digest
+from search.run.errors import InfrastructureError
+from search.run.failures import infrastructure
 from search.run.watch import Watch, stall_file
 from trainables.files import disk_fault, whole
 from trainables.judging import judged_epochs
@@ -38,10 +40,6 @@ ERROR_LINES = 12  # of a traceback, kept on record
 
 class JobFailed(RuntimeError):
     """Ends the worker of a failed job, after the failure was reported."""
-
-
-class OtherCodeError(RuntimeError):
-    """This node's code is not the driver's: what it computes is another study's."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,20 @@ def run_job(config: dict[str, Any]) -> None:
         report("epoch", row, **at)
 
     with watch:
+        report("begin", _where())
         told = execute(worker_job, epoch, watch.alive)
         report("end", told)
     if told["ending"] == "failed":
         raise JobFailed(worker_job.trial)
+
+
+def _where() -> dict[str, Any]:
+    """Node and process that a job runs in; Ray's name for the node is "" outside of Ray."""
+    import ray
+
+    # asked where Ray is not there, it would start or join one
+    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    return {"node_id": node_id, "node": platform.node(), "pid": os.getpid()}
 
 
 class Judge:
@@ -146,9 +154,10 @@ def execute(
     started = time.perf_counter()
     try:
         if worker_job.code and worker_job.code != code_digest():
-            raise OtherCodeError(
+            raise InfrastructureError(
+                "code",
                 f"node {platform.node()} has other code of resnet-tune ({code_digest()}) than the "
-                f"driver ({worker_job.code})"
+                f"driver ({worker_job.code})",
             )
         told = _train(worker_job, lambda row: report(_plain(row)), alive)
     except Exception as error:
@@ -158,8 +167,8 @@ def execute(
             told["out_of_memory"] = True
         if _stays(error):
             told["for_good"] = True
-        if isinstance(error, OtherCodeError):
-            told["infrastructure"] = True
+        if cause := infrastructure(error):
+            told["infrastructure"] = cause
         if full := disk_fault(error):
             told["disk"] = full
     seconds = time.perf_counter() - started

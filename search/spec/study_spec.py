@@ -156,7 +156,8 @@ class StudySpec(_Model):
     budget: Budget
     confirm: Confirm = Confirm()
     resources: Resources = Resources()
-    retries: int = Field(1, ge=0)
+    retries: int = Field(1, ge=0)  # of a job that failed by its own fault
+    losses: int = Field(5, ge=0)  # of a job to its node, process or network, before it fails
     checkpoint_seconds: float = Field(120.0, gt=0)
     stalled_seconds: float = Field(1800.0, ge=60)  # without a step, until a worker is ended
     keep_checkpoints: bool = False

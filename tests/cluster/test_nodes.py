@@ -32,7 +32,7 @@ def test_nodes_that_differ_are_left_out_and_a_sound_one_that_joins_late_is_used(
         "unshared": "it does not see the run folder",
         "readonly": "it cannot write the run folder",
         "changed": "it has other code of resnet-tune",
-        "127.0.0.15": "it lacks the package (ModuleNotFoundError",
+        "127.0.0.15": "its worker cannot import the package (ModuleNotFoundError",
     }
     lines = machines.said().splitlines()
     for name, why in left_out.items():

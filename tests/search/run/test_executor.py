@@ -210,8 +210,9 @@ def test_a_killed_worker_costs_its_job_only(study):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     trials = record.load(run).trials
-    assert trials["attempts"].sum() >= 1
-    assert trials.loc[trials["attempts"] > 0, "error"].str.contains("died").all()
+    assert trials["losses"].sum() == 1
+    assert trials["attempts"].sum() == 0
+    assert "lost on" in output
     assert set(trials["status"]) == {"completed", "stopped"}
 
 

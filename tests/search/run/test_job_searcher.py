@@ -2,17 +2,24 @@
 
 import pytest
 
-from search.run.errors import ExecutionError
+from search.record import read_events
+from search.run.callbacks import Listener
+from search.run.deadline import MARGIN
+from search.run.errors import ExecutionError, InfrastructureError
 from search.run.executor import execute
-from search.run.job_searcher import JobSearcher, Listener
+from search.run.job_searcher import JobSearcher
 from search.run.study import Study
+from tests.search.conftest import TEXT
 
 
 class RayTrial:
     """All that a callback reads of Ray's trial."""
 
-    def __init__(self, trial_id):
-        self.trial_id = trial_id
+    def __init__(self, trial_id, error=None):
+        self.trial_id, self.error = trial_id, error
+
+    def get_error(self):
+        return self.error
 
 
 def full_disk(*arguments, **more):
@@ -65,15 +72,97 @@ def test_a_fault_in_noting_a_start_is_kept(given):
     assert isinstance(searcher.fault, AttributeError)
 
 
-@pytest.mark.parametrize(
-    ("name", "result", "error"),
-    [("tell", None, True), ("put_back", None, False)],
-)
-def test_a_fault_in_telling_an_end_is_kept(given, monkeypatch, name, result, error):
-    study, searcher, *_ = given
+@pytest.mark.parametrize("name", ["tell", "put_back", "lost"])
+def test_a_fault_in_telling_an_end_is_kept(given, monkeypatch, name):
+    study, searcher, listener, ray_trial, trial = given
     monkeypatch.setattr(study, name, full_disk)
-    searcher.on_trial_complete("r1", result, error)
+    if name == "tell":
+        searcher.ended[trial] = {"ending": "failed", "error": "its own"}
+    if name == "lost":
+        searcher.on_trial_complete("r1", error=True)
+        with pytest.raises(OSError, match="No space"):
+            listener.on_trial_error(1, [], ray_trial)
+    else:
+        searcher.on_trial_complete("r1")
     assert isinstance(searcher.fault, OSError)
+
+
+def lose(searcher, listener, number, error="The actor died: worker died"):
+    """Give Ray a job and let its worker die; returns the job's trial."""
+    ray_trial = RayTrial(f"r{number}", RuntimeError(error))
+    assert "job" in searcher.suggest(ray_trial.trial_id)
+    trial = searcher.jobs[ray_trial.trial_id].trial
+    searcher.on_trial_complete(ray_trial.trial_id, error=True)
+    listener.on_trial_error(1, [], ray_trial)
+    return trial
+
+
+def test_a_worker_that_dies_costs_no_attempt_and_its_job_is_given_out_again(make_study):
+    study = make_study()
+    searcher = JobSearcher(study, lambda: 2)
+    listener = Listener(study, searcher)
+
+    trial = lose(searcher, listener, 1)
+
+    lost = read_events(study.folder)[-2:]
+    assert [e["event"] for e in lost] == ["lost", "put back"]
+    assert (lost[0]["trial"], lost[0]["cause"]) == (trial, "process")
+    assert lose(searcher, listener, 2) == trial
+    assert study.failed == []
+
+
+def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study):
+    study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))
+    searcher = JobSearcher(study, lambda: 2)
+    listener = Listener(study, searcher)
+    trials = [lose(searcher, listener, number) for number in range(3)]
+
+    assert len(set(trials)) == 1
+    assert study.failed == trials[:1]
+    told = read_events(study.folder)
+    last = [e for e in told if e["event"] == "tell"][-1]
+    assert last["error"] == "lost 3 times; the last time: its worker process died"
+
+
+def test_a_lone_machine_that_lacks_something_ends_the_run_and_loses_no_config(make_study):
+    study = make_study()
+    searcher = JobSearcher(study, lambda: 2)
+    for number in range(2):
+        assert "job" in searcher.suggest(f"r{number}")
+        trial = searcher.jobs[f"r{number}"].trial
+        error = "Traceback ...\nMissingDataError: no data in /data"
+        searcher.ended[trial] = {"ending": "failed", "error": error, "infrastructure": "data"}
+        searcher.on_trial_complete(f"r{number}", error=True)
+    assert isinstance(searcher.fault, InfrastructureError)
+    assert str(searcher.fault) == "MissingDataError: no data in /data"
+    assert study.failed == []
+
+
+def test_a_silent_worker_is_looked_at_and_its_end_is_told_as_seen(given, monkeypatch):
+    study, searcher, _, ray_trial, trial = given
+    looked = []
+
+    def end(placed, seconds):
+        looked.append((placed.pid, seconds))
+        return "no step for 99 s (stopped by a signal)"
+
+    listener = Listener(study, searcher, end)
+    where = {"node_id": "n1", "node": "here", "pid": 4711}
+    begin = {"kind": "begin", "trial": trial, "payload": where}
+    listener.on_trial_result(1, [], ray_trial, begin)
+    monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
+    listener.on_step_end(1, [])
+    assert looked == []
+    searcher.placed["r1"].heard -= searcher.jobs["r1"].stalled_seconds + MARGIN + 1
+    listener.on_step_end(1, [])
+    listener.on_step_end(1, [])
+    assert looked == [(4711, searcher.jobs["r1"].stalled_seconds)]
+
+    searcher.on_trial_complete("r1", error=True)
+    listener.on_trial_error(1, [], ray_trial)
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert (lost["cause"], lost["node"]) == ("silent", "here")
+    assert lost["error"].startswith("no step for 99 s")
 
 
 def test_a_fault_in_putting_jobs_back_ends_the_run_in_words(given, monkeypatch):
@@ -85,7 +174,7 @@ def test_a_fault_in_putting_jobs_back_ends_the_run_in_words(given, monkeypatch):
             pass
 
     monkeypatch.setattr("search.run.executor._tuner", lambda *held: Tuner())
-    monkeypatch.setattr("search.run.executor._slots", lambda held: lambda: 2)
+    monkeypatch.setattr("search.run.executor._slots", lambda *held: lambda: 2)
     monkeypatch.setattr(Study, "put_back_all", full_disk)
     with pytest.raises(ExecutionError, match=r"cannot go on \(OSError.*No space.*resume"):
         execute(study)

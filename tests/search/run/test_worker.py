@@ -94,12 +94,12 @@ def test_a_failed_job_is_reported_and_then_ends_its_worker(tmp_path, monkeypatch
     reports = []
     monkeypatch.setattr("ray.tune.report", reports.append)
     run_job({"job": json.dumps(vars(worker_job(tmp_path)))})
-    assert [r["kind"] for r in reports] == ["epoch", "end"]
+    assert [r["kind"] for r in reports] == ["begin", "epoch", "end"]
     reports.clear()
     with pytest.raises(JobFailed):
         run_job({"job": json.dumps(vars(worker_job(tmp_path, edition="parquet")))})
-    assert [r["kind"] for r in reports] == ["end"]
-    assert reports[0]["payload"]["ending"] == "failed"
+    assert [r["kind"] for r in reports] == ["begin", "end"]
+    assert reports[-1]["payload"]["ending"] == "failed"
 
 
 def test_divergence_is_told_without_numbers_that_are_none(tmp_path):
@@ -145,5 +145,5 @@ def test_ray_is_to_judge_every_epoch_but_the_last(tmp_path, monkeypatch):
     told = vars(worker_job(tmp_path, score_test=False))
     told |= {"judged": True, "train": told["train"] | {"to_epoch": 3, "max_epochs": 3}}
     run_job({"job": json.dumps(told)})
-    assert [r.get("epoch") for r in reports] == [1, 2, None, None]
-    assert [r["kind"] for r in reports] == ["epoch", "epoch", "epoch", "end"]
+    assert [r.get("epoch") for r in reports] == [None, 1, 2, None, None]
+    assert [r["kind"] for r in reports] == ["begin", "epoch", "epoch", "epoch", "end"]

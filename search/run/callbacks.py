@@ -1,0 +1,142 @@
+"""What Ray Tune tells as it happens: reports of workers, their deaths, and its own end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
+
+from ray.tune import Callback  # isort: skip
+
+from search.run.deadline import LOOK_EVERY
+from search.run.job_searcher import JobSearcher, Placed
+
+if TYPE_CHECKING:
+    from search.run.study import Study
+
+
+def _ours(method: Callable[..., None]) -> Callable[..., None]:
+    """Remember an exception of a Listener's method: Ray's end by it is no death of Ray's own."""
+
+    @wraps(method)
+    def guarded(self: Listener, *arguments: Any, **info: Any) -> None:
+        try:
+            method(self, *arguments, **info)
+        except Exception as error:
+            self.searcher.fault = self.searcher.fault or error
+            raise
+
+    return guarded
+
+
+class EndTune(Callback):  # type: ignore[misc]
+    """Asks Tune to end its experiment, as its own SIGUSR1 does, which others may send to us too.
+
+    Tune installs a handler for SIGUSR1 when it begins, and would take a batch system's warning for
+    the death of the experiment. So that handler is kept here, to be called, and never installed.
+    """
+
+    def __init__(self) -> None:
+        self._tunes: Any = None
+        self._asked = self._begun = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around an experiment."""
+        install = signal.signal
+
+        def kept(number: int, handler: Any) -> Any:
+            if number != signal.SIGUSR1:
+                return install(number, handler)
+            self._tunes = handler
+            return signal.getsignal(number)
+
+        signal.signal = kept  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            signal.signal = install
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune has begun."""
+        if not self._begun:
+            self._begun = True
+            if self._asked:
+                self()
+
+    def __call__(self) -> None:
+        """End the experiment; at once if Tune has begun, else as soon as it has."""
+        self._asked = True
+        if self._begun and self._tunes is not None:
+            self._tunes(signal.SIGUSR1, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep; see JobSearcher."""
+        return {}
+
+
+class Listener(Callback):  # type: ignore[misc]
+    """Hands every report of a worker to the study as it arrives.
+
+    Args:
+        study: takes them.
+        searcher: knows which jobs are out.
+        end: looks at a worker that is silent, and ends one that hangs; see `deadline`.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        searcher: JobSearcher,
+        end: Callable[[Placed, float], str] = lambda placed, seconds: "",
+    ) -> None:
+        self._study, self.searcher, self._end = study, searcher, end
+        self._looked = time.monotonic()
+
+    @_ours
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A job has found its worker."""
+        if trial.trial_id in self.searcher.jobs:
+            self.searcher.started.add(trial.trial_id)
+
+    @_ours
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """An epoch's row goes to the record, an end is kept until Ray has taken the trial off."""
+        placed = self.searcher.placed.get(trial.trial_id)
+        if placed:
+            placed.heard = time.monotonic()
+        if result.get("kind") == "begin":
+            self.searcher.placed[trial.trial_id] = Placed(
+                **result["payload"], heard=time.monotonic()
+            )
+        elif result.get("kind") == "epoch":
+            self._study.epoch(result["trial"], result["payload"])
+        elif result.get("kind") == "end":
+            self.searcher.ended[result["trial"]] = result["payload"]
+
+    @_ours
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker ended; told by a job's own last report already, or by Ray alone."""
+        if trial.trial_id in self.searcher.jobs:
+            error = trial.get_error()
+            self.searcher.died(trial.trial_id, "" if error is None else str(error))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End Ray's experiment when the study itself cannot go on."""
+        if self.searcher.fault:
+            raise self.searcher.fault
+        if time.monotonic() - self._looked > LOOK_EVERY:
+            self._looked = time.monotonic()
+            for _, job, placed in self.searcher.overdue():
+                placed.ended = placed.ended or self._end(placed, job.stalled_seconds)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep; see JobSearcher."""
+        return {}

@@ -1,0 +1,52 @@
+"""A deadline at the driver, for a worker that cannot end itself: stopped, or hung with its node.
+
+The watch of a worker (search.run.watch) lives in its process and stops with it. So a job that has
+not been heard of for long is looked at from another process of its node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from search.run.watch import beat_file
+
+LOOK_EVERY = 10.0  # seconds
+MARGIN = 30.0  # seconds after the worker's own watch would have ended it
+
+
+def end_if_hung(pid: int, seconds: float) -> str:
+    """On a worker's node: end it if it makes no steps; returns what was seen, "" if it is well.
+
+    Args:
+        pid: of the worker.
+        seconds: without a step, after which it is ended.
+    """
+    state = _state(pid)
+    if not state:
+        return "its process is gone"
+    beat = beat_file(pid)
+    try:
+        waiting = beat.read_bytes() == b"waiting"
+        silent = time.time() - beat.stat().st_mtime
+    except OSError:  # between two trials
+        return ""
+    stopped = state in "Tt"
+    if not stopped and (waiting or silent < seconds):
+        return ""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    how = {"T": "stopped by a signal", "t": "held by a debugger", "D": "waiting for a disk"}
+    said = how.get(state, "running without a step")
+    return f"no step for {silent:.0f} s ({said}); its process was ended by the driver"
+
+
+def _state(pid: int) -> str:
+    """Of a process, as /proc has it; "" when it is gone."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""

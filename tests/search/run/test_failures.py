@@ -1,0 +1,55 @@
+"""Which failures are a trial's own, and which its node's."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from search.run.errors import InfrastructureError
+from search.run.failures import infrastructure, why_it_died
+from trainables.errors import WeightsError
+from trainables.task import DataError, MissingDataError
+
+
+def caused(error: Exception, by: BaseException) -> Exception:
+    error.__cause__ = by
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (InfrastructureError("code", "other code"), "code"),
+        (MissingDataError("no data in /data"), "data"),
+        (caused(RuntimeError("wrapped"), MissingDataError("none")), "data"),
+        (ModuleNotFoundError("No module named 'mine'"), "import"),
+        (OSError(errno.ESTALE, "Stale file handle"), "read or write"),
+        (OSError(errno.EIO, "Input/output error"), "read or write"),
+        (caused(RuntimeError("torch"), OSError(errno.EACCES, "denied")), "read or write"),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "GPU"),
+        (RuntimeError("No CUDA GPUs are available"), "GPU"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), ""),
+        (RuntimeError("CUDA error: device-side assert triggered"), ""),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ""),
+        (DataError("IMG_1.jpg is cut"), ""),
+        (WeightsError("depth 18"), ""),
+        (ZeroDivisionError("division by zero"), ""),
+    ],
+)
+def test_whose_fault_a_failure_is(error: Exception, cause: str) -> None:
+    assert infrastructure(error) == cause
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("ModuleNotFoundError: No module named 'search'\nmore", "import"),
+        ("The actor died because its node has died. Node Id: ab", "node"),
+        ("Task was killed due to the node running low on memory. OutOfMemoryError", "memory"),
+        ("The actor is dead because its worker process has died.", "process"),
+        ("", "process"),
+    ],
+)
+def test_why_a_worker_died(text: str, cause: str) -> None:
+    assert why_it_died(text)[0] == cause
