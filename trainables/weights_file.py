@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trainables.errors import WeightsError
+from trainables.files import contents
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 SHOWN = 5  # names told of one kind of fault; of the rest their number
@@ -77,8 +78,8 @@ def _foreign(path: Path, head: bytes) -> str:
             "...) of it"
         )
     if not head.startswith(b"PK"):
-        text = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
-        return f"it is {'a text' if text else 'damaged, or of another format'}{again}"
+        shown = contents(path, "weights")
+        return f"it is {shown or 'damaged, or of another format'}{again}"
     try:
         with zipfile.ZipFile(path) as held:
             names = held.namelist()

@@ -250,7 +250,7 @@ SAFETENSORS = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
         (_zip, "a zip of another kind (notes.txt)"),
         (lambda p: p.write_bytes(len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(4)),
          "of the safetensors format"),
-        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1"), "it is a text"),
+        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1"), "git lfs pull"),
         (lambda p: p.write_bytes(bytes(range(256))), "damaged, or of another format"),
     ],
 )  # fmt: skip

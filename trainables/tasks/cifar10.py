@@ -15,9 +15,9 @@ from trainables.task import Config, Evaluation, Setting, Task
 from trainables.tasks.cifar10_files import download, edition_of, fingerprint, read_pool
 from trainables.tasks.cifar10_parquet import CLASSES, SIDE
 from trainables.tasks.classification import SMOOTHING, loss, uniform_guess
+from trainables.tasks.copies import COPIES, KEEP
 from trainables.tasks.images import SETTINGS as IMAGES
 from trainables.tasks.images import Data, batches, evaluate_images, network_for, opened, steps
-from trainables.tasks.inventory import COPIES, KEEP
 from trainables.tasks.splits import cut_apart
 
 SETTINGS = {
