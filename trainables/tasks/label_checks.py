@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from trainables.tasks.inventory import are, many, named
 
 Labels = Mapping[str, NDArray[np.int64]]  # split -> classes from 0, `(n,)`
 
-# A class's share of a split, relative to an even one, that is told; and by how many standard
-# deviations it is off at the least: a random part of an even set is not even.
-LEAST, MOST, DEVIATIONS = 0.5, 1.5, 4
+# A class's share of a split, relative to an even one, that is told; and with what probability a
+# random part of an even set has one so far off, since none is quite even.
+LEAST, MOST, BY_CHANCE = 0.5, 1.5, 1e-6
 
 
 def one_class(labels: Labels) -> list[str]:
@@ -49,13 +50,15 @@ def unbalanced(labels: Labels, classes: int) -> list[str]:
     for split, held in labels.items():
         counts = np.bincount(held, minlength=classes)
         share = counts / len(held)
-        chance = DEVIATIONS * np.sqrt(even * (1 - even) / len(held))
-        off = np.abs(share - even) > chance
+        chance = binom(len(held), even)
+        off = np.minimum(chance.cdf(counts), chance.sf(counts - 1)) < BY_CHANCE
         off &= (share < LEAST * even) | (share > MOST * even)
         off &= counts > 0  # classes that are absent are told by themselves
         if off.any():
             rows = np.flatnonzero(off)
-            worst = rows[np.argsort(-np.abs(share[rows] - even), kind="stable")].tolist()
+            worst = rows[
+                np.argsort(-np.abs(counts[rows] * classes - len(held)), kind="stable")
+            ].tolist()
             figures = named((f"class {k} {share[k]:.1%} ({counts[k]:,})" for k in worst), classes)
             found.append(f"{split} labels are far from {even:.0%} a class: {figures}")
     return found

@@ -252,8 +252,8 @@ def test_the_real_parts_pass_with_their_quirks_told(real_data, complete):
         "IMG_98 is train IMG_121)",
         "96 of 502 heads of train IMG_141 lie far outside it",
         "64 train heads are at the very place of another, in 38 images (7 in IMG_181)",
-        "1 train image has an EXIF orientation, which is not applied: heads count on the pixels as "
-        "stored (IMG_23: 8)",
+        "1 train image has an EXIF orientation, which is not applied: heads count on the pixels "
+        "as stored (IMG_23: 8)",
         "23 of 300 train images are grey",
         "62 test heads are at the very place of another, in 17 images (44 in IMG_97)",
         "24 of 182 test images are grey",
