@@ -33,6 +33,7 @@ from trainables.tasks.inventory import (
     is_grey,
     named,
     noted_number,
+    readable,
     refuse,
 )
 from trainables.tasks.label_checks import exchanged, one_class, unbalanced, unlearned
@@ -40,6 +41,7 @@ from trainables.tasks.label_checks import exchanged, one_class, unbalanced, unle
 PUBLISHED = {"train": 50_000, "test": 10_000}  # images
 
 
+@readable("cifar10")
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Edition, number of images, and checksums of labels and pixels in order; see Task.
 

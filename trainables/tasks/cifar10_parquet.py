@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -58,6 +59,9 @@ def other_folders(data_dir: Path) -> list[str]:
 
 def _folders(data_dir: Path) -> list[Path]:
     folders = (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir)
+    for folder in folders:
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):  # else it seems empty
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     return [folder for folder in folders if any(part_files(folder, part) for part in PARTS)]
 
 

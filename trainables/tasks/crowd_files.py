@@ -40,6 +40,7 @@ from trainables.tasks.inventory import (
     is_grey,
     named,
     noted_number,
+    readable,
     refuse,
     rgb,
     shortened,
@@ -170,6 +171,7 @@ def _decode_all(paths: list[Path]) -> dict[str, np.ndarray]:
     }
 
 
+@readable("shanghaitech")
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Edition, images, heads and points outside, by split; checksums of annotations and pixels.
 

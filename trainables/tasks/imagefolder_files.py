@@ -35,6 +35,7 @@ from trainables.tasks.inventory import (
     is_grey,
     many,
     named,
+    readable,
     refuse,
     rgb,
     shortened,
@@ -49,6 +50,7 @@ KINDS = ("grey", "small", "clear")
 MOST_STRETCHED = 100  # longer side by shorter: resized whole, such a strip would fill the memory
 
 
+@readable("imagefolder")
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Classes, images a class and split, and a checksum of names and sizes; see Task.
 

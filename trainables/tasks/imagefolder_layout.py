@@ -112,7 +112,7 @@ def _closed(folders: Iterable[Path]) -> list[str]:
 
     def note(error: OSError) -> None:
         closed.append(
-            f"{error.filename} cannot be listed ({error.strerror}); let yourself read it"
+            f"{error.filename} cannot be opened ({error.strerror}); let yourself read it"
         )
 
     for folder in folders:

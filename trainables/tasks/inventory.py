@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +81,20 @@ def gathered(faults: list[str], read: Callable[..., T], *arguments: Any) -> T | 
     except DataError as error:
         faults += error.faults
         return None
+
+
+@contextmanager
+def readable(task: str) -> Iterator[None]:
+    """A folder or file in the block that may not be read is a fault of the data, by name.
+
+    Raises:
+        DataError: with the system's reason.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        text = f"{error.filename} cannot be opened ({error.strerror}); let yourself read it"
+        raise DataError(f"{task}: {text}", [text]) from error
 
 
 def is_litter(name: str) -> bool:

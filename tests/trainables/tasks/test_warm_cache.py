@@ -134,6 +134,25 @@ def test_a_link_to_nothing_and_other_rights_make_another_key(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("above", [0, 1, "all"])
+@pytest.mark.parametrize("set_", ["cifar", "crowd", "folders"])
+def test_a_folder_that_may_not_be_listed_is_refused_not_taken_for_empty(
+    above, set_, request, complete
+):
+    name, data_dir, path, changed = request.getfixturevalue(set_)
+    config = complete(name, **changed)
+    find_task(name).fingerprint(data_dir, config)
+    closed = data_dir if above == "all" else path.parents[above]
+    closed.chmod(0)
+    try:
+        said = refused(name, data_dir, config)
+    finally:
+        closed.chmod(0o700)
+    assert "(Permission denied); let yourself read it" in said
+    assert str(closed) in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("set_", ["cifar", "crowd", "folders"])
 def test_a_file_that_may_not_be_read_any_more_is_refused(set_, request, complete):
     name, data_dir, path, changed = request.getfixturevalue(set_)
