@@ -14,7 +14,7 @@ from search.cli.main import main
 from search.run import machine, machine_checks
 from search.run.machine_checks import check_machine, gpu_checks
 from search.run.machine_checks import machine_checks as look
-from search.run.preflight import Options, PreflightError
+from search.run.options import Options, PreflightError
 from search.spec.shipped import find_study
 from search.spec.study_spec import load_spec
 from trainables import places
@@ -55,7 +55,7 @@ def test_every_check_is_a_line_and_the_last_counts_them(capsys, no_ray):
     assert main(["doctor", "quickstart-crowd"]) == 0
     lines = capsys.readouterr().out.splitlines()
     good = sum(line.startswith("ok ") for line in lines)
-    assert lines[-1] == f"0 faults, 0 warnings, {good} ok"
+    assert lines[-1] == f"{good} checks: 0 with faults, 0 with warnings, {good} ok"
 
 
 def test_a_study_file_with_faults_is_a_fault_beside_the_rest(capsys, no_ray):

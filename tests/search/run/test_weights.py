@@ -11,7 +11,7 @@ from search import record
 from search.cli.main import main
 from search.record import RecordError, manifest
 from search.run.lineage import _may_have_seen, check_split, same_data
-from search.run.preflight import PreflightError
+from search.run.options import PreflightError
 from search.run.study import Places
 from search.run.weights import write_weights
 from search.run.worker import execute
