@@ -115,15 +115,20 @@ def _show(check: Check, console: Console) -> None:
         console.print(head, soft_wrap=True, highlight=False)
         head = Text(" " * indent)
     for number, line in enumerate(lines):
-        for part in _folded(line, width - indent if width else 0):
+        for part in _folded(line, width - indent if width else 0, "  " if number else ""):
             console.print(head + Text(part), soft_wrap=True, highlight=False)
-            head = Text(" " * (indent + 2 * (number > 0)))
-        head = Text(" " * indent)
+            head = Text(" " * indent)
 
 
-def _folded(text: str, width: int) -> list[str]:
+def _folded(text: str, width: int, hang: str) -> list[str]:
     """A text in lines of so many columns; 0: as it is. A path stays whole, to be copied."""
     text = " ".join(text.split())
     if not width:
         return [text]
-    return textwrap.wrap(text, max(8, width), break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        text,
+        max(8, width),
+        subsequent_indent=hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

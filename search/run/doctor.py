@@ -93,18 +93,18 @@ def _tried(name: str, look: Callable[[Callable[[str], None]], None], good: str) 
 def _resources(spec: StudySpec, options: Options) -> str:
     """What a trial takes, of what there is."""
     asked, cpus = spec.resources.gpus_per_trial, spec.resources.cpus_per_trial
-    count = torch.cuda.device_count()
-    if isinstance(asked, dict):
-        by_depth = ", ".join(f"{share:g} (depth {depth})" for depth, share in asked.items())
-        gpus = f"GPUs: {by_depth}"
-    elif asked == "auto":
-        gpus = "a GPU, or the share that is measured" if count else "no GPU"
+    here = options.address == "local"
+    gpus = torch.cuda.device_count() if here else None
+    of_cores, of_gpus = (f" of {machine.cores()}", f" of {gpus}") if here else ("", "")
+    if asked == "auto":
+        share = "the share of a GPU that is measured" if gpus else "no GPU: there is none"
+        share = share if here else "a share of a GPU where the cluster has one"
+    elif isinstance(asked, dict):
+        by_depth = ", ".join(f"{share:g} at depth {depth}" for depth, share in asked.items())
+        share = f"GPUs{of_gpus}: {by_depth}"
     else:
-        gpus = f"{asked:g} GPUs"
-    if options.address != "local":
-        gpus = "a GPU where the cluster has one" if asked == "auto" else gpus
-        return f"a trial takes CPU cores: {cpus:g}, {gpus}; the cluster must have them"
-    return f"a trial takes CPU cores: {cpus:g} of {machine.cores()}; {gpus} of {count}"
+        share = f"{asked:g}{of_gpus} GPUs"
+    return f"a trial takes {cpus:g}{of_cores} CPU cores, and {share}"
 
 
 def _networks(spec: StudySpec) -> str:
