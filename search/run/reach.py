@@ -43,7 +43,8 @@ def download_fault(url: str) -> tuple[str, int]:
     request = urllib.request.Request(url, method="HEAD")
 
     def ask() -> int:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        # a new opener: urllib's own keeps the proxies of its first use
+        with urllib.request.build_opener().open(request, timeout=SECONDS) as answer:
             return int(answer.headers.get("Content-Length") or 0)
 
     try:
