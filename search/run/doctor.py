@@ -104,7 +104,8 @@ def _resources(spec: StudySpec, options: Options) -> str:
         share = f"GPUs{of_gpus}: {by_depth}"
     else:
         share = f"{asked:g}{of_gpus} GPUs"
-    return f"a trial takes {cpus:g}{of_cores} CPU cores, and {share}"
+    cores = "core" if cpus == 1 and not here else "cores"
+    return f"a trial takes {cpus:g}{of_cores} CPU {cores}, and {share}"
 
 
 def _networks(spec: StudySpec) -> str:
