@@ -1,6 +1,8 @@
 """An address is looked at in seconds, before anything else, and refused in one line."""
 
+import os
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -121,6 +123,19 @@ def test_a_resume_is_refused_before_its_data_is_read(capfd, closed, make_study, 
     shown = capfd.readouterr()
     assert shown.out == ""
     assert len(shown.err.splitlines()) == 1
+
+
+@pytest.mark.long
+def test_what_ray_prints_while_it_tries_is_kept_for_the_reason(capfd):
+    from search.run import cluster  # imports ray
+
+    capfd.readouterr()
+    with tempfile.TemporaryFile(dir=Path()) as lines:
+        with cluster._printed_into(lines):
+            os.write(2, b"gcs_client: once\ngcs_client: no token\n")
+        said = cluster._reason(ConnectionError("failed\nmore"), lines)
+    assert said == "failed; gcs_client: no token"
+    assert capfd.readouterr().err == ""
 
 
 def test_doctor_says_it_in_one_line(capfd, other):
