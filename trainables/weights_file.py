@@ -131,6 +131,20 @@ def body_of(
     return {k: v.to(wanted[k].dtype) for k, v in sound.items()}, faults, notes
 
 
+def fits(state: Mapping[Any, Any], own: Mapping[str, Tensor], head: str) -> bool:
+    """Whether a file's names and shapes, the last layer's aside, are those of a network.
+
+    Args:
+        state: of a file.
+        own: the network's own state; shapes are read.
+        head: prefix of the last layer.
+    """
+    given = {k: v for k, v in state.items() if not str(k).startswith(head)}
+    wanted = {k: v for k, v in own.items() if not k.startswith(head)}
+    dense = {k: given[k] for k in wanted if isinstance(given.get(k), Tensor)}
+    return not _key_faults(given, wanted, dense)
+
+
 def _key_faults(
     given: Mapping[Any, Any], wanted: Mapping[str, Tensor], dense: Mapping[str, Tensor]
 ) -> list[str]:

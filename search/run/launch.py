@@ -17,17 +17,11 @@ from search.run import machine
 from search.run.errors import ExecutionError
 from search.run.lineage import check_split, same_data
 from search.run.machine_checks import check_machine
+from search.run.network_checks import check_networks, pretrained_files
+from search.run.options import Options, PreflightError, run_folder_fault
 from search.run.packing import Packing, measured
-from search.run.preflight import (
-    Options,
-    PreflightError,
-    check_local,
-    check_networks,
-    fingerprints,
-    gpus_by_cell,
-    pretrained_files,
-    told_by_data,
-)
+from search.run.preflight import check_local, fingerprints, gpus_by_cell, told_by_data
+from search.run.reach import check_address
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
 from search.spec.questions import find_questions
@@ -61,8 +55,11 @@ def start(
         PreflightError: something is missing.
         ExecutionError: Ray cannot run it.
     """
-    # held from here on: of two runs of one name the second changes nothing of the first
+    check_address(options.address)  # Ray comes last, and data may take minutes to decode before
     _say_places(options)
+    if fault := run_folder_fault((options.runs_dir / spec.name).resolve()):
+        raise PreflightError(fault)
+    # held from here on: of two runs of one name the second changes nothing of the first
     with RunFolder.make((options.runs_dir / spec.name).resolve()) as run:
         check_local(spec, options)
         data = fingerprints(spec, options)
@@ -103,6 +100,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         spec = recorded_spec(held, str(run.path / record.STUDY))
         if _is_done(spec, run, watcher, retry_failed):
             return True
+        check_address(options.address)
         if changed := changed_code(spec.own_code(), held.get("task_code", [])):
             raise PreflightError(
                 f"{', '.join(changed)} is not the code that {run.path.name} was started with: "

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torchvision.datasets import CIFAR10 as BINARY_EDITION
 
 from trainables.about import CIFAR10
 from trainables.settings import COMMON, LIMITS, common_conflicts
@@ -133,6 +134,7 @@ TASK = Task(
     evaluate=evaluate,
     baselines=baselines,
     download=download,
+    source=str(BINARY_EDITION.url),
     inputs=lambda config: (3, SIDE, SIDE),
     about=CIFAR10,
 )
