@@ -31,8 +31,9 @@ from PIL import Image
 
 from trainables import find_task
 from trainables.tasks.crowd_files import Crowd, read_crowd
+from trainables.tasks.crowd_splits import Data
 from trainables.tasks.density import Kernel, density_map
-from trainables.tasks.shanghaitech import Data, batches
+from trainables.tasks.shanghaitech import batches
 
 
 def pictures(held: argparse.Namespace) -> list[tuple[bytes, np.ndarray]]:

@@ -49,7 +49,7 @@ from search.run.worker import mps_active
 from trainables import find_task
 from trainables.engine.kit import forget, kit_for
 from trainables.engine.step import resolve_precision
-from trainables.tasks import shanghaitech
+from trainables.tasks import crowd_splits
 from trainables.tasks.crowd_files import Crowd
 from trainables.tasks.images import Data, on_gpu
 
@@ -153,7 +153,7 @@ def our_data(case: Case, device: torch.device) -> Any:
     pictures = [picture for picture, _ in held]
     points = [torch.from_numpy(p).float() for _, p in held]
     names = [str(n) for n in range(len(held))]
-    return shanghaitech.Data(Crowd(names, points, list(pictures)), {}, device)
+    return crowd_splits.Data(Crowd(names, points, list(pictures)), {}, device)
 
 
 def timed(steps: Iterator[None], count: int, device: torch.device) -> float:

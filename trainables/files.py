@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and errors of the system that say which file they are of."""
+"""Files written whole or not at all, errors that name their file, and what a file really is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 
 @contextmanager
@@ -65,3 +66,81 @@ def _of_disk(error: BaseException | None) -> OSError | None:
 
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+HEAD, TAIL = 512, 1024  # bytes of a file that are looked at
+LFS = b"version https://git-lfs.github.com/spec/"
+# first bytes, what such a file is, what is read of it, and what stands at its end if it is whole
+KINDS = (
+    (b"\xff\xd8\xff", "a JPEG", "image", b"\xff\xd9"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG", "image", b"IEND"),
+    (b"GIF8", "a GIF", "image", b""),
+    (b"PAR1", "a parquet file", "parquet", b"PAR1"),
+    (b"MATLAB 7.3", "a MATLAB file of version 7.3 (save it with -v7)", "", b""),
+    (b"MATLAB ", "a MATLAB file", "annotation", b""),
+    (b"\x89HDF", "an HDF5 file", "", b""),
+    (b"PK\x03\x04", "a zip archive", "weights", b"PK\x05\x06"),
+    (b"\x1f\x8b", "a gzip archive", "", b""),
+    (b"7z\xbc\xaf", "a 7z archive", "", b""),
+    (b"Rar!", "a RAR archive", "", b""),
+    (b"%PDF", "a PDF", "", b""),
+)
+
+
+def contents(held: Path | bytes, wanted: str) -> str:
+    """What the bytes show of a file that its reader has refused, to go behind "it is".
+
+    Args:
+        held: the file, or all of its bytes.
+        wanted: what it should be: "image", "parquet", "annotation" or "weights".
+
+    Returns:
+        "" where they show nothing: it seems to be what it should, or cannot be opened.
+    """
+    try:
+        size, head, tail = _ends(held)
+    except OSError:
+        return ""
+    if not size:
+        return "empty"
+    if head.startswith(LFS):
+        return "a git-lfs pointer, not the file itself: run `git lfs pull`"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page under its name, as servers send for an error or a sign-in"
+    if start.startswith((b"<?xml", b"<error")):
+        return "an XML text under its name, as servers send for an error"
+    if not any(head):
+        return "nothing but zeros at its start, as a download that broke off leaves it"
+    for magic, name, family, end in KINDS:
+        if head.startswith(magic):
+            cut = end not in tail or (name == "a MATLAB file" and _mat_is_cut(head, size))
+            return name if family != wanted else f"cut off: {name} without its end" * cut
+    return "a text" if _is_text(head) else ""
+
+
+def _ends(held: Path | bytes) -> tuple[int, bytes, bytes]:
+    """Size, first and last bytes."""
+    if isinstance(held, bytes):
+        return len(held), held[:HEAD], held[-TAIL:]
+    with held.open("rb") as file:
+        head = file.read(HEAD)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL))
+        return size, head, file.read()
+
+
+def _mat_is_cut(head: bytes, size: int) -> bool:
+    """Whether the first variable of a MATLAB 5 file reaches beyond its end."""
+    order: Literal["little", "big"] = "little" if head[126:128] == b"IM" else "big"
+    return 136 + int.from_bytes(head[132:136], order) > size
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # else a character that is cut in two
+            return False
+        text = head[: error.start].decode()
+    return all(char.isprintable() or char in "\t\r\n" for char in text)

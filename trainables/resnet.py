@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from trainables.errors import WeightsError
-from trainables.weights_file import SAVE, body_of, read_state
+from trainables.weights_file import SAVE, body_of, fits, read_state
 
 Stem = Literal["imagenet", "cifar"]
 
@@ -65,9 +65,14 @@ def backbone(
     return net
 
 
+def weights_url(depth: int) -> str:
+    """Where torchvision's IMAGENET1K_V1 file is downloaded from."""
+    return str(DEPTHS[depth][1].url)
+
+
 def weights_name(depth: int) -> str:
     """Name of torchvision's own IMAGENET1K_V1 file, e.g. resnet18-f37072fd.pth."""
-    return str(DEPTHS[depth][1].url).rsplit("/", 1)[-1]
+    return weights_url(depth).rsplit("/", 1)[-1]
 
 
 def own_weights(depth: int, folder: Path) -> Path:
@@ -82,7 +87,7 @@ def find_own_weights(depth: int, weights_dir: Path, name: str) -> Path:
         WeightsError: not there.
     """
     path = own_weights(depth, weights_dir / name)
-    if not _is_there(depth, path):
+    if not is_there(depth, path):
         raise WeightsError(
             f"depth {depth}: no weights at {path} (weights = {name!r}). `resnet-search weights "
             f"RUN --out {path.parent}` makes them of a finished study; or put a state dict of "
@@ -104,9 +109,9 @@ def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
         WeightsError: not there and not to be had.
     """
     path = weights_dir / weights_name(depth)
-    if _is_there(depth, path):
+    if is_there(depth, path):
         return path
-    url = DEPTHS[depth][1].url
+    url = weights_url(depth)
     advice = (
         f"depth {depth}: no pretrained weights at {path}. Put torchvision's file {path.name} "
         f"(from {url}) there, or name its folder with --weights-dir"
@@ -124,7 +129,7 @@ def find_weights(depth: int, weights_dir: Path, download: bool = False) -> Path:
     return path
 
 
-def _is_there(depth: int, path: Path) -> bool:
+def is_there(depth: int, path: Path) -> bool:
     """Whether something is at a path; what it is, is told when it is read.
 
     Raises:
@@ -253,6 +258,16 @@ def _note_lost(first: list[str], name: str, layer: nn.Module, given: Any, made: 
         first.append(name)
 
 
+def _depth_of(state: dict[Any, Any]) -> int | None:
+    """The depth whose network has a file's names and shapes; None for another network's."""
+    for depth, (build, _) in DEPTHS.items():
+        with torch.device("meta"):
+            own = build().state_dict()
+        if fits(state, own, "fc."):
+            return depth
+    return None
+
+
 def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = False) -> list[str]:
     """Copy every tensor but the head's; each must be there, sound and in its shape, and no other.
 
@@ -264,6 +279,11 @@ def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = Fa
     except WeightsError as error:
         raise WeightsError(f"depth {depth}: {path} {error}") from error
     body, faults, notes = body_of(state, net.state_dict(), "fc.")
+    if faults and (other := _depth_of(state)) not in (None, depth):
+        raise WeightsError(
+            f"depth {depth}: {path} does not fit ResNet-{depth}: it holds the weights of a "
+            f"ResNet-{other}, which are for depth {other}; put a ResNet-{depth}'s there"
+        )
     if faults:
         told = faults[0] if len(faults) == 1 else "\n  ".join([f"{len(faults)} faults", *faults])
         raise WeightsError(

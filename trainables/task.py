@@ -179,6 +179,8 @@ class Task:
             another kind is tried before the first trial; None where that cannot be said.
         about: what is said of it wherever its numbers are shown; see trainables.about.
         download: (data_dir) -> None, fetches the data where there is a network. Raises DataError.
+        source: URL of the file that `download` fetches, by which `doctor` sees whether its host
+            answers; "" where it is not said.
     """
 
     name: str
@@ -199,6 +201,7 @@ class Task:
     conflicts: Callable[[Config], dict[str, str]] = lambda config: {}
     questions: Callable[[Config], dict[str, str]] = lambda config: {}
     download: Callable[[Path], None] | None = None
+    source: str = ""
     inputs: Callable[[Config], tuple[int, ...]] | None = None
     about: About | None = None
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from trainables.errors import WeightsError
+from trainables.files import contents
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 SHOWN = 5  # names told of one kind of fault; of the rest their number
@@ -77,8 +78,8 @@ def _foreign(path: Path, head: bytes) -> str:
             "...) of it"
         )
     if not head.startswith(b"PK"):
-        text = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
-        return f"it is {'a text' if text else 'damaged, or of another format'}{again}"
+        shown = contents(path, "weights")
+        return f"it is {shown or 'damaged, or of another format'}{again}"
     try:
         with zipfile.ZipFile(path) as held:
             names = held.namelist()
@@ -128,6 +129,20 @@ def body_of(
     if others := sorted(types - {"float32"}):
         notes.append(f"holds numbers of {', '.join(others)}, which are made float32")
     return {k: v.to(wanted[k].dtype) for k, v in sound.items()}, faults, notes
+
+
+def fits(state: Mapping[Any, Any], own: Mapping[str, Tensor], head: str) -> bool:
+    """Whether a file's names and shapes, the last layer's aside, are those of a network.
+
+    Args:
+        state: of a file.
+        own: the network's own state; shapes are read.
+        head: prefix of the last layer.
+    """
+    given = {k: v for k, v in state.items() if not str(k).startswith(head)}
+    wanted = {k: v for k, v in own.items() if not k.startswith(head)}
+    dense = {k: given[k] for k in wanted if isinstance(given.get(k), Tensor)}
+    return not _key_faults(given, wanted, dense)
 
 
 def _key_faults(

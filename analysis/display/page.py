@@ -106,7 +106,8 @@ def state_of(record: Record) -> tuple[str, bool]:
     return text, lacking.anything
 
 
-def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
+def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, list[str]]]:
+    """Name and lines of each fact."""
     machine = study.get("machine") or {}
     budget = study["spec"].get("budget", {})
     gpus = ", ".join(str(gpu) for gpu in machine.get("gpus") or []) or "no GPU"
@@ -116,7 +117,6 @@ def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
     facts = [
         ("task", study["about"]["title"]),
         ("state", state),
-        ("data", "; ".join(words.data_words(study))),
         ("protocol", f"{study['protocol']}. {words.protocol(study)}"),
         ("rungs", f"{', '.join(str(rung) for rung in study['rungs'])} epochs"),
         ("configs a cell", str(budget.get("trials_per_cell", 1)) if study["space_keys"] else "1"),
@@ -126,7 +126,9 @@ def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
         ("commit", words.commit(study)),
         ("dates", f"{words.dates(study)}, sessions: {len(sessions)}"),
     ]
-    return [(name, text) for name, text in facts if text]
+    lines = [(name, [text]) for name, text in facts if text]
+    lines.insert(2, ("data", words.data_words(study)))  # one thing that is odd in it a line
+    return lines
 
 
 def _weights(depth: str, held: Mapping[str, Any]) -> str:

@@ -127,7 +127,10 @@ def limits(settings: Mapping[str, Any]) -> dict[str, int]:
 
 
 def data_words(study: Mapping[str, Any]) -> list[str]:
-    """A line a data set: name, edition, images, heads, points outside; then what is odd in it."""
+    """Name, edition, images, heads, points outside; then an item each what is odd, worst first.
+
+    Records of before odd things were looked for have no such items.
+    """
     lines = []
     for held in study["data"]:
         counts = []

@@ -8,29 +8,26 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
-
-from rich.console import Console
 
 from search import record
 from search.cli.doctor_command import add_doctor, doctor
 from search.cli.plan_commands import add_commands
-from search.record import Record, missing, terminal
+from search.cli.run_commands import (
+    add_places,
+    add_run_commands,
+    make_console,
+    make_options,
+    resume,
+    run,
+)
+from search.record import terminal
 from search.run.errors import ExecutionError
 from search.run.signals import handled, interrupt
-from search.spec.overrides import add_overrides, given_overrides
 from search.spec.shipped import shipped_studies
 from trainables.errors import UserError
-
-if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
-    from search.cli.progress import Progress
-    from search.run.preflight import Options
-    from search.spec.study_spec import StudySpec
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         arguments = _parse(sys.argv[1:] if argv is None else argv)
-        trains = arguments.command in (_run, _resume)
+        trains = arguments.command in (run, resume)
         with handled(interrupt) if trains else nullcontext():
             return int(arguments.command(arguments))
 
@@ -66,40 +63,12 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser, and the names of its commands."""
     parser = argparse.ArgumentParser(prog="resnet-search", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run a study file, or a shipped study by name")
-    run.add_argument("study", metavar="STUDY", help="a TOML file, or a name from `studies`")
-    add_overrides(run)
-    run.add_argument("--name", help="name of the run folder, instead of the study's own")
-    run.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
-    run.set_defaults(command=_run)
-    resume = commands.add_parser(
-        "resume", help="go on with a study that was interrupted or killed"
-    )
-    resume.add_argument("run", type=Path, metavar="RUN", help="its run folder")
-    resume.add_argument(
-        "--retry-failed",
-        action="store_true",
-        help="run failed trials again; of the search only where a cell has no winner yet",
-    )
-    resume.set_defaults(command=_resume)
+    add_run_commands(commands)
     examined = add_doctor(commands)
     examined.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
     examined.set_defaults(command=_doctor)
-    for command in (run, resume, examined):
-        _add_places(command)
-    for command in (run, resume):
-        command.add_argument(
-            "--strict",
-            action="store_true",
-            help="refuse a cluster of which one node lacks something, instead of leaving it out",
-        )
-    status = commands.add_parser(
-        "status",
-        help="how far a study is, also while it runs; exit status 1 while something is missing",
-    )
-    status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
-    status.set_defaults(command=_status)
-    add_commands(commands, _console)
+    add_places(examined)
+    add_commands(commands, make_console)
     weights = commands.add_parser(
         "weights", help="a finished study's networks as weights that another study starts from"
     )
@@ -129,163 +98,9 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     return parser, list(commands.choices)
 
 
-def _add_places(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data-dir",
-        type=Path,
-        help="folder of the data sets; default: $RESNET_TUNE_DATA or ./data; resume: as before",
-    )
-    command.add_argument(
-        "--weights-dir",
-        type=Path,
-        help="folder of pretrained weights; default: $RESNET_TUNE_WEIGHTS or ./weights",
-    )
-    command.add_argument(
-        "--address",
-        help="Ray: local (default; resume: as before), auto (this machine's cluster), HOST:PORT",
-    )
-    command.add_argument(
-        "--offline",
-        action="store_true",
-        help="never download; missing data or weights are an error",
-    )
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from search.spec.shipped import find_study
-    from search.spec.study_spec import load_spec
-
-    overrides = given_overrides(arguments)
-    if arguments.name:
-        overrides.append(f'name="{arguments.name}"')
-    path = find_study(arguments.study)
-    spec, text = load_spec(path, overrides)
-    console = _console(steady=True)
-    options = _options(arguments, arguments.runs_dir, console, {})
-    if spec.own_code():
-        options = replace(options, task_dir=path.parent.resolve())
-
-    def go() -> bool:
-        from search.run.launch import start
-
-        with _progress(spec, console) as progress:
-            return start(spec, text, overrides, options, progress)[1]
-
-    return _finish(arguments.runs_dir / spec.name, _interruptible(go), console)
-
-
-def _resume(arguments: argparse.Namespace) -> int:
-    from search.spec.study_spec import recorded_spec
-
-    study = record.load_study(arguments.run)
-    spec = recorded_spec(study, str(arguments.run / record.STUDY))
-    console = _console(steady=True)
-    options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
-
-    def go() -> bool:
-        from search.run.launch import resume
-
-        with _progress(spec, console) as progress:
-            return resume(arguments.run, options, progress, arguments.retry_failed)
-
-    return _finish(arguments.run, _interruptible(go), console)
-
-
-def _interruptible(go: Callable[[], bool]) -> bool:
-    """Whether a study is done; False too after a signal that came before or after its jobs."""
-    try:
-        return go()
-    except KeyboardInterrupt:
-        return False
-
-
-def _console(steady: bool = False) -> Console:
-    """Standard output: as wide as the terminal, and wide enough for a table where it is none.
-
-    Args:
-        steady: nobody who stops reading ends the command.
-    """
-    file = cast(IO[str], terminal.Steady(sys.stdout)) if steady else sys.stdout
-    # a name or path may look like rich's markup, an own task (`module:TASK`) like an emoji
-    make = partial(Console, file=file, markup=False, highlight=False, emoji=False)
-    console = make()
-    return console if console.is_terminal else make(width=160)
-
-
-def _options(
-    arguments: argparse.Namespace, runs_dir: Path, console: Console, before: Mapping[str, str]
-) -> Options:
-    """Where and how to run; `before` is the session that a resumed study goes on from."""
-    from search.run.preflight import Options
-
-    data_dir = os.environ.get("RESNET_TUNE_DATA", "data")
-    weights_dir = os.environ.get("RESNET_TUNE_WEIGHTS", "weights")
-    return Options(
-        (arguments.data_dir or Path(before.get("data_dir", data_dir))).resolve(),
-        (arguments.weights_dir or Path(before.get("weights_dir", weights_dir))).resolve(),
-        runs_dir,
-        arguments.address or before.get("address", "local"),
-        lambda text: console.print(text, style="dim", soft_wrap=True),
-        download=not arguments.offline and not before,
-        make_data_dir=arguments.data_dir is None,
-        strict=getattr(arguments, "strict", False),
-    )
-
-
-def _progress(spec: StudySpec, console: Console) -> Progress:
-    from search.cli.progress import Progress
-    from search.spec.cells import make_plan
-    from trainables import find_task
-    from trainables.engine.train import watched_metric
-
-    metric = watched_metric(find_task(spec.task), spec.config(spec.cell_values()[0], {}))
-    return Progress(spec, make_plan(spec), console, metric)
-
-
-def _finish(folder: Path, done: bool, console: Console) -> int:
-    shown = os.path.relpath(folder)
-    resume = terminal.shell("resnet-search", "resume", shown)
-    if not done:
-        text = "interrupted before it began; nothing is on record"
-        if (folder / record.STUDY).exists():
-            text = f"interrupted; everything finished is on record. Go on: {resume}"
-        console.print(text, soft_wrap=True)
-        return terminal.INTERRUPTED
-    held = record.load(folder)
-    ended = "ended, not whole" if missing(held).cells else "done"
-    report = terminal.shell("resnet-report", "build", shown)
-    console.print(f"{ended}: {shown}. Report: {report}", soft_wrap=True)
-    status = _status_of(held, console)
-    if status:
-        lost = missing(held).lost
-        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
-        text = "not every cell has what it was promised"
-        if set(lost["status"]) - {"diverged"}:
-            text += f". Mend the cause, then `{resume} --retry-failed` runs what has failed again"
-        for line in [text, *lines]:
-            console.print(line, soft_wrap=True)
-    return status
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    return _status_of(record.load(arguments.run), _console())
-
-
-def _status_of(held: Record, console: Console) -> int:
-    """One line a cell; 0 if every cell has what it was promised, else 1.
-
-    That is: full_per_cell trials of the search in full, and a test score for each seed, or for
-    the winner where there are no seeds.
-    """
-    from search.cli.status import status_table
-
-    console.print(status_table(held))
-    return int(bool(missing(held).cells))
-
-
 def _doctor(arguments: argparse.Namespace) -> int:
-    console = _console()
-    return doctor(arguments, _options(arguments, arguments.runs_dir, console, {}), console)
+    console = make_console()
+    return doctor(arguments, make_options(arguments, arguments.runs_dir, console, {}), console)
 
 
 def _weights(arguments: argparse.Namespace) -> int:
@@ -336,5 +151,5 @@ def _settings(arguments: argparse.Namespace) -> int:
     for name, setting in task.settings.items():
         default = "" if setting.default is None else str(setting.default)
         table.add_row(name, default, setting.allowed(), where[setting.role], setting.doc)
-    _console().print(table)
+    make_console().print(table)
     return 0

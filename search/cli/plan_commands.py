@@ -18,7 +18,7 @@ from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from search.run.measuring import EpochTime
-    from search.run.preflight import Options
+    from search.run.options import Options
     from search.schedule.curves import Curves
     from search.schedule.preview import Preview
     from search.spec.plan import Plan
@@ -113,7 +113,8 @@ def _load(arguments: argparse.Namespace) -> StudySpec:
 
 
 def _preview(arguments: argparse.Namespace, console: Console) -> int:
-    from search.run.preflight import check_networks, fingerprints, told_by_data
+    from search.run.network_checks import check_networks
+    from search.run.preflight import fingerprints, told_by_data
     from search.schedule.preview import preview
     from search.spec.questions import find_questions
 
@@ -145,7 +146,7 @@ def _preview(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _data_options(arguments: argparse.Namespace, console: Console) -> Options:
-    from search.run.preflight import Options
+    from search.run.options import Options
 
     def say(text: str) -> None:
         if not arguments.json:

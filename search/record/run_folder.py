@@ -32,6 +32,17 @@ WEIGHTS = "weights"  # generated source weights of synthetic studies
 FOLDERS = ("checkpoints", "parts", "samples")  # that workers write to
 
 
+def held_already(path: Path) -> str:
+    """What is said of a run folder that a new study cannot have; "" where it can."""
+    if not (path / STUDY).exists():
+        return ""
+    return (
+        f"{path} already holds a study. Go on with it: "
+        f"`{shell('resnet-search', 'resume', path)}`; or keep it and run beside it: "
+        "--name ANOTHER"
+    )
+
+
 class RunFolder:
     """Holds a run folder against every other writer until it is closed; a context manager.
 
@@ -73,11 +84,7 @@ class RunFolder:
         held._lock = _lock(path)
         if (path / STUDY).exists():
             held._lock.close()
-            raise RecordError(
-                f"{path} already holds a study. Go on with it: "
-                f"`{shell('resnet-search', 'resume', path)}`; or keep it and run beside it: "
-                "--name ANOTHER"
-            )
+            raise RecordError(held_already(path))
         return held
 
     def __enter__(self) -> RunFolder:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
 
 from search.run.errors import ExecutionError
 from search.run.ray_folder import KEEP, ray_folder
+from search.run.reach import HERE, check_address
 from search.run.signals import kept_from_children
 from trainables import places
 
@@ -56,27 +58,47 @@ def connect(
         say: told of what is not as usual.
 
     Raises:
+        PreflightError: it is no address.
         ExecutionError: nothing answers at the address, or Ray does not start here.
     """
-    if address.startswith("ray://"):
-        raise ExecutionError(
-            "--address ray:// is Ray's client, which keeps the journal from Tune; run this "
-            "command on a machine of the cluster with --address auto, or by `ray job submit`"
-        )
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed job is ours to tell
-    if address not in ("local", "auto"):
-        _knock(address)
     if address == "local":
         _start(cores, say)
         return
+    check_address(address, ray.util.get_node_ip_address)
+    with tempfile.TemporaryFile() as lines:
+        try:
+            with _printed_into(lines):
+                _init(address=address)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise ExecutionError(
+                f"no Ray cluster at --address {address} ({_reason(error, lines)}); start one with "
+                f"`ray start --head`, or {HERE}"
+            ) from error
+
+
+@contextlib.contextmanager
+def _printed_into(lines: IO[bytes]) -> Iterator[None]:
+    """Standard error goes to a file: Ray's C++ prints its tries there, beside the reason."""
+    sys.stderr.flush()
+    held = os.dup(2)
+    os.dup2(lines.fileno(), 2)
     try:
-        _init(address=address)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise ExecutionError(
-            f"no Ray cluster at --address {address} ({error}); start one with `ray start --head`, "
-            "or leave --address out to run on this machine"
-        ) from error
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(held, 2)
+        os.close(held)
+
+
+def _reason(error: Exception, lines: IO[bytes]) -> str:
+    """An error of Ray's in one line, and the last that was printed before it."""
+    lines.seek(0)
+    printed = lines.read().decode(errors="replace").splitlines()
+    said = next(iter(str(error).splitlines()), type(error).__name__)
+    last = next((line for line in reversed(printed) if line.strip()), "")
+    return f"{said}; {last.strip()}" if last else said
 
 
 def _start(cores: int | None, say: Callable[[str], None]) -> None:
@@ -103,22 +125,6 @@ def _init(**options: Any) -> None:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except SystemExit as error:  # Ray's own answer to a SIGTERM
             raise KeyboardInterrupt from error
-
-
-def _knock(address: str) -> None:
-    """Refuse an address at which nothing listens; Ray itself would try for minutes.
-
-    Raises:
-        ExecutionError: no HOST:PORT, or no answer.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise ExecutionError(
-            f"nothing answers at --address {address} ({error}); give the HOST:PORT that "
-            "`ray start --head` printed, or leave --address out to run on this machine"
-        ) from error
 
 
 def joined() -> str:

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import torch
+
+from search.record.run_folder import held_already
 from search.run import machine
 from search.run.errors import ExecutionError
 from search.run.lineage import check_split
 from search.run.machine_checks import Check, machine_checks
+from search.run.network_checks import check_networks, pretrained_files, to_fetch
+from search.run.options import Options, WouldFetchError, data_dir_fault, weights_dir_fault
 from search.run.preflight import (
-    IMAGENET,
-    Options,
     check_local,
-    check_networks,
     data_notes,
     fingerprints,
     gpus_by_cell,
-    pretrained_files,
     told_by_data,
     told_of,
 )
+from search.run.reach import check_address, download_fault
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec
 from trainables import find_task
-from trainables.errors import UserError
-from trainables.resnet import DEPTHS, check_weights, weights_name
+from trainables.errors import UserError, WeightsError
+from trainables.networks import RESNET
+from trainables.resnet import DEPTHS, check_weights, is_there, weights_name, weights_url
 from trainables.task import MissingDataError
 
 # settings of the data that is looked for where no study says what it needs
@@ -47,6 +51,7 @@ def examine(spec: StudySpec | None, options: Options) -> Iterator[Check]:
         spec: the study.
         options: where; nothing is downloaded, and `download` says whether `run` would.
     """
+    options = replace(options, look_only=True)
     yield from machine_checks(spec, options)
     if spec is None:
         yield from _known_data(options)
@@ -57,14 +62,21 @@ def examine(spec: StudySpec | None, options: Options) -> Iterator[Check]:
 
 
 def _needs(spec: StudySpec, options: Options) -> Iterator[Check]:
-    yield _tried("resources", lambda say: check_local(spec, options), "as asked for")
+    if taken := held_already((options.runs_dir / spec.name).resolve()):
+        yield _fault("run folder", taken)
+    yield _tried("resources", lambda say: check_local(spec, options), _resources(spec, options))
     found: list[dict[str, Any]] = []
-    yield _data(spec, options, found)
+    yield from _data(spec, options, found)
     spec = told_by_data(spec, found)
-    yield _tried("networks", lambda say: check_networks(spec), "they take the task's inputs")
+    yield _tried("networks", lambda say: check_networks(spec), _networks(spec))
     yield from _weights(spec, options, found)
     for key, question in find_questions(spec, found).items():
         yield Check("settings", "warning", f"{key}: {question}", "set it, if it was not meant so")
+
+
+def _fault(name: str, told: str) -> Check:
+    first, *more = (line.strip() for line in told.splitlines() if line.strip())
+    return Check(name, "fault", first, items=tuple(more))
 
 
 def _tried(name: str, look: Callable[[Callable[[str], None]], None], good: str) -> Check:
@@ -73,40 +85,92 @@ def _tried(name: str, look: Callable[[Callable[[str], None]], None], good: str) 
     try:
         look(said.append)
     except UserError as error:
-        return Check(name, "fault", str(error))
-    if said:
-        return Check(name, "warning", "; ".join(text.removeprefix("note: ") for text in said))
-    return Check(name, "ok", good)
+        return _fault(name, str(error))
+    items = tuple(text.removeprefix("note: ") for text in said)
+    return Check(name, "warning" if said else "ok", good, items=items)
 
 
-def _data(spec: StudySpec, options: Options, found: list[dict[str, Any]]) -> Check:
-    """The study's data; what it is is added to `found`."""
+def _resources(spec: StudySpec, options: Options) -> str:
+    """What a trial takes, of what there is."""
+    asked, cpus = spec.resources.gpus_per_trial, spec.resources.cpus_per_trial
+    here = options.address == "local"
+    gpus = torch.cuda.device_count() if here else None
+    of_cores, of_gpus = (f" of {machine.cores()}", f" of {gpus}") if here else ("", "")
+    if asked == "auto":
+        share = "the share of a GPU that is measured" if gpus else "no GPU: there is none"
+        share = share if here else "a share of a GPU where the cluster has one"
+    elif isinstance(asked, dict):
+        by_depth = ", ".join(f"{share:g} at depth {depth}" for depth, share in asked.items())
+        share = f"GPUs{of_gpus}: {by_depth}"
+    else:
+        share = f"{asked:g}{of_gpus} GPUs"
+    cores = "core" if cpus == 1 and not here else "cores"
+    return f"a trial takes {cpus:g}{of_cores} CPU {cores}, and {share}"
+
+
+def _networks(spec: StudySpec) -> str:
+    """The networks of the cells, and what they are given."""
+    task = find_task(spec.task)
+    names: dict[str, None] = {}
+    shapes: dict[str, None] = {}
+    for cell in spec.cell_values():
+        config = spec.config(cell, {})
+        name = config.get("network", RESNET)
+        depth = config.get("depth")
+        names[f"ResNet-{depth}" if name == RESNET and depth else str(name)] = None
+        if task.inputs is not None:
+            shapes["x".join(map(str, task.inputs(config)))] = None
+    given = f" on inputs of {', '.join(shapes)}" if shapes else ""
+    return ", ".join(names) + given
+
+
+def _data(spec: StudySpec, options: Options, found: list[dict[str, Any]]) -> Iterator[Check]:
+    """The study's data, a check a data set; what it is is added to `found`."""
     said: list[str] = []
-    held = replace(options, say=said.append, download=False)
     try:
-        found += fingerprints(spec, held)
-    except UserError as error:
-        missing = isinstance(error.__cause__, MissingDataError)
-        if missing and options.download and find_task(spec.task).download:
-            text = f"nothing of it in {options.data_dir}; `run` downloads it"
-            return Check("data", "warning", text, "put it there where there is no network")
-        return Check("data", "fault", str(error))
+        found += fingerprints(spec, replace(options, say=said.append))
+    except WouldFetchError as error:
+        yield _fetched("data", str(error), find_task(spec.task).source)
+        return
+    except (UserError, OSError) as error:
+        yield _fault("data", str(error))
+        return
+    yield from map(_judged, found)
     # notes of the data are in its own words; what is left is of data and study together
     known = {line for one in found for line in told_of(one)}
-    more = [text.removeprefix("note: ") for text in said if text not in known]
-    return _judged("data", found, more)
+    for text in said:
+        if text not in known:
+            yield Check("settings", "warning", text.removeprefix("note: "))
 
 
-def _judged(name: str, found: list[dict[str, Any]], more: list[str]) -> Check:
-    lines = []
-    for one in found:
-        counts = f"{one['train_images']} training and {one['test_images']} test images"
-        lines.append("; ".join([f"{one['data']} ({one['edition']}), {counts}", *data_notes(one)]))
-    bad = bool(more) or any(one.get("warnings") for one in found)
-    return Check(name, "warning" if bad else "ok", "\n".join([*lines, *more]))
+def _judged(found: Mapping[str, Any]) -> Check:
+    text = (
+        f"{found['data']} ({found['edition']}), {found['train_images']:,} training and "
+        f"{found['test_images']:,} test images"
+    )
+    state: Any = "warning" if found.get("warnings") else "ok"
+    return Check("data", state, text, items=tuple(data_notes(found)))
+
+
+def _fetched(name: str, absent: str, url: str) -> Check:
+    """What `run` would download: whether its host answers, which is asked for the head alone."""
+    by_hand = "put it there where there is no network"
+    if not url:
+        text = f"{absent}; `run` downloads it, which is not tried here"
+        return Check(name, "warning", text, by_hand)
+    host = urlsplit(url).hostname
+    fault, size = download_fault(url)
+    if fault:
+        text = f"{absent}, and cannot be downloaded from here: {host}: {fault}"
+        return Check(name, "fault", text, f"put it there by hand ({url}), or name its folder")
+    much = f" ({size / 1e6:,.0f} MB)" if size else ""
+    return Check(name, "warning", f"{absent}; `run` downloads it{much} from {host}", by_hand)
 
 
 def _known_data(options: Options) -> Iterator[Check]:
+    if fault := data_dir_fault(options):
+        yield _fault("data", fault)
+        return
     seen = False
     for name, settings in KNOWN:
         task = find_task(name)
@@ -117,12 +181,12 @@ def _known_data(options: Options) -> Iterator[Check]:
             found = task.fingerprint(options.data_dir, config)
         except MissingDataError:
             continue
-        except UserError as error:
+        except (UserError, OSError) as error:
             seen = True
-            yield Check("data", "fault", str(error))
+            yield _fault("data", str(error))
             continue
         seen = True
-        yield _judged("data", [found], [])
+        yield _judged(found)
     if not seen:
         text = f"no data set in {options.data_dir}"
         yield Check("data", "warning", text, "name the folder that holds one by --data-dir")
@@ -136,29 +200,43 @@ def _weights(spec: StudySpec, options: Options, data: list[dict[str, Any]]) -> I
     if spec.weights == "synthetic":
         yield Check("weights", "ok", "synthetic: made when the study starts")
         return
-    absent = [d for d in depths if not (options.weights_dir / weights_name(d)).is_file()]
-    if spec.weights == IMAGENET and absent and options.download:
-        text = f"none of depth {', '.join(map(str, absent))} in {options.weights_dir}; "
-        fix = "put torchvision's files there where there is no network"
-        yield Check("weights", "warning", f"{text}`run` downloads them", fix)
-        return
+    absent = []
+    if not weights_dir_fault(options, fetched=False):
+        try:
+            absent = to_fetch(spec, options)
+        except WeightsError as error:
+            yield _fault("weights", str(error))
+            return
 
     def look(say: Callable[[str], None]) -> None:
-        held = replace(options, say=say, download=False)
+        held = replace(options, say=say)
         with tempfile.TemporaryDirectory() as folder:
             files = pretrained_files(spec, held, Path(folder))
         check_split(spec, data, files, say)
 
-    names = ", ".join(map(str, depths))
-    yield _tried("weights", look, f"{spec.weights}, depth {names}: finite, and run once")
+    there = ", ".join(str(d) for d in depths if d not in absent)
+    check = _tried("weights", look, f"{spec.weights}, depth {there}: finite, and run once")
+    if there or check.state != "ok":
+        yield check
+    if absent and not weights_dir_fault(options, fetched=True):
+        text = f"depth {', '.join(map(str, absent))} not in {options.weights_dir}"
+        yield _fetched("weights", text, weights_url(absent[0]))
 
 
 def _known_weights(options: Options) -> Iterator[Check]:
+    if fault := weights_dir_fault(options, fetched=False):
+        yield _fault("weights", fault)
+        return
     there = {d: options.weights_dir / weights_name(d) for d in DEPTHS}
-    held = {depth: path for depth, path in there.items() if path.is_file()}
+    try:
+        held = {depth: path for depth, path in there.items() if is_there(depth, path)}
+    except WeightsError as error:
+        yield _fault("weights", str(error))
+        return
     if not held:
-        text = f"none of torchvision's in {options.weights_dir}; fine-tuned cells start from them"
-        yield Check("weights", "ok", text)
+        more = "`run` downloads what they lack" if options.download else "put files there for them"
+        text = f"{options.weights_dir} holds no file of torchvision's; only pretrained cells need "
+        yield Check("weights", "ok", f"{text}one, and {more}")
     for depth, path in held.items():
 
         def look(say: Callable[[str], None], depth: int = depth, path: Path = path) -> None:
@@ -169,6 +247,10 @@ def _known_weights(options: Options) -> Iterator[Check]:
 
 
 def _ray(spec: StudySpec | None, options: Options) -> Check:
+    try:
+        check_address(options.address)
+    except (ExecutionError, UserError) as error:
+        return _fault("Ray", str(error))
     # imports ray, which takes seconds
     from search.run import cluster
 
@@ -180,7 +262,7 @@ def _ray(spec: StudySpec | None, options: Options) -> Check:
             for share in set(shares.values()):
                 cluster.check_feasible(spec.resources.cpus_per_trial, share)
     except (ExecutionError, UserError) as error:
-        return Check("Ray", "fault", str(error))
+        return _fault("Ray", str(error))
     finally:
         cluster.disconnect()
     return Check("Ray", "ok", text)

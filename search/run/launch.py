@@ -20,18 +20,12 @@ from search.run.digest import code_digest
 from search.run.errors import ExecutionError
 from search.run.lineage import check_split, same_data
 from search.run.machine_checks import check_machine
+from search.run.network_checks import check_networks, pretrained_files
 from search.run.node_probe import need_of, versions
+from search.run.options import Options, PreflightError, run_folder_fault
 from search.run.packing import Packing, measured
-from search.run.preflight import (
-    Options,
-    PreflightError,
-    check_local,
-    check_networks,
-    fingerprints,
-    gpus_by_cell,
-    pretrained_files,
-    told_by_data,
-)
+from search.run.preflight import check_local, fingerprints, gpus_by_cell, told_by_data
+from search.run.reach import check_address
 from search.run.study import Places, Study, Watcher
 from search.run.worker import mps_active
 from search.spec.questions import find_questions
@@ -68,8 +62,11 @@ def start(
         PreflightError: something is missing.
         ExecutionError: Ray cannot run it.
     """
-    # held from here on: of two runs of one name the second changes nothing of the first
+    check_address(options.address)  # Ray comes last, and data may take minutes to decode before
     _say_places(options)
+    if fault := run_folder_fault((options.runs_dir / spec.name).resolve()):
+        raise PreflightError(fault)
+    # held from here on: of two runs of one name the second changes nothing of the first
     with RunFolder.make((options.runs_dir / spec.name).resolve()) as run:
         check_local(spec, options)
         data = fingerprints(spec, options)
@@ -110,6 +107,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         spec = recorded_spec(held, str(run.path / record.STUDY))
         if _is_done(spec, run, watcher, retry_failed):
             return True
+        check_address(options.address)
         if changed := changed_code(spec.own_code(), held.get("task_code", [])):
             raise PreflightError(
                 f"{', '.join(changed)} is not the code that {run.path.name} was started with: "
@@ -291,13 +289,16 @@ def _end_session(study: Study, run: RunFolder) -> None:
 def _packing(
     spec: StudySpec, run: RunFolder | None, options: Options, nodes: Nodes | None
 ) -> Packing | None:
-    """What a trial was measured to need on the GPU that is here, for `gpus_per_trial = "auto"`.
+    """What a trial was measured to need on every kind of GPU here, for `gpus_per_trial = "auto"`.
 
     Args:
         spec: the study.
         run: of a study that is resumed; what it measured on such a GPU is not measured again.
         options: see Options.
         nodes: of a cluster, who may take jobs.
+
+    Returns:
+        Rows of each kind, one after another; see `search.run.packing.shares`.
 
     Raises:
         PreflightError: the study has run on a GPU, and here is none.
@@ -306,7 +307,6 @@ def _packing(
 
     held = (run.study.get("packing") or []) if run else []
     gpus = cluster.gpus_of(nodes.resources() if nodes else cluster.resources())
-    on_gpu = partial(cluster.on_gpu, nodes.labels() if nodes else None)
     if held and not gpus:
         raise PreflightError(
             f"the study has run on {held[0]['device']}, and here is no GPU: resume it where there "
@@ -314,20 +314,28 @@ def _packing(
         )
     if spec.resources.gpus_per_trial != "auto" or not gpus or (run and not held):
         return None
-    if held:
-        here = on_gpu(torch.cuda.get_device_name)
-        known = [row for row in held if row["device"] == here]
-        if known:
-            return known
-    options.say("measuring how many trials fit a GPU")
+    rows: Packing = []
     try:
-        folder = run.study.get("task_dir") if run else options.task_dir
-        at = options.data_dir.resolve()
-        return measured(spec, at, on_gpu, options.say, str(folder or ""))
+        for labels in nodes.gpu_kinds() if nodes else [None]:
+            rows += _packing_at(spec, held, options, partial(cluster.on_gpu, labels))
     except Exception as error:  # whatever a trial may raise on a GPU
         lines = str(error).strip().splitlines() or [type(error).__name__]
         options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")
         return None
+    return rows
+
+
+def _packing_at(
+    spec: StudySpec, held: Packing, options: Options, on_gpu: Callable[..., Any]
+) -> Packing:
+    """The same on one kind of GPU."""
+    if held:
+        here = on_gpu(torch.cuda.get_device_name)
+        if known := [row for row in held if row["device"] == here]:
+            return known
+    options.say("measuring how many trials fit a GPU")
+    at, folder = options.data_dir.resolve(), str(options.task_dir or "")
+    return measured(spec, at, on_gpu, options.say, folder)
 
 
 def _sizes(spec: StudySpec, study: Mapping[str, Any]) -> dict[int, float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.run.preflight import PreflightError
+from search.run.options import PreflightError
 from search.spec.study_spec import StudySpec
 from trainables import TASKS, find_task
 from trainables.resnet import read_origin

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from search.run import machine
-from search.run.preflight import Options, PreflightError
+from search.run.options import Options, PreflightError, run_folder_fault
 from search.run.worker import mps_active
 from search.schedule.preview import preview
 from search.spec.study_spec import StudySpec
@@ -36,12 +36,14 @@ class Check:
         state: how it is.
         text: what there is, or what is wrong.
         fix: what mends it; "" where nothing needs to be.
+        items: the single matters of it, worst first, where there are several.
     """
 
     name: str
     state: State
     text: str
     fix: str = ""
+    items: tuple[str, ...] = ()
 
 
 def check_machine(spec: StudySpec, options: Options) -> None:
@@ -67,7 +69,8 @@ def machine_checks(spec: StudySpec | None, options: Options) -> Iterator[Check]:
         yield _temporary()
     # a checkpoint holds weights, optimizer state and best weights: not more than a trial itself
     least = LEAST_MB + 2 * largest
-    yield _room("run folder", options.runs_dir, least, LEAST_MB + every, "--runs-dir")
+    folder = options.runs_dir / spec.name if spec else options.runs_dir
+    yield _run_folder(folder.resolve(), least, LEAST_MB + every)
     yield from _cache()
     if options.address == "local":
         yield _memory(spec, largest)
@@ -99,6 +102,14 @@ def _free_mb(path: Path) -> float:
     return shutil.disk_usage(path).free / 2**20
 
 
+def _run_folder(path: Path, least: float, most: float) -> Check:
+    fault = run_folder_fault(path)
+    if fault:
+        text, _, fix = fault.partition("; ")
+        return Check("run folder", "fault", text, fix)
+    return _room("run folder", path, least, most, "--runs-dir")
+
+
 def _room(name: str, path: Path, least: float, most: float, option: str) -> Check:
     """Whether a folder can be written and its disk has room, MiB."""
     path = path.resolve()
@@ -107,12 +118,13 @@ def _room(name: str, path: Path, least: float, most: float, option: str) -> Chec
     free = _free_mb(path)
     said = f"{path}, {free:,.0f} MB free"
     if not free:
-        return Check(name, "fault", f"{path}: its disk is full", f"free space, or {option}")
+        fix = f"free space, or name another by {option}"
+        return Check(name, "fault", f"{path}: its disk is full", fix)
     if free < least:  # it may fill: that ends a run in order, and `resume` goes on
-        text = f"{said} of {least:,.0f} that one trial may need"
+        text = f"{said} of {least:,.0f} MB that one trial may need"
         return Check(name, "warning", text, f"free space, or name another by {option}")
     if free < most:
-        text = f"{said}; if no trial ended early, checkpoints would take {most:,.0f}"
+        text = f"{said}; if no trial ended early, checkpoints would take {most:,.0f} MB"
         return Check(name, "warning", text, f"free space, or name another by {option}")
     return Check(name, "ok", said)
 
@@ -125,7 +137,9 @@ def _cache() -> Iterator[Check]:
         return
     held = _room("cache", folder, 0, DECODED_MB, "RESNET_TUNE_CACHE")
     if held.state == "warning":
-        text = f"{folder}, {_free_mb(folder):,.0f} MB free; decoded data may take {DECODED_MB:,}"
+        text = (
+            f"{folder}, {_free_mb(folder):,.0f} MB free; decoded data may take {DECODED_MB:,} MB"
+        )
         held = Check("cache", "warning", text, "free space, or name another in RESNET_TUNE_CACHE")
     if held.state == "fault":  # then each trial decodes for itself
         held = Check("cache", "warning", f"{held.text}; each trial decodes for itself", held.fix)
@@ -135,7 +149,7 @@ def _cache() -> Iterator[Check]:
 def _memory(spec: StudySpec | None, largest: float) -> Check:
     free = machine.memory_mb()
     if free is None:
-        return Check("memory", "ok", "not known on this system")
+        return Check("memory", "ok", "how much is available is not known on this system")
     said = f"{free:,.0f} MB available"
     if spec is None:
         return Check("memory", "ok", said)
@@ -144,12 +158,14 @@ def _memory(spec: StudySpec | None, largest: float) -> Check:
         largest = 0  # weights and states are on the card
     one = largest + PROCESS_MB
     if free < one:
-        text = f"{said}, and one trial takes {one:,.0f} without activations"
+        text = f"{said}, and one trial takes {one:,.0f} MB without activations"
         return Check("memory", "fault", text, "end other programs, or leave out the deepest cells")
     if free < slots * one:
-        text = f"{said}, and {slots} trials at once take {slots * one:,.0f} without activations"
+        text = f"{said}, and {slots} trials at once take {slots * one:,.0f} MB without activations"
         return Check("memory", "warning", text, "raise resources.cpus_per_trial: fewer at once")
-    return Check("memory", "ok", f"{said}; {slots} trials at once take {slots * one:,.0f} or more")
+    return Check(
+        "memory", "ok", f"{said}; {slots} trials at once take {slots * one:,.0f} MB or more"
+    )
 
 
 def gpu_checks() -> Iterator[Check]:

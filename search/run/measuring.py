@@ -12,8 +12,8 @@ import torch
 
 from search import record
 from search.run import machine
+from search.run.options import Options
 from search.run.packing import shapes_of
-from search.run.preflight import Options
 from search.spec.split_sizes import split_sizes
 from search.spec.study_spec import StudySpec
 from trainables import find_task

@@ -18,7 +18,8 @@ from typing import Any
 
 from search.run.digest import code_digest
 from search.run.lineage import same_data
-from search.run.preflight import Options, of_data, own_fingerprint
+from search.run.options import Options
+from search.run.preflight import of_data, own_fingerprint
 from search.run.worker import mps_active
 from search.spec.study_spec import StudySpec
 from trainables import find_task, places

@@ -144,6 +144,15 @@ class Nodes:
         out = sorted(node.id for node in self.all.values() if not node.used)
         return {LABEL: f"!in({','.join(out)})"} if out else None
 
+    def gpu_kinds(self) -> list[dict[str, str]]:
+        """The label of one node for each kind of GPU that jobs may be put on."""
+        kinds: dict[str, dict[str, str]] = {}
+        for node in self.all.values():
+            if node.used and node.resources.get("GPU"):
+                names = node.facts["gpus"] if node.facts else []
+                kinds.setdefault(",".join(sorted(set(names))), {LABEL: node.id})
+        return list(kinds.values())
+
     # -- quarantine -------------------------------------------------------------------------------
 
     def lost(self, key: str, seconds: float) -> None:

@@ -1,68 +1,25 @@
-"""What a study needs before its first trial: resources, data, pretrained weights."""
+"""What a study needs of its data and of this machine's devices, before its first trial."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from search.run import machine
+from search.run.options import Options, PreflightError, WouldFetchError, data_dir_fault
 from search.run.packing import Packing, shares
 from search.spec.split_sizes import share_for_val, split_sizes
 from search.spec.study_spec import StudySpec
 from trainables import find_task
-from trainables.errors import UserError, WeightsError
-from trainables.networks import RESNET, is_own, without_memory
+from trainables.errors import UserError
 from trainables.own_code import quoted
-from trainables.resnet import (
-    check_weights,
-    describe_weights,
-    find_own_weights,
-    find_weights,
-    read_origin,
-)
-from trainables.task import DataError, MissingDataError, Task
-from trainables.tasks import synthetic
+from trainables.task import DataError, MissingDataError
 
 NETWORKS = frozenset({"depth", "pretrained", "network", "stem", "lr", "optimizer", "precision"})
-IMAGENET = "imagenet1k_v1"  # torchvision's weights, by their key in a study
-
-
-class PreflightError(UserError):
-    """Something a study needs is missing; found before a trial starts."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where and how to run.
-
-    Attributes:
-        data_dir: folder of the data.
-        weights_dir: folder of torchvision's weights files, and of folders of one's own.
-        runs_dir: folder of run folders.
-        address: "local", "auto" or a Ray address.
-        say: told of every step before the first trial.
-        download: fetch missing data and weights where a task and torchvision can.
-        make_data_dir: make the data folder where it is missing, to download into it.
-        task_dir: folder that a task of the user's own is imported from.
-        strict: refuse a cluster of which one node lacks something, instead of leaving it out.
-    """
-
-    data_dir: Path
-    weights_dir: Path
-    runs_dir: Path
-    address: str
-    say: Callable[[str], None]
-    download: bool = True
-    make_data_dir: bool = True
-    task_dir: Path | None = None
-    strict: bool = False
 
 
 def check_local(spec: StudySpec, options: Options) -> None:
@@ -120,6 +77,7 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
     """What the data of the study's cells is.
 
     Raises:
+        WouldFetchError: it would be downloaded, is only looked for, and there is no fault.
         PreflightError: with the faults of every cell's data.
     """
     found: list[dict[str, Any]] = []
@@ -146,7 +104,10 @@ def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:
         if print_ not in found:
             found.append(print_)
     if faults:
-        raise PreflightError("\n".join(faults)) from next(iter(faults.values()))
+        first = next(iter(faults.values()))
+        if all(isinstance(error, WouldFetchError) for error in faults.values()):
+            raise first
+        raise PreflightError("\n".join(faults)) from first
     for note in notes:
         options.say(note)
     return found
@@ -185,23 +146,27 @@ def _fingerprint(name: str, config: Mapping[str, Any], options: Options) -> dict
 
     Raises:
         DataError, PreflightError: it is damaged, or missing and cannot be fetched.
+        WouldFetchError: it is missing, would be fetched, and is only looked for.
     """
-    task, there = find_task(name), options.data_dir.is_dir()
+    task, fetch = find_task(name), None
     try:
         return task.fingerprint(options.data_dir, config)
     except Exception as error:
-        if not isinstance(error, MissingDataError):
-            if ":" in name and not isinstance(error, UserError):
-                raise PreflightError(f"the fingerprint of task {name}: {quoted(error)}") from error
+        own, missing = ":" in name, isinstance(error, MissingDataError)
+        if own and not isinstance(error, UserError):
+            raise PreflightError(f"the fingerprint of task {name}: {quoted(error)}") from error
+        if missing and options.download and config.get("edition", "auto") in ("auto", "binary"):
+            fetch = task.download
+        # a task of the user's own may take a file for its data, and says itself what it lacks
+        if (fetch or not own) and isinstance(error, (DataError, OSError)):
+            fault = data_dir_fault(options, name if fetch else "")
+            if fault:
+                raise PreflightError(fault) from error
+        if fetch is None:
             raise
-        fetch = task.download if options.download else None
-        if fetch is None or config.get("edition", "auto") not in ("auto", "binary"):
-            raise
-        if not (there or options.make_data_dir):
-            raise PreflightError(
-                f"--data-dir {options.data_dir} is no folder; name the one that holds the data, "
-                f"or make it and {name} is downloaded into it"
-            ) from error
+        if options.look_only:
+            raise WouldFetchError(f"{name} is not in {options.data_dir}") from error
+    there = options.data_dir.is_dir()
     options.say(f"no data in {options.data_dir}; downloading {name} into it")
     try:
         fetch(options.data_dir)
@@ -290,98 +255,3 @@ def _late_milestones(
         for late in config["milestones"]
         if late >= 1 and late >= steps
     ]
-
-
-def check_networks(spec: StudySpec) -> None:
-    """Try networks that are not the ResNets on inputs of their cells' shape.
-
-    Those of torchvision without arithmetic; a function of the user's own as it will run, with two
-    inputs, since its code may do what the meta device cannot.
-
-    Raises:
-        PreflightError: one does not take them, or returns another shape than a ResNet.
-    """
-    task = find_task(spec.task)
-    for cell in spec.cell_values():
-        config = {**spec.config(cell, {}), "pretrained": False}
-        name = config.get("network", RESNET)
-        if name == RESNET or task.inputs is None:
-            continue
-        shapes = []
-        try:
-            for network in (RESNET, name):
-                made = _outputs(task, {**config, "network": network, "skip_padding": False})
-                shapes.append(tuple(made.shape) if isinstance(made, torch.Tensor) else made)
-        except Exception as error:  # whatever a network may raise
-            raise PreflightError(
-                f"network = {name!r} does not take inputs of {task.inputs(config)}: "
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            ) from error
-        if shapes[0] != shapes[1]:
-            raise PreflightError(
-                f"network = {name!r} returns {shapes[1]!r}, not {shapes[0]} (images, outputs)"
-            )
-
-
-def _outputs(task: Task, config: Mapping[str, Any]) -> Any:
-    make, own = partial(task.network, config, None), is_own(config)
-    with torch.random.fork_rng(devices=[]):
-        net = make() if own else without_memory(config, make)
-        assert task.inputs is not None
-        images = torch.empty(2, *task.inputs(config), device="cpu" if own else "meta")
-        return net.train()(images.zero_())
-
-
-def pretrained_files(spec: StudySpec, options: Options, folder: Path) -> dict[int, Path]:
-    """Pretrained weights by number of the cell: found, fetched or made, and tried once.
-
-    Raises:
-        PreflightError: with every fault.
-    """
-    configs = [spec.config(cell, {}) for cell in spec.cell_values()]
-    tuned = {n: int(c["depth"]) for n, c in enumerate(configs) if c.get("pretrained")}
-    files, faults = dict[int, Path](), list[str]()
-    for depth in sorted(set(tuned.values())):
-        try:
-            files[depth] = _weights_file(spec, depth, options, folder)
-        except WeightsError as error:
-            faults.append(str(error))
-            continue
-        found, notes = _weights_faults(spec, depth, files[depth])
-        faults += found
-        for note in notes:
-            options.say(f"note: {note}")
-    if faults:
-        raise PreflightError("\n".join(faults))
-    return {number: files[depth] for number, depth in tuned.items()}
-
-
-def _weights_faults(spec: StudySpec, depth: int, path: Path) -> tuple[list[str], list[str]]:
-    """What is wrong with weights and with the origin beside them, and what is worth a word."""
-    faults, notes = list[str](), list[str]()
-    try:
-        notes += check_weights(depth, path)
-    except WeightsError as error:
-        faults.append(str(error))
-    try:
-        read_origin(path)  # one that cannot be read is told now
-    except WeightsError as error:
-        faults.append(str(error))
-    if not faults and spec.weights == IMAGENET and not describe_weights(path)["official"]:
-        notes.append(
-            f"depth {depth}: {path} has the name of torchvision's file and not its checksum; if "
-            "it is another network's, name its source with weights"
-        )
-    return faults, notes
-
-
-def _weights_file(spec: StudySpec, depth: int, options: Options, folder: Path) -> Path:
-    if spec.weights == IMAGENET:
-        return find_weights(depth, options.weights_dir, options.download)
-    if spec.weights != "synthetic":
-        return find_own_weights(depth, options.weights_dir, spec.weights)
-    path = folder / "weights" / f"resnet{depth}-synthetic.pth"
-    if not path.is_file():
-        options.say(f"training ResNet-{depth} on a synthetic source task")
-        synthetic.make_source_weights(depth, path)
-    return path

@@ -32,7 +32,7 @@ from tests.trainables.conftest import LABELS, PIXELS
 from trainables import find_task
 from trainables.errors import UserError
 from trainables.resnet import check_weights
-from trainables.tasks.imagefolder_files import scan
+from trainables.tasks.imagefolder_layout import scan
 
 CPU = torch.device("cpu")
 LONGEST = 6000  # characters of a message

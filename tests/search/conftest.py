@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 import tomllib
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def outcome(worker_job):
         told["test"] = {"loss": 1.0, "accuracy": score(trial, 99)}
         told["baselines"] = {"uniform guess": {"loss": 2.3, "accuracy": 0.1}}
     return {**told, **rest}
+
+
+@pytest.fixture
+def closed():
+    """A port of this machine at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return held.getsockname()[1]
 
 
 @pytest.fixture

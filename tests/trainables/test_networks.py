@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from search.run.preflight import PreflightError, check_networks
+from search.run.network_checks import check_networks
+from search.run.options import PreflightError
 from search.schedule.preview import preview
 from search.spec.study_spec import SpecError, load_spec, parse_spec
 from tests.rounding import TERMS, assert_same_sums

@@ -225,6 +225,21 @@ def test_a_state_dict_in_other_wrappings_is_told_with_the_fix(wrap, said, state,
     assert said in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("build", "depth"), [(models.resnet34, 34), (models.resnet50, 50), (models.resnet101, 101)]
+)
+def test_weights_of_another_depth_are_told_whose_they_are(build, depth, path):
+    torch.save(build(num_classes=3).state_dict(), path)
+    assert f"it holds the weights of a ResNet-{depth}, which are for depth {depth}" in refusal(
+        path
+    )
+
+
+def test_weights_of_no_resnet_of_ours_are_told_by_their_names(path):
+    torch.save(models.wide_resnet50_2().state_dict(), path)
+    assert "unknown" in refusal(path)
+
+
 def test_a_network_pickled_whole_is_told_to_be_code(path):
     torch.save(models.resnet18(), path)
     message = refusal(path)
@@ -250,7 +265,7 @@ SAFETENSORS = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
         (_zip, "a zip of another kind (notes.txt)"),
         (lambda p: p.write_bytes(len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(4)),
          "of the safetensors format"),
-        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1"), "it is a text"),
+        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1"), "git lfs pull"),
         (lambda p: p.write_bytes(bytes(range(256))), "damaged, or of another format"),
     ],
 )  # fmt: skip

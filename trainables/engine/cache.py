@@ -70,12 +70,26 @@ def key_of(what: str, files: Iterable[Path], **more: Any) -> str:
 
     Args:
         what: for a person who looks into the folder.
-        files: by path, size and time of change; a file that changes makes another entry.
+        files: by path, size and times of change; a file that changes makes another entry, and so
+            does a link to nothing or a folder in a file's place, which a reader may refuse.
         more: anything else that the arrays hang on, as JSON.
     """
-    held = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    held = [(str(path), *_state(path)) for path in files]
     text = json.dumps([FORMAT, held, more], sort_keys=True, default=str)
     return f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes with a file: what it holds, where a link leads, who may read it.
+
+    The time of the last change of its entry is there because that of its contents can be set, as
+    by `cp -p` and `touch -r`; this one cannot.
+    """
+    try:
+        held = path.stat()
+    except OSError as error:  # nothing behind a link, or a ring of links
+        return (error.errno or 0,)
+    return held.st_mode, held.st_size, held.st_mtime_ns, held.st_ctime_ns
 
 
 def cached(key: str, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:

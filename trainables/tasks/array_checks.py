@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from trainables.own_code import quoted
 from trainables.task import Config, DataError
+from trainables.tasks.inventory import are, named
 from trainables.tasks.inventory import digest as row_digest
+from trainables.tasks.label_checks import one_class, unlearned
 
 Kind = Literal["classification", "regression"]
 Load = Callable[[Path, Config], Mapping[str, tuple[Any, Any]]]
@@ -54,16 +56,44 @@ def checked_arrays(
     shapes = {tuple(x.shape[1:]) for x, _ in found.values()}
     if len(shapes) > 1:
         faults.append(f"x differs in shape between splits: {sorted(shapes)}")
-    if not faults and kind == "classification":
-        most = 1 + int(found["train"][1].max())
-        faults += [
-            f"{split}: y holds class {int(y.max())}, and train has {most}"
-            for split, (_, y) in found.items()
-            if int(y.max()) >= most
-        ]
+    if not faults:
+        faults = _target_faults(found, kind)
     if faults:
         raise DataError(f"{name}: what load returns has faults: {'; '.join(faults)}")
     return found
+
+
+def _target_faults(held: Mapping[str, Pair], kind: Kind) -> list[str]:
+    """Targets of which nothing can be learnt: all alike, or of classes that train lacks."""
+    labels = {split: y.numpy() for split, (_, y) in held.items()}
+    train = labels["train"]
+    if kind == "regression":
+        alike = len(train) > 1 and bool((train == train[0]).all())
+        return [f"train: every y is {train[0]:g}: there is nothing to learn"] * alike
+    most = 1 + int(train.max())
+    return [
+        *(
+            f"{split}: y holds class {int(y.max())}, and train has {most}"
+            for split, y in labels.items()
+            if int(y.max()) >= most
+        ),
+        *one_class({"train": train}),
+    ] or unlearned(labels)
+
+
+def _target_warnings(held: Mapping[str, Pair]) -> list[str]:
+    """Classes that a split lacks, and rows that lie in several."""
+    labels = {split: y.numpy() for split, (_, y) in held.items()}
+    if any(y.dtype.kind != "i" for y in labels.values()):
+        return []
+    warnings = [text for split, y in labels.items() for text in one_class({split: y})]
+    every = np.unique(np.concatenate(list(labels.values())))
+    absent = np.setdiff1d(np.arange(every.max() + 1), every).tolist()
+    if absent:
+        counted = "; are they counted from 1?" if absent == [0] else ""
+        which = f"class{'es' * (len(absent) > 1)} {named(absent, 10)}"
+        warnings.append(f"no row is of {which}, and the network answers it too{counted}")
+    return warnings
 
 
 def _tensor(held: Any) -> Tensor | None:
@@ -117,6 +147,7 @@ def fingerprint_of(name: str, held: Mapping[str, Pair]) -> dict[str, Any]:
         "shape": list(x.shape[1:]),
         "arrays_sha256": digest.hexdigest(),
         "notes": _copies(held),
+        "warnings": _target_warnings(held),
     }
 
 
@@ -131,10 +162,15 @@ def _copies(held: Mapping[str, Pair]) -> list[str]:
         for first, second in combinations([split for split in SPLITS if split in keys], 2)
     }
     return [
-        f"{count} of {len(keys[second])} {second} rows are rows of {first} too, and are kept there"
+        f"{count} of {len(keys[second])} {second} rows {_rows_of(first, count)} too, and "
+        f"{are(count)} kept there"
         for (first, second), count in counts.items()
         if count
     ]
+
+
+def _rows_of(split: str, count: int) -> str:
+    return f"is a row of {split}" if count == 1 else f"are rows of {split}"
 
 
 @torch.no_grad()

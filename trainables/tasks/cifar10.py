@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torchvision.datasets import CIFAR10 as BINARY_EDITION
 
 from trainables.about import CIFAR10
 from trainables.settings import COMMON, LIMITS, common_conflicts
@@ -15,9 +16,9 @@ from trainables.task import Config, Evaluation, Setting, Task
 from trainables.tasks.cifar10_files import download, edition_of, fingerprint, read_pool
 from trainables.tasks.cifar10_parquet import CLASSES, SIDE
 from trainables.tasks.classification import SMOOTHING, loss, uniform_guess
+from trainables.tasks.copies import COPIES, KEEP
 from trainables.tasks.images import SETTINGS as IMAGES
 from trainables.tasks.images import Data, batches, evaluate_images, network_for, opened, steps
-from trainables.tasks.inventory import COPIES, KEEP
 from trainables.tasks.splits import cut_apart
 
 SETTINGS = {
@@ -133,6 +134,7 @@ TASK = Task(
     evaluate=evaluate,
     baselines=baselines,
     download=download,
+    source=str(BINARY_EDITION.url),
     inputs=lambda config: (3, SIDE, SIDE),
     about=CIFAR10,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +11,37 @@ import pyarrow as pa
 from torchvision.datasets import CIFAR10
 
 from trainables.engine.cache import cached, key_of
+from trainables.files import contents
 from trainables.task import Config, DataError, MissingDataError
 from trainables.tasks import synthetic
 from trainables.tasks.cifar10_parquet import (
+    AGAIN,
     CLASSES,
     PARTS,
     Pool,
     folder_of,
     is_whole,
     other_folders,
+    part_files,
     read_parquet,
 )
+from trainables.tasks.copies import across, apart, left_out, said, several_classes, within
 from trainables.tasks.inventory import (
-    across,
-    apart,
     checksum,
     digest,
+    grey_note,
     is_grey,
-    left_out,
     named,
     noted_number,
+    readable,
     refuse,
-    said,
-    several_classes,
-    within,
 )
+from trainables.tasks.label_checks import exchanged, one_class, unbalanced, unlearned
 
 PUBLISHED = {"train": 50_000, "test": 10_000}  # images
 
 
+@readable("cifar10")
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Edition, number of images, and checksums of labels and pixels in order; see Task.
 
@@ -51,7 +54,9 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     pool = read_pool(edition, data_dir)
     train, test = [(pool[f"{part}_digests"], _names(pool, part)) for part in PARTS]
     faults, notes = across(config["copies"], train, test)
-    refuse("cifar10", faults)
+    wrong, (more, warnings) = _doubts(edition, pool, config["copies"])
+    place = _folder(edition, data_dir)
+    refuse("cifar10", [*(f"{place}: {text}; {AGAIN}" for text in wrong), *faults])
     found: dict[str, Any] = {
         "data": "CIFAR-10" if edition != "synthetic" else "synthetic CIFAR-10 look-alike",
         "edition": edition,
@@ -61,29 +66,35 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
         "pixels_sha256": checksum(pool[f"{part}_digests"] for part in PARTS),
     }
     kept = len(apart(config["copies"], train[0], test[0]))
-    more, warnings = _notes(edition, pool, config["copies"])
     if edition == "parquet":
         warnings += [f"{path} is not read" for path in other_folders(data_dir)]
     found |= left_out(len(pool["train"]), kept)
     return {**found, **said(config["copies"], notes, more, warnings)}
 
 
-def _notes(edition: str, pool: Pool, copies: str) -> tuple[list[str], list[str]]:
-    """What is odd and harmless, and what is seldom meant."""
+def _doubts(
+    edition: str, pool: Pool, copies: str
+) -> tuple[list[str], tuple[list[str], list[str]]]:
+    """Faults of labels and counts; notes of what is odd and harmless; warnings, worst first."""
+    labels = {part: pool[f"{part}_labels"] for part in PARTS}
+    named_rows = {p: (pool[f"{p}_digests"], labels[p], _names(pool, p)) for p in PARTS}
+    faults = one_class(labels) or unlearned(labels)
     notes: list[str] = []
-    warnings: list[str] = []
+    warnings = several_classes(named_rows)
+    if edition != "synthetic":
+        counts = len(labels["train"]), len(labels["test"])
+        wrong, odd = exchanged(*counts, (PUBLISHED["train"], PUBLISHED["test"]))
+        faults, warnings = [*wrong, *faults], [*odd, *warnings, *unbalanced(labels, CLASSES)]
     for part in PARTS:
-        labels = pool[f"{part}_labels"]
-        keys = pool[f"{part}_digests"]
-        notes += within(copies, keys, _names(pool, part), part)
-        warnings += several_classes(keys, labels, part)
-        if grey := int(pool[f"{part}_grey"].sum()):
-            notes.append(f"{grey} of {len(labels)} {part} images are grey")
-        if absent := sorted(set(range(CLASSES)) - set(labels.tolist())):
-            warnings.append(f"no {part} image is of class {named(absent, CLASSES)}")
+        if absent := sorted(set(range(CLASSES)) - set(labels[part].tolist())):
+            which = f"class{'es' * (len(absent) > 1)} {named(absent, CLASSES)}"
+            warnings.append(f"no {part} image is of {which}")
+    for part in PARTS:
+        keys, _, names = named_rows[part]
+        notes += [*within(copies, keys, names, part), *grey_note(pool[f"{part}_grey"], part)]
         if edition != "synthetic":
-            warnings += noted_number(len(labels), PUBLISHED[part], f"{part} images")
-    return notes, warnings
+            warnings += noted_number(len(keys), PUBLISHED[part], f"{part} image")
+    return faults, (notes, warnings)
 
 
 def _names(pool: Pool, part: str) -> list[str]:
@@ -114,9 +125,18 @@ def read_pool(edition: str, data_dir: Path) -> Pool:
 
 
 def _files(edition: str, data_dir: Path) -> list[Path]:
-    folder = folder_of(data_dir) if edition == "parquet" else data_dir / CIFAR10.base_folder
-    found = folder.iterdir() if folder is not None and folder.is_dir() else iter(())
-    return sorted(path for path in found if path.is_file())
+    """All that is read and looked at of an edition, links to nothing and folders as well."""
+    folder = _folder(edition, data_dir)
+    if edition == "parquet":
+        return [path for part in PARTS for path in part_files(folder, part)]
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _folder(edition: str, data_dir: Path) -> Path:
+    """Where an edition lies, or would lie."""
+    if edition == "parquet":
+        return folder_of(data_dir) or data_dir
+    return data_dir / CIFAR10.base_folder if edition == "binary" else data_dir
 
 
 def _of_arrays(pixels: Pool, labels: Pool) -> Pool:
@@ -147,7 +167,7 @@ def _read_binary(data_dir: Path) -> Pool:
     for part in PARTS:
         try:
             held = CIFAR10(str(data_dir), train=part == "train")
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise _why_no_binary(data_dir) from error
         pixels[part], labels[part] = held.data, np.asarray(held.targets)
     return _of_arrays(pixels, labels)
@@ -156,15 +176,33 @@ def _read_binary(data_dir: Path) -> Pool:
 def _why_no_binary(data_dir: Path) -> DataError:
     folder = data_dir / CIFAR10.base_folder
     if folder.exists():
+        meta = (CIFAR10.meta["filename"], CIFAR10.meta["md5"])
+        files = [*CIFAR10.train_list, *CIFAR10.test_list, meta]
+        bad = [f"{name} {text}" for name, sum_ in files if (text := _damage(folder / name, sum_))]
         return DataError(
-            f"cifar10: {folder} is incomplete or corrupted: a file is absent or its checksum is "
-            "not the official one; remove the folder and fetch the binary edition again"
+            f"cifar10: {folder} is incomplete or corrupted: {named(bad, len(files))}; remove the "
+            "folder and fetch the binary edition again"
         )
     return MissingDataError(
         "cifar10: neither the parquet edition (plain_text/train-*.parquet) nor the binary one "
         f"({CIFAR10.base_folder}) is in {data_dir}; name the folder that holds one with "
         "--data-dir, or let `resnet-search run` download it (not with --offline)"
     )
+
+
+def _damage(path: Path, official: str) -> str:
+    """What is wrong with a file of the binary edition; "" for nothing."""
+    if not path.is_file():
+        return "is no file" if path.exists() or path.is_symlink() else "is absent"
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    if found == official:
+        return ""
+    shown = contents(path, "pickle")
+    return f"is {shown}" if shown else "has another checksum than the official one"
 
 
 def download(data_dir: Path) -> None:

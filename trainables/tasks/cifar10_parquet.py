@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from trainables.files import contents
 from trainables.task import DataError, MissingDataError
 from trainables.tasks.inventory import (
     TOLD,
+    are,
     digest,
     each,
     gathered,
@@ -55,16 +59,19 @@ def other_folders(data_dir: Path) -> list[str]:
 
 def _folders(data_dir: Path) -> list[Path]:
     folders = (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir)
-    return [folder for folder in folders if any(_files(folder, part) for part in PARTS)]
+    for folder in folders:
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):  # else it seems empty
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    return [folder for folder in folders if any(part_files(folder, part) for part in PARTS)]
 
 
 def is_whole(folder: Path) -> bool:
     """Whether there is a file of either part."""
-    return all(_files(folder, part) for part in PARTS)
+    return all(part_files(folder, part) for part in PARTS)
 
 
-def _files(folder: Path, part: str) -> list[Path]:
-    """Whatever is called after a part: train-00000-of-00001.parquet, also train (1).parquet."""
+def part_files(folder: Path, part: str) -> list[Path]:
+    """Files of a part, links to nothing too: whatever is called after it, as train (1).parquet."""
     return sorted(p for p in folder.glob(f"{part}*.parquet") if p.name[len(part)] in "-._ (")
 
 
@@ -95,7 +102,7 @@ def read_parquet(data_dir: Path) -> Pool:
 
 def _shards(folder: Path, part: str) -> tuple[list[Path], list[str]]:
     """The files that make up a part, in order, and what is wrong with the set of them."""
-    files = _files(folder, part)
+    files = part_files(folder, part)
     if not files:
         return [], [
             f"{folder} has no {part}-*.parquet beside the others; {AGAIN}, or name another folder "
@@ -141,7 +148,9 @@ def _gaps(part: str, places: set[tuple[int, int]]) -> Iterator[str]:
 def _same(files: list[Path]) -> Iterator[str]:
     """Files that are another's copy, under a number of their own."""
     seen: dict[str, Path] = {}
-    for path in filter(Path.is_file, files if len(files) > 1 else ()):
+    for path in files if len(files) > 1 else ():
+        if not path.is_file() or not os.access(path, os.R_OK):
+            continue  # told where it is read
         with path.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()
         if key in seen:
@@ -185,7 +194,8 @@ def _decode(path: Path, encoded: Any, into: list[np.ndarray]) -> list[str]:
             if pixels.shape != (SIDE, SIDE, 3):
                 raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} px, not {SIDE} x {SIDE}")
         except Exception as error:  # PIL raises many kinds for a damaged file
-            text = why(error) if encoded[row].is_valid else "it is null"
+            held = encoded[row].as_py()
+            text = "it is null" if held is None else why(error, held)
             return f"image {row} of {path} (from 0) cannot be decoded ({text}); {AGAIN}"
         images[row] = pixels.transpose(2, 0, 1)
         digests[row], grey[row] = digest(pixels), is_grey(pixels)
@@ -205,7 +215,8 @@ def _table(path: Path) -> tuple[Any, np.ma.MaskedArray]:
     try:
         columns = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
-        short = str(error).splitlines()[0][:200]
+        shown = contents(path, "parquet")
+        short = f"it is {shown}" if shown else str(error).splitlines()[0][:200]
         raise DataError(f"{path} is no whole parquet file ({short}); {AGAIN}") from error
     if any(columns.names.count(name) != 1 for name in ("img", "label")):
         like = " (CIFAR-100 has such)" if "fine_label" in columns.names else ""
@@ -239,12 +250,22 @@ def _label_faults(path: Path, labels: np.ma.MaskedArray) -> list[str]:
     if not len(bad):
         return []
     rows = named((f"row {r}: {'none' if absent[r] else values[r]}" for r in bad.tolist()), 5)
-    known = values[~absent]
-    fix = AGAIN
-    if len(known) and (known == -1).all():
-        fix = "its labels are hidden, so nothing can be scored; fetch the edition that has them"
-    elif len(known) and 10 <= known.max() < 100 and known.min() >= 0:
-        fix = "this may be CIFAR-100; fetch CIFAR-10"
-    return [
-        f"{path}: {len(bad)} of {len(labels)} labels are not 0 to 9 ({rows}, rows from 0); {fix}"
-    ]
+    count = f"{len(bad)} of {len(labels)} labels {are(len(bad))} not 0 to {CLASSES - 1}"
+    fix = _label_hint(values[~absent])
+    return [f"{path}: {count} ({rows}, rows from 0); {fix or AGAIN}"]
+
+
+def _label_hint(known: np.ndarray) -> str:
+    """What labels that are no class of CIFAR-10 may be; "" where they show nothing."""
+    if not len(known):
+        return ""
+    low, high = known.min(), known.max()
+    if (known == -1).all():
+        return "its labels are hidden, so nothing can be scored; fetch the edition that has them"
+    if (low, high) == (1, CLASSES):
+        return f"they run from 1 to {CLASSES}: counted from 1? Take 1 from each"
+    # one wrong label makes no other data set
+    beyond = np.unique(known[known >= CLASSES])
+    if low >= 0 and high < 100 and len(beyond) > CLASSES:
+        return "this may be CIFAR-100; fetch CIFAR-10"
+    return ""

@@ -1,112 +1,27 @@
-"""What must hold of a crowd's images and annotations: whole pairs, heads that lie in the image."""
+"""What must hold of a crowd's heads: that they lie in their images, and are not another's."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 from torch import Tensor
 
-from trainables.tasks.inventory import Digests, is_litter, named, told
+from trainables.tasks.crowd_annotations import AS_STORED
+from trainables.tasks.inventory import Digests, are, many, named, told
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-FORM = "the official form (image_info{1}.location, N x 2)"
 FAR = 0.05  # of the longer side: a head this far outside is no slip at the border
 # heads far outside, of one image's and of a split's; see the real data's in docs/data.md
 MOST_OUTSIDE, MOST_OF_SPLIT = 0.25, 0.02
 FEW = 3  # heads that no rule is made of
+LEFT = 0.25  # of the heads far outside that may still be so as (y, x), if that order is hinted at
+MOST_REPEATED = (
+    0.02  # of a split's heads that may lie where another does, with no more than a note
+)
 # Of the width and height that an image's heads reach; the median image of the real data reaches
 # to 0.99 of its width and, at the least, to 0.85 of its height.
 REACH, REACH_IMAGES, REACH_HEADS = 0.75, 10, 10
-
-
-def pairs(images: Path, annotations: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Image and annotation files that belong together, in order of number, and what lacks one.
-
-    Args:
-        images: folder of IMG_k.jpg; other ends and cases of these (.JPG, .jpeg, .png) too.
-        annotations: folder of GT_IMG_k.mat.
-
-    Returns:
-        Pairs, and faults; neither where there is no image at all.
-    """
-    by_name = defaultdict(list)
-    for path in sorted(images.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not is_litter(path.name):
-            by_name[path.stem].append(path)
-    if not by_name:
-        return [], []
-    truths = {
-        path.stem: path
-        for path in sorted(annotations.iterdir())
-        if path.suffix.lower() == ".mat" and not is_litter(path.name)
-    }
-    every = [path for same in by_name.values() for path in same] + list(truths.values())
-    faults = [f"{path} is no file; fetch it again" for path in every if not path.is_file()]
-    faults += [
-        f"{images} holds {stem} {len(same)} times; keep one of {named(p.name for p in same)}"
-        for stem, same in by_name.items()
-        if len(same) > 1
-    ]
-    faults += told(
-        "an image has no annotation; put it there, or remove the image",
-        (
-            f"{same[0]} has no {annotations / f'GT_{stem}.mat'}"
-            for stem, same in by_name.items()
-            if f"GT_{stem}" not in truths
-        ),
-    )
-    known = {f"GT_{stem}" for stem in by_name}
-    faults += told(
-        "an annotation has no image; put it there, or remove the annotation",
-        (
-            f"{path} has no {images / stem.removeprefix('GT_')}.jpg"
-            for stem, path in truths.items()
-            if stem not in known
-        ),
-    )
-    held = [
-        (same[0], truths[f"GT_{stem}"])
-        for stem, same in sorted(by_name.items(), key=lambda item: _number(item[0]))
-        # opening a pipe would wait for ever
-        if f"GT_{stem}" in truths and same[0].is_file() and truths[f"GT_{stem}"].is_file()
-    ]
-    return held, faults
-
-
-def _number(stem: str) -> tuple[int, str]:
-    digits = "".join(c for c in stem if c.isdecimal())
-    return int(digits or 0), stem
-
-
-def read_points(path: Path) -> tuple[np.ndarray, str]:
-    """Heads `(n, 2)` float32, x then y, and what is wrong with them ("" for nothing).
-
-    MATLAB counts pixels from 1, we count from 0.
-    """
-    none = np.empty((0, 2), np.float32)
-    try:
-        info = loadmat(str(path))["image_info"][0, 0][0, 0]
-        if np.iscomplexobj(info["location"]):
-            raise ValueError("location is of complex numbers")
-        points = np.asarray(info["location"], dtype=np.float32)
-        if points.size and points.shape[1:] != (2,):
-            raise ValueError(f"location is {' x '.join(map(str, points.shape))}")
-        stated = info["number"] if "number" in info.dtype.names else None
-        number = None if stated is None or not np.size(stated) else int(np.ravel(stated)[0])
-    except Exception as error:  # loadmat raises many kinds for a truncated or foreign file
-        return none, f"{path} is no annotation of {FORM}: {error!r}"
-    points = points.reshape(-1, 2) - 1
-    if bad := np.flatnonzero(~np.isfinite(points).all(1)).tolist():
-        at = ", ".join(f"head {row} at {tuple((points[row] + 1).tolist())}" for row in bad[:3])
-        return none, f"{path}: {len(bad)} of {len(points)} heads are at no place ({at}); mend it"
-    if number is not None and number != len(points):
-        text = f"{path}: number says {number} heads and location has {len(points)}; fetch it again"
-        return none, text
-    return points, ""
 
 
 def outside(points: Tensor, height: int, width: int, by: float = 0.0) -> int:
@@ -121,46 +36,111 @@ def _far(points: Tensor, height: int, width: int) -> int:
 
 
 def place_faults(
-    split: str, names: Sequence[str], points: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
-) -> tuple[list[str], list[str]]:
-    """Annotations that cannot be of their images, and a note on those that hardly can.
+    split: str,
+    names: Sequence[str],
+    points: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    turned: Sequence[int],
+) -> tuple[list[str], list[str], list[str]]:
+    """Annotations that cannot be of their images, and those that hardly can.
 
     Args:
         split: for the words.
         names: of the images.
         points: per image `(heads, 2)`.
         sizes: per image its height and width.
+        turned: per image its EXIF orientation.
 
     Returns:
-        Faults, and notes.
+        Faults, warnings and notes.
     """
     lost = [_far(p, *size) for p, size in zip(points, sizes, strict=True)]
     shares = [n / max(1, len(p)) for n, p in zip(lost, points, strict=True)]
+    odd = {
+        row: f"{split} {names[row]}: {lost[row]} of {len(points[row])} heads lie far outside its "
+        f"{sizes[row][1]} x {sizes[row][0]} px"
+        for row in range(len(names))
+        if lost[row] >= FEW
+    }
+    hints = {row: _order_hint(points[row], sizes[row], turned[row]) for row in odd}
     worst = [
-        f"{split} {name}: {n} of {len(p)} heads lie far outside its {width} x {height} px"
-        + _advice(p, height, width)
-        for name, p, n, share, (height, width) in zip(
-            names, points, lost, shares, sizes, strict=True
-        )
-        if n >= FEW and share > MOST_OUTSIDE
+        f"{text}; {hints[row] or _extent(points[row])}"
+        for row, text in odd.items()
+        if shares[row] > MOST_OUTSIDE
     ]
     faults = told("an annotation is not of its image; fetch both again", worst)
-    heads = sum(map(len, points))
-    if not heads:
+    if not sum(map(len, points)):
         faults = [f"no {split} image has a head; fetch the annotations again"]
-    if not faults and sum(lost) >= FEW and sum(lost) > MOST_OF_SPLIT * heads and len(points) > FEW:
-        at = sorted(range(len(names)), key=lambda row: -lost[row])
-        faults = [
-            f"{sum(lost)} of {heads} {split} heads lie far outside their images, more than "
-            f"{MOST_OF_SPLIT:.0%}, most in {named(names[row] for row in at)}: images and "
-            "annotations are not of one size; fetch both again"
-        ]
+    faults = faults or _split_faults(split, names, points, lost, hints)
+    faults += _reach_faults(split, points, sizes)
+    if faults:
+        return faults, [], []
+    swapped = [f"{text}; {hints[row]}" for row, text in odd.items() if hints[row]]
     notes = [
-        f"{n} of {len(p)} heads of {split} {name} lie far outside it"
-        for name, p, n, share in zip(names, points, lost, shares, strict=True)
-        if n >= FEW and share > MOST_OUTSIDE / 2 and not faults
+        f"{lost[row]} of {len(points[row])} heads of {split} {names[row]} lie far outside it"
+        for row in odd
+        if shares[row] > MOST_OUTSIDE / 2 and not hints[row]
     ]
-    return [*faults, *_reach_faults(split, points, sizes)], notes
+    return [], told("an annotation may not be of its image", swapped), notes
+
+
+def _split_faults(
+    split: str,
+    names: Sequence[str],
+    points: Sequence[Tensor],
+    lost: Sequence[int],
+    hints: dict[int, str],
+) -> list[str]:
+    """Too many heads far outside over all images, though of no image too many."""
+    heads = sum(map(len, points))
+    if len(points) <= FEW or sum(lost) < FEW or sum(lost) <= MOST_OF_SPLIT * heads:
+        return []
+    at = sorted(range(len(names)), key=lambda row: -lost[row])
+    hinted = [row for row in hints if hints[row]]
+    why = "images and annotations are not of one size; fetch both again"
+    if 2 * sum(lost[row] for row in hinted) > sum(lost):
+        why = f"in {many(len(hinted), 'image')}, as in {names[hinted[0]]}, {hints[hinted[0]]}"
+    return [
+        f"{sum(lost)} of {heads} {split} heads lie far outside their images, more than "
+        f"{MOST_OF_SPLIT:.0%}, most in {named(names[row] for row in at)}: {why}"
+    ]
+
+
+def counts_in_words(
+    split: str, names: Sequence[str], points: Sequence[Tensor], turned: Sequence[int]
+) -> tuple[list[str], list[str]]:
+    """Images without a head, heads at one place and images that a viewer would turn.
+
+    Returns:
+        Warnings and notes. Streets may well be empty, so even many images without a head are no
+        fault; more than half are more likely an export that has lost them.
+    """
+    warnings: list[str] = []
+    notes: list[str] = []
+    empty = [name for name, p in zip(names, points, strict=True) if not len(p)]
+    if empty:
+        text = f"{len(empty)} of {len(names)} {split} images {_have(len(empty))} no head"
+        into = warnings if 2 * len(empty) > len(names) else notes
+        into.append(f"{text} ({named(empty)})")
+    again = [len(p) - len(np.unique(p.numpy(), axis=0)) for p in points]
+    if count := sum(again):
+        most = max(range(len(names)), key=again.__getitem__)
+        into = warnings if count > MOST_REPEATED * sum(map(len, points)) else notes
+        into.append(
+            f"{many(count, f'{split} head')} {are(count)} at the very place of another, in "
+            f"{many(sum(n > 0 for n in again), 'image')} ({again[most]} in {names[most]})"
+        )
+    tags = [f"{n}: {tag}" for n, tag in zip(names, turned, strict=True) if tag != AS_STORED]
+    if tags:
+        notes.append(
+            f"{many(len(tags), f'{split} image')} {_have(len(tags))} an EXIF orientation, which "
+            f"is not applied: heads count on the pixels as stored ({named(tags)})"
+        )
+    return warnings, notes
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def same_annotations(
@@ -176,14 +156,33 @@ def same_annotations(
             again.append(f"{name} as {first[text]}")
         of_points[text].add(key)
         first.setdefault(text, name)
-    return [f"{len(again)} {split} images have another's heads: {named(again)}"] if again else []
+    if not again:
+        return []
+    count = f"{many(len(again), f'{split} image')} {_have(len(again))}"
+    return [f"{count} another's heads: {named(again)}"]
 
 
-def _advice(points: Tensor, height: int, width: int) -> str:
-    if _far(points.flip(1), height, width) * 4 < _far(points, height, width):
-        return "; they fit as (y, x), and must be (x, y)"
+def _order_hint(points: Tensor, size: tuple[int, int], orientation: int) -> str:
+    """What brings heads into their image: they are (y, x), or of the image turned; "" if nothing.
+
+    Both exchange width and height, so that where heads lie does not tell them apart.
+    """
+    if _far(points.flip(1), *size) > LEFT * _far(points, *size):
+        return ""
+    if orientation > 4:  # 5 to 8 turn by 90 degrees
+        return (
+            f"its EXIF orientation ({orientation}) turns it by 90 degrees, which is not applied, "
+            "and the heads fit the turned image: save the image turned, or turn the heads back"
+        )
+    return (
+        "they fit as (y, x), and must be (x, y), or they were marked on the image turned by 90 "
+        "degrees"
+    )
+
+
+def _extent(points: Tensor) -> str:
     far = points.numpy().max(0)
-    return f"; they reach to ({far[0]:.0f}, {far[1]:.0f})"
+    return f"they reach to ({far[0]:.0f}, {far[1]:.0f})"
 
 
 def _reach_faults(
@@ -197,7 +196,7 @@ def _reach_faults(
     ]
     if len(far) < REACH_IMAGES:
         return []
-    right, down = np.median(far, axis=0)
+    right, down = np.median(far, axis=0).clip(0)  # heads left of an image reach to 0, not to -0 %
     if max(right, down) >= REACH:
         return []
     return [

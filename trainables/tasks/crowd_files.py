@@ -22,32 +22,30 @@ from torch import Tensor
 from trainables.engine.cache import cached, key_of
 from trainables.task import Config, MissingDataError
 from trainables.tasks import synthetic
+from trainables.tasks.copies import across, apart, left_out, said, within
+from trainables.tasks.crowd_annotations import orientations, pairs, read_points
 from trainables.tasks.crowd_checks import (
+    counts_in_words,
     outside,
-    pairs,
     place_faults,
-    read_points,
     same_annotations,
 )
 from trainables.tasks.inventory import (
     Digests,
-    across,
-    apart,
     checksum,
     digest,
     each,
     gathered,
+    grey_note,
     is_grey,
-    left_out,
     named,
     noted_number,
+    readable,
     refuse,
     rgb,
-    said,
     shortened,
     shown_path,
     why,
-    within,
 )
 
 SPLITS = ("train", "test")
@@ -158,7 +156,7 @@ def _decode_all(paths: list[Path]) -> dict[str, np.ndarray]:
             with Image.open(paths[row]) as image:
                 pixels = rgb(image)
         except Exception as error:  # PIL raises many kinds for a damaged file
-            return f"{paths[row]} cannot be decoded ({why(error)}); fetch it again"
+            return f"{paths[row]} cannot be decoded ({why(error, paths[row])}); fetch it again"
         # channels stay last in memory: resizing is up to twice as fast on them
         found[row] = pixels, digest(pixels), is_grey(pixels)
         return None
@@ -173,6 +171,7 @@ def _decode_all(paths: list[Path]) -> dict[str, np.ndarray]:
     }
 
 
+@readable("shanghaitech")
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Edition, images, heads and points outside, by split; checksums of annotations and pixels.
 
@@ -198,18 +197,17 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     train, test = [(keys, crowd.names) for crowd, keys, _ in held.values()]
     faults, notes = across(config["copies"], train, test)
     more: list[str] = []
-    warnings: list[str] = []
+    severe: list[str] = []
+    mild: list[str] = []
     for (split, (crowd, keys, grey)), whole in zip(held.items(), PUBLISHED[part], strict=True):
-        sizes = [(int(image.shape[1]), int(image.shape[2])) for image in crowd.held]
-        wrong, odd = place_faults(split, crowd.names, crowd.points, sizes)
-        same = same_annotations(split, crowd.names, crowd.points, keys)
-        more += [*within(config["copies"], keys, crowd.names, split), *odd]
-        if grey.any():
-            more.append(f"{grey.sum()} of {len(grey)} {split} images are grey")
+        more += within(config["copies"], keys, crowd.names, split)
         if not generated:
-            faults += wrong
-            warnings += same
-            warnings += noted_number(len(grey), whole, f"{split} images")
+            wrong, bad, odd = _doubts(data_dir, part, split, crowd)
+            faults, severe, more = [*faults, *wrong], [*severe, *bad], [*more, *odd]
+            severe += same_annotations(split, crowd.names, crowd.points, keys)
+            mild += noted_number(len(grey), whole, f"{split} image")
+        more += grey_note(grey, split)
+        sizes = _sizes(crowd)
         lost = map(outside, crowd.points, *zip(*sizes, strict=True))
         found |= {
             f"{split}_images": len(crowd.names),
@@ -220,9 +218,26 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     found["annotations_sha256"] = checksum(_annotations(crowd for crowd, _, _ in held.values()))
     found["pixels_sha256"] = checksum(keys for _, keys, _ in held.values())
     if not generated:
-        warnings += _unread(data_dir, part)
+        mild += _unread(data_dir, part)
     found |= left_out(len(train[0]), len(apart(config["copies"], train[0], test[0])))
-    return {**found, **said(config["copies"], notes, more, warnings)}
+    return {**found, **said(config["copies"], notes, more, [*severe, *mild])}
+
+
+def _sizes(crowd: Crowd) -> list[tuple[int, int]]:
+    """Height and width of each image."""
+    return [(int(image.shape[1]), int(image.shape[2])) for image in crowd.held]
+
+
+def _doubts(
+    data_dir: Path, part: str, split: str, crowd: Crowd
+) -> tuple[list[str], list[str], list[str]]:
+    """Faults, warnings and notes on where heads lie and how many there are."""
+    files, _ = pairs(*_folders(data_dir, part, split)[0])
+    turned = orientations([path for path, _ in files])
+    held = (split, crowd.names, crowd.points)
+    faults, warnings, notes = place_faults(*held, _sizes(crowd), turned)
+    more, odd = counts_in_words(*held, turned)
+    return faults, [*warnings, *more], [*notes, *odd]
 
 
 def _unread(data_dir: Path, part: str) -> list[str]:

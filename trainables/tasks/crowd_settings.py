@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, Setting
+from trainables.tasks.copies import COPIES
 from trainables.tasks.density import DISC_CUT
-from trainables.tasks.inventory import COPIES
 
 SHORT_SIDE = {"A": 589, "B": 768}  # mean of the files' images, px
 WIDE = 8  # a sigma above this share of the crop is asked about

@@ -15,15 +15,10 @@ from trainables.networks import RESNET
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
+from trainables.tasks.copies import COPIES
 from trainables.tasks.crops import PAD
-from trainables.tasks.imagefolder_files import (
-    SPLITS,
-    decoded,
-    fingerprint,
-    folder_of,
-    scan,
-    split_rows,
-)
+from trainables.tasks.imagefolder_files import decoded, fingerprint, split_rows
+from trainables.tasks.imagefolder_layout import SPLITS, folder_of, scan
 from trainables.tasks.images import (
     NORMALISE,
     Data,
@@ -34,7 +29,6 @@ from trainables.tasks.images import (
     steps,
 )
 from trainables.tasks.images import SETTINGS as IMAGES
-from trainables.tasks.inventory import COPIES
 from trainables.tasks.splits import at_most, cut_off_each
 
 MOST_FOR_CIFAR, FEWEST_FOR_IMAGENET = 64, 32  # px of what the network is given

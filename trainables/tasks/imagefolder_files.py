@@ -1,15 +1,12 @@
-"""The user's own images on disk: which files make up each split, of which class, and decoded.
+"""The user's own images: cut into splits, decoded once a machine, and what they hold.
 
-`DATA_DIR/train/CLASS/*.jpg`, in any depth below CLASS, and beside `train` optionally `val` and
-`test` of the same classes (torchvision's ImageFolder, a folder a split). Without `test` a share of
-the training images is cut off for it, class by class, by a seed of its own; validation likewise.
+Without a folder `test` a share of the training images is cut off for it, class by class, by a seed
+of its own; validation likewise.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,122 +14,43 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from trainables.engine.cache import cached, key_of
-from trainables.task import Config, DataError, MissingDataError
+from trainables.task import Config, DataError
+from trainables.tasks.copies import KEEP, across, apart, left_out, said, several_classes, within
+from trainables.tasks.imagefolder_layout import (
+    SPLITS,
+    Folder,
+    folder_of,
+    same_but_for_case,
+    scan,
+    unread_splits,
+)
 from trainables.tasks.inventory import (
-    KEEP,
-    across,
-    apart,
+    are,
     checksum,
     digest,
     each,
+    grey_note,
     is_grey,
-    is_litter,
-    left_out,
+    many,
+    named,
+    readable,
     refuse,
     rgb,
-    said,
-    several_classes,
     shortened,
-    told,
     why,
-    within,
 )
 from trainables.tasks.splits import cut_off_each
 
 Pools = dict[str, np.ndarray]
 
-SPLITS = ("train", "val", "test")
-LAYOUT = (
-    "expected images (jpg, png, webp, ...) in DATA_DIR/train/CLASS, a folder a class, and "
-    "optionally val and test beside train; name DATA_DIR with --data-dir"
-)
+SMALL = 8  # px: the smallest image_size; an image of a shorter side has next to nothing on it
+KINDS = ("grey", "small", "clear")
+MOST_STRETCHED = 100  # longer side by shorter: resized whole, such a strip would fill the memory
 
 
-@dataclass(frozen=True)
-class Folder:
-    """The images of a data directory.
-
-    Attributes:
-        root: the directory.
-        classes: names of the class folders, sorted; a label is a place in it.
-        files: split -> files, in order of class and name.
-        labels: split -> int64 `(n,)`.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    files: dict[str, tuple[Path, ...]]
-    labels: dict[str, np.ndarray]
-
-
-@lru_cache(maxsize=2)
-def scan(data_dir: Path) -> Folder:
-    """What there is, without opening a file.
-
-    Raises:
-        MissingDataError: no folder `train`.
-        DataError: every fault of the layout, at once.
-    """
-    held = {split: data_dir / split for split in SPLITS if (data_dir / split).is_dir()}
-    if "train" not in held:
-        raise MissingDataError(f"imagefolder: no folder {data_dir / 'train'}; {LAYOUT}")
-    classes = tuple(sorted(path.name for path in _shown(held["train"]) if path.is_dir()))
-    faults = [] if len(classes) > 1 else [f"{held['train']} has {len(classes)} class folders"]
-    faults += [  # without it, test or val would be cut off train unasked
-        f"{data_dir / split} is no folder; remove it, or put the split's folder there"
-        for split in SPLITS
-        if split not in held and ((data_dir / split).is_symlink() or (data_dir / split).exists())
-    ]
-    files: dict[str, tuple[Path, ...]] = {}
-    labels: dict[str, np.ndarray] = {}
-    for split, folder in held.items():
-        faults += _layout_faults(folder, classes)
-        of_class = [_images(folder / name) for name in classes]
-        for name, (images, others) in zip(classes, of_class, strict=True):
-            faults += told(
-                f"{folder / name} holds a file that is no image; remove it",
-                (p.name for p in others),
-            )
-            if not images and (folder / name).is_dir():
-                faults.append(f"{folder / name} holds no image")
-        files[split] = tuple(path for images, _ in of_class for path in images)
-        labels[split] = np.repeat(np.arange(len(classes)), [len(i) for i, _ in of_class])
-    refuse("imagefolder", faults, LAYOUT)
-    return Folder(data_dir, classes, files, labels)
-
-
-def _shown(folder: Path) -> list[Path]:
-    """What is in a folder, but for what systems leave in it."""
-    return sorted(path for path in folder.iterdir() if not is_litter(path.name))
-
-
-def _layout_faults(folder: Path, classes: tuple[str, ...]) -> list[str]:
-    shown = _shown(folder)
-    names = {path.name for path in shown if path.is_dir()}
-    files = (path.name for path in shown if path.is_file())
-    loose = told(f"{folder} holds a file outside its class folders", files)
-    extra = [f"{folder / n} is a class that train lacks" for n in sorted(names - set(classes))]
-    absent = [f"{folder} lacks the class {name}" for name in classes if name not in names]
-    return [*loose, *extra, *absent]
-
-
-def _images(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Image files below a folder, sorted, and other files."""
-    found: tuple[list[Path], list[Path]] = ([], [])
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if any(map(is_litter, path.relative_to(folder).parts)):
-            continue
-        named_so = path.suffix.lower() in IMG_EXTENSIONS
-        # a folder called x.png or a link to nothing stands where an image was, and a link to a
-        # folder is not followed: its images would be passed over
-        if path.is_file() or named_so or path.is_symlink() or not path.is_dir():
-            found[not (path.is_file() and named_so)].append(path)
-    return found
-
-
+@readable("imagefolder")
 def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     """Classes, images a class and split, and a checksum of names and sizes; see Task.
 
@@ -143,6 +61,7 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
         DataError: a fault of the layout, files that cannot be decoded, classes too small to be
             split, or another number of classes than the study says.
     """
+    scan.cache_clear()  # the folder may have changed since this process has looked at it
     held = scan(data_dir)
     count = len(held.classes)
     if config["classes"] not in (None, count):
@@ -183,12 +102,7 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     }
     if "val" in rows:
         found["val_images"] = len(rows["val"])
-    return {**found, **said(config["copies"], notes, *_notes(held, pools, config["copies"]))}
-
-
-def folder_of(held: Folder, split: str) -> str:
-    """The folder that a split's images are in."""
-    return split if split in held.files else "train"
+    return {**found, **said(config["copies"], notes, *_doubts(held, pools, config["copies"]))}
 
 
 def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
@@ -210,17 +124,35 @@ def _across(held: Folder, pools: Pools, config: Config) -> list[str]:
     return notes
 
 
-def _notes(held: Folder, pools: Pools, copies: str) -> tuple[list[str], list[str]]:
-    """What is odd and harmless, and what is seldom meant: an image in two classes."""
+def _doubts(held: Folder, pools: Pools, copies: str) -> tuple[list[str], list[str]]:
+    """What is odd and harmless, and what is seldom meant, worst first."""
+    names = {
+        split: [path.relative_to(held.root / split).as_posix() for path in files]
+        for split, files in held.files.items()
+    }
+    labelled = {s: (pools[f"{s}_digests"], held.labels[s], names[s]) for s in held.files}
+    warnings = [
+        *several_classes(labelled),
+        *(
+            f"a folder is not read; if it is that split, rename {o}"
+            for o in unread_splits(held.root)
+        ),
+        *same_but_for_case(held.classes),
+    ]
     notes: list[str] = []
-    warnings: list[str] = []
-    for split, files in held.files.items():
-        keys = pools[f"{split}_digests"]
-        names = [path.relative_to(held.root / split).as_posix() for path in files]
-        notes += within(copies, keys, names, split)
-        warnings += several_classes(keys, held.labels[split], split)
-        if grey := int(pools[f"{split}_grey"].sum()):
-            notes.append(f"{grey} of {len(files)} {split} images are grey")
+    for split in held.files:
+        count = len(names[split])
+        for key, what in (
+            ("small", f"less than {SMALL} px high or wide, and enlarged"),
+            ("clear", "transparent in part: that is dropped, and what it hid is seen"),
+        ):
+            rows = np.flatnonzero(pools[f"{split}_{key}"]).tolist()
+            if rows:
+                which = named(names[split][row] for row in rows)
+                text = f"{len(rows)} of {count} {split} images {are(len(rows))} {what} ({which})"
+                warnings.append(text)
+        notes += within(copies, pools[f"{split}_digests"], names[split], split)
+        notes += grey_note(pools[f"{split}_grey"], split)
     return notes, warnings
 
 
@@ -272,15 +204,16 @@ def split_rows(held: Folder, pools: Pools, config: Config) -> dict[str, np.ndarr
 def decoded(held: Folder, size: int) -> Pools:
     """Images of every split folder, uint8 `(n, 3, size, size)`, mapped from the cache.
 
-    The shorter side is resized to `size`, and the middle is cut out. Beside each lie its
-    `_digests` (uint64 checksums of the pixels of the whole image) and `_grey` (bool), both `(n,)`.
+    The shorter side is resized to `size`, and the middle is cut out. Beside each lie, of the whole
+    image, its `_digests` (uint64 checksums of the pixels), `_grey`, `_small` and `_clear` (bool:
+    all its colours alike, a side below SMALL, an alpha channel that hides something), all `(n,)`.
 
     Raises:
         DataError: files that cannot be decoded, by name.
     """
     every = [path for split in SPLITS for path in held.files.get(split, ())]
     name = f"imagefolder-{held.root.resolve().name}-{size}"
-    key = key_of(name, every, size=size, holds="digests and grey of the whole image")
+    key = key_of(name, every, size=size, holds="digests, grey, small, clear of the whole image")
     return cached(key, lambda: _decode_all(held, size))
 
 
@@ -288,34 +221,43 @@ def _decode_all(held: Folder, size: int) -> Pools:
     faults: list[str] = []
     pools: Pools = {}
     for split, files in held.files.items():
-        pool = pools[split] = np.empty((len(files), 3, size, size), dtype=np.uint8)
-        keys = pools[f"{split}_digests"] = np.empty(len(files), np.uint64)
-        grey = pools[f"{split}_grey"] = np.empty(len(files), bool)
+        count = len(files)
+        pool = pools[split] = np.empty((count, 3, size, size), dtype=np.uint8)
+        keys = pools[f"{split}_digests"] = np.empty(count, np.uint64)
+        kinds = np.empty((len(KINDS), count), bool)
+        pools |= {f"{split}_{kind}": row for kind, row in zip(KINDS, kinds, strict=True)}
 
         def fill(
-            row: int, path: Path, pool: Any = pool, keys: Any = keys, grey: Any = grey
+            row: int, path: Path, pool: Any = pool, keys: Any = keys, kinds: Any = kinds
         ) -> str | None:
             try:
-                whole = _decode(path)
+                whole, clear = _decode(path)
                 pool[row] = _middle(whole, size).transpose(2, 0, 1)
             except Exception as error:  # PIL raises many kinds for a damaged file
-                return f"{path}: {why(error)}"
-            keys[row], grey[row] = digest(whole), is_grey(whole)
+                return f"{path}: {why(error, path)}"
+            keys[row] = digest(whole)
+            kinds[:, row] = is_grey(whole), min(whole.shape[:2]) < SMALL, clear
             return None
 
-        faults += each(fill, range(len(files)), files)
+        faults += each(fill, range(count), files)
     if faults:
-        said = "\n  ".join(shortened(faults, "files that cannot be decoded"))
-        raise DataError(
-            f"imagefolder: {len(faults)} files cannot be decoded; mend or remove them\n  {said}"
-        )
+        told = "\n  ".join(shortened(faults, "files that cannot be decoded"))
+        text = f"imagefolder: {many(len(faults), 'file')} cannot be decoded; mend or remove"
+        raise DataError(f"{text} {'it' if len(faults) == 1 else 'them'}\n  {told}", faults)
     return pools
 
 
-def _decode(path: Path) -> np.ndarray:
-    """uint8 `(height, width, 3)`, upright."""
+def _decode(path: Path) -> tuple[np.ndarray, bool]:
+    """uint8 `(height, width, 3)`, upright, and whether a part of it is transparent."""
     with Image.open(path) as image:
-        return rgb(image, upright=True)
+        pixels = rgb(image, upright=True)
+        clear = False
+        if "A" in image.getbands() or "transparency" in image.info:
+            clear = bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())
+    short, long = sorted(pixels.shape[:2])
+    if long > MOST_STRETCHED * short:
+        raise ValueError(f"{long} px by {short}: more than {MOST_STRETCHED} times as long as wide")
+    return pixels, clear
 
 
 def _middle(pixels: np.ndarray, size: int) -> np.ndarray:

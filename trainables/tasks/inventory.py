@@ -1,4 +1,4 @@
-"""What the files of a data set hold: faults told all at once, and the same image in two splits.
+"""What the files of a data set hold: how images are known, and faults told all at once.
 
 An image is known by a checksum of its decoded pixels, so that a copy under another name, or in
 another file format without loss, is seen. What is damaged or incomplete is refused with every
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,24 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from trainables.task import DataError, MissingDataError, Setting
+from trainables.files import contents
+from trainables.task import DataError, MissingDataError
 
 TOLD = 12  # faults of a kind that are told one by one
 AT_ONCE = 64  # items a thread takes: to hand them out one by one would take as long as the work
 SHOWN = 3  # examples in a note
-MOST_COPIED = 0.01  # of held-out images that may be training images too; above, the data is wrong
-KEEP = "keep"
-PART_OF = {"train": "training", "val": "validation"}
-COPIES = {
-    "copies": Setting(
-        "leave out",
-        "training images that are held-out images too, pixel for pixel: left out of training, "
-        "or kept",
-        choices=("leave out", KEEP),
-        role="study",
-        before=KEEP,
-    )
-}
 
 T = TypeVar("T")
 Digests = NDArray[np.uint64]
@@ -55,6 +44,16 @@ def shortened(faults: Sequence[str], what: str) -> list[str]:
     return [*held[:TOLD], f"{len(held) - TOLD} more {what}"] if len(held) > TOLD else held
 
 
+def many(count: int, noun: str) -> str:
+    """A count and what is counted, one or several: "1 image", "2,000 train images"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def are(count: int) -> str:
+    """The verb behind a count."""
+    return "is" if count == 1 else "are"
+
+
 def named(items: Iterable[Any], most: int = SHOWN) -> str:
     """A few of them in a row: "a, b, c and 4 more"."""
     held = [str(item) for item in items]
@@ -65,7 +64,7 @@ def named(items: Iterable[Any], most: int = SHOWN) -> str:
 def refuse(task: str, faults: Sequence[str], hint: str = "") -> None:
     """Raise DataError with all of these faults; nothing where there are none."""
     if faults:
-        count = f"{task}: {len(faults)} fault{'s' if len(faults) > 1 else ''} of the data"
+        count = f"{task}: {many(len(faults), 'fault')} of the data"
         raise DataError("\n  ".join([f"{count}; {hint}" if hint else count, *faults]), faults)
 
 
@@ -82,6 +81,20 @@ def gathered(faults: list[str], read: Callable[..., T], *arguments: Any) -> T | 
     except DataError as error:
         faults += error.faults
         return None
+
+
+@contextmanager
+def readable(task: str) -> Iterator[None]:
+    """A folder or file in the block that may not be read is a fault of the data, by name.
+
+    Raises:
+        DataError: with the system's reason.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        text = f"{error.filename} cannot be opened ({error.strerror}); let yourself read it"
+        raise DataError(f"{task}: {text}", [text]) from error
 
 
 def is_litter(name: str) -> bool:
@@ -107,11 +120,22 @@ def rgb(image: Image.Image, upright: bool = False) -> NDArray[np.uint8]:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a phone's JPEG with a preview of itself
         raise ValueError(f"{frames} pictures in one file; keep one")
-    return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+    held = ImageOps.exif_transpose(image) if upright else image
+    if held.mode == "P" and "transparency" in held.info:
+        held = held.convert("RGBA")  # PIL warns of the direct way, of the same colours
+    return np.asarray(held.convert("RGB"))
 
 
-def why(error: Exception) -> str:
-    """What is wrong with an image, in a line."""
+def why(error: Exception, held: Path | bytes) -> str:
+    """What is wrong with an image, in a line.
+
+    Args:
+        error: what its decoder has raised.
+        held: its file, or all of its bytes.
+    """
+    shown = "" if isinstance(error, ValueError) else contents(held, "image")
+    if shown:
+        return f"it is {shown}"
     if isinstance(error, UnidentifiedImageError):
         return "it is no image of a known format"
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
@@ -154,111 +178,17 @@ def checksum(parts: Iterable[NDArray[Any]]) -> str:
     return held.hexdigest()
 
 
-def apart(copies: str, train: Digests, *held_out: Digests) -> Rows:
-    """Places in `train` to train on: the first of each image, unless a held-out split has it.
-
-    Copies within `train` go too: one would be validated on while another is trained on.
-
-    Args:
-        copies: the setting; where it keeps them, all places are returned.
-        train: of the training images.
-        held_out: of validation or test images.
-
-    Raises:
-        DataError: none is left.
-    """
-    if copies == KEEP:
-        return np.arange(len(train))
-    first = np.sort(np.unique(train, return_index=True)[1])
-    left = first[~np.isin(train[first], np.concatenate([train[:0], *held_out]))]
-    if not len(left):
-        raise DataError(
-            "every training image is a held-out one too, pixel for pixel; give other images, or "
-            f'set fixed.copies = "{KEEP}"'
-        )
-    return left
-
-
-def across(
-    copies: str,
-    train: tuple[Digests, Sequence[str]],
-    held_out: tuple[Digests, Sequence[str]],
-    splits: tuple[str, str] = ("train", "test"),
-    most: float = MOST_COPIED,
-) -> tuple[list[str], list[str]]:
-    """What is said of images that are in two splits.
-
-    Args:
-        copies: the setting.
-        train: checksums of the images that are left out where they are held out too, and names.
-        held_out: the same of the other split.
-        splits: names of both.
-        most: share of the held-out images; more copies than that are a fault, unless kept.
-
-    Returns:
-        Faults and notes.
-    """
-    copied = np.flatnonzero(np.isin(held_out[0], train[0]))
-    if not len(copied):
-        return [], []
-    at = {key: row for row, key in enumerate(train[0].tolist())}
-    first, split = splits
-    pairs = named(
-        f"{split} {held_out[1][row]} is {first} {train[1][at[int(held_out[0][row])]]}"
-        for row in copied.tolist()
-    )
-    count, share = len(held_out[0]), len(copied) / len(held_out[0])
-    word = PART_OF[first]
-    be = f"is a {word} image" if len(copied) == 1 else f"are {word} images"
-    said = f"{len(copied)} of {count} {split} images {be}, pixel for pixel"
-    if copies == KEEP:
-        return [], [f"{said}, kept in {word} ({pairs})"]
-    if share > most:
-        fault = (
-            f"{said} ({share:.1%}; up to {most:.0%} would be left out of {word}): {pairs}. "
-            "Remove the copies, or fetch the data again; to use them all the same set "
-            f'fixed.copies = "{KEEP}", which the table will say'
-        )
-        return [fault], []
-    return [], [f"{said}, left out of {word} ({pairs})"]
-
-
-def said(
-    copies: str, across_splits: Sequence[str], notes: Sequence[str], warnings: Sequence[str]
-) -> dict[str, list[str]]:
-    """Keys `notes` and `warnings` of a fingerprint; images kept in two splits are a warning."""
-    if copies == KEEP:
-        return {"notes": [*notes], "warnings": [*across_splits, *warnings]}
-    return {"notes": [*across_splits, *notes], "warnings": [*warnings]}
-
-
-def within(copies: str, digests: Digests, names: Sequence[str], split: str) -> list[str]:
-    """A note on images of a split that are copies of others of it."""
-    _, first, back = np.unique(digests, return_index=True, return_inverse=True)
-    again = np.setdiff1d(np.arange(len(digests)), first)
-    if not len(again):
-        return []
-    pairs = named(f"{names[row]} is {names[first[back[row]]]}" for row in again.tolist())
-    text = f"{len(again)} {split} images are copies of others of the split"
-    done = ", left out" if split == "train" and copies != KEEP else ""
-    return [f"{text}{done}: {pairs}"]
-
-
-def left_out(train: int, kept: int) -> dict[str, int]:
-    """Key `copies_left_out` of a fingerprint, where training images are left out."""
-    return {"copies_left_out": train - kept} if train > kept else {}
-
-
-def several_classes(digests: Digests, labels: NDArray[np.int64], split: str) -> list[str]:
-    """A warning of images that lie in more than one class."""
-    pairs = np.unique(np.stack([digests, labels.astype(np.uint64)]), axis=1)
-    count = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
-    return [f"{count} {split} images lie in more than one class"] if count else []
-
-
 def noted_number(held: int, whole: int, what: str) -> list[str]:
     """A note where a published data set is not there in full."""
-    return [] if held == whole else [f"{held:,} {what}, where the published set has {whole:,}"]
+    if held == whole:
+        return []
+    return [f"{many(held, what)}, where the published set has {whole:,}"]
+
+
+def grey_note(grey: NDArray[np.bool_], split: str) -> list[str]:
+    """A note of grey images `(n,)`."""
+    count = int(grey.sum())
+    return [f"{count} of {len(grey)} {split} images {are(count)} grey"] if count else []
 
 
 def shown_path(path: Path, root: Path) -> str:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from trainables.task import DataError
-from trainables.tasks.inventory import Digests, apart
+from trainables.tasks.copies import apart
+from trainables.tasks.inventory import Digests
 
 
 def cut_off(total: int, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,33 @@ def test_bad_input_is_one_error_that_names_the_fix(words, text, capsys):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("command", ["run", "preview", "simulate", "doctor"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cifra10", "did you mean cifar10?"),
+        ("CIFAR-10", "did you mean cifar10?"),
+        ("minne", "did you mean mine.toml?"),
+        ("minne.toml", "did you mean mine.toml?"),
+        ("below/otter.toml", "did you mean below/other.toml?"),
+        ("below", "below is a folder, no study file; it holds below/other.toml"),
+        ("runs", "`resnet-search resume runs/a` goes on with one"),
+        ("runs/a", "runs/a is the run folder of a study: `resnet-search resume runs/a`"),
+        ("runs/a/study.json", "runs/a is the run folder of a study"),
+    ],
+)
+def test_a_study_that_is_none_is_told_what_was_meant(
+    command, name, meant, capsys, monkeypatch, tmp_path
+):
+    for path in ("mine.toml", "below/other.toml", "runs/a/study.json"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("{}")
+    monkeypatch.setattr("search.run.doctor.examine", lambda spec, options: iter(()))
+    assert main([command, name]) == 2
+    shown = capsys.readouterr()
+    assert meant in shown.out + shown.err
+
+
 def test_missing_weights_name_every_depth_and_file(capsys, tmp_path):
     words = ["run", "cifar10", "--set", "fixed.edition=synthetic", "--depth", "18,34", "--offline"]
     assert main(words) == 2

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import socket
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from search.cli.doctor_command import _show
 from search.cli.main import main
-from search.run import machine, machine_checks
-from search.run.machine_checks import check_machine, gpu_checks
+from search.run import doctor, machine, machine_checks
+from search.run.machine_checks import Check, check_machine, gpu_checks
 from search.run.machine_checks import machine_checks as look
-from search.run.preflight import Options, PreflightError
+from search.run.options import Options, PreflightError
+from search.run.reach import download_fault
 from search.spec.shipped import find_study
 from search.spec.study_spec import load_spec
-from trainables import places
+from trainables import find_task, places
+from trainables.resnet import weights_name
 
 
 @pytest.fixture(autouse=True)
@@ -55,25 +66,166 @@ def test_every_check_is_a_line_and_the_last_counts_them(capsys, no_ray):
     assert main(["doctor", "quickstart-crowd"]) == 0
     lines = capsys.readouterr().out.splitlines()
     good = sum(line.startswith("ok ") for line in lines)
-    assert lines[-1] == f"0 faults, 0 warnings, {good} ok"
+    assert lines[-1] == f"{good} checks: 0 with faults, 0 with warnings, {good} ok"
 
 
 def test_a_study_file_with_faults_is_a_fault_beside_the_rest(capsys, no_ray):
     Path("x.toml").write_text('name = "x"\ntask = "cifar10"\nsed = 3\n')
     status, found = looked(capsys, "x.toml")
     assert status == 2
-    assert "sed" in found["study"]["text"]
+    assert any("sed" in item for item in found["study"]["items"])
+    assert "networks" in found["the rest"]["text"]  # what was not looked at is told
     assert found["memory"]["state"] == "ok"
 
 
-def test_data_that_run_would_fetch_is_a_warning_and_offline_a_fault(capsys, no_ray):
+@pytest.fixture
+def source(monkeypatch):
+    """A host that data and weights would be downloaded from, on this machine."""
+
+    class Head(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_HEAD(self):
+            self.send_response(Head.status)
+            self.send_header("Content-Length", "170000000")
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Head) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        task = find_task("cifar10")
+        monkeypatch.setattr("trainables.tasks.cifar10.TASK", replace(task, source=f"{url}/c.gz"))
+        monkeypatch.setattr(doctor, "weights_url", lambda depth: f"{url}/{depth}.pth")
+        yield Head
+        server.shutdown()
+
+
+def test_data_that_run_would_fetch_is_a_warning_and_offline_a_fault(capsys, no_ray, source):
     status, found = looked(capsys, "cifar10")
     assert (status, found["data"]["state"]) == (1, "warning")
-    assert "`run` downloads it" in found["data"]["text"]
-    assert "`run` downloads them" in found["weights"]["text"]
+    assert "`run` downloads it (170 MB) from 127.0.0.1" in found["data"]["text"]
+    assert "`run` downloads it (170 MB) from 127.0.0.1" in found["weights"]["text"]
     assert not Path("data").exists()
     status, found = looked(capsys, "cifar10", "--offline")
     assert (status, found["data"]["state"], found["weights"]["state"]) == (2, "fault", "fault")
+
+
+def test_data_that_run_could_not_fetch_is_a_fault(capsys, no_ray, source):
+    source.status = 404
+    status, found = looked(capsys, "cifar10")
+    assert (status, found["data"]["state"], found["weights"]["state"]) == (2, "fault", "fault")
+    assert "it answers 404" in found["data"]["text"]
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy"])
+def test_a_proxy_that_does_not_answer_is_why_nothing_can_be_fetched(monkeypatch, name, closed):
+    for one in ("http_proxy", "https_proxy", "no_proxy", "NO_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(one, raising=False)
+    monkeypatch.setenv(name, f"http://127.0.0.1:{closed}")
+    fault, _ = download_fault(f"{name.partition('_')[0]}://example.invalid/file")
+    assert "refused" in fault
+
+
+def test_a_host_that_is_silent_is_given_up(monkeypatch):
+    monkeypatch.setattr("search.run.reach.SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        fault, _ = download_fault(f"http://127.0.0.1:{silent.getsockname()[1]}/file")
+    assert "timed out" in fault or "no answer" in fault
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--weights-dir", "--runs-dir"])
+@pytest.mark.parametrize("place", ["file", "file/below", "nowhere"])
+def test_a_folder_that_is_none_is_told_as_run_tells_it(capsys, no_ray, source, option, place):
+    Path("file").touch()
+    words = ["quickstart-cifar10", "--depth", "18", option, place]
+    if option == "--data-dir":
+        words += ["--set", "fixed.edition=auto"]
+    if option == "--weights-dir":
+        words += ["--set", "weights=imagenet1k_v1"]
+    checks = {"--data-dir": "data", "--weights-dir": "weights", "--runs-dir": "run folder"}
+    status, found = looked(capsys, *words)
+    check = found[checks[option]]
+    if place == "nowhere" and option != "--data-dir":  # `run` makes it
+        assert check["state"] != "fault"
+        return
+    assert (status, check["state"]) == (2, "fault")
+    assert main(["run", *words]) == 2
+    said = "; ".join(filter(None, (check["text"], check["fix"])))
+    assert said in capsys.readouterr().err
+    assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--weights-dir", "--runs-dir"])
+def test_a_file_in_a_folder_s_place_is_a_fault_without_a_study_too(capsys, no_ray, option):
+    Path("file").touch()
+    status, found = looked(capsys, option, "file")
+    assert status == 2
+    assert [c["text"].count("is a file, no folder") for c in found.values()].count(1) == 1
+
+
+def test_a_run_folder_that_is_taken_is_a_fault(capsys, no_ray, make_study):
+    make_study(Path("runs/quickstart-crowd")).close()
+    status, found = looked(capsys, "quickstart-crowd")
+    assert (status, found["run folder"]["state"]) == (2, "fault")
+    assert main(["run", "quickstart-crowd"]) == 2
+    assert found["run folder"]["text"] in capsys.readouterr().err
+    assert looked(capsys, "quickstart-crowd", "--name", "other")[0] == 0
+
+
+def test_weights_that_are_there_are_looked_at_though_others_are_not(capsys, no_ray, source):
+    Path("weights").mkdir()
+    Path("weights", weights_name(18)).write_bytes(b"no weights")
+    main(["doctor", "cifar10", "--depth", "18,34", "--json"])
+    found = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "weights"]
+    assert [c["state"] for c in found] == ["fault", "warning"]
+    assert weights_name(18) in found[0]["text"]
+    assert "depth 34 not in" in found[1]["text"]
+
+
+@pytest.mark.parametrize("words", [("--depth", "18"), ("--set", "seed=3"), ("--name", "x")])
+def test_what_changes_a_study_needs_one(capsys, words):
+    assert main(["doctor", *words]) == 2
+    shown = capsys.readouterr()
+    assert "changes a study, and none is named" in shown.err
+    assert not shown.out
+
+
+def shown_at(width, check):
+    file = io.StringIO()
+    tty = width > 0
+    console = Console(file=file, force_terminal=tty, width=width or 160, no_color=True)
+    _show(check, console)
+    return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue()).splitlines()
+
+
+LONG = Check("data", "warning", "word " * 60, "mend " * 30, items=("item " * 40, "last"))
+
+
+@pytest.mark.parametrize("width", [40, 80, 132])
+def test_lines_are_as_wide_as_a_terminal_and_hang(width):
+    lines = shown_at(width, LONG)
+    assert max(map(len, lines)) <= width
+    indent = 25 if width > 60 else 4
+    assert {line[:indent].strip() for line in lines[1:]} == {""}
+    told = " ".join(" ".join(lines).split()).removeprefix("warning data ")
+    assert told == " ".join(" ".join([LONG.text, *LONG.items, LONG.fix]).split())
+
+
+def test_lines_are_whole_where_there_is_no_terminal():
+    assert len(shown_at(0, LONG)) == 4
+
+
+def test_a_data_set_s_matters_are_a_line_each_worst_first():
+    found = {"data": "X", "edition": "own", "train_images": 5, "test_images": 2}
+    check = doctor._judged({**found, "notes": ["odd"], "warnings": ["bad", "worse"]})
+    assert (check.state, check.items) == ("warning", ("bad", "worse", "odd"))
+    assert len(shown_at(0, check)) == 4
+    assert doctor._judged({**found, "notes": ["odd"]}).state == "ok"
 
 
 def test_damaged_data_is_told_with_every_fault(capsys, no_ray):
@@ -104,7 +256,8 @@ def test_settings_that_seldom_fit_are_a_warning(capsys, no_ray):
 
 
 def test_nothing_to_look_at_is_told(capsys, no_ray):
-    status, found = looked(capsys, "--data-dir", "nowhere")
+    Path("empty").mkdir()
+    status, found = looked(capsys, "--data-dir", "empty")
     assert status == 1
     assert "no data set in" in found["data"]["text"]
 
@@ -142,7 +295,7 @@ def test_a_full_disk_is_a_fault_and_a_short_one_a_warning(tmp_path, monkeypatch)
 def test_a_run_folder_that_cannot_be_made_is_a_fault(tmp_path):
     (tmp_path / "file").touch()
     check = state_of("run folder", tmp_path, runs_dir=tmp_path / "file" / "runs")
-    assert (check.state, "cannot be written" in check.text) == ("fault", True)
+    assert (check.state, "lies below a file" in check.text) == ("fault", True)
 
 
 def test_too_little_memory_is_a_fault_or_a_warning(tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ from search import record
 from search.cli.main import main
 from search.run import machine
 from search.run.measuring import lent, measure
-from search.run.preflight import Options, fingerprints
+from search.run.options import Options
+from search.run.preflight import fingerprints
 from search.spec.shipped import find_study
 from search.spec.study_spec import load_spec
 from tests.search.conftest import drive

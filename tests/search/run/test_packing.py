@@ -76,7 +76,8 @@ def resumed(make_study, monkeypatch, tmp_path):
         run.add_packing(FIRST)
     options = launch.Options(tmp_path, tmp_path, tmp_path, "local", lambda _: None)
 
-    def on_gpu(function, *arguments):
+    def on_gpu(labels, function, *arguments):
+        assert labels is None
         if function is probe_task:
             return [Taken(here, 2_000.0, 3_000.0, 1.0)] * 2
         return here
@@ -84,10 +85,11 @@ def resumed(make_study, monkeypatch, tmp_path):
     def packing(name):
         nonlocal here
         here = name
-        monkeypatch.setattr(cluster, "gpus_in_cluster", lambda: float(name is not None))
+        gpus = float(name is not None)
+        monkeypatch.setattr(cluster, "resources", lambda: [{"CPU": 2.0, "GPU": gpus}])
         monkeypatch.setattr(cluster, "on_gpu", on_gpu)
         with RunFolder(study.folder) as run:
-            found = launch._packing(study.spec, run, options)
+            found = launch._packing(study.spec, run, options, None)
             run.add_packing(found)
         return found
 
@@ -108,6 +110,11 @@ def test_on_another_gpu_it_is_measured_once_and_the_order_of_jobs_stays(resumed)
     folder = resumed.study.folder
     assert record.load_study(folder)["packing"] == FIRST + found
     assert launch._sizes(resumed.study.spec, record.load_study(folder)) == {0: 0.25, 1: 0.5}
+
+
+def test_of_two_kinds_of_gpu_a_trial_takes_the_larger_share():
+    second = [{**row, "device": "Second GPU", "share": row["share"] * 2} for row in FIRST]
+    assert shares(small_spec(), FIRST + second) == {0: 0.5, 1: 1.0}
 
 
 def test_a_study_of_a_gpu_is_not_resumed_without_one(resumed):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from search.run.preflight import Options, PreflightError, fingerprints, pretrained_files
+from search.run.network_checks import pretrained_files
+from search.run.options import Options, PreflightError
+from search.run.preflight import fingerprints
 from search.spec.shipped import find_study
 from search.spec.study_spec import load_spec, parse_spec
 from trainables.resnet import weights_name

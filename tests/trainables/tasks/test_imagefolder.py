@@ -14,7 +14,8 @@ from trainables import find_task
 from trainables.engine.train import TrainJob, train
 from trainables.task import DataError, MissingDataError
 from trainables.tasks import imagefolder_files
-from trainables.tasks.imagefolder_files import decoded, scan
+from trainables.tasks.imagefolder_files import decoded
+from trainables.tasks.imagefolder_layout import scan
 from trainables.tasks.images import batches
 
 CPU = torch.device("cpu")
@@ -184,7 +185,7 @@ def test_no_train_folder_and_a_single_class_are_told(tmp_path):
     with pytest.raises(MissingDataError, match=r"no folder .*train; expected images"):
         scan(tmp_path)
     write(tmp_path, "train", {"ant": 2})
-    with pytest.raises(DataError, match="has 1 class folders"):
+    with pytest.raises(DataError, match="has 1 class folder, and needs two"):
         scan(tmp_path)
 
 
@@ -235,7 +236,7 @@ def test_images_of_more_than_eight_bits_are_refused_not_cut_off(folder, mode):
 def test_a_damaged_image_is_told_with_the_fingerprint_which_is_before_ray(folder):
     scan.cache_clear()
     (folder / "test" / "ant" / "x.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"(?s)1 files cannot be decoded.*x\.png"):
+    with pytest.raises(DataError, match=r"(?s)1 file cannot be decoded.*x\.png"):
         TASK.fingerprint(folder, config_of())
 
 

@@ -15,7 +15,7 @@ from search.run.lineage import same_data
 from tests.trainables.tasks.test_imagefolder import config_of, write
 from trainables import find_task
 from trainables.task import DataError
-from trainables.tasks.imagefolder_files import scan
+from trainables.tasks.imagefolder_layout import scan
 
 CPU = torch.device("cpu")
 TASK = find_task("imagefolder")
@@ -83,9 +83,12 @@ def test_an_image_in_two_classes_is_told(folder):
     shutil.copy(folder / "train" / "ant" / "0000.png", folder / "train" / "bee" / "x.png")
     scan.cache_clear()
     found = TASK.fingerprint(folder, config_of())
-    said = "1 train images are copies of others of the split, left out: bee/x.png is ant/0000.png"
+    said = "1 train image is a copy of another of the split, left out: bee/x.png is ant/0000.png"
     assert said in found["notes"]
-    assert "1 train images lie in more than one class" in found["warnings"]
+    assert found["warnings"] == [
+        "1 image lies in more than one class, which cannot be true: train bee/x.png is train "
+        "ant/0000.png"
+    ]
 
 
 def test_a_validation_folder_that_is_the_test_folder_is_refused(folder):

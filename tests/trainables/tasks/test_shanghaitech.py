@@ -14,8 +14,9 @@ from tests.rounding import assert_same_sums
 from trainables.task import DataError
 from trainables.tasks import shanghaitech
 from trainables.tasks.crowd_files import Crowd, read_crowd
+from trainables.tasks.crowd_splits import Data, Fixed
 from trainables.tasks.regression import errors
-from trainables.tasks.shanghaitech import Data, Fixed, is_collapsed, random_crop
+from trainables.tasks.shanghaitech import is_collapsed, random_crop
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,225 @@
+"""`resnet-search run`, `resume` and `status`: a study begun, gone on with, and looked at."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+
+from search import record
+from search.record import Record, missing, terminal
+from search.spec.overrides import add_overrides, given_overrides
+
+if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
+    from search.cli.progress import Progress
+    from search.run.options import Options
+    from search.spec.study_spec import StudySpec
+
+
+def add_run_commands(commands: Any) -> None:
+    """Add the parsers of the three commands."""
+    started = commands.add_parser("run", help="run a study file, or a shipped study by name")
+    started.add_argument("study", metavar="STUDY", help="a TOML file, or a name from `studies`")
+    add_overrides(started)
+    add_name(started)
+    started.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
+    started.set_defaults(command=run)
+    resumed = commands.add_parser(
+        "resume", help="go on with a study that was interrupted or killed"
+    )
+    resumed.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    resumed.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="run failed trials again; of the search only where a cell has no winner yet",
+    )
+    resumed.set_defaults(command=resume)
+    for command in (started, resumed):
+        add_places(command)
+        command.add_argument(
+            "--strict",
+            action="store_true",
+            help="refuse a cluster of which one node lacks something, instead of leaving it out",
+        )
+    status = commands.add_parser(
+        "status",
+        help="how far a study is, also while it runs; exit status 1 while something is missing",
+    )
+    status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    status.set_defaults(command=_status)
+
+
+def add_name(command: argparse.ArgumentParser) -> None:
+    """Give a command the option that names the run folder; see `study_overrides`."""
+    command.add_argument("--name", help="name of the run folder, instead of the study's own")
+
+
+def study_overrides(arguments: argparse.Namespace) -> list[str]:
+    """KEY=VALUE for every option that changes a study, its name last."""
+    named = [f"name={json.dumps(arguments.name, ensure_ascii=False)}"] if arguments.name else []
+    return [*given_overrides(arguments), *named]
+
+
+def add_places(command: argparse.ArgumentParser) -> None:
+    """Give a command the options that say where data, weights and Ray are."""
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        help="folder of the data sets; default: $RESNET_TUNE_DATA or ./data; resume: as before",
+    )
+    command.add_argument(
+        "--weights-dir",
+        type=Path,
+        help="folder of pretrained weights; default: $RESNET_TUNE_WEIGHTS or ./weights",
+    )
+    command.add_argument(
+        "--address",
+        help="Ray: local (default; resume: as before), auto (this machine's cluster), HOST:PORT",
+    )
+    command.add_argument(
+        "--offline",
+        action="store_true",
+        help="never download; missing data or weights are an error",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a new study."""
+    from search.spec.shipped import find_study
+    from search.spec.study_spec import load_spec
+
+    overrides = study_overrides(arguments)
+    path = find_study(arguments.study)
+    spec, text = load_spec(path, overrides)
+    console = make_console(steady=True)
+    options = make_options(arguments, arguments.runs_dir, console, {})
+    if spec.own_code():
+        options = replace(options, task_dir=path.parent.resolve())
+
+    def go() -> bool:
+        from search.run.launch import start
+
+        with _progress(spec, console) as progress:
+            return start(spec, text, overrides, options, progress)[1]
+
+    return _finish(arguments.runs_dir / spec.name, _interruptible(go), console)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with one."""
+    from search.spec.study_spec import recorded_spec
+
+    study = record.load_study(arguments.run)
+    spec = recorded_spec(study, str(arguments.run / record.STUDY))
+    console = make_console(steady=True)
+    options = make_options(
+        arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1]
+    )
+
+    def go() -> bool:
+        from search.run.launch import resume
+
+        with _progress(spec, console) as progress:
+            return resume(arguments.run, options, progress, arguments.retry_failed)
+
+    return _finish(arguments.run, _interruptible(go), console)
+
+
+def _interruptible(go: Callable[[], bool]) -> bool:
+    """Whether a study is done; False too after a signal that came before or after its jobs."""
+    try:
+        return go()
+    except KeyboardInterrupt:
+        return False
+
+
+def make_console(steady: bool = False) -> Console:
+    """Standard output: as wide as the terminal, and wide enough for a table where it is none.
+
+    Args:
+        steady: nobody who stops reading ends the command.
+    """
+    file = cast(IO[str], terminal.Steady(sys.stdout)) if steady else sys.stdout
+    # a name or path may look like rich's markup, an own task (`module:TASK`) like an emoji
+    make = partial(Console, file=file, markup=False, highlight=False, emoji=False)
+    console = make()
+    return console if console.is_terminal else make(width=160)
+
+
+def make_options(
+    arguments: argparse.Namespace, runs_dir: Path, console: Console, before: Mapping[str, str]
+) -> Options:
+    """Where and how to run; `before` is the session that a resumed study goes on from."""
+    from search.run.options import Options
+
+    data_dir = os.environ.get("RESNET_TUNE_DATA", "data")
+    weights_dir = os.environ.get("RESNET_TUNE_WEIGHTS", "weights")
+    return Options(
+        (arguments.data_dir or Path(before.get("data_dir", data_dir))).resolve(),
+        (arguments.weights_dir or Path(before.get("weights_dir", weights_dir))).resolve(),
+        runs_dir,
+        arguments.address or before.get("address", "local"),
+        lambda text: console.print(text, style="dim", soft_wrap=True),
+        download=not arguments.offline and not before,
+        make_data_dir=arguments.data_dir is None,
+        strict=getattr(arguments, "strict", False),
+    )
+
+
+def _progress(spec: StudySpec, console: Console) -> Progress:
+    from search.cli.progress import Progress
+    from search.spec.cells import make_plan
+    from trainables import find_task
+    from trainables.engine.train import watched_metric
+
+    metric = watched_metric(find_task(spec.task), spec.config(spec.cell_values()[0], {}))
+    return Progress(spec, make_plan(spec), console, metric)
+
+
+def _finish(folder: Path, done: bool, console: Console) -> int:
+    shown = os.path.relpath(folder)
+    resume = terminal.shell("resnet-search", "resume", shown)
+    if not done:
+        text = "interrupted before it began; nothing is on record"
+        if (folder / record.STUDY).exists():
+            text = f"interrupted; everything finished is on record. Go on: {resume}"
+        console.print(text, soft_wrap=True)
+        return terminal.INTERRUPTED
+    held = record.load(folder)
+    ended = "ended, not whole" if missing(held).cells else "done"
+    report = terminal.shell("resnet-report", "build", shown)
+    console.print(f"{ended}: {shown}. Report: {report}", soft_wrap=True)
+    status = _status_of(held, console)
+    if status:
+        lost = missing(held).lost
+        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
+        text = "not every cell has what it was promised"
+        if set(lost["status"]) - {"diverged"}:
+            text += f". Mend the cause, then `{resume} --retry-failed` runs what has failed again"
+        for line in [text, *lines]:
+            console.print(line, soft_wrap=True)
+    return status
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    return _status_of(record.load(arguments.run), make_console())
+
+
+def _status_of(held: Record, console: Console) -> int:
+    """One line a cell; 0 if every cell has what it was promised, else 1.
+
+    That is: full_per_cell trials of the search in full, and a test score for each seed, or for
+    the winner where there are no seeds.
+    """
+    from search.cli.status import status_table
+
+    console.print(status_table(held))
+    return int(bool(missing(held).cells))

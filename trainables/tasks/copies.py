@@ -1,0 +1,143 @@
+"""The same image in two splits, or in two classes: what is left out, refused and told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from trainables.task import DataError, Setting
+from trainables.tasks.inventory import Digests, Rows, many, named
+
+MOST_COPIED = 0.01  # of held-out images that may be training images too; above, the data is wrong
+
+KEEP = "keep"
+
+PART_OF = {"train": "training", "val": "validation"}
+
+COPIES = {
+    "copies": Setting(
+        "leave out",
+        "training images that are held-out images too, pixel for pixel: left out of training, "
+        "or kept",
+        choices=("leave out", KEEP),
+        role="study",
+        before=KEEP,
+    )
+}
+
+
+def apart(copies: str, train: Digests, *held_out: Digests) -> Rows:
+    """Places in `train` to train on: the first of each image, unless a held-out split has it.
+
+    Copies within `train` go too: one would be validated on while another is trained on.
+
+    Args:
+        copies: the setting; where it keeps them, all places are returned.
+        train: of the training images.
+        held_out: of validation or test images.
+
+    Raises:
+        DataError: none is left.
+    """
+    if copies == KEEP:
+        return np.arange(len(train))
+    first = np.sort(np.unique(train, return_index=True)[1])
+    left = first[~np.isin(train[first], np.concatenate([train[:0], *held_out]))]
+    if not len(left):
+        raise DataError(
+            "every training image is a held-out one too, pixel for pixel; give other images, or "
+            f'set fixed.copies = "{KEEP}"'
+        )
+    return left
+
+
+def across(
+    copies: str,
+    train: tuple[Digests, Sequence[str]],
+    held_out: tuple[Digests, Sequence[str]],
+    splits: tuple[str, str] = ("train", "test"),
+    most: float = MOST_COPIED,
+) -> tuple[list[str], list[str]]:
+    """What is said of images that are in two splits.
+
+    Args:
+        copies: the setting.
+        train: checksums of the images that are left out where they are held out too, and names.
+        held_out: the same of the other split.
+        splits: names of both.
+        most: share of the held-out images; more copies than that are a fault, unless kept.
+
+    Returns:
+        Faults and notes.
+    """
+    copied = np.flatnonzero(np.isin(held_out[0], train[0]))
+    if not len(copied):
+        return [], []
+    at = {key: row for row, key in enumerate(train[0].tolist())}
+    first, split = splits
+    pairs = named(
+        f"{split} {held_out[1][row]} is {first} {train[1][at[int(held_out[0][row])]]}"
+        for row in copied.tolist()
+    )
+    count, share = len(held_out[0]), len(copied) / len(held_out[0])
+    word = PART_OF[first]
+    be = f"is a {word} image" if len(copied) == 1 else f"are {word} images"
+    said = f"{len(copied)} of {count} {split} images {be}, pixel for pixel"
+    if copies == KEEP:
+        return [], [f"{said}, kept in {word} ({pairs})"]
+    if share > most:
+        fault = (
+            f"{said} ({share:.1%}; up to {most:.0%} would be left out of {word}): {pairs}. "
+            "Remove the copies, or fetch the data again; to use them all the same set "
+            f'fixed.copies = "{KEEP}", which the table will say'
+        )
+        return [fault], []
+    return [], [f"{said}, left out of {word} ({pairs})"]
+
+
+def said(
+    copies: str, across_splits: Sequence[str], notes: Sequence[str], warnings: Sequence[str]
+) -> dict[str, list[str]]:
+    """Keys `notes` and `warnings` of a fingerprint; images kept in two splits are a warning."""
+    if copies == KEEP:
+        return {"notes": [*notes], "warnings": [*across_splits, *warnings]}
+    return {"notes": [*across_splits, *notes], "warnings": [*warnings]}
+
+
+def within(copies: str, digests: Digests, names: Sequence[str], split: str) -> list[str]:
+    """A note on images of a split that are copies of others of it."""
+    _, first, back = np.unique(digests, return_index=True, return_inverse=True)
+    again = np.setdiff1d(np.arange(len(digests)), first)
+    if not len(again):
+        return []
+    pairs = named(f"{names[row]} is {names[first[back[row]]]}" for row in again.tolist())
+    single = len(again) == 1
+    be = "is a copy of another" if single else "are copies of others"
+    text = f"{many(len(again), f'{split} image')} {be} of the split"
+    done = ", left out" if split == "train" and copies != KEEP else ""
+    return [f"{text}{done}: {pairs}"]
+
+
+def left_out(train: int, kept: int) -> dict[str, int]:
+    """Key `copies_left_out` of a fingerprint, where training images are left out."""
+    return {"copies_left_out": train - kept} if train > kept else {}
+
+
+def several_classes(splits: Mapping[str, tuple[Digests, Rows, Sequence[str]]]) -> list[str]:
+    """A warning of images that lie in more than one class: not all of these labels can be true.
+
+    Args:
+        splits: by name, of each image a checksum, its class and its name.
+    """
+    keys = np.concatenate([held[0] for held in splits.values()])
+    labels = np.concatenate([held[1] for held in splits.values()])
+    names = [f"{split} {name}" for split, held in splits.items() for name in held[2]]
+    _, first, back = np.unique(keys, return_index=True, return_inverse=True)
+    other = np.flatnonzero(labels != labels[first[back]])
+    if not len(other):
+        return []
+    pairs = named(f"{names[row]} is {names[first[back[row]]]}" for row in other.tolist())
+    count = len(np.unique(keys[other]))
+    lie = "lies" if count == 1 else "lie"
+    return [f"{many(count, 'image')} {lie} in more than one class, which cannot be true: {pairs}"]
