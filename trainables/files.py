@@ -1,12 +1,29 @@
-"""Files written whole or not at all, and errors of the system that say which file they are of."""
+"""Files written whole or not at all, and what is said of those that cannot be opened or written."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def unfit(path: Path) -> str:
+    """What keeps a path from being opened as a file, in words behind its name; "" if nothing does.
+
+    Nothing is opened: a pipe would be waited for. A path where nothing is has no fault.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a link that leads nowhere" if path.is_symlink() else ""
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a file"
+    return "" if stat.S_ISREG(mode) else "is no ordinary file"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,8 @@ class Run:
             file.write(line + "\n")
 
     def _log(self, **event: Any) -> None:
-        line = json.dumps({"time": f"2026-11-01T10:00:{next(self._seconds):02d}", **event})
+        time = datetime(2026, 11, 1, 10) + timedelta(seconds=next(self._seconds))
+        line = json.dumps({"time": time.isoformat(), **event})
         with (self.folder / "decisions.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
