@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what is said of those that cannot be opened or written."""
+"""Files written whole or not at all, and what keeps others from being opened, or written."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ def unfit(path: Path) -> str:
     """What keeps a path from being opened as a file, in words behind its name; "" if nothing does.
 
     Nothing is opened: a pipe would be waited for. A path where nothing is has no fault.
+
+    Raises:
+        OSError: the system refuses even a look.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return "is a link that leads nowhere" if path.is_symlink() else ""
     except OSError as error:
-        return f"cannot be opened ({error.strerror})"
+        if error.errno == errno.ELOOP:
+            return "is a link that leads in a circle"
+        raise
     if stat.S_ISDIR(mode):
         return "is a folder, not a file"
     return "" if stat.S_ISREG(mode) else "is no ordinary file"

@@ -111,8 +111,8 @@ def gap_notes(lacking: Rows, kept: Collection[tuple[str, int]], moved: int = 0) 
         return [f"{said}. They are read out of curves.parquet, which holds them still"]
     left = f"{len(lacking) - len(kept)} of them" if kept else "they"
     return [
-        f"{said}. Until then {left} are missing in curves, and in what is told of single epochs; "
-        "final test scores come from the journal and are whole"
+        f"{said}. Until then {left} are missing in curves and in validation values of finished "
+        "trials; test scores are the journal's, and whole"
     ]
 
 

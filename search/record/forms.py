@@ -1,8 +1,8 @@
-"""The types of all that the two logs of a record hold: an event of the journal by its kind, and a
-line of the log of epochs; those of study.json are in `study_form`.
+"""The types of all that the two logs of a record hold; those of study.json are in `study_form`.
 
-What is read is held against them, key by key, and stays as it was. A key that is not named may hold
-anything: no figure is made of it.
+That is an event of the journal, by its kind, and a line of the log of epochs. What is read is held
+against them, key by key, and stays as it was. A key that is not named may hold anything: no figure
+is made of it.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ VERDICTS = {
 }
 ENDINGS = {"value": Reached, "stopped": Reached, "diverged": Diverged, "failed": Failed}
 # event -> its form, or the key that says which form it has, and the forms by that
-EVENTS: dict[str, type[Form] | tuple[str, Mapping[str, type[Form]]]] = {
+EVENTS: dict[str, Any] = {
     "ask": Ask,
     "tell": ("ending", ENDINGS),
     "decision": ("verdict", VERDICTS),

@@ -288,7 +288,8 @@ def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataF
         if column in keys:
             frame[column] = frame[column].convert_dtypes()
         else:
-            frame[column] = frame[column].map(_none_if_nan).astype(DTYPES.get(column, "Float64"))
+            kind: Any = DTYPES.get(column, "Float64")
+            frame[column] = frame[column].map(_none_if_nan).astype(kind)
     return frame
 
 

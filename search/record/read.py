@@ -93,7 +93,6 @@ from search.record.journal import (
     read_lines,
 )
 from search.record.stored import (
-    CHECKED,
     EPOCHS,
     JOURNAL,
     STAMP,
@@ -188,7 +187,8 @@ def read_events(
         study: its study.json, where that has been read.
 
     Raises:
-        JournalError: it is missing, damaged, of another study, or empty though epochs were trained.
+        JournalError: it is missing, damaged, of another study, or empty though epochs were
+            trained.
     """
     path, epochs = folder / JOURNAL, folder / EPOCHS
     study = load_study(folder) if study is None else study
@@ -281,12 +281,10 @@ def load_study(folder: Path) -> dict[str, Any]:
 
 def _say_about(study: dict[str, Any]) -> None:
     """Fill in `about` in a record from before tasks said this of themselves."""
-    task, metric, mode = (study.get(key) for key in ("task", "metric", "mode"))
+    task, metric, mode = (str(study.get(key)) for key in ("task", "metric", "mode"))
     metrics = study.get("metrics", [metric])
-    sound = all(isinstance(held, str) for held in (task, metric, mode)) and (
-        isinstance(metrics, list) and all(isinstance(name, str) for name in metrics)
-    )
-    if "about" not in study and sound:  # else it is refused for what is not
+    if "about" not in study and isinstance(metrics, list):
+        metrics = [str(name) for name in metrics]  # what is no text is refused for itself
         study["about"] = SHIPPED.get(task) or plain(task, metric, mode, tuple(metrics))
 
 
@@ -310,7 +308,7 @@ def write(folder: Path) -> None:
     (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
     for name, frame in frames.items():
         with whole(folder / f"{name}.parquet") as partial, partial.open("wb") as file:
-            frame.to_parquet(file, index=False, **CHECKED)
+            frame.to_parquet(file, index=False, write_page_checksum=True)
         with whole(folder / "csv" / f"{name}.csv") as partial, partial.open("wb") as file:
             frame.to_csv(file, index=False)
     with whole(folder / STAMP) as partial:

@@ -227,7 +227,7 @@ def _lock(folder: Path) -> IO[str]:
         RecordError: the system refuses a lock, or something else is in its file's place.
     """
     if fault := unfit(folder / LOCK):
-        raise RecordError(f"{folder / LOCK} {fault}; remove it, it is made again")
+        raise RecordError(f"{folder / LOCK} cannot be locked: it {fault}; remove it")
     try:
         file = (folder / LOCK).open("w")
         for _ in range(10):

@@ -20,7 +20,6 @@ JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
 STAMP = "frames.json"  # says how much of the logs the parquet files hold
 PER_IMAGE = "per_image.parquet"
 IMAGE = ["study", "trial", "split", "image", "truth", "prediction"]
-CHECKED = {"write_page_checksum": True}  # of to_parquet: a flipped bit is an error when read
 
 
 class RecordError(UserError):
@@ -118,8 +117,7 @@ def per_image(folder: Path, study: str) -> pd.DataFrame:
     Rows that only the frame itself holds stay: a record may have come here without its parts.
 
     Raises:
-        RecordError: a part, or the frame, is damaged; what is said to be deleted is not lost by it,
-            or the message says what is.
+        RecordError: a part, or the frame, is damaged; the message says what can be kept, and how.
     """
     parts = sorted((folder / "parts").glob("*.parquet"))
     path = folder / PER_IMAGE

@@ -99,6 +99,7 @@ class Run:
         `ending` is value, diverged, failed, or running (no tell).
         """
         job = {"trial": name, "stage": stage, "cell": cell, "to_epoch": epochs}
+        config = {**dict.fromkeys(self.study["space_keys"], 0.1), **config}
         self._log(event="ask", job=job, config=config, settings=config, seed=seed)
         for epoch in range(1, epochs + 1):
             self._epoch(name, epoch, epochs, value)
