@@ -111,6 +111,8 @@ class Diverged(_Tell):
     """A job that ended in an epoch that was not finite."""
 
     epoch: Epoch
+    value: Number | None = None
+    value_epoch: Epoch = 1
 
 
 class Failed(_Tell):
@@ -143,6 +145,7 @@ class OfJob(_Event):
     """A job is put back, or handed out again."""
 
     trial: str
+    from_epoch: Count = 0
 
 
 class Retried(_Event):
