@@ -54,7 +54,7 @@ def shown(run: Path, draw: random.Random) -> tuple[dict[Any, Any], Any]:
         status_table(held)
     else:
         tables.render(tables.make(held, key), draw.choice(["md", "csv"]))
-    return {(v.cell, v.metric): (v.values, v.marks) for v in cell_values(held)}, held
+    return {(v.cell, v.metric): (sorted(v.values), v.marks) for v in cell_values(held)}, held
 
 
 def judged(run: Path, draw: random.Random, whole: dict[Any, Any]) -> str:
