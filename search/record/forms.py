@@ -190,7 +190,7 @@ EVENTS: dict[str, Any] = {
 def event_fault(event: Any) -> str:
     """What is wrong with a line of the journal; "" if nothing is."""
     if not isinstance(event, dict):
-        return f"it is no table, but {shown(event)}"
+        return f"it has the event None: it is no table, but {shown(event)}"
     form = _chosen(event, "event", EVENTS)
     if isinstance(form, tuple):
         form = _chosen(event, *form)
@@ -198,7 +198,7 @@ def event_fault(event: Any) -> str:
         return form
     fault = fault_of(form, event)
     if not fault and event.get("test") is not None and event.get("baselines") is None:
-        return "baselines is missing beside the scores on test"
+        return "it lacks baselines beside the scores on test"
     return fault
 
 
@@ -207,9 +207,7 @@ def _chosen(event: dict[str, Any], key: str, forms: Mapping[str, Any]) -> Any:
     held = event.get(key)
     if isinstance(held, str) and held in forms:
         return forms[held]
-    if key not in event:
-        return f"{key} is missing"
-    return f"{key} is {shown(held)}, which is none of {', '.join(forms)}"
+    return f"it has the {key} {shown(held)}, which is none of {', '.join(forms)}"
 
 
 # ---- the log of epochs
@@ -239,14 +237,16 @@ def line_fault(line: Any) -> str:
 
 
 def fault_of(form: type[Form], held: Any) -> str:
-    """The first fault of a table: its key, what it must be, and what it is."""
+    """The keys that a table lacks, else its first fault: key, what it is, what it must be."""
     try:
         form.model_validate(held)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in fault["loc"]) or "it"
-        if fault["type"] == "missing":
-            return f"{key} is missing"
+        faults = error.errors(include_url=False)
+        keys = [".".join(str(part) for part in fault["loc"]) or "it" for fault in faults]
+        pairs = zip(keys, faults, strict=True)
+        if lacking := [key for key, fault in pairs if fault["type"] == "missing"]:
+            return f"it lacks {', '.join(lacking)}"
+        fault, key = faults[0], keys[0]
         said = fault["msg"].removeprefix("Value error, ")
         return f"{key} is {shown(fault['input'])}: {said[:1].lower()}{said[1:]}"
     return ""

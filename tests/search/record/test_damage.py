@@ -81,7 +81,7 @@ def test_a_pipe_as_stamp_or_lock_is_not_waited_for(finished):
         ({"confirm_seeds": ["1"]}, "confirm_seeds.0 is '1'"),
         ({"mode": "min"}, "mode is 'min', which does not fit"),
         ({"spec": {"budget": {"trials_per_cell": "x"}}}, "spec.budget.trials_per_cell is 'x'"),
-        ({"about": {}}, "about.title is missing"),
+        ({"about": {}}, "it lacks about.title"),
         ({"settings": None}, "settings is None"),
     ],
 )
@@ -94,14 +94,14 @@ def test_a_value_of_the_study_is_refused_by_key(finished, keys, said):
 @pytest.mark.parametrize(
     ("number", "keys", "said"),
     [
-        (1, {"job": {"trial": "a", "stage": "search", "to_epoch": 1}}, "job.cell is missing"),
+        (1, {"job": {"trial": "a", "stage": "search", "to_epoch": 1}}, "it lacks job.cell"),
         (1, {"job": {"trial": "a", "stage": "search", "cell": "x"}}, "job.cell is 'x'"),
         (1, {"config": {"lr": "x"}}, "config.lr is 'x'"),
         (1, {"config": {}}, "config has no key"),
-        (1, {"event": []}, r"event is \[\], which is none of"),
+        (1, {"event": []}, r"it has the event \[\], which is none of"),
         (2, {"value": "0.5"}, "value is '0.5'"),
         (2, {"seconds": True}, "seconds is True"),
-        (2, {"ending": "x"}, "ending is 'x', which is none of"),
+        (2, {"ending": "x"}, "it has the ending 'x', which is none of"),
     ],
 )
 def test_a_value_of_the_journal_is_refused_by_line_and_key(finished, number, keys, said):
@@ -120,7 +120,7 @@ def test_a_cell_that_the_study_has_not_is_refused(finished):
 def test_a_line_that_is_a_list_is_refused(finished):
     path = finished / record.JOURNAL
     path.write_text("[1]\n" + path.read_text())
-    with pytest.raises(JournalError, match=r"line 1: it is no table, but \[1\]"):
+    with pytest.raises(JournalError, match=r"line 1: .* is no table, but \[1\]"):
         record.load(finished)
 
 
