@@ -95,7 +95,11 @@ def test_a_value_of_the_study_is_refused_by_key(finished, keys, said):
     ("number", "keys", "said"),
     [
         (1, {"job": {"trial": "a", "stage": "search", "to_epoch": 1}}, "it lacks job.cell"),
-        (1, {"job": {"trial": "a", "stage": "search", "cell": "x"}}, "job.cell is 'x'"),
+        (
+            1,
+            {"job": {"trial": "a", "stage": "search", "cell": "x", "to_epoch": 1}},
+            "job.cell is 'x'",
+        ),
         (1, {"config": {"lr": "x"}}, "config.lr is 'x'"),
         (1, {"config": {}}, "config has no key"),
         (1, {"event": []}, r"it has the event \[\], which is none of"),
