@@ -9,6 +9,10 @@ class UserError(ValueError):
     """
 
 
+class RecordWarning(UserWarning):
+    """Something of a study's record is damaged, and what is read of it is all the same true."""
+
+
 class TaskError(UserError):
     """A study's `task` names no task, or an unsound one."""
 

@@ -1,13 +1,35 @@
-"""Files written whole or not at all, errors that name their file, and what a file really is."""
+"""Files written whole or not at all, errors that name their file, and what a path really is."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
+
+
+def unfit(path: Path) -> str:
+    """What keeps a path from being opened as a file, in words behind its name; "" if nothing does.
+
+    Nothing is opened: a pipe would be waited for. A path where nothing is has no fault.
+
+    Raises:
+        OSError: the system refuses even a look.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a link that leads nowhere" if path.is_symlink() else ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads in a circle"
+        raise
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a file"
+    return "" if stat.S_ISREG(mode) else "is no ordinary file"
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def audit_table(record: Record) -> Table:
         study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    caption = " ".join([*words.banners(study), _verdict(data["better"]), words.origin(study)])
+    caption = " ".join([*words.banners(record), _verdict(data["better"]), words.origin(study)])
     title = "Late-bloomer audit: was the rule right to end them?"
     return Table(study["name"], "audit", title, caption, display, bold, data)
 

@@ -135,6 +135,7 @@ def _curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]
         name = f"{study['about']['side']} {side}" if side else sheet["name"]
         told = f"Learning curves, {name}" if name else "Learning curves"
         caption = f"{told}, unsmoothed; an x ends a curve short of its budget."
+        caption = " ".join([caption, *words.damage(record)])
         key = f"{sheet['key']}-{side}" if side else sheet["key"]
         found.append(Plate(key, caption, plate))
     return found

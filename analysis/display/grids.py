@@ -71,7 +71,7 @@ def grid(record: Record, key: str) -> Table:
         and not words.limits(settings_of(study, v.given))  # nor one of all beside one of a few
     }
     display, bold = _rows(record, key, values, published)
-    caption = words.caption(study, values.values())
+    caption = words.caption(record, values.values())
     return Table(
         study["name"],
         key,

@@ -80,7 +80,7 @@ def _section(record: Record, out: Path, published: pd.DataFrame | None) -> dict[
         coded = base64.b64encode(png.read_bytes()).decode("ascii")
         pictures.append({"key": plate.key, "caption": plate.caption, "png": coded})
     state, unfinished = state_of(record)
-    banners = words.banners(study)
+    banners = words.banners(record)
     if unfinished:
         banners.append(f"UNFINISHED STUDY: {state}.")
     return {

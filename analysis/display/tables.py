@@ -69,7 +69,7 @@ def _cells(record: Record) -> Table:
         heads = {_head(record, m): (number, m) in best for m in held}
         bold.append({name: heads.get(name, False) for name in rows[-1]})
     data = long_frame(study, values, {})
-    caption = words.caption(study, values)
+    caption = words.caption(record, values)
     if told := study["about"]["skill"]:
         metric = told["metric"]
         held_skill = {v.cell: _skill(record, v) for v in values if v.metric == metric}
@@ -174,7 +174,7 @@ def _search(record: Record) -> Table:
     )
     caption = " ".join(
         [
-            *words.banners(study),
+            *words.banners(record),
             f"Study {study['name']}. Rungs: {', '.join(str(r) for r in study['rungs'])} epochs;",
             "reached e: configs trained for at least e epochs; the columns after say how each",
             "stands now. Where nothing is searched, a cell's seeds are counted.",
@@ -210,7 +210,7 @@ def _configs(record: Record) -> Table:
     display = pd.DataFrame(rows)
     caption = " ".join(
         [
-            *words.banners(study),
+            *words.banners(record),
             "Ranks are among the configs of one cell at one rung; of equal values the config with "
             f"the lower number goes first. {words.scheduling(study)} Step by step: "
             "record.load(run).decisions.",

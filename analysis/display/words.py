@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.findings.cells import NO_VALUE, CellValue
+from search.record import Record
 
 SYNTHETIC = "SYNTHETIC DATA"
 REPORT_PROTOCOL = "REPORT PROTOCOL"
@@ -35,9 +36,9 @@ def arrow(mode: str) -> str:
     return "↑" if mode == "max" else "↓"
 
 
-def banners(study: Mapping[str, Any]) -> list[str]:
+def banners(record: Record) -> list[str]:
     """What nobody may overlook."""
-    found = []
+    found, study = list[str](), record.study
     if study["synthetic"]:
         found.append(f"{SYNTHETIC}: these numbers say nothing about real images.")
     if study["protocol"] == "report":
@@ -49,13 +50,18 @@ def banners(study: Mapping[str, Any]) -> list[str]:
                 else "."
             )
         )
-    return found
+    return [*found, *damage(record)]
 
 
-def caption(study: Mapping[str, Any], values: Iterable[CellValue]) -> str:
+def damage(record: Record) -> list[str]:
+    """What of a record is not as it was written, a sentence each."""
+    return [f"DAMAGED RECORD: {note}." for note in record.notes]
+
+
+def caption(record: Record, values: Iterable[CellValue]) -> str:
     """Banners, then split, rule, selection, budget, seeds, what ± is, data, date and commit."""
-    held = list(values)
-    parts = [*banners(study), f"Study {study['name']}.", protocol(study), pretraining(study)]
+    held, study = list(values), record.study
+    parts = [*banners(record), f"Study {study['name']}.", protocol(study), pretraining(study)]
     parts.append(
         "Shown: mean ± sample standard deviation over (n) seeds; of two seeds [both values]; "
         "of one the value. Bold: best of the comparable, complete, unmarked (but for ‖) cells of "

@@ -9,20 +9,17 @@ from search.record.frames import setting_column, trial_column
 from search.record.journal import JournalError
 from search.record.read import (
     DECISION,
-    EPOCHS,
     FORMAT,
-    JOURNAL,
     LOCK,
-    STUDY,
     Record,
-    RecordError,
     build,
     load,
     load_study,
     read_events,
     write,
 )
-from trainables.errors import UserError
+from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
+from trainables.errors import RecordWarning, UserError
 
 __all__ = [
     "DECISION",
@@ -34,6 +31,7 @@ __all__ = [
     "JournalError",
     "Record",
     "RecordError",
+    "RecordWarning",
     "UserError",
     "build",
     "load",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 if TYPE_CHECKING:
     from search.record.read import Record
 
+NAMED = 5  # trials that a note names
 UNSCORED = "its scoring on test failed"  # how the reason of such a trial ends
 OPEN = ("running", "paused")
 
@@ -52,4 +54,70 @@ def missing(held: Record) -> Missing:
         cells=tuple(n for n in cells if per_cell.get(n, 0) < wanted or n in short),
         open=int(trials["status"].isin(OPEN).sum()),
         lost=trials[trials["status"].isin(["failed", "diverged"]) | unscored],
+    )
+
+
+Rows = set[tuple[str, int]]  # trial and epoch
+
+
+def rows_of_log(lines: Iterable[Mapping[str, Any]]) -> Rows:
+    """What lines of the log of epochs are of."""
+    return {(line["trial"], line["row"]["epoch"]) for line in lines}
+
+
+def rows_of_curves(curves: pd.DataFrame) -> Rows:
+    """What a curves frame is of."""
+    pairs = curves[["trial", "epoch"]].drop_duplicates()
+    return {(str(trial), int(epoch)) for trial, epoch in pairs.itertuples(index=False)}
+
+
+def lacking_epochs(events: Iterable[Mapping[str, Any]], there: Rows) -> Rows:
+    """Epochs that jobs told of as trained, and that have no row.
+
+    A row is written before the tell of its job, so whatever else was interrupted, failed or
+    trained again, a trial that was told of at an epoch has the rows up to it.
+
+    Args:
+        events: of the journal.
+        there: rows that are.
+    """
+    reached: dict[str, int] = {}
+    for event in events:
+        if event["event"] == "tell" and event["ending"] != "failed":
+            reached[event["trial"]] = max(reached.get(event["trial"], 0), event["epoch"])
+    due = {(trial, epoch) for trial, most in reached.items() for epoch in range(1, most + 1)}
+    return due - there
+
+
+def gap_notes(lacking: Rows, kept: Collection[tuple[str, int]], moved: int = 0) -> list[str]:
+    """What is to be said of a log of epochs that is not whole.
+
+    Args:
+        lacking: rows that it should have.
+        kept: of these, those that an earlier frame still holds.
+        moved: the first line of it that is not where it was written, 0 for none.
+    """
+    if not lacking:
+        return [_moved(moved)] if moved else []
+    trials = sorted({trial for trial, _ in lacking})
+    named = ", ".join(trials[:NAMED])
+    if more := len(trials) - NAMED if len(trials) > NAMED else 0:
+        named += f" and {more} more"
+    said = (
+        f"epochs.jsonl lacks {len(lacking)} epochs that the journal says were trained, of trials "
+        f"{named}; restore it from a copy"
+    )
+    if len(kept) == len(lacking):
+        return [f"{said}. They are read out of curves.parquet, which holds them still"]
+    left = f"{len(lacking) - len(kept)} of them" if kept else "they"
+    return [
+        f"{said}. Until then {left} are missing in curves and in validation values of finished "
+        "trials; test scores are the journal's, and whole"
+    ]
+
+
+def _moved(line: int) -> str:
+    return (
+        f"epochs.jsonl, line {line} is not where it was written: lines before it are gone, "
+        "doubled or moved, and no epoch lacks its row; restore it from a copy"
     )

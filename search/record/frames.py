@@ -271,25 +271,33 @@ def _from_rows(
         trial[f"value_{name}"] = chosen.get(name)
 
 
-def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def _setting_columns(study: Mapping[str, Any]) -> list[str]:
     keys = [*study["cells"][0]] if study["cells"] else []
     keys += [key for key in study["space_keys"] if key not in keys]
-    keys = [trial_column(study, key) for key in keys]
-    measured = _measured(study)
+    return [trial_column(study, key) for key in keys]
+
+
+def trial_columns(study: Mapping[str, Any]) -> list[str]:
+    """The columns of trials.parquet, in order."""
     order = list(DTYPES)
-    columns = [
+    return [
         *order[: order.index("config")],
-        *keys,
+        *_setting_columns(study),
         *order[order.index("config") : order.index("collapsed")],
-        *measured,
+        *_measured(study),
         *order[order.index("collapsed") :],
     ]
+
+
+def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    keys, columns = _setting_columns(study), trial_columns(study)
     frame = pd.DataFrame(list(trials.values())).reindex(columns=columns)
     for column in columns:
         if column in keys:
             frame[column] = frame[column].convert_dtypes()
         else:
-            frame[column] = frame[column].map(_none_if_nan).astype(DTYPES.get(column, "Float64"))
+            kind: Any = DTYPES.get(column, "Float64")
+            frame[column] = frame[column].map(_none_if_nan).astype(kind)
     return frame
 
 

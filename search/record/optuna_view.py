@@ -25,7 +25,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.record.journal import Event
-from search.record.read import STUDY, load_study, read_events
+from search.record.read import load_study, read_events
+from search.record.stored import STUDY
 from search.spec.distributions import space_of
 from search.spec.study_spec import recorded_spec
 from trainables.files import whole
@@ -87,7 +88,7 @@ def write(run: Path) -> Path:
         for name in names
     ]
     spaces = [space_of(spec, cell) for cell in spec.cell_values()]
-    for attempt in _attempts(read_events(run)):
+    for attempt in _attempts(read_events(run, study=study)):
         studies[attempt.cell].add_trial(_frozen(attempt, spaces[attempt.cell]))
     path = run / FILE
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in log.lines)

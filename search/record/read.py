@@ -71,31 +71,47 @@ error; seconds are seconds.
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from search.record.frames import curves_frame, latest_rows, repeats, trials_frame
-from search.record.journal import JournalError, read_journal, read_lines
+from search.record.completeness import (
+    gap_notes,
+    lacking_epochs,
+    rows_of_curves,
+    rows_of_log,
+)
+from search.record.forms import from_json, line_fault
+from search.record.frames import curves_frame, latest_rows, repeats, trial_columns, trials_frame
+from search.record.journal import (
+    RESTORE,
+    JournalError,
+    fault_in,
+    out_of_order,
+    read_journal,
+    read_lines,
+)
+from search.record.stored import (
+    EPOCHS,
+    JOURNAL,
+    STAMP,
+    STUDY,
+    RecordError,
+    frames_of,
+    kept_rows,
+    per_image,
+    sizes_of,
+)
+from search.record.study_form import misfit, study_fault
 from trainables.about import SHIPPED, plain
-from trainables.errors import UserError
-from trainables.files import whole
+from trainables.errors import RecordWarning
+from trainables.files import unfit, whole
 
 FORMAT = 1
-JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
-NEEDED = {  # key of study.json -> type
-    **dict.fromkeys(("name", "task", "metric", "mode"), str),
-    **dict.fromkeys(("cells", "rungs", "data", "sessions"), list),
-    "spec": dict,
-}
 LOCK = ".lock"  # held by the driver that writes the folder
-STAMP = "frames.json"  # says how much of the logs the parquet files hold
-
-
-class RecordError(UserError):
-    """A run folder is missing or damaged; the message names file and fix."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,7 @@ class Record:
         per_image: see the module.
         decisions: one row a decision: time, trial, cell, epoch, value, rank, n, goes_on (how many
             of the n may go on; only of a complete rung), verdict, rule.
+        notes: what is damaged in it and could be passed over, a sentence each.
     """
 
     run: Path
@@ -127,6 +144,7 @@ class Record:
     curves: pd.DataFrame
     per_image: pd.DataFrame
     decisions: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def load(run: Path | str) -> Record:
@@ -134,44 +152,52 @@ def load(run: Path | str) -> Record:
 
     Raises:
         RecordError: it is not one, or a file in it is damaged.
+
+    Warns:
+        RecordWarning: of each of the record's `notes`.
     """
     folder = Path(run)
     study = load_study(folder)
-    sizes = _sizes(folder)  # what is written from here on is left out, in every frame alike
-    events = read_events(folder, sizes.get(JOURNAL))
-    frames = _frames_of(folder, sizes)
+    sizes = sizes_of(folder)  # what is written from here on is left out, in every frame alike
+    events = read_events(folder, sizes.get(JOURNAL), study)
+    asked = {e["job"]["trial"] for e in events if e["event"] == "ask"}
+    frames = frames_of(folder, sizes, asked, trial_columns(study))
     if frames is None:
-        frames = build(study, events, read_epochs(folder, sizes.get(EPOCHS)))
+        epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
+        frames = build(study, events, epochs)
+    else:
+        notes = gap_notes(lacking_epochs(events, rows_of_curves(frames[1])), set())
     trials, curves = frames
     decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
-    return Record(folder, study, trials, curves, _per_image(folder, study), decisions)
-
-
-def _frames_of(folder: Path, sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The trials and curves frames as written, where they hold just so much of the logs."""
-    paths = [folder / f"{name}.parquet" for name in ("trials", "curves")]
-    if _stamp(folder) != sizes or not all(path.is_file() for path in paths):
-        return None
-    trials, curves = (_read_parquet(path) for path in paths)
-    # a running study may have replaced them between the two looks
-    return (trials, curves) if _stamp(folder) == sizes else None
+    for note in notes:
+        warnings.warn(f"{folder}: {note}", RecordWarning, stacklevel=2)
+    images = per_image(folder, study["name"])
+    return Record(folder, study, trials, curves, images, decisions, tuple(notes))
 
 
 DECISION = ["time", "trial", "cell", "epoch", "value", "rank", "n", "goes_on", "verdict", "rule"]
 
 
-def read_events(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
+def read_events(
+    folder: Path, size: int | None = None, study: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The journal of a run folder, which must be there once epochs have been trained.
 
     Args:
         folder: the run folder.
         size: read so many bytes of it; None for all.
+        study: its study.json, where that has been read.
 
     Raises:
-        JournalError: it is missing, damaged, or empty though epochs were trained.
+        JournalError: it is missing, damaged, of another study, or empty though epochs were
+            trained.
     """
     path, epochs = folder / JOURNAL, folder / EPOCHS
+    study = load_study(folder) if study is None else study
     events = read_journal(path, size)
+    for number, event in enumerate(events, 1):
+        if fault := misfit(study, event):
+            raise fault_in(path, number, fault)
     if not events and epochs.is_file() and epochs.stat().st_size:
         raise JournalError(
             f"{path} is missing or holds nothing, though {EPOCHS} says that epochs were trained; "
@@ -190,21 +216,35 @@ def read_epochs(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
     Raises:
         JournalError: a line is damaged.
     """
-    lines = read_lines(folder / EPOCHS, size)
+    path = folder / EPOCHS
+    lines = read_lines(path, size)
     for number, line in enumerate(lines, 1):
-        row = line.get("row") if isinstance(line, dict) else None
-        if not (
-            isinstance(line, dict)
-            and isinstance(line.get("trial"), str)
-            and isinstance(row, dict)
-            and isinstance(row.get("epoch"), int)
-            and all(isinstance(value, float | int | None) for value in row.values())
-        ):
+        if fault := line_fault(line):
             raise JournalError(
-                f"{folder / EPOCHS}, line {number} is no trial's epoch; restore the file from a "
-                "copy, or cut it before this line: what follows is then run again"
+                f"{path}, line {number} is no trial's epoch: {fault}; {RESTORE}, or take the line "
+                "out: what is then lacking is told"
             )
     return lines
+
+
+def whole_epochs(
+    folder: Path, events: list[dict[str, Any]], size: int | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The log of epochs, with what it has lost and an earlier frame still holds; and notes on it.
+
+    Args:
+        folder: the run folder.
+        events: its journal.
+        size: read so many bytes of the log; None for all.
+
+    Raises:
+        JournalError: a line is damaged.
+    """
+    lines = read_epochs(folder, size)
+    moved = out_of_order(lines)
+    lacking = lacking_epochs(events, rows_of_log(lines))
+    kept = kept_rows(folder, lacking) if lacking else []
+    return [*kept, *lines], gap_notes(lacking, rows_of_log(kept), moved)
 
 
 def load_study(folder: Path) -> dict[str, Any]:
@@ -215,13 +255,17 @@ def load_study(folder: Path) -> dict[str, Any]:
     """
     path = folder / STUDY
     try:
-        study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if fault := unfit(path):
+            raise RecordError(f"{path} {fault}; put the file itself there, from a copy")
+        study: dict[str, Any] = from_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise RecordError(
             f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
             "`resnet-search run` printed, e.g. runs/quickstart-cifar10"
         ) from None
-    except (ValueError, RecursionError, IsADirectoryError) as error:
+    except RecordError:
+        raise
+    except ValueError as error:
         raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
     held = study.get("format") if isinstance(study, dict) else None
     if held != FORMAT:
@@ -229,18 +273,21 @@ def load_study(folder: Path) -> dict[str, Any]:
             f"{path} has format {held!r}, this version reads {FORMAT}; restore the file from a "
             "copy, or read it with the version that wrote it"
         )
-    if lacking := [key for key in NEEDED if key not in study]:
-        raise RecordError(f"{path} lacks {', '.join(lacking)}; restore it from a copy")
-    if wrong := [key for key, kind in NEEDED.items() if not isinstance(study[key], kind)]:
+    _say_about(study)
+    if fault := study_fault(study):
         raise RecordError(
-            f"{path} is damaged: {', '.join(wrong)} is of the wrong type; restore it from a copy"
-        )
-    if "about" not in study:  # of a record from before tasks said this of themselves
-        metrics = tuple(study.get("metrics", [study["metric"]]))
-        study["about"] = SHIPPED.get(study["task"]) or plain(
-            study["task"], study["metric"], study["mode"], metrics
+            f"{path} is damaged: {fault}; restore it from a copy, or write again there what it was"
         )
     return study
+
+
+def _say_about(study: dict[str, Any]) -> None:
+    """Fill in `about` in a record from before tasks said this of themselves."""
+    task, metric, mode = (str(study.get(key)) for key in ("task", "metric", "mode"))
+    metrics = study.get("metrics", [metric])
+    if "about" not in study and isinstance(metrics, list):
+        metrics = [str(name) for name in metrics]  # what is no text is refused for itself
+        study["about"] = SHIPPED.get(task) or plain(task, metric, mode, tuple(metrics))
 
 
 def build(
@@ -255,66 +302,16 @@ def build(
 def write(folder: Path) -> None:
     """Write the parquet and csv files from the logs, each whole or not at all."""
     study = load_study(folder)
-    sizes = _sizes(folder)
-    events = read_journal(folder / JOURNAL, sizes.get(JOURNAL))
-    trials, curves = build(study, events, read_epochs(folder, sizes.get(EPOCHS)))
-    frames = {"trials": trials, "curves": curves, "per_image": _per_image(folder, study)}
+    sizes = sizes_of(folder)
+    events = read_events(folder, sizes.get(JOURNAL), study)
+    trials, curves = build(study, events, whole_epochs(folder, events, sizes.get(EPOCHS))[0])
+    frames = {"trials": trials, "curves": curves, "per_image": per_image(folder, study["name"])}
     (folder / "csv").mkdir(exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
     for name, frame in frames.items():
-        for path, save in (
-            (folder / f"{name}.parquet", frame.to_parquet),
-            (folder / "csv" / f"{name}.csv", frame.to_csv),
-        ):
-            with whole(path) as partial, partial.open("wb") as file:
-                save(file, index=False)
+        with whole(folder / f"{name}.parquet") as partial, partial.open("wb") as file:
+            frame.to_parquet(file, index=False, write_page_checksum=True)
+        with whole(folder / "csv" / f"{name}.csv") as partial, partial.open("wb") as file:
+            frame.to_csv(file, index=False)
     with whole(folder / STAMP) as partial:
         partial.write_text(json.dumps(sizes), encoding="utf-8")
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the logs, which only grow."""
-    logs = (folder / JOURNAL, folder / EPOCHS)
-    return {path.name: path.stat().st_size for path in logs if path.is_file()}
-
-
-def _stamp(folder: Path) -> Any:
-    """Bytes of the logs that the frames were made from; None if that is not known."""
-    try:
-        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RecordError(
-            f"{path} is damaged ({error}); delete it, it is made again from the logs"
-        ) from error
-
-
-def _per_image(folder: Path, study: dict[str, Any]) -> pd.DataFrame:
-    """All parts that workers have written, one file a trial.
-
-    Rows that only the frame itself holds stay: a record may have come here without its parts.
-    """
-    columns = ["study", "trial", "split", "image", "truth", "prediction"]
-    parts = sorted((folder / "parts").glob("*.parquet"))
-    frames = [_read_parquet(p).assign(trial=p.stem) for p in parts]
-    path = folder / "per_image.parquet"
-    if path.is_file():
-        try:
-            before = _read_parquet(path)
-        except RecordError as error:
-            raise RecordError(
-                f"{path} is damaged ({error}); delete it to go on without the predictions of "
-                "trials that have no file in parts/"
-            ) from error
-        frames.append(before[~before["trial"].isin([p.stem for p in parts])])
-    frames = [frame for frame in frames if len(frame)]
-    if not frames:
-        return pd.DataFrame(columns=columns)
-    held = pd.concat(frames, ignore_index=True).sort_values("trial", kind="stable")
-    return held.assign(study=study["name"], split="test")[columns].reset_index(drop=True)

@@ -15,18 +15,10 @@ from types import TracebackType
 from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
-from search.record.read import (
-    EPOCHS,
-    JOURNAL,
-    LOCK,
-    STUDY,
-    RecordError,
-    load_study,
-    read_events,
-    write,
-)
+from search.record.read import LOCK, load_study, read_events, write
+from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
 from search.record.terminal import shell
-from trainables.files import naming
+from trainables.files import naming, unfit
 
 WEIGHTS = "weights"  # generated source weights of synthetic studies
 FOLDERS = ("checkpoints", "parts", "samples")  # that workers write to
@@ -239,8 +231,10 @@ def _lock(folder: Path) -> IO[str]:
 
     Raises:
         JournalError: another process holds it.
-        RecordError: the system refuses a lock.
+        RecordError: the system refuses a lock, or something else is in its file's place.
     """
+    if fault := unfit(folder / LOCK):
+        raise RecordError(f"{folder / LOCK} cannot be locked: it {fault}; remove it")
     try:
         file = (folder / LOCK).open("w")
         for _ in range(10):

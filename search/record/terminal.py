@@ -1,6 +1,6 @@
 """What both programs share of a command line: streams that take any text, ends that are told.
 
-Loads nothing.
+Loads nothing else.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+from trainables.errors import RecordWarning
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 STAND_INS = {  # where a terminal's encoding lacks a mark
@@ -83,7 +87,8 @@ def run(program: str, command: Callable[[], int], told: Mapping[type[Exception],
     """
     prepare_streams()
     try:
-        status = command()
+        with _notes_of_records(program):
+            status = command()
         sys.stdout.flush()
         return status
     except tuple(told) as error:
@@ -104,6 +109,24 @@ def run(program: str, command: Callable[[], int], told: Mapping[type[Exception],
         say(program, in_words(error))
         silence(sys.stdout)  # what could not be printed would fail again at the end
         return FAILED
+
+
+@contextmanager
+def _notes_of_records(program: str) -> Iterator[None]:
+    """In the block what is said of a damaged record is a line, once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RecordWarning)
+        python, told = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, RecordWarning):
+                python(message, category, *place)
+            elif str(message) not in told:
+                told.add(str(message))
+                say(program, f"note: {message}")
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def in_words(error: OSError) -> str:

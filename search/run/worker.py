@@ -283,7 +283,7 @@ def _write_detail(
     parts.parent.mkdir(exist_ok=True)
     frame = pd.DataFrame(per_image).astype({"truth": float, "prediction": float})
     with whole(parts) as partial, partial.open("wb") as file:
-        frame.to_parquet(file)
+        frame.to_parquet(file, write_page_checksum=True)
     if samples:
         path = Path(worker_job.run) / "samples" / f"{worker_job.trial}.npz"
         path.parent.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ class Run:
         `ending` is value, diverged, failed, or running (no tell).
         """
         job = {"trial": name, "stage": stage, "cell": cell, "to_epoch": epochs}
+        config = {**dict.fromkeys(self.study["space_keys"], 0.1), **config}
         self._log(event="ask", job=job, config=config, settings=config, seed=seed)
         for epoch in range(1, epochs + 1):
             self._epoch(name, epoch, epochs, value)
@@ -176,7 +178,8 @@ class Run:
             file.write(line + "\n")
 
     def _log(self, **event: Any) -> None:
-        line = json.dumps({"time": f"2026-11-01T10:00:{next(self._seconds):02d}", **event})
+        time = datetime(2026, 11, 1, 10) + timedelta(seconds=next(self._seconds))
+        line = json.dumps({"time": time.isoformat(), **event})
         with (self.folder / "decisions.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 

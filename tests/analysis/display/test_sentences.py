@@ -37,7 +37,8 @@ def test_a_lead_within_it_is_not(tmp_path):
 
 
 def test_less_is_better_where_the_metric_says_so(tmp_path):
-    run = Run(tmp_path / "s", "shanghaitech", cells=DEPTHS, space_keys=[], shown_split="val")
+    shown = {"shown_split": "val", "protocol": "report"}
+    run = Run(tmp_path / "s", "shanghaitech", cells=DEPTHS, space_keys=[], **shown)
     for cell, middle in enumerate((51.0, 41.0)):
         tests = [{"mae": middle + s, "rmse": 60.0} for s in (-1, 0, 1)]
         run.confirm(cell, tests)

@@ -128,7 +128,9 @@ def test_a_running_trial_is_shown_at_its_newest_epoch(tmp_path):
 
 
 def test_validation_shown_as_the_report_did(tmp_path):
-    run = Run(tmp_path / "s", shown_split="val", confirm_seeds=[42], space_keys=[])
+    run = Run(
+        tmp_path / "s", shown_split="val", protocol="report", confirm_seeds=[42], space_keys=[]
+    )
     run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}], value=0.8)
     value = held(tmp_path / "s")[0]
     assert (value.split, value.values, value.beside) == ("val", (0.8,), (0.5,))

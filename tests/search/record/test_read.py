@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from search import record
-from search.record import RecordError, read
+from search.record import RecordError, read, stored
 from tests.search.conftest import TEXT, drive, score
 
 
@@ -188,17 +188,17 @@ def test_a_record_that_grows_while_it_is_read_is_of_one_moment(make_study, monke
     drive(study, most=6)
     study.write_views()
     before = record.load(study.folder)
-    look = read._sizes
+    look = read.sizes_of
 
     def slow_look(folder):
         """The study goes on, and writes its frames, right after the first look."""
         seen = look(folder)
-        monkeypatch.setattr(read, "_sizes", look)
+        monkeypatch.setattr(read, "sizes_of", look)
         drive(study, most=6)
         study.write_views()
         return seen
 
-    monkeypatch.setattr(read, "_sizes", slow_look)
+    monkeypatch.setattr(read, "sizes_of", slow_look)
     held = record.load(study.folder)
     assert held.trials.equals(before.trials)
     assert held.curves.equals(before.curves)
@@ -213,17 +213,17 @@ def test_frames_that_are_replaced_while_they_are_read_are_not_mixed(make_study, 
     drive(study, most=6)
     study.write_views()
     before = record.load(study.folder)
-    fetch = read._read_parquet
+    fetch = stored.read_parquet
 
     def slow_fetch(path):
         frame = fetch(path)
         if path.name == "trials.parquet":
-            monkeypatch.setattr(read, "_read_parquet", fetch)
+            monkeypatch.setattr(stored, "read_parquet", fetch)
             drive(study, most=6)
             study.write_views()
         return frame
 
-    monkeypatch.setattr(read, "_read_parquet", slow_fetch)
+    monkeypatch.setattr(stored, "read_parquet", slow_fetch)
     held = record.load(study.folder)
     assert held.trials.equals(before.trials)
     assert held.curves.equals(before.curves)

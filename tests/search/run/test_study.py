@@ -486,6 +486,7 @@ def test_a_decision_that_nothing_led_to_is_noticed(make_study):
     path = study.folder / record.JOURNAL
     made = [e for e in read_lines(path) if e["event"] == "decision"]
     with path.open("a") as file:
-        file.write(json.dumps({**made[-1], "verdict": "select"}) + "\n")
+        last = len(read_lines(path)) + 1
+        file.write(json.dumps({**made[-1], "line": last, "verdict": "select"}) + "\n")
     with pytest.raises(JournalError, match="decides nothing more"):
         make_study()

@@ -1,0 +1,256 @@
+"""The types of what study.json holds, what its keys must be together, and events beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from search.record.forms import (
+    Count,
+    Epoch,
+    Form,
+    Number,
+    Scores,
+    Table,
+    Texts,
+    Value,
+    fault_of,
+    shown,
+)
+
+
+class Metric(Form):
+    """See trainables.about."""
+
+    title: str = ""
+    mode: Literal["max", "min"] = "min"
+    digits: Annotated[int, Field(ge=0, le=20)] = 4
+
+
+class Skill(Form):
+    """See trainables.about."""
+
+    metric: str
+    over: str
+
+
+class Published(Form):
+    """See trainables.about."""
+
+    title: str
+    where: Table
+    has: Texts
+    lacks: Texts
+    first: str
+    implied: Texts
+    match: Texts
+    only: Table
+    split: str
+    note: str
+
+
+class Sheet(Form):
+    """See trainables.about."""
+
+    key: str
+    name: str
+    where: Table
+    without: Texts
+    metrics: Texts
+    mode: str
+    only: Table = Field(default_factory=dict)
+
+
+class About(Form):
+    """See trainables.about."""
+
+    title: str
+    metrics: dict[str, Metric]
+    formulas: str
+    images: Texts
+    side: str
+    chance: dict[str, Scores]
+    constants: Texts
+    skill: Skill | None
+    tables: dict[str, Published]
+    sheets: list[Sheet]
+
+
+class Data(Form):
+    """A fingerprint of a data set."""
+
+    data: str
+    edition: str
+    synthetic: bool = False
+    warnings: Texts = Field(default_factory=list)
+    notes: Texts = Field(default_factory=list)
+
+
+class Git(Form):
+    """The commit that ran."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class Machine(Form):
+    """What it ran on."""
+
+    processor: str | None = None
+    cores: Count | None = None
+    gpus: list[Any] | None = None
+
+
+class Session(Form):
+    """A run or resume."""
+
+    started: str | None = None
+    ended: str | None = None
+    git: Git | None = None
+    data_dir: str = ""
+    weights_dir: str = ""
+    address: str = ""
+
+
+class Weights(Form):
+    """A file of pretrained weights."""
+
+    source: str
+    file: str
+    sha256: str
+    official: bool
+    origin: Table = Field(default_factory=dict)
+
+
+class Budget(Form):
+    """Of the study file, as far as it was given."""
+
+    trials_per_cell: Epoch = 1
+    max_epochs: Epoch | None = None
+
+
+class Range(Form):
+    """What a searched parameter may take."""
+
+    low: Number | None = None
+    high: Number | None = None
+    log: bool = False
+    values: list[Value] = Field(default_factory=list)
+
+
+class Space(Range):
+    """What it may take, and what in some cells."""
+
+    when: list[Range] = Field(default_factory=list)
+
+
+class Spec(Form):
+    """The study file; `resume` checks all of it."""
+
+    description: str = ""
+    scheduler: Literal["cell-promote", "cell-stop", "ray-asha", "none"] = "cell-promote"
+    cells: dict[str, list[Value]] = Field(default_factory=dict)
+    space: dict[str, Space] = Field(default_factory=dict)
+    budget: Budget = Budget()
+
+
+class StudyFile(Form):
+    """See search.record.read.Record."""
+
+    name: str
+    task: str
+    metric: str
+    mode: Literal["max", "min"]
+    metrics: Texts
+    row_metrics: Texts
+    watched: Literal["val", "test"]
+    shown_split: Literal["val", "test"]
+    protocol: Literal["honest", "report"]
+    checkpoint_rule: Literal["best", "last"]
+    synthetic: bool
+    cells: list[dict[str, Value]]
+    space_keys: Texts
+    settings: Table
+    rungs: Annotated[list[Epoch], Field(min_length=1)]
+    seed: Count = 0
+    confirm_seeds: list[Count]
+    spec: Spec
+    text: str = ""
+    overrides: Texts = Field(default_factory=list)
+    data: list[Data]
+    about: About
+    weights: dict[str, Weights] | None = None
+    task_dir: str | None = None
+    task_code: list[dict[str, str]] = Field(default_factory=list)
+    versions: Table | None = None
+    git: Git | None = None
+    machine: Machine | None = None
+    packing: list[Table] | None = None
+    sessions: list[Session]
+
+
+def study_fault(study: dict[str, Any]) -> str:
+    """What is wrong with what study.json holds; "" if nothing is."""
+    return fault_of(StudyFile, study) or _contradiction(study)
+
+
+def _contradiction(study: Mapping[str, Any]) -> str:
+    """Two keys of study.json, each sound, that no study has together."""
+    spec, metric = study["spec"], study["metric"]
+    cells, most = spec.get("cells"), spec.get("budget", {}).get("max_epochs")
+    said = study["about"]["metrics"].get(metric, {}).get("mode", study["mode"])
+    rule = study["settings"].get("checkpoint_rule", study["checkpoint_rule"])
+    rungs = study["rungs"]
+    checks = {
+        "rungs": rungs == sorted(set(rungs)) and most in (None, rungs[-1]),
+        "cells": len({tuple(cell) for cell in study["cells"]}) < 2
+        and (cells is None or _product(cells) == study["cells"]),
+        "space_keys": "space" not in spec or [*spec["space"]] == study["space_keys"],
+        "metric": metric in study["metrics"],
+        "mode": said == study["mode"],
+        "checkpoint_rule": rule == study["checkpoint_rule"],
+        "shown_split": study["protocol"] == "report" or study["shown_split"] == "test",
+    }
+    for key, holds in checks.items():
+        if not holds:
+            return f"{key} is {shown(study[key])}, which does not fit its other keys"
+    return ""
+
+
+def _product(cells: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    held: list[dict[str, Any]] = [{}]
+    for key, values in cells.items():
+        held = [{**cell, key: value} for cell in held for value in values]
+    return held
+
+
+def misfit(study: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    """What of an event is of another study than study.json's; "" if nothing is."""
+    asks = event["event"] == "ask"
+    cell = event["job"]["cell"] if asks else event.get("cell", 0)
+    if cell >= len(study["cells"]):
+        key = "job.cell" if asks else "cell"
+        return f"{key} is {cell}: the study has {len(study['cells'])} cells, counted from 0"
+    if not asks:
+        return ""
+    config, keys = event["config"], study["space_keys"]
+    if set(config) != set(keys):
+        return f"config has {', '.join(config) or 'no key'}, the study searches {', '.join(keys)}"
+    for key, value in config.items():
+        kinds = _kinds(study["spec"].get("space", {}).get(key, {}))
+        if kinds and _kind(value) not in kinds:
+            return f"config.{key} is {shown(value)}, not of what the study searches in"
+    return ""
+
+
+def _kinds(space: Mapping[str, Any]) -> set[type]:
+    """Of the values that a searched parameter may take."""
+    held = [space, *space.get("when", [])]
+    values = [v for part in held for v in (*part.get("values", ()), part.get("low"))]
+    return {_kind(value) for value in values if value is not None}
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
