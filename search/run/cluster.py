@@ -17,6 +17,7 @@ from typing import IO, Any
 from search.run.errors import ExecutionError
 from search.run.ray_folder import KEEP, ray_folder
 from search.run.reach import HERE, check_address
+from search.run.shipping import runtime_env
 from search.run.signals import kept_from_children
 from trainables import places
 
@@ -48,7 +49,10 @@ _held = contextlib.ExitStack()  # what `disconnect` lets go of: the folder of a 
 
 
 def connect(
-    address: str, cores: int | None = None, say: Callable[[str], None] = lambda text: None
+    address: str,
+    cores: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    ship: bool = False,
 ) -> None:
     """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
 
@@ -56,6 +60,7 @@ def connect(
         address: where.
         cores: CPU cores that a local Ray gives out; None for all it finds.
         say: told of what is not as usual.
+        ship: give the nodes of a cluster this package's code; see `search.run.shipping`.
 
     Raises:
         PreflightError: it is no address.
@@ -70,7 +75,7 @@ def connect(
     with tempfile.TemporaryFile() as lines:
         try:
             with _printed_into(lines):
-                _init(address=address)
+                _init(address=address, **({"runtime_env": runtime_env()} if ship else {}))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise ExecutionError(
                 f"no Ray cluster at --address {address} ({_reason(error, lines)}); start one with "
