@@ -25,6 +25,7 @@ from ray import tune
 from ray.tune import RunConfig, TuneConfig, Tuner
 
 from search.record.terminal import INTERRUPTED, in_words, say, shell
+from search.run.demand import Demand, withdrawn
 from search.run.errors import ExecutionError
 from search.run.job_searcher import DiskError, EndTune, JobSearcher, Listener
 from search.run.ray_schedulers import scheduler_of
@@ -41,6 +42,7 @@ RESTARTS = 3  # of Ray's experiment in a row, when it dies under a study before 
 ROUNDING = 1e-9  # 1 // 0.1 is 9
 
 
+@withdrawn()
 def execute(study: Study) -> bool:
     """Run all that is left of a study; Ray must be connected.
 
@@ -125,7 +127,7 @@ def _tuner(study: Study, searcher: JobSearcher, end: EndTune) -> Tuner:
         run_config=RunConfig(
             name="jobs",
             storage_path=str(folder),
-            callbacks=[Listener(study, searcher), end],
+            callbacks=[Listener(study, searcher), end, Demand(study)],
             verbose=0,
         ),
     )

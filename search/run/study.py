@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,6 +118,13 @@ class Study:
     def shapes(self) -> set[tuple[float, float]]:
         """(cpus, gpus) of every kind of job."""
         return {self._shape(number) for number in range(len(self._cells))}
+
+    def usable(self) -> Counter[tuple[float, float]]:
+        """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
+        held = Counter[tuple[float, float]]()
+        for cell, jobs in self._search.usable.items():
+            held[self._shape(cell)] += jobs
+        return held
 
     def ask(self) -> WorkerJob | None:
         """The next job, journalled before it is handed out; None while there is none."""
