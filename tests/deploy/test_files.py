@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 SCRIPTS = sorted([*DEPLOY.rglob("*.sh"), *DEPLOY.rglob("*.sbatch")])
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 COMMAND = re.compile(r"resnet-search (run|resume|doctor|status|preview)\b((?:\\\n|[^\n;`)])*)")
+SHARED = re.compile(r"^ *places=\((.*)\)$", re.M)  # options of both `run` and `resume`
 
 
 def rayjob() -> tuple[dict, dict]:
@@ -47,7 +48,8 @@ def test_sbatch_reads_every_line_that_is_meant_for_it():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_option_that_is_named_exists(path):
     text = path.read_text(encoding="utf-8")
-    for verb, rest in COMMAND.findall(text):
+    shared = [(verb, rest) for rest in SHARED.findall(text) for verb in ("run", "resume")]
+    for verb, rest in COMMAND.findall(text) + shared:
         shown = io.StringIO()
         with redirect_stdout(shown), pytest.raises(SystemExit):
             main([verb, "--help"])
