@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
@@ -69,6 +70,5 @@ def ask(wanted: Bundles) -> None:
 
 def bundles(study: Study) -> Bundles:
     """What each job that could run now asks of a node, at most MOST of them."""
-    shapes = study.usable().elements()
-    held = [{"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus} for cpus, gpus in shapes]
-    return held[:MOST]
+    shapes = islice(study.usable().elements(), MOST)
+    return [{"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus} for cpus, gpus in shapes]

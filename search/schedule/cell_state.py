@@ -250,7 +250,10 @@ class Queue:
 
     def by_cell(self) -> Counter[int]:
         """Number of a cell -> jobs of it that wait here."""
-        return Counter(cell for (_, cell), held in self._jobs.items() for _ in held)
+        found = Counter[int]()
+        for (_, cell), held in self._jobs.items():
+            found[cell] += len(held)
+        return found
 
     def pop(self) -> Job:
         """Take the first job out."""

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,10 +78,8 @@ def test_what_could_run_is_what_so_many_workers_are_given(make_study):
 @pytest.fixture
 def autoscaled(tmp_path, monkeypatch):
     """A Ray whose autoscaler adds up to two nodes of a CPU; (address, nodes there are now)."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address, temporary = f"127.0.0.1:{port}", Path("/tmp") / f"rtd-{os.getpid()}"
+    port = _free_port()
+    address = f"127.0.0.1:{port}"
     worker = {"CPU": 1, "object_store_memory": 80_000_000}
     kinds = {
         "ray.head.default": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0},
@@ -107,26 +107,39 @@ def autoscaled(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     switches = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     switches["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = HEAD
+    with _head(tmp_path, port, switches, f"--autoscaling-config={tmp_path / 'autoscaler.json'}"):
+        yield address
+
+
+@contextmanager
+def _head(folder, port, switches, *options):
+    """A head of a CPU."""
+    temporary = Path("/tmp") / f"rtd-{os.getpid()}"  # short: sockets lie in it
     head = subprocess.Popen(
         [
             *(RAY, "start", "--head", "--block", f"--port={port}", "--num-cpus=1"),
             *("--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"),
-            *(f"--temp-dir={temporary}", "--object-store-memory=80000000"),
-            f"--autoscaling-config={tmp_path / 'autoscaler.json'}",
+            *(f"--temp-dir={temporary}", "--object-store-memory=80000000", *options),
         ],
         env={**os.environ, **switches},
-        stdout=(tmp_path / "head.log").open("w"),
+        stdout=(folder / "head.log").open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:
-        _wait_for(lambda: "ray start --address" in (tmp_path / "head.log").read_text(), 60)
-        yield address
+        _wait_for(lambda: "ray start --address" in (folder / "head.log").read_text(), 60)
+        yield
     finally:
         for process in _below(head.pid):
             os.kill(process, 9)
         head.wait()
-        subprocess.run(["rm", "-rf", temporary], check=False)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def _below(root: int) -> list[int]:
@@ -156,15 +169,50 @@ def _wait_for(condition, seconds: float) -> None:
 WATCH = """
 import sys, time, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-until = time.monotonic() + 100
+until = time.monotonic() + 150
 while (held := sum(n["Alive"] for n in ray.nodes())) < 2 and time.monotonic() < until:
     time.sleep(0.5)
 print("nodes", held)
 """
 
 
+# what version 2 of the autoscaler, KubeRay's, reads from the head
+REQUESTED = """
+import sys
+from search.run import cluster, demand
+import ray
+from ray._raylet import GcsClient
+from ray.core.generated.autoscaler_pb2 import GetClusterResourceStateReply
+
+def held():
+    state = GetClusterResourceStateReply()
+    state.ParseFromString(GcsClient(address=sys.argv[1]).get_cluster_resource_state())
+    asked = state.cluster_resource_state.cluster_resource_constraints
+    rows = [row for one in asked for row in one.resource_requests]
+    return [(row.count, dict(row.request.resources_bundle)) for row in rows]
+
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+with demand.withdrawn():
+    demand.ask([{"CPU": 1.0}] * 3)
+    print(held())
+print(held())
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
+def test_a_request_stands_until_the_experiment_ends(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    port = _free_port()
+    with _head(tmp_path, port, {"RAY_enable_autoscaler_v2": "1"}):
+        asked = subprocess.run(
+            [sys.executable, "-c", REQUESTED, f"127.0.0.1:{port}"], capture_output=True, text=True
+        )
+    assert asked.stdout.split("\n")[:2] == ["[(3, {'CPU': 1.0})]", "[]"], asked.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_an_autoscaler_adds_a_node_for_a_study_that_has_jobs_left(autoscaled, tmp_path):
     (tmp_path / "tiny.toml").write_text(STUDY)
     words = ["run", "tiny.toml", "--address", autoscaled]
@@ -177,7 +225,7 @@ def test_an_autoscaler_adds_a_node_for_a_study_that_has_jobs_left(autoscaled, tm
         text=True,
     )
     watcher = subprocess.run(
-        [sys.executable, "-c", WATCH, autoscaled], capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", WATCH, autoscaled], capture_output=True, text=True, timeout=200
     )
     text = driver.communicate(timeout=150)[0]
     assert watcher.stdout.strip() == "nodes 2", watcher.stderr + text
