@@ -45,6 +45,9 @@ places.give_home()  # ray.tune asks for the home folder when it is imported
 
 import ray  # noqa: E402
 
+TOKEN = (
+    "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
+)
 _held = contextlib.ExitStack()  # what `disconnect` lets go of: the folder of a Ray started here
 
 
@@ -77,9 +80,12 @@ def connect(
             with _printed_into(lines):
                 _init(address=address, **({"runtime_env": runtime_env()} if ship else {}))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            why = _reason(error, lines)
+            token = TOKEN if "AuthToken" in why or "AuthenticationError" in why else ""
             raise ExecutionError(
-                f"no Ray cluster at --address {address} ({_reason(error, lines)}); start one with "
-                f"`ray start --head`, or {HERE}"
+                f"no Ray cluster that takes us at --address {address} ({why}); {token}start one "
+                "with a token and a private address (deploy/two-machines shows how: else `ray "
+                f"start` lets in whoever reaches this machine), or {HERE}"
             ) from error
 
 
