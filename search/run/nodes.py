@@ -262,8 +262,8 @@ class Nodes:
 
     def _leave_odd_cuda(self) -> None:
         held = {node.id: node.facts for node in self.all.values() if node.facts}
-        for key, why in (odd_cuda(held) if self._need.gpu else {}).items():
-            self.all[key].why_not.append(why)
+        for key, odd in (odd_cuda(held) if self._need.gpu else {}).items():
+            self.all[key].why_not.append(odd)
 
     # -- telling ----------------------------------------------------------------------------------
 
