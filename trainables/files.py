@@ -1,12 +1,31 @@
-"""Files written whole or not at all, and errors of the system that say which file they are of."""
+"""Files written whole or not at all, under names of their own; errors that say which file."""
 
 from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_TOKEN = secrets.token_hex(4)  # process ids repeat across containers, and so may names of hosts
+
+
+def own_name() -> str:
+    """A name that no other process has, for files that two must not share."""
+    host = re.sub(r"[^\w-]", "-", platform.node())[:40]
+    return f"{host}-{os.getpid()}-{_TOKEN}"
+
+
+def own_partial(path: Path) -> Path:
+    """Where this process alone writes what becomes `path`.
+
+    A worker outlives a killed driver by seconds: two must not write one file.
+    """
+    return path.with_name(f"{path.name}.{own_name()}.partial")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from search import record
 from search.cli.doctor_command import add_doctor, doctor
 from search.cli.plan_commands import add_commands
 from search.record import Record, missing, terminal
+from search.record.uris import child, last_name, parse_place, refuse_uri
 from search.run.errors import ExecutionError
 from search.run.signals import handled, interrupt
 from search.spec.overrides import add_overrides, given_overrides
@@ -59,6 +60,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         parser.error(f"`{words[0]}` takes no {unknown[0]}; see `resnet-search {words[0]} --help`")
+    for name, value in vars(arguments).items():
+        if isinstance(value, Path) and name != "run":  # of a run whoever reads it says what to do
+            refuse_uri(f"--{name.replace('_', '-')}", value)
     return arguments
 
 
@@ -70,18 +74,35 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     run.add_argument("study", metavar="STUDY", help="a TOML file, or a name from `studies`")
     add_overrides(run)
     run.add_argument("--name", help="name of the run folder, instead of the study's own")
-    run.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
+    run.add_argument(
+        "--runs-dir",
+        type=parse_place,
+        default=Path("runs"),
+        help="a folder that all nodes see, or a URI such as s3://bucket/runs; default: ./runs",
+    )
     run.set_defaults(command=_run)
     resume = commands.add_parser(
         "resume", help="go on with a study that was interrupted or killed"
     )
-    resume.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    resume.add_argument("run", type=parse_place, metavar="RUN", help="its run folder, or URI")
     resume.add_argument(
         "--retry-failed",
         action="store_true",
         help="run failed trials again; of the search only where a cell has no winner yet",
     )
     resume.set_defaults(command=_resume)
+    for command in (run, resume):
+        command.add_argument(
+            "--local-dir",
+            type=Path,
+            default=Path("runs"),
+            help="of a study at a URI: folder of this driver's own copy of it; default: ./runs",
+        )
+    fetched = commands.add_parser("fetch", help="bring a run from a URI to a folder")
+    fetched.add_argument("run", type=parse_place, metavar="URI", help="e.g. s3://bucket/runs/mine")
+    fetched.add_argument("--to", type=Path, help="the run folder; default: runs/NAME")
+    fetched.add_argument("--checkpoints", action="store_true", help="its checkpoints too")
+    fetched.set_defaults(command=_fetch)
     examined = add_doctor(commands)
     examined.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
     examined.set_defaults(command=_doctor)
@@ -91,7 +112,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
         "status",
         help="how far a study is, also while it runs; exit status 1 while something is missing",
     )
-    status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    status.add_argument("run", type=parse_place, metavar="RUN", help="its run folder, or URI")
     status.set_defaults(command=_status)
     add_commands(commands, _console)
     weights = commands.add_parser(
@@ -155,7 +176,10 @@ def _run(arguments: argparse.Namespace) -> int:
     path = find_study(arguments.study)
     spec, text = load_spec(path, overrides)
     console = _console(steady=True)
-    options = _options(arguments, arguments.runs_dir, console, {})
+    runs_dir, store = arguments.runs_dir, ""
+    if isinstance(runs_dir, str):
+        runs_dir, store = arguments.local_dir, child(runs_dir, spec.name)
+    options = replace(_options(arguments, runs_dir, console, {}), store=store)
     if spec.own_code():
         options = replace(options, task_dir=path.parent.resolve())
 
@@ -165,24 +189,30 @@ def _run(arguments: argparse.Namespace) -> int:
         with _progress(spec, console) as progress:
             return start(spec, text, overrides, options, progress)[1]
 
-    return _finish(arguments.runs_dir / spec.name, _interruptible(go), console)
+    return _finish(runs_dir / spec.name, _interruptible(go), console)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
+    from search.run.mirror import fetch_study
     from search.spec.study_spec import recorded_spec
 
-    study = record.load_study(arguments.run)
-    spec = recorded_spec(study, str(arguments.run / record.STUDY))
+    folder, store = arguments.run, ""
+    if isinstance(folder, str):
+        store, folder = folder, arguments.local_dir / last_name(folder)
+        fetch_study(store, folder)
+    study = record.load_study(folder)
+    spec = recorded_spec(study, str(folder / record.STUDY))
     console = _console(steady=True)
-    options = _options(arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1])
+    options = _options(arguments, folder.parent, console, (study["sessions"] or [{}])[-1])
+    options = replace(options, store=store)
 
     def go() -> bool:
         from search.run.launch import resume
 
         with _progress(spec, console) as progress:
-            return resume(arguments.run, options, progress, arguments.retry_failed)
+            return resume(folder, options, progress, arguments.retry_failed)
 
-    return _finish(arguments.run, _interruptible(go), console)
+    return _finish(folder, _interruptible(go), console)
 
 
 def _interruptible(go: Callable[[], bool]) -> bool:
@@ -212,6 +242,8 @@ def _options(
     """Where and how to run; `before` is the session that a resumed study goes on from."""
     from search.run.preflight import Options
 
+    for name in ("RESNET_TUNE_DATA", "RESNET_TUNE_WEIGHTS", "RESNET_TUNE_CACHE"):
+        refuse_uri(name, os.environ.get(name))
     data_dir = os.environ.get("RESNET_TUNE_DATA", "data")
     weights_dir = os.environ.get("RESNET_TUNE_WEIGHTS", "weights")
     return Options(
@@ -261,7 +293,21 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    return _status_of(record.load(arguments.run), _console())
+    if not isinstance(arguments.run, str):
+        return _status_of(record.load(arguments.run), _console())
+    from search.run.fetch import looked_at
+
+    with looked_at(arguments.run) as folder:
+        return _status_of(record.load(folder), _console())
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from search.run.fetch import fetch
+
+    folder = arguments.to or Path("runs") / last_name(str(arguments.run))
+    fetch(str(arguments.run), folder, arguments.checkpoints)
+    print(f"{arguments.run} is in {folder}")
+    return 0
 
 
 def _status_of(held: Record, console: Console) -> int:

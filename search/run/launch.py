@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from search import record
-from search.record import manifest
+from search.record import JournalError, manifest
 from search.record.run_folder import RunFolder
 from search.record.terminal import in_words, shell
 from search.run import machine
-from search.run.errors import ExecutionError
+from search.run.errors import ExecutionError, StoreError
 from search.run.lineage import check_split, same_data
 from search.run.machine_checks import check_machine
+from search.run.mirror import Mirror, mirrored
 from search.run.packing import Packing, measured
 from search.run.preflight import (
     Options,
@@ -63,7 +64,10 @@ def start(
     """
     # held from here on: of two runs of one name the second changes nothing of the first
     _say_places(options)
-    with RunFolder.make((options.runs_dir / spec.name).resolve()) as run:
+    with (
+        RunFolder.make((options.runs_dir / spec.name).resolve()) as run,
+        mirrored(options.store, run.path, options.say, new=True) as mirror,
+    ):
         check_local(spec, options)
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
@@ -77,9 +81,10 @@ def start(
         def create() -> None:
             here = machine.here()
             held = (spec, text, overrides, data, weights, here, options.task_dir)
-            run.create(manifest.describe_study(*held))
+            store = {"store": options.store} if options.store else {}
+            run.create({**manifest.describe_study(*held), **store})
 
-        return run.path, _execute(spec, run, options, weights, watcher, create)
+        return run.path, _execute(spec, run, options, weights, watcher, mirror, create)
 
 
 def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool = False) -> bool:
@@ -98,10 +103,15 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         RecordError, PreflightError, JournalError, ExecutionError: see there.
     """
     _say_places(options)
-    with RunFolder(folder.resolve()) as run:
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(RunFolder(folder.resolve()))
+        store = options.store or run.study.get("store", "")
+        mirror = stack.enter_context(mirrored(store, run.path, options.say, new=False))
+        if store != run.study.get("store", ""):
+            run.set_store(store)
         held = run.study
         spec = recorded_spec(held, str(run.path / record.STUDY))
-        if _is_done(spec, run, watcher, retry_failed):
+        if _is_done(spec, run, watcher, retry_failed, mirror):
             return True
         if changed := changed_code(spec.own_code(), held.get("task_code", [])):
             raise PreflightError(
@@ -123,7 +133,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
                 f"the pretrained weights under {options.weights_dir} are not those that "
                 f"{run.path.name} was started with; name the right ones with --weights-dir"
             )
-        return _execute(spec, run, options, weights, watcher, retry_failed=retry_failed)
+        return _execute(spec, run, options, weights, watcher, mirror, retry_failed=retry_failed)
 
 
 def _say_places(options: Options) -> None:
@@ -133,13 +143,20 @@ def _say_places(options: Options) -> None:
             options.say(note)
 
 
-def _is_done(spec: StudySpec, run: RunFolder, watcher: Watcher, retry_failed: bool) -> bool:
+def _is_done(
+    spec: StudySpec,
+    run: RunFolder,
+    watcher: Watcher,
+    retry_failed: bool,
+    mirror: Mirror | None = None,
+) -> bool:
     """Whether nothing is left to run; then its frames are written once more.
 
     Raises:
         JournalError: its journal does not fit the study.
     """
-    study = Study(spec, run, Places(run.path, {}, {}, _sizes(spec, run.study)), watcher)
+    there = Places(run.path, {}, {}, _sizes(spec, run.study), store=run.study.get("store", ""))
+    study = Study(spec, run, there, watcher, mirror)
     done = study.done and not (retry_failed and study.failed)
     if done:
         study.write_views()
@@ -168,6 +185,7 @@ def _execute(
     options: Options,
     weights: Mapping[int, Path],
     watcher: Watcher,
+    mirror: Mirror | None,
     create: Callable[[], None] | None = None,
     retry_failed: bool = False,
 ) -> bool:
@@ -196,10 +214,14 @@ def _execute(
             sizes=_sizes(spec, run.study),
             task_dir=run.study.get("task_dir") or "",
             task_code=code_of(spec.own_code()),
+            store=run.study.get("store", ""),
         )
-        study = Study(spec, run, there, watcher)
+        study = Study(spec, run, there, watcher, mirror)
         facts = {**session_places(options), **machine.here(), "task_code": there.task_code}
         run.add_session("run" if create else "resume", facts)
+        if mirror is not None:  # before the first job: by it workers know that they are right
+            mirror.flush()
+            options.say(f"{there.store} holds the study; {run.path} is this driver's own copy")
         if retry_failed:
             options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
             study.retry_failed()
@@ -217,7 +239,7 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
     try:
         done = execute(study)
     except BaseException:
-        with contextlib.suppress(OSError):  # what ended the study is told, not what follows
+        with contextlib.suppress(OSError, StoreError, JournalError):  # what ended it is told
             _end_session(study, run)
         raise
     try:
@@ -226,6 +248,11 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
         raise ExecutionError(
             f"the frames of {run.path} could not be written ({in_words(error)}); its logs are "
             f"whole: mend that, then `{shell('resnet-search', 'resume', run.path)}`"
+        ) from error
+    except StoreError as error:
+        raise ExecutionError(
+            f"{error}. All of it is in {run.path}: mend that, then "
+            f"`{shell('resnet-search', 'resume', run.path)}` hands it in"
         ) from error
     return done
 

@@ -51,6 +51,7 @@ class Options:
         download: fetch missing data and weights where a task and torchvision can.
         make_data_dir: make the data folder where it is missing, to download into it.
         task_dir: folder that a task of the user's own is imported from.
+        store: URI that the study is handed in to; "" where all nodes see the run folder.
     """
 
     data_dir: Path
@@ -61,6 +62,7 @@ class Options:
     download: bool = True
     make_data_dir: bool = True
     task_dir: Path | None = None
+    store: str = ""
 
 
 def check_local(spec: StudySpec, options: Options) -> None:
