@@ -14,7 +14,8 @@ Loads neither ray nor torch; pandas and pyarrow only. A run folder `runs/<study>
     checkpoints/     of trials that may go on; removed when their cell is decided
     stalls/          where workers stood that made no step for too long
 
-A study with a `store` has these in it too, each as `<name>/<sha256>-<bytes>`: search.run.mirror.
+A study with a `store` has these there too, each as an object `<name>/<time>-<sha256>-<bytes>`,
+the logs in segments; `resnet-search fetch` brings them to a folder.
 
 The parquet files are a function of the two logs, written again while the study runs; `load` makes
 them from the logs where those have grown since, so nothing is lost with a killed driver.
@@ -111,9 +112,9 @@ class Record:
             (URI that it is handed in to, where it has one), `name`, `task`, `metric`, `mode`,
             `protocol`, `synthetic`, `spec` (the whole study file, parsed), `text` (as written),
             `overrides`, `cells` (values in order), `settings` (all that hold in every cell,
-            defaults included), `rungs`, `data` (fingerprints), `questions` (settings that were asked about before the first trial, by
-            key: search.spec.questions), `about` (what the task
-            says of itself: trainables.about), `weights`,
+            defaults included), `rungs`, `data` (fingerprints), `questions` (settings that were
+            asked about before the first trial, by key: search.spec.questions), `about` (what the
+            task says of itself: trainables.about), `weights`,
             `task_code` (file and sha256: of the user's own task each of its modules, which
             `resume` compares, of ours one digest of trainables), `task_dir` (where the user's own
             is imported from), `versions`, `git`, `machine`, `sessions`, and, where GPU shares were

@@ -54,7 +54,7 @@ class Mirror:
         self._sizes: dict[str, int] = {}
         self._study = b""
         self._fault: JournalError | None = None
-        self._late = False
+        self._late = self._doubtful = False
         self._busy, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._thread.start()
@@ -102,7 +102,7 @@ class Mirror:
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
             try:
-                _keep_young(self.store, self._owner)
+                self._doubtful = _keep_young(self.store, self._owner, self._doubtful)
                 self._hand_in()
                 if self._late:
                     self._say(f"{self.store.where}: it answers again")
@@ -161,6 +161,8 @@ def mirrored(
         yield None
         return
     store = Objects(uri)
+    if new:
+        store.make()
     with _claimed(store, say) as owner:
         if new and store.read(STUDY) is not None:
             raise RecordError(
@@ -297,13 +299,26 @@ def _wait_for_others(store: Objects, say: Callable[[str], None]) -> None:
         store.remove(f"lock/{name}")
 
 
-def _keep_young(store: Objects, owner: str) -> None:
-    if owner not in store.ages("lock"):
+def _keep_young(store: Objects, owner: str, doubtful: bool) -> bool:
+    """Put this driver's lock anew; whether it was gone, as after a takeover, or with a disk.
+
+    Args:
+        store: the store.
+        owner: this driver.
+        doubtful: what this returned the last time; then one that is there too has taken over.
+
+    Raises:
+        JournalError: another driver has.
+    """
+    there = store.ages("lock").keys()
+    gone = owner not in there
+    if there - {owner} and (gone or doubtful):
         raise JournalError(
             f"{store.where}: another driver has taken the study over, since this one was not "
             "heard of; this one ends"
         )
     _put_lock(store, owner)
+    return gone
 
 
 def _put_lock(store: Objects, owner: str) -> None:

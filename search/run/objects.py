@@ -1,15 +1,16 @@
 """Whole objects under a URI, verified when they are read.
 
-`name` is kept as the object `name/<sha256>-<size>`: a new version is put and looked at before
-older ones go, and the newest that is what its name says is taken. So an object that was torn or
-truncated is never taken, and the one before it is. A URI is anything that pyarrow.fs opens (s3://,
-gs://, file://); endpoint and credentials are those of the environment (AWS_ENDPOINT_URL,
+`name` is kept as the object `name/<time>-<sha256>-<size>`: a new version is put and looked at
+before older ones go, and the newest that is what its name says is taken. So an object that was
+torn or truncated is never taken, and the one before it is. A URI is anything that pyarrow.fs opens
+(s3://, gs://, file://); endpoint and credentials are those of the environment (AWS_ENDPOINT_URL,
 AWS_ACCESS_KEY_ID, ...).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -36,7 +37,7 @@ WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before another try: a store that restart
 READS = 3  # of a version that is not what its name says, before an older one is taken
 CHUNK = 8 * 2**20  # bytes
 SCRATCH = f"{OURS}scratch-"  # a folder of ours in a temporary one
-_VERSION = re.compile(r"([0-9a-f]{64})-([0-9]+)")
+_VERSION = re.compile(r"[0-9]{19}-[0-9a-f]{64}-[0-9]+")  # when, of its writer's clock; what
 T = TypeVar("T")
 
 
@@ -54,6 +55,16 @@ class Objects:
         self.where = uri
         self._files, self._base = _connect(uri)
         self._seen: set[str] = set()
+        self._put: dict[str, str] = {}  # name -> the version that was put from here
+
+    def make(self) -> None:
+        """Make the folder of a file:// URI; an object store needs none.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        if self._files.type_name == "local":
+            self._tried("", lambda: self._files.create_dir(self._base, recursive=True))
 
     def check(self, run_id: str) -> None:
         """See that the study is there.
@@ -124,13 +135,14 @@ class Objects:
         """
         with _opened(source) as file:
             digest, size = _digest(file)
-            target = f"{self._base}/{name}/{digest}-{size}"
+            target = f"{self._base}/{name}/{time.time_ns():019d}-{digest}-{size}"
             self._tried(name, lambda: self._write(file, target, size))
         versions = self._listed(name)
-        ours = next((info for info in versions if info.path == target), None)
+        ours, before = next((i for i in versions if i.path == target), None), self._put.get(name)
+        self._put[name] = target
         for info in versions:
-            # one that is as new is another worker's: each would remove the other's
-            if ours is not None and info.mtime < ours.mtime:
+            # another's that is as new stays, by the store's clock: each would remove the other's
+            if ours is not None and (info.mtime < ours.mtime or info.path == before):
                 self._tried(name, lambda path=info.path: self._delete(path))  # type: ignore[misc]
 
     def get(self, name: str, path: Path) -> bool:
@@ -165,7 +177,7 @@ class Objects:
 
     def ages(self, folder: str) -> dict[str, float]:
         """When each object in a folder was last put, seconds by the store's clock."""
-        found = self._listed(folder, recursive=True)
+        found = sorted(self._listed(folder, recursive=True), key=_age, reverse=True)
         return {Path(info.path).parent.name: info.mtime.timestamp() for info in found}
 
     def fetch(self, folder: str, to: Path) -> None:
@@ -179,7 +191,7 @@ class Objects:
         newest = {Path(info.path).parent.name: info.base_name for info in reversed(found)}
         for name, version in newest.items():
             path = to / name
-            if path.is_file() and _version(path) == version:
+            if path.is_file() and version.endswith(_version(path)):
                 continue
             with whole(path) as partial:
                 self.get(f"{folder}/{name}", partial)
@@ -198,6 +210,8 @@ class Objects:
 
     def _write(self, file: IO[bytes], target: str, size: int) -> None:
         if self._files.type_name == "local":
+            if not Path(self._base).is_dir():  # not mounted here: nobody would look there
+                raise FileNotFoundError(errno.ENOENT, "is not there, or not mounted", self._base)
             self._files.create_dir(target.rpartition("/")[0], recursive=True)
         file.seek(0)
         with self._files.open_output_stream(target) as out:
@@ -208,7 +222,7 @@ class Objects:
 
     def _fetched(self, name: str, info: Any, file: IO[bytes]) -> bool:
         """Whether a version is what its name says; then it is all that the file holds."""
-        digest, size = info.base_name.split("-")
+        _, digest, size = info.base_name.split("-")
 
         def copy() -> None:
             file.seek(0)
@@ -275,9 +289,9 @@ def _words(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _age(info: Any) -> tuple[float, str]:
-    """Sorts the newest first."""
-    return -info.mtime.timestamp(), info.base_name
+def _age(info: Any) -> tuple[float, int]:
+    """Sorts the newest first: by the store's clock, in one tick of it by the writer's."""
+    return -info.mtime.timestamp(), -int(info.base_name.partition("-")[0])
 
 
 @contextlib.contextmanager

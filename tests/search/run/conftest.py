@@ -111,4 +111,5 @@ def uri(request, tmp_path):
     """Where a run may be handed in to, by each kind of URI."""
     if request.param == "s3":
         return f"{request.getfixturevalue('bucket')}/runs/mine"
+    (tmp_path / "store" / "runs" / "mine").mkdir(parents=True)
     return f"file://{tmp_path}/store/runs/mine"

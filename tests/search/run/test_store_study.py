@@ -1,0 +1,104 @@
+"""Real Ray, real training, a local S3 server: a study whose driver is lost, and its faults."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from pyarrow import fs
+
+from search import record
+from search.record.journal import read_lines
+from search.run import machine
+from tests.search.run.test_executor import STUDY, command, start, wait_for_lines
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder with a study of one cell, whose jobs run one after another."""
+    text = STUDY.replace("[false, true]", "[false]").replace("[budget]", "[budget]\nretries = 1")
+    cores = f"\n[resources]\ncpus_per_trial = {machine.cores()}\n"
+    (tmp_path / "tiny.toml").write_text(text + cores)
+    return tmp_path
+
+
+def done(folder, *words, status=0):
+    """A command's output; it must end with this status."""
+    held = subprocess.run(command(*words), cwd=folder, capture_output=True, text=True)
+    assert held.returncode == status, held.stdout + held.stderr
+    return held.stdout + held.stderr
+
+
+def decisions(run):
+    """What was decided, and why: everything but times."""
+    events = [e for e in read_lines(run / record.JOURNAL) if e["event"] == "decision"]
+    return [{key: value for key, value in e.items() if key != "time"} for e in events]
+
+
+def test_a_killed_driver_is_followed_by_one_on_an_empty_disk(here, s3, bucket):
+    """Over S3 with refused writes, a read that is cut off and three seconds without a server."""
+    done(here, "run", "tiny.toml", "--runs-dir", "undisturbed")
+    uri = f"{bucket}/runs"
+    process = start(here, "run", "tiny.toml", "--runs-dir", uri, "--local-dir", "a")
+    wait_for_lines(here / "a" / "tiny" / record.EPOCHS, 2, process)
+    s3.refuse = 5
+    wait_for_lines(here / "a" / "tiny" / record.EPOCHS, 3, process)
+    s3.gone_for(3)
+    wait_for_lines(here / "a" / "tiny" / record.EPOCHS, 6, process)
+    time.sleep(5)  # until the mirror has looked
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = read_lines(here / "a" / "tiny" / record.JOURNAL)
+    assert len(decisions(here / "a" / "tiny")) > 0
+    shutil.rmtree(here / "a")
+
+    s3.cut = 1
+    said = done(here, "resume", f"{uri}/tiny", "--local-dir", "b")
+    assert s3.seen == 6
+    assert "are trained again" not in said  # its checkpoints were there
+    run = here / "b" / "tiny"
+    after = read_lines(run / record.JOURNAL)
+    held = [e for e in after if e in before]
+    assert len(held) >= len(before) - 2  # what the mirror had not handed in yet
+    assert decisions(run) == decisions(here / "undisturbed" / "tiny")
+    told = record.load(run)
+    plain = record.load(here / "undisturbed" / "tiny")
+    for column in ("trial", "status", "epochs", "value", "test_accuracy"):
+        assert told.trials[column].equals(plain.trials[column]), column
+    assert told.per_image.equals(plain.per_image)
+    assert told.trials["repeated_epochs"].sum() <= 1
+    assert not list(here.rglob("s3:*"))
+    files, base = fs.FileSystem.from_uri(f"{uri}/tiny")
+    there = files.get_file_info(fs.FileSelector(base, recursive=True))
+    assert not [i.path for i in there if i.is_file and "/checkpoints/" in i.path and i.size]
+    assert not [i.path for i in there if i.is_file and "/lock/" in i.path and i.size]
+
+    assert "1/1" in done(here, "status", f"{uri}/tiny")
+    assert "done" in done(here, "resume", f"{uri}/tiny", "--local-dir", "b")
+    done(here, "fetch", f"{uri}/tiny", "--to", "c")
+    assert record.load(here / "c").per_image.equals(plain.per_image)
+    refused = done(here, "run", "tiny.toml", "--runs-dir", uri, "--local-dir", "d", status=2)
+    assert "already holds a study" in refused
+
+
+def test_a_node_without_the_run_folder_fails_its_jobs_and_makes_nothing(here):
+    """The driver's own folder, taken away under its workers: as a node that never had it."""
+    process = start(here, "run", "tiny.toml")
+    run = here / "runs" / "tiny"
+    wait_for_lines(run / record.EPOCHS, 1, process)
+    (run / record.STUDY).rename(here / "study.json")
+    for _ in range(600):
+        tells = [e for e in read_lines(run / record.JOURNAL) if e["event"] == "tell"]
+        if any(e.get("infrastructure") for e in tells):
+            break
+        time.sleep(0.1)
+    (here / "study.json").rename(run / record.STUDY)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    (told, *_) = [e for e in tells if e.get("infrastructure")]
+    assert told["ending"] == "failed", output
+    assert f"does not see the run folder {run}" in told["error"]
