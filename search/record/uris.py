@@ -19,7 +19,9 @@ def is_uri(place: Path | str) -> bool:
 
 def as_uri(place: Path | str) -> str:
     """The URI that a path was made of, or the text as it is."""
-    return re.sub(r":/(?!/)", "://", str(place), count=1)
+    scheme, colon, rest = str(place).partition(":/")
+    slashes = "" if rest.startswith("/") else "//" if scheme.lower() == "file" else "/"
+    return f"{scheme}{colon}{slashes}{rest}"
 
 
 def parse_place(text: str) -> Path | str:

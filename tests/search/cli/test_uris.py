@@ -91,6 +91,7 @@ def test_what_is_a_folder(place):
 def test_parts_of_a_uri():
     assert parse_place("s3://bucket/runs/") == "s3://bucket/runs"
     assert as_uri(Path("s3://bucket/runs")) == "s3://bucket/runs"
+    assert as_uri(Path("file:///mnt/runs")) == as_uri("file:///mnt/runs") == "file:///mnt/runs"
     assert child("s3://bucket", "x") == "s3://bucket/x"
     assert child("s3://bucket/runs?region=eu-1", "x") == "s3://bucket/runs/x?region=eu-1"
     assert child("file:///mnt/runs", "x") == "file:///mnt/runs/x"

@@ -12,17 +12,41 @@ from pyarrow import fs
 from search import record
 from search.record.journal import read_lines
 from search.run import machine
-from tests.search.run.test_executor import STUDY, command, start, wait_for_lines
+from tests.search.run.test_executor import command, start, wait_for_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+STUDY = """
+name = "tiny"
+task = "cifar10"
+[cells]
+network = ["shufflenet_v2_x0_5"]
+[space.lr]
+low = 0.01
+high = 0.1
+log = true
+[fixed]
+edition = "synthetic"
+batch_size = 16
+train_images = 32
+val_images = 16
+test_images = 20
+[budget]
+trials_per_cell = 3
+max_epochs = 4
+grace_epochs = 1
+reduction_factor = 2
+[confirm]
+seeds = [1]
+"""
 
 
 @pytest.fixture
 def here(tmp_path):
     """A folder with a study of one cell, whose jobs run one after another."""
-    text = STUDY.replace("[false, true]", "[false]").replace("[budget]", "[budget]\nretries = 1")
-    cores = f"\n[resources]\ncpus_per_trial = {machine.cores()}\n"
-    (tmp_path / "tiny.toml").write_text(text + cores)
+    cores = f"[resources]\ncpus_per_trial = {machine.cores()}\n"
+    (tmp_path / "tiny.toml").write_text(STUDY + cores)
     return tmp_path
 
 
