@@ -507,7 +507,6 @@ def test_checkpoint_half_written_by_a_killed_process_is_ignored(checkpoint):
 
 
 def test_checkpoint_half_written_before_the_first_one_is_ignored(checkpoint):
-    checkpoint.parent.mkdir()
     checkpoint.with_name(checkpoint.name + ".partial").write_bytes(b"PK")
     _, rows = go(Toy(*range(9)), checkpoint, 1)
     assert [row["val_height"] for row in rows] == [1]
