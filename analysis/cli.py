@@ -10,6 +10,7 @@ from analysis.display import tables
 from analysis.display.page import build
 from analysis.findings.published import load_published
 from search.record import UserError, load, terminal
+from search.record.uris import refuse_uri
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         args = _parser().parse_args(argv)
+        for name, value in vars(args).items():
+            if isinstance(value, Path) and name != "run":  # of a run `load` says what to do
+                refuse_uri(f"--{name.replace('_', '-')}", value)
         print(_build(args) if args.command == "build" else _table(args))
         return 0
 

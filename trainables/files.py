@@ -1,9 +1,12 @@
-"""Files written whole or not at all, errors that name their file, and what a path really is."""
+"""Files written whole or not at all, by names of their own, and what a path really is."""
 
 from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +33,23 @@ def unfit(path: Path) -> str:
     if stat.S_ISDIR(mode):
         return "is a folder, not a file"
     return "" if stat.S_ISREG(mode) else "is no ordinary file"
+
+
+_TOKEN = secrets.token_hex(4)  # process ids repeat across containers, and so may names of hosts
+
+
+def own_name() -> str:
+    """A name that no other process has, for files that two must not share."""
+    host = re.sub(r"[^\w-]", "-", platform.node())[:40]
+    return f"{host}-{os.getpid()}-{_TOKEN}"
+
+
+def own_partial(path: Path) -> Path:
+    """Where this process alone writes what becomes `path`.
+
+    A worker outlives a killed driver by seconds: two must not write one file.
+    """
+    return path.with_name(f"{path.name}.{own_name()}.partial")
 
 
 @contextmanager

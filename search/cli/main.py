@@ -1,4 +1,4 @@
-"""`resnet-search run|resume|doctor|status|preview|simulate|weights|optuna|studies|settings`."""
+"""The commands of `resnet-search`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from search.cli.run_commands import (
     run,
 )
 from search.record import terminal
+from search.record.uris import refuse_uri
 from search.run.errors import ExecutionError
 from search.run.signals import handled, interrupt
 from search.spec.shipped import shipped_studies
@@ -56,6 +57,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         parser.error(f"`{words[0]}` takes no {unknown[0]}; see `resnet-search {words[0]} --help`")
+    for name, value in vars(arguments).items():
+        if isinstance(value, Path) and name != "run":  # of a run whoever reads it says what to do
+            refuse_uri(f"--{name.replace('_', '-')}", value)
     return arguments
 
 

@@ -1,4 +1,4 @@
-"""`resnet-search run`, `resume` and `status`: a study begun, gone on with, and looked at."""
+"""`resnet-search run`, `resume`, `status`, `fetch`: a study begun, gone on with, looked at."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from search import record
 from search.record import Record, missing, terminal
+from search.record.uris import child, last_name, parse_place, refuse_uri
 from search.spec.overrides import add_overrides, given_overrides
 
 if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
@@ -25,17 +26,22 @@ if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of th
 
 
 def add_run_commands(commands: Any) -> None:
-    """Add the parsers of the three commands."""
+    """Add the parsers of these commands."""
     started = commands.add_parser("run", help="run a study file, or a shipped study by name")
     started.add_argument("study", metavar="STUDY", help="a TOML file, or a name from `studies`")
     add_overrides(started)
     add_name(started)
-    started.add_argument("--runs-dir", type=Path, default=Path("runs"), help="default: ./runs")
+    started.add_argument(
+        "--runs-dir",
+        type=parse_place,
+        default=Path("runs"),
+        help="a folder that all nodes see, or a URI such as s3://bucket/runs; default: ./runs",
+    )
     started.set_defaults(command=run)
     resumed = commands.add_parser(
         "resume", help="go on with a study that was interrupted or killed"
     )
-    resumed.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    resumed.add_argument("run", type=parse_place, metavar="RUN", help="its run folder, or URI")
     resumed.add_argument(
         "--retry-failed",
         action="store_true",
@@ -44,6 +50,12 @@ def add_run_commands(commands: Any) -> None:
     resumed.set_defaults(command=resume)
     for command in (started, resumed):
         add_places(command)
+        command.add_argument(
+            "--local-dir",
+            type=Path,
+            default=Path("runs"),
+            help="of a study at a URI: folder of this driver's own copy of it; default: ./runs",
+        )
         command.add_argument(
             "--strict",
             action="store_true",
@@ -59,8 +71,13 @@ def add_run_commands(commands: Any) -> None:
         "status",
         help="how far a study is, also while it runs; exit status 1 while something is missing",
     )
-    status.add_argument("run", type=Path, metavar="RUN", help="its run folder")
+    status.add_argument("run", type=parse_place, metavar="RUN", help="its run folder, or URI")
     status.set_defaults(command=_status)
+    fetched = commands.add_parser("fetch", help="bring a run from a URI to a folder")
+    fetched.add_argument("run", type=parse_place, metavar="URI", help="e.g. s3://bucket/runs/mine")
+    fetched.add_argument("--to", type=Path, help="the run folder; default: runs/NAME")
+    fetched.add_argument("--checkpoints", action="store_true", help="its checkpoints too")
+    fetched.set_defaults(command=_fetch)
 
 
 def add_name(command: argparse.ArgumentParser) -> None:
@@ -106,7 +123,10 @@ def run(arguments: argparse.Namespace) -> int:
     path = find_study(arguments.study)
     spec, text = load_spec(path, overrides)
     console = make_console(steady=True)
-    options = make_options(arguments, arguments.runs_dir, console, {})
+    runs_dir, store = arguments.runs_dir, ""
+    if isinstance(runs_dir, str):
+        runs_dir, store = arguments.local_dir, child(runs_dir, spec.name)
+    options = replace(make_options(arguments, runs_dir, console, {}), store=store)
     if spec.own_code():
         options = replace(options, task_dir=path.parent.resolve())
 
@@ -116,27 +136,31 @@ def run(arguments: argparse.Namespace) -> int:
         with _progress(spec, console) as progress:
             return start(spec, text, overrides, options, progress)[1]
 
-    return _finish(arguments.runs_dir / spec.name, _interruptible(go), console)
+    return _finish(runs_dir / spec.name, _interruptible(go), console)
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with one."""
+    from search.run.mirror import fetch_study
     from search.spec.study_spec import recorded_spec
 
-    study = record.load_study(arguments.run)
-    spec = recorded_spec(study, str(arguments.run / record.STUDY))
+    folder, store = arguments.run, ""
+    if isinstance(folder, str):
+        store, folder = folder, arguments.local_dir / last_name(folder)
+        fetch_study(store, folder)
+    study = record.load_study(folder)
+    spec = recorded_spec(study, str(folder / record.STUDY))
     console = make_console(steady=True)
-    options = make_options(
-        arguments, arguments.run.parent, console, (study["sessions"] or [{}])[-1]
-    )
+    options = make_options(arguments, folder.parent, console, (study["sessions"] or [{}])[-1])
+    options = replace(options, store=store)
 
     def go() -> bool:
         from search.run.launch import resume
 
         with _progress(spec, console) as progress:
-            return resume(arguments.run, options, progress, arguments.retry_failed)
+            return resume(folder, options, progress, arguments.retry_failed)
 
-    return _finish(arguments.run, _interruptible(go), console)
+    return _finish(folder, _interruptible(go), console)
 
 
 def _interruptible(go: Callable[[], bool]) -> bool:
@@ -166,6 +190,8 @@ def make_options(
     """Where and how to run; `before` is the session that a resumed study goes on from."""
     from search.run.options import Options
 
+    for name in ("RESNET_TUNE_DATA", "RESNET_TUNE_WEIGHTS", "RESNET_TUNE_CACHE"):
+        refuse_uri(name, os.environ.get(name))
     data_dir = os.environ.get("RESNET_TUNE_DATA", "data")
     weights_dir = os.environ.get("RESNET_TUNE_WEIGHTS", "weights")
     return Options(
@@ -217,7 +243,22 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    return _status_of(record.load(arguments.run), make_console())
+    if not isinstance(arguments.run, str):
+        return _status_of(record.load(arguments.run), make_console())
+    from search.run.fetch import looked_at
+
+    with looked_at(arguments.run) as folder:
+        return _status_of(record.load(folder), make_console())
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    """Bring a run from a URI to a folder."""
+    from search.run.fetch import fetch
+
+    folder = arguments.to or Path("runs") / last_name(str(arguments.run))
+    fetch(str(arguments.run), folder, arguments.checkpoints)
+    print(f"{arguments.run} is in {folder}")
+    return 0
 
 
 def _status_of(held: Record, console: Console) -> int:

@@ -83,6 +83,7 @@ class _Tell(_Event):
     seconds: Amount | None = None
     gpu_seconds: Amount | None = None
     peak_mb: Amount | None = None
+    began_at: Count | None = None
     checkpoints: Count | None = None
     checkpoint_mb: Amount | None = None
     checkpoint_seconds: Amount | None = None

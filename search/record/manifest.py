@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def describe_study(
     plan = make_plan(spec)
     return {
         "format": record.FORMAT,
+        "run_id": secrets.token_hex(8),
         "name": spec.name,
         "task": spec.task,
         "metric": task.metric,

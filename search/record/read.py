@@ -12,6 +12,10 @@ Loads neither ray nor torch; pandas and pyarrow only. A run folder `runs/<study>
     csv/             the three frames as csv
     samples/         <trial>.npz: images with true and predicted maps, where a task makes them
     checkpoints/     of trials that may go on; removed when their cell is decided
+    stalls/          where workers stood that made no step for too long
+
+A study with a `store` has these there too, each as an object `<name>/<time>-<sha256>-<bytes>`,
+the logs in segments; `resnet-search fetch` brings them to a folder.
 
 The parquet files are a function of the two logs, written again while the study runs; `load` makes
 them from the logs where those have grown since, so nothing is lost with a killed driver.
@@ -106,6 +110,8 @@ from search.record.stored import (
     sizes_of,
 )
 from search.record.study_form import misfit, study_fault
+from search.record.terminal import shell
+from search.record.uris import as_uri, is_uri
 from trainables.about import SHIPPED, plain
 from trainables.errors import RecordWarning
 from trainables.files import unfit, whole
@@ -120,12 +126,13 @@ class Record:
 
     Attributes:
         run: its folder.
-        study: study.json: `name`, `task`, `metric`, `mode`, `protocol`, `synthetic`, `spec` (the
-            whole study file, parsed), `text` (as written), `overrides`, `cells` (values in order),
-            `settings` (all that hold in every cell, defaults included), `rungs`, `data`
-            (fingerprints), `questions` (settings that were asked about before the first trial, by
-            key: search.spec.questions), `about` (what the task
-            says of itself: trainables.about), `weights`,
+        study: study.json: `run_id` (of this run of it, by which nodes know its folder), `store`
+            (URI that it is handed in to, where it has one), `name`, `task`, `metric`, `mode`,
+            `protocol`, `synthetic`, `spec` (the whole study file, parsed), `text` (as written),
+            `overrides`, `cells` (values in order), `settings` (all that hold in every cell,
+            defaults included), `rungs`, `data` (fingerprints), `questions` (settings that were
+            asked about before the first trial, by key: search.spec.questions), `about` (what the
+            task says of itself: trainables.about), `weights`,
             `task_code` (file and sha256: of the user's own task each of its modules, which
             `resume` compares, of ours one digest of trainables), `task_dir` (where the user's own
             is imported from), `versions`, `git`, `machine`, `sessions`, and, where GPU shares were
@@ -259,6 +266,11 @@ def load_study(folder: Path) -> dict[str, Any]:
             raise RecordError(f"{path} {fault}; put the file itself there, from a copy")
         study: dict[str, Any] = from_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
+        if is_uri(folder):
+            fetch = shell("resnet-search", "fetch", as_uri(folder))
+            raise RecordError(
+                f"{as_uri(folder)} is a URI; `{fetch}` brings it to a folder"
+            ) from None
         raise RecordError(
             f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
             "`resnet-search run` printed, e.g. runs/quickstart-cifar10"

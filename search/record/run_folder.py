@@ -21,7 +21,7 @@ from search.record.terminal import shell
 from trainables.files import naming, unfit
 
 WEIGHTS = "weights"  # generated source weights of synthetic studies
-FOLDERS = ("checkpoints", "parts", "samples")  # that workers write to
+FOLDERS = ("checkpoints", "parts", "samples", "stalls")  # workers write to them, and make none
 
 
 def held_already(path: Path) -> str:
@@ -123,6 +123,10 @@ class RunFolder:
         study["sessions"][-1]["ended"] = _now()
         self._replace(study)
 
+    def set_store(self, uri: str) -> None:
+        """Note at which URI the study is handed in."""
+        self._replace({**self.study, "store": uri})
+
     def add_packing(self, rows: list[dict[str, Any]] | None) -> None:
         """Keep what a trial was measured to take on a GPU; the first one stays first."""
         study = self.study
@@ -186,14 +190,6 @@ class RunFolder:
                 log.to_disk()
 
     # -- everything else ----------------------------------------------------------------------
-
-    def checkpoint(self, trial: str) -> Path:
-        """Where the checkpoint of a trial is."""
-        return self.path / "checkpoints" / f"{trial}.pt"
-
-    def checkpoints(self, cell: int) -> list[Path]:
-        """Checkpoints that are there of a cell's trials."""
-        return sorted((self.path / "checkpoints").glob(f"{cell:02d}-*.pt"))
 
     def write_frames(self) -> None:
         """Write the parquet and csv files anew from the logs."""

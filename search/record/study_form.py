@@ -159,6 +159,8 @@ class Spec(Form):
 class StudyFile(Form):
     """See search.record.read.Record."""
 
+    run_id: str = ""
+    store: str = ""
     name: str
     task: str
     metric: str

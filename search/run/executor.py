@@ -29,7 +29,7 @@ from search.run.callbacks import EndTune, Listener
 from search.run.deadline import end_if_hung
 from search.run.demand import Demand, withdrawn
 from search.run.errors import ExecutionError, InfrastructureError
-from search.run.job_searcher import DiskError, JobSearcher, Placed, last_line
+from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, Placed, last_line
 from search.run.ray_schedulers import scheduler_of
 from search.run.signals import handled
 from search.run.worker import WorkerJob, run_job
@@ -105,10 +105,11 @@ def _resume(study: Study) -> str:
 
 
 def _settle(study: Study, searcher: JobSearcher) -> None:
-    """Tell what had ended when Ray did, put back the rest."""
+    """Tell what had ended of itself when Ray did, put back the rest."""
     for job in searcher.jobs.values():
-        if job.trial in searcher.ended:
-            study.tell(job.trial, searcher.ended[job.trial])
+        told = searcher.ended.get(job.trial)
+        if told and not any(told.get(key) for key in NOT_ITS_OWN):
+            study.tell(job.trial, told)
             searcher.told += 1
     study.put_back_all()
 

@@ -11,7 +11,7 @@ import errno
 import re
 from collections.abc import Iterator
 
-from search.run.errors import InfrastructureError
+from search.run.errors import InfrastructureError, NotSharedError, StoreError
 
 # of a card, its driver or its bus, not of what ran on it; an illegal access or a failed assertion
 # is a program's own
@@ -39,13 +39,17 @@ def infrastructure(error: BaseException) -> str:
         error: that the job raised.
 
     Returns:
-        "code", "run folder", "data", "import", "GPU", "read or write", or "".
+        "code", "run folder", "store", "data", "import", "GPU", "read or write", or "".
     """
     from trainables.task import MissingDataError
 
     for one in _chain(error):
         if isinstance(one, InfrastructureError):
             return one.cause
+        if isinstance(one, NotSharedError):
+            return "run folder"
+        if isinstance(one, StoreError):
+            return "store"
         if isinstance(one, MissingDataError):
             return "data"
         if isinstance(one, ImportError):

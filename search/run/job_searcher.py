@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
@@ -14,6 +15,7 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 from ray.tune.search import Searcher  # isort: skip
 
 from search.record.journal import Event
+from search.record.uris import is_uri
 from search.run.deadline import MARGIN
 from search.run.errors import InfrastructureError
 from search.run.failures import why_it_died
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 
 IN_A_ROW = 2  # jobs of a lone machine that end for want of the same things, and not one well
+NOT_ITS_OWN = ("unasked", "disk", "infrastructure")  # of an "end" report: it is no tell
 OF_A_PROCESS = ("process", "memory", "silent", "node")  # else the machine lacks something
 
 
@@ -148,10 +151,10 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if job is None:
             return
         asked, placed = self._forget(trial_id)
-        if found := stacks(self._study.folder, job.trial, asked):
+        if found := self._stacks(job, placed, asked):
             text = (
-                f"it made no step for `stalled_seconds` and was ended; {found[-1]} says where it "
-                "stood"
+                f"it made no step for `stalled_seconds` and was ended; {job.run}/stalls/"
+                f"{found[-1].name} says where it stood"
             )
             self._study.tell(job.trial, {"ending": "failed", "error": text})
             self.told += 1
@@ -168,6 +171,12 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         ):
             cause, text = "node", "its node does not answer"
         self._lost(job, placed, asked, cause, text)
+
+    def _stacks(self, job: WorkerJob, placed: Placed | None, asked: float) -> list[Path]:
+        """What its worker has written if it stalled; with a URI that is on its node at first."""
+        if self._nodes and placed and is_uri(job.run):
+            return self._nodes.stacks(placed.node_id, job.run, job.trial, asked)
+        return stacks(job.run, job.trial, asked)
 
     def _forget(self, trial_id: str) -> tuple[float, Placed | None]:
         """Take a job off the list that Ray has; when it was asked for, and where it ran."""

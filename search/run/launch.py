@@ -17,9 +17,10 @@ from search.record.run_folder import RunFolder
 from search.record.terminal import in_words, shell
 from search.run import machine
 from search.run.digest import code_digest
-from search.run.errors import ExecutionError
+from search.run.errors import ExecutionError, StoreError
 from search.run.lineage import check_split, same_data
 from search.run.machine_checks import check_machine
+from search.run.mirror import Mirror, mirrored
 from search.run.network_checks import check_networks, pretrained_files
 from search.run.node_probe import need_of, versions
 from search.run.options import Options, PreflightError, run_folder_fault
@@ -32,6 +33,7 @@ from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec, recorded_spec
 from trainables import places
 from trainables.engine.cache import cache_note
+from trainables.errors import UserError
 from trainables.own_code import changed_code, code_of
 
 if TYPE_CHECKING:
@@ -67,7 +69,10 @@ def start(
     if fault := run_folder_fault((options.runs_dir / spec.name).resolve()):
         raise PreflightError(fault)
     # held from here on: of two runs of one name the second changes nothing of the first
-    with RunFolder.make((options.runs_dir / spec.name).resolve()) as run:
+    with (
+        RunFolder.make((options.runs_dir / spec.name).resolve()) as run,
+        mirrored(options.store, run.path, options.say, new=True) as mirror,
+    ):
         check_local(spec, options)
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
@@ -81,9 +86,11 @@ def start(
         def create() -> None:
             here = machine.here()
             held = (spec, text, overrides, data, weights, here, options.task_dir)
-            run.create(manifest.describe_study(*held))
+            store = {"store": options.store} if options.store else {}
+            run.create({**manifest.describe_study(*held), **store})
 
-        return run.path, _execute(spec, run, options, Inputs(data, weights), watcher, create)
+        inputs = Inputs(data, weights)
+        return run.path, _execute(spec, run, options, inputs, watcher, mirror, create)
 
 
 def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool = False) -> bool:
@@ -102,10 +109,16 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         RecordError, PreflightError, JournalError, ExecutionError: see there.
     """
     _say_places(options)
-    with RunFolder(folder.resolve()) as run:
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(RunFolder(folder.resolve()))
+        store = options.store or run.study.get("store", "")
+        mirror = stack.enter_context(mirrored(store, run.path, options.say, new=False))
+        if store != run.study.get("store", ""):
+            run.set_store(store)
+        options = replace(options, store=store)
         held = run.study
         spec = recorded_spec(held, str(run.path / record.STUDY))
-        if _is_done(spec, run, watcher, retry_failed):
+        if _is_done(spec, run, watcher, retry_failed, mirror):
             return True
         check_address(options.address)
         if changed := changed_code(spec.own_code(), held.get("task_code", [])):
@@ -130,8 +143,8 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
                 f"the pretrained weights under {options.weights_dir} are not those that "
                 f"{run.path.name} was started with; name the right ones with --weights-dir"
             )
-        inputs = Inputs(data, weights)
-        return _execute(spec, run, options, inputs, watcher, retry_failed=retry_failed)
+        inputs, again = Inputs(data, weights), retry_failed
+        return _execute(spec, run, options, inputs, watcher, mirror, retry_failed=again)
 
 
 def _say_places(options: Options) -> None:
@@ -141,13 +154,20 @@ def _say_places(options: Options) -> None:
             options.say(note)
 
 
-def _is_done(spec: StudySpec, run: RunFolder, watcher: Watcher, retry_failed: bool) -> bool:
+def _is_done(
+    spec: StudySpec,
+    run: RunFolder,
+    watcher: Watcher,
+    retry_failed: bool,
+    mirror: Mirror | None = None,
+) -> bool:
     """Whether nothing is left to run; then its frames are written once more.
 
     Raises:
         JournalError: its journal does not fit the study.
     """
-    study = Study(spec, run, Places(run.path, {}, {}, _sizes(spec, run.study)), watcher)
+    there = Places(run.path, {}, {}, _sizes(spec, run.study), store=run.study.get("store", ""))
+    study = Study(spec, run, there, watcher, mirror)
     done = study.done and not (retry_failed and study.failed)
     if done:
         study.write_views()
@@ -189,6 +209,7 @@ def _execute(
     options: Options,
     inputs: Inputs,
     watcher: Watcher,
+    mirror: Mirror | None,
     create: Callable[[], None] | None = None,
     retry_failed: bool = False,
 ) -> bool:
@@ -218,10 +239,14 @@ def _execute(
             sizes=_sizes(spec, run.study),
             task_dir=run.study.get("task_dir") or "",
             task_code=code_of(spec.own_code()),
+            store=run.study.get("store", ""),
         )
-        study = Study(spec, run, there, watcher)
+        study = Study(spec, run, there, watcher, mirror)
         facts = {**session_places(options), **machine.here(), "task_code": there.task_code}
         run.add_session("run" if create else "resume", facts)
+        if mirror is not None:  # before the first job: by it workers know that they are right
+            mirror.flush()
+            options.say(f"{there.store} holds the study; {run.path} is this driver's own copy")
         if retry_failed:
             options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
             study.retry_failed()
@@ -252,7 +277,7 @@ def _nodes(
     if options.address == "local":
         return None
     options.say(f"joined {cluster.joined()}; asking every node what it has")
-    need = need_of(spec, folder, options, inputs.data, inputs.weights)
+    need = need_of(spec, options.store or str(folder), options, inputs.data, inputs.weights)
     ours = {"code": code_digest(), "versions": versions()}
     nodes = Nodes(need, ours, options.say, note)
     nodes.begin(options.strict)
@@ -268,7 +293,7 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
     try:
         done = execute(study)
     except BaseException:
-        with contextlib.suppress(OSError):  # what ended the study is told, not what follows
+        with contextlib.suppress(OSError, StoreError, UserError):  # what ended it is told
             _end_session(study, run)
         raise
     try:
@@ -277,6 +302,11 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
         raise ExecutionError(
             f"the frames of {run.path} could not be written ({in_words(error)}); its logs are "
             f"whole: mend that, then `{shell('resnet-search', 'resume', run.path)}`"
+        ) from error
+    except StoreError as error:
+        raise ExecutionError(
+            f"{error}. All of it is in {run.path}: mend that, then "
+            f"`{shell('resnet-search', 'resume', run.path)}` hands it in"
         ) from error
     return done
 

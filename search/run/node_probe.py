@@ -9,6 +9,7 @@ import importlib.metadata
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,14 +17,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.record.uris import is_uri
 from search.run.digest import code_digest
+from search.run.errors import StoreError
 from search.run.lineage import same_data
 from search.run.options import Options
 from search.run.preflight import of_data, own_fingerprint
+from search.run.store import open_store
 from search.run.worker import mps_active
 from search.spec.study_spec import StudySpec
 from trainables import find_task, places
 from trainables.engine.cache import cache_dir
+from trainables.errors import UserError
 from trainables.own_code import changed_code, code_of, import_from, import_own
 from trainables.resnet import describe_weights
 
@@ -31,6 +36,7 @@ Facts = dict[str, Any]
 
 COMPUTES = ("python", "torch", "torchvision", "numpy")  # a result may hang on their versions
 LEAST_MB = 64  # of disk, below which a node can hand nothing in
+PROBE = "probe"  # folder of a run through which nodes answer
 CLOCK_SECONDS = 5.0  # that clocks may differ before it is said
 
 
@@ -39,7 +45,7 @@ class Need:
     """What every node of a study must have; plain values, so that Ray can carry it anywhere.
 
     Attributes:
-        run: the run folder, absolute.
+        run: the run folder, absolute; or the URI of a store.
         task: key of TASKS, or `module:ATTRIBUTE` of the user's own.
         configs: one of each kind of data that the study's cells use.
         data_dir: where the data is.
@@ -83,7 +89,7 @@ def look(need: dict[str, Any], nonce: str, answer: str) -> Facts:
 
     Args:
         need: fields of a Need.
-        nonce: what the driver has written to the run folder's `probe/nonce`.
+        nonce: what the driver has written to `probe/nonce` of the run.
         answer: name of the file that the same is written to, beside it.
 
     Returns:
@@ -99,7 +105,7 @@ def look(need: dict[str, Any], nonce: str, answer: str) -> Facts:
         "gpus": gpu_names(),
         "mps": mps_active(),
         "free_mb": _free_mb(needed.run),
-        "folder": _try_folder(Path(needed.run), nonce, answer),
+        "folder": _try_folder(needed.run, nonce, answer),
         "task_code": _or_error(_task_code, needed),
         "data": _or_error(_data, needed),
         "weights": _or_error(_weights, needed),
@@ -124,8 +130,9 @@ def gpu_names() -> list[str]:
 
 def _free_mb(run: str) -> dict[str, float]:
     """Free space of the disks that a worker writes to, MiB; of those that are there."""
+    at = ("temporary folder", Path(tempfile.gettempdir())) if is_uri(run) else None
     found = {}
-    for name, path in (("run folder", Path(run)), ("cache", cache_dir())):
+    for name, path in (at or ("run folder", Path(run)), ("cache", cache_dir())):
         try:
             while not path.exists() and name == "cache":
                 path = path.parent
@@ -135,19 +142,28 @@ def _free_mb(run: str) -> dict[str, float]:
     return found
 
 
-def _try_folder(run: Path, nonce: str, answer: str) -> str:
-    """What is wrong with the run folder as it is seen here; "" if nothing is."""
+def _try_folder(run: str, nonce: str, answer: str) -> str:
+    """What is wrong with the run folder, or store, as it is seen here; "" if nothing is."""
+    said = "store" if is_uri(run) else f"run folder {run}"
     try:
-        held = (run / "probe" / "nonce").read_text(encoding="ascii")
-    except OSError as error:
-        return f"it does not see the run folder {run} ({error.strerror})"
-    if held != nonce:
+        store = open_store(run)
+        held = store.read(f"{PROBE}/nonce")
+    except (OSError, StoreError, UserError) as error:
+        return f"it does not see the {said} ({_why(error)})"
+    if held is None:
+        return f"it does not see the {said} (what the driver has written to {run} is not there)"
+    if held != nonce.encode():
         return f"it sees another folder at {run}"
     try:
-        (run / "probe" / answer).write_text(nonce, encoding="ascii")
-    except OSError as error:
-        return f"it cannot write the run folder {run} ({error.strerror})"
+        with store.writing(f"{PROBE}/{answer}") as path:
+            path.write_text(nonce, encoding="ascii")
+    except (OSError, StoreError) as error:
+        return f"it cannot write the {said} ({_why(error)})"
     return ""
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _or_error(function: Any, need: Need) -> Any:
@@ -196,7 +212,7 @@ def checksum(described: Mapping[str, Any]) -> str:
 
 def need_of(
     spec: StudySpec,
-    run: Path,
+    run: str,
     options: Options,
     data: Sequence[Mapping[str, Any]],
     weights: Mapping[int, Path],
@@ -205,7 +221,7 @@ def need_of(
 
     Args:
         spec: the study.
-        run: its run folder.
+        run: its run folder, or the URI of its store.
         options: where it looks.
         data: fingerprints, as the driver found them.
         weights: number of a cell -> its file of pretrained weights.
@@ -215,7 +231,7 @@ def need_of(
     files = {str(configs[n]["depth"]): str(path) for n, path in weights.items()}
     gpus = spec.resources.gpus_per_trial
     return Need(
-        run=str(run),
+        run=run,
         task=spec.task,
         configs=list({of_data(spec, config): config for config in configs}.values()),
         data_dir=str(options.data_dir.resolve()),

@@ -7,7 +7,6 @@ left out, and how a new one is until it has answered. Public interfaces of Ray o
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,10 +17,22 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 import ray  # isort: skip
 
 from search.run.deadline import end_if_hung
-from search.run.errors import ExecutionError
+from search.run.errors import ExecutionError, StoreError
 from search.run.failures import why_it_died
 from search.run.node import Node, on, said, why
-from search.run.node_probe import CLOCK_SECONDS, Facts, Need, asked, clock, lacks, look, odd_cuda
+from search.run.node_probe import (
+    CLOCK_SECONDS,
+    PROBE,
+    Facts,
+    Need,
+    asked,
+    clock,
+    lacks,
+    look,
+    odd_cuda,
+)
+from search.run.store import open_store
+from search.run.watch import stacks
 from search.run.worker import ID_LENGTH
 
 LABEL = "ray.io/node-id"
@@ -53,7 +64,7 @@ class Nodes:
     ) -> None:
         self._need, self._ours, self.say, self.note = need, ours, say, note
         self._nonce = secrets.token_hex(16)
-        self._folder = Path(need.run) / "probe"
+        self._store = open_store(need.run)
         self.all: dict[str, Node] = {}
         self._alone = False  # whether it was said that no node is left
 
@@ -167,6 +178,17 @@ class Nodes:
             if node.again_at is not None and time.monotonic() >= node.again_at:
                 node.again_at, node.why_not, node.facts, node.asked = None, [], None, None
 
+    def stacks(self, key: str, run: str, trial: str, since: float) -> list[Path]:
+        """What stalled workers of a trial have left on a node since a time of day of this one."""
+        if key not in self.all:
+            return []
+        node = self.all[key]
+        try:
+            call = on(node, stacks).remote(run, trial, since + node.clock_offset)
+            return list(ray.get(call, timeout=PING))
+        except Exception:  # it is gone, and nothing of it can be known
+            return []
+
     def end_if_hung(self, key: str, pid: int, seconds: float) -> str:
         """Look at a silent worker from another process of its node; see `deadline`.
 
@@ -199,16 +221,24 @@ class Nodes:
         waiting = [node for node in self.all.values() if not node.facts and not node.why_not]
         if not waiting:
             return
-        self._write_nonce()
-        for node in waiting:
-            node.asked = node.asked or (self._ask(node), time.monotonic())
+        new = [node for node in waiting if not node.asked]
+        try:
+            if new:
+                self._write_nonce()
+        except StoreError:
+            if wait:
+                raise
+            return  # the study goes on without them, and they are asked when its store answers
+        for node in new:
+            node.asked = self._ask(node), time.monotonic()
         self._collect(waiting, wait)
         if all(node.facts or node.why_not for node in self.all.values()):
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._store.remove_folder(PROBE)
 
     def _write_nonce(self) -> None:
-        self._folder.mkdir(exist_ok=True)
-        (self._folder / "nonce").write_text(self._nonce, encoding="ascii")
+        self._store.make_folder(PROBE)  # nodes make none
+        with self._store.writing(f"{PROBE}/nonce") as path:
+            path.write_text(self._nonce, encoding="ascii")
 
     def _ask(self, node: Node) -> Any:
         return on(node, look).remote(asked(self._need), self._nonce, node.id)
@@ -244,9 +274,9 @@ class Nodes:
         ends = time.monotonic() + (0.0 if facts["folder"] else ARRIVES)
         while True:
             try:
-                if (self._folder / node.id).read_text(encoding="ascii") == self._nonce:
+                if self._store.read(f"{PROBE}/{node.id}") == self._nonce.encode():
                     return self._nonce
-            except OSError:
+            except (OSError, StoreError):
                 pass
             if time.monotonic() >= ends:
                 return ""

@@ -35,6 +35,7 @@ class Options:
         look_only: fetch nothing, whatever `download` says; what would be is told.
         strict: refuse a cluster of which one node lacks something, instead of leaving it out.
         ship_code: give the nodes of a cluster this package's code.
+        store: URI that the study is handed in to; "" where all nodes see the run folder.
     """
 
     data_dir: Path
@@ -48,6 +49,7 @@ class Options:
     look_only: bool = False
     strict: bool = False
     ship_code: bool = False
+    store: str = ""
 
 
 def data_dir_fault(options: Options, fetched: str = "") -> str:

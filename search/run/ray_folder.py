@@ -43,7 +43,7 @@ def ray_folder(say: Callable[[str], None] = lambda text: None) -> Iterator[Path]
             "Set TMPDIR to a short one, on a local disk with room"
         )
     for left in base.glob(f"{OURS}*"):
-        _remove_if_left(left)
+        remove_if_left(left)
     folder = Path(tempfile.mkdtemp(prefix=OURS, dir=os.path.abspath(base)))  # noqa: PTH100
     if faults:
         say(f"{'; '.join(faults)}: Ray's temporary files are in {folder}")
@@ -54,8 +54,8 @@ def ray_folder(say: Callable[[str], None] = lambda text: None) -> Iterator[Path]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_if_left(folder: Path) -> None:
-    """Remove a folder of ours that a killed driver has left."""
+def remove_if_left(folder: Path) -> None:
+    """Remove a folder of ours that a killed process has left: nobody holds its lock."""
     with contextlib.suppress(OSError):  # somebody else's, or gone
         held = folder.lstat()
         if held.st_uid != os.getuid() or time.time() - held.st_mtime < OLD:

@@ -14,6 +14,10 @@ from search.record import optuna_view
 from search.record.journal import Event
 from search.record.run_folder import RunFolder
 from search.run.digest import code_digest
+from search.run.errors import StoreError
+from search.run.mirror import Mirror
+from search.run.objects import checkpoint_name
+from search.run.store import open_store
 from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
 from search.schedule.search import Search
@@ -59,7 +63,8 @@ class Places:
         gpus: number of a cell -> GPUs that a trial of it takes here; none where it has no entry.
         sizes: those it took where the study began; by them its jobs are in order. Default: `gpus`.
         task_dir: folder that a task of the user's own is imported from.
-        task_code: of that task, as this session began; see `trainables.own_task.code_of`.
+        task_code: of that task, as this session began; see `trainables.own_code.code_of`.
+        store: URI that workers hand in to; "" for the run folder itself, which all nodes see.
     """
 
     data_dir: Path
@@ -68,6 +73,7 @@ class Places:
     sizes: Mapping[int, float] = dataclasses.field(default_factory=dict)
     task_dir: str = ""
     task_code: Sequence[Mapping[str, str]] = ()
+    store: str = ""
 
 
 class Study:
@@ -78,13 +84,23 @@ class Study:
         run: its folder, held by this process; whoever made it closes it.
         places: data, weights, GPUs.
         watcher: sees what happens.
+        mirror: hands the folder in to a store, if the study has one.
 
     Raises:
         JournalError: its journal does not fit the study.
     """
 
-    def __init__(self, spec: StudySpec, run: RunFolder, places: Places, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        run: RunFolder,
+        places: Places,
+        watcher: Watcher,
+        mirror: Mirror | None = None,
+    ) -> None:
         self.spec, self.places, self._run, self._watcher = spec, places, run, watcher
+        self._mirror, self._store = mirror, open_store(places.store or str(run.path))
+        self._run_id, self._repeats = run.study.get("run_id", ""), set[str]()
         self._cells = spec.cell_values()
         held = places.sizes or places.gpus
         self._search = Search(spec, [held.get(n) or 1.0 for n in range(len(self._cells))])
@@ -140,18 +156,26 @@ class Study:
             self._run.append(self._ask_event(job, config))
         decisions = self._write_decisions(asked.decisions)
         self._watcher.asked(job, {**self._cells[job.cell], **config}, decisions)
-        if job.from_epoch and not self._run.checkpoint(job.trial).is_file():
-            self._watcher.noted(
-                f"  {job.trial} has no checkpoint: epochs 1 to {job.from_epoch} are trained again"
-            )
+        self._repeats.discard(job.trial)
         return self._worker_job(job, config)
 
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
         """Take the row of an epoch."""
         self._run.append_epoch(trial, row)
         if trial in self._search.jobs:
+            self._say_repeated(self._search.jobs[trial], row["epoch"])
             self._watcher.reported(self._search.jobs[trial], row)
         self._refresh()
+
+    def _say_repeated(self, job: Job, epoch: int) -> None:
+        """Once a job: its worker, who alone can know, reports epochs that were known already."""
+        if epoch > job.from_epoch or job.trial in self._repeats:
+            return
+        self._repeats.add(job.trial)
+        found = f"a checkpoint of epoch {epoch - 1} alone" if epoch > 1 else "no checkpoint"
+        self._watcher.noted(
+            f"  {job.trial} found {found}: epochs {epoch} to {job.from_epoch} are trained again"
+        )
 
     def tell(self, trial: str, told: Mapping[str, Any]) -> None:
         """Take the end of a job: journal, search, decisions, in that order."""
@@ -214,10 +238,20 @@ class Study:
         self._watcher.noted(text)
 
     def write_views(self) -> None:
-        """Write the frames, and Optuna's view, as they are now."""
+        """Write the frames, and Optuna's view, as they are now, and hand them in.
+
+        Raises:
+            StoreError: they are written, and the store refuses them or what workers handed in.
+        """
         self._to_disk()
-        self._run.write_frames()
-        optuna_view.write(self.folder)
+        try:
+            if self._mirror is not None:
+                self._mirror.fetch_results()
+        finally:
+            self._run.write_frames()
+            optuna_view.write(self.folder)
+        if self._mirror is not None:
+            self._mirror.flush(frames=True)
 
     # -- one job ------------------------------------------------------------------------------
 
@@ -256,14 +290,14 @@ class Study:
             "data_dir": str(self.places.data_dir),
             "weights": None if weights is None else str(weights),
             "device": "cuda" if gpus else "cpu",
-            "checkpoint": str(self._run.checkpoint(job.trial)),
             "checkpoint_seconds": self.spec.checkpoint_seconds,
         }
         judged = self.spec.scheduler == "ray-asha" and job.stage == "search"
         return WorkerJob(
             task=self.spec.task,
             trial=job.trial,
-            run=str(self.folder),
+            run=self._store.where,
+            run_id=self._run_id,
             train=train,
             cpus=cpus,
             gpus=gpus,
@@ -288,17 +322,30 @@ class Study:
         if self.spec.keep_checkpoints:
             return
         lost = [d["trial"] for d in decisions if d["verdict"] == "diverged"]
-        over = [self._run.checkpoint(trial) for trial in lost]
+        over = [checkpoint_name(trial) for trial in lost]
         wanted = self._search.wanted(cell)
-        if wanted is not None:
-            over += [path for path in self._run.checkpoints(cell) if path.stem not in wanted]
-        if over:
-            self._to_disk()
-        for path in over:
-            path.unlink(missing_ok=True)
+        try:
+            if wanted is not None:
+                keep = {checkpoint_name(trial) for trial in wanted}
+                over += [name for name in self._checkpoints(cell) if name not in keep]
+            if over:
+                self._to_disk()
+                if self._mirror is not None:
+                    self._mirror.flush()
+            for name in over:
+                self._store.remove(name)
+        except StoreError as error:  # they go with the next decision, or the next start
+            self._watcher.noted(f"checkpoints that nothing goes on from stay: {error}")
+
+    def _checkpoints(self, cell: int) -> list[str]:
+        """Names of the checkpoints that are there of a cell's trials."""
+        stems = [Path(name).stem for name in self._store.names("checkpoints")]
+        return [checkpoint_name(stem) for stem in stems if stem.startswith(f"{cell:02d}-")]
 
     def _to_disk(self) -> None:
         self._run.to_disk()
+        if self._mirror is not None:
+            self._mirror.take()
         self._on_disk = time.monotonic()
 
     def _refresh(self) -> None:

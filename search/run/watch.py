@@ -8,6 +8,7 @@ the last checkpoint.
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import os
 import tempfile
 import time
@@ -16,18 +17,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from search.record.uris import is_uri
+from trainables.files import own_name
+from trainables.places import stand_in
+
 ARM_EVERY = 1.0  # seconds; arming starts a thread, steps take a millisecond
 
 
-def stall_file(run: Path, trial: str) -> Path:
-    """Where this process writes its stack if it stalls in a trial."""
+def stall_file(run: Path | str, trial: str) -> Path:
+    """Where this process writes its stack if it stalls in a trial; of a URI, on this node."""
     # a worker outlives a killed driver by seconds: two must not share a file
-    return run / "stalls" / f"{trial}.{os.getpid()}.txt"
+    return _stalls(run) / f"{trial}.{own_name()}.txt"
 
 
-def stacks(run: Path, trial: str, since: float) -> list[Path]:
-    """What stalled workers of a trial have written since a time of day, in seconds."""
-    found = [(path.stat(), path) for path in (run / "stalls").glob(f"{trial}.*.txt")]
+def stalls_here(run: str) -> Path:
+    """A folder of this node for the stacks of a run whose own cannot be written; made if missing.
+
+    Raises:
+        OSError: no temporary folder is fit.
+    """
+    folder = stand_in() / "stalls" / hashlib.sha256(run.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _stalls(run: Path | str) -> Path:
+    return stalls_here(str(run)) if is_uri(run) else Path(run) / "stalls"
+
+
+def stacks(run: Path | str, trial: str, since: float) -> list[Path]:
+    """What stalled workers of a trial have written since a time of day, in seconds.
+
+    Of a run at a URI that is what is left on this node.
+    """
+    found = [(path.stat(), path) for path in _stalls(run).glob(f"{trial}.*.txt")]
     return [path for held, path in found if held.st_size and held.st_mtime >= since]
 
 
@@ -45,7 +68,8 @@ class Watch:
     The clock is faulthandler's own thread, which runs while Python itself is held up.
 
     Args:
-        path: the stack of every thread is appended to it then; removed where it stays empty.
+        path: the stack of every thread is appended to it then; removed where it stays empty. Its
+            folder is not made: where it cannot be written, a temporary one of this node holds it.
         seconds: without a call.
     """
 
@@ -54,8 +78,11 @@ class Watch:
 
     def __enter__(self) -> Watch:
         """Start to watch."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a", encoding="utf-8")
+        try:
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError:  # the job itself says what is wrong with its run folder
+            self._path = stalls_here(str(self._path.parent.parent)) / self._path.name
+            self._file = self._path.open("a", encoding="utf-8")
         self._beat = os.open(beat_file(os.getpid()), os.O_CREAT | os.O_WRONLY, 0o600)
         self._arm()
         return self

@@ -9,6 +9,7 @@ leaves a process that no later trial could use.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -28,8 +29,10 @@ import pandas as pd
 from search.run.digest import code_digest
 from search.run.errors import InfrastructureError
 from search.run.failures import infrastructure
-from search.run.watch import Watch, stall_file
-from trainables.files import disk_fault, whole
+from search.run.objects import checkpoint_name
+from search.run.store import Folder, Store, open_store
+from search.run.watch import Watch, stall_file, stalls_here
+from trainables.files import disk_fault
 from trainables.judging import judged_epochs
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 ID_LENGTH = 16  # characters of a node's id that tell it from any other
 ERROR_LINES = 12  # of a traceback, kept on record
+STACK_WRITTEN = 2.0  # seconds after which a stack is whole: its process ends when it is written
 
 
 class JobFailed(RuntimeError):
@@ -50,7 +54,8 @@ class WorkerJob:
     Attributes:
         task: key of TASKS, or `module:ATTRIBUTE` of the user's own.
         trial: name of the trial.
-        run: the run folder, absolute; on a cluster, on storage that all nodes share.
+        run: the run folder, absolute, which all nodes see; or the URI of a store.
+        run_id: of the study that must be there; "" of one from before they had any.
         train: fields of trainables.engine.train.TrainJob, paths as texts.
         cpus: CPU threads.
         gpus: share of a GPU.
@@ -72,6 +77,7 @@ class WorkerJob:
     task_dir: str = ""
     task_code: Sequence[Mapping[str, str]] = ()
     code: str = ""
+    run_id: str = ""
 
 
 def run_job(config: dict[str, Any]) -> None:
@@ -87,7 +93,7 @@ def run_job(config: dict[str, Any]) -> None:
 
     worker_job = WorkerJob(**json.loads(config["job"]))
     judge = Judge(worker_job)
-    watch = Watch(stall_file(Path(worker_job.run), worker_job.trial), worker_job.stalled_seconds)
+    watch = Watch(stall_file(worker_job.run, worker_job.trial), worker_job.stalled_seconds)
 
     def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
         held = {"kind": kind, "trial": worker_job.trial, "payload": dict(payload)}
@@ -158,7 +164,8 @@ def execute(
         alive: called before every step.
 
     Returns:
-        The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`.
+        The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`; of a
+        failure that is no fault of the trial `infrastructure`, its cause in a word.
     """
     started = time.perf_counter()
     try:
@@ -195,6 +202,7 @@ def execute(
 def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
     import torch
 
+    from trainables.engine.checkpoint import DamagedCheckpoint
     from trainables.engine.train import TrainJob, train
 
     torch.set_num_threads(max(1, int(worker_job.cpus)))
@@ -202,10 +210,19 @@ def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dic
         # one trial cannot starve another on its GPU; Ray's shares limit nothing
         torch.cuda.set_per_process_memory_fraction(min(1.0, worker_job.gpus))
         torch.cuda.reset_peak_memory_stats()
+    store = open_store(worker_job.run)
+    store.check(worker_job.run_id)
+    _hand_in_stacks(worker_job, store)
     held = dict(worker_job.train)
-    for key in ("data_dir", "weights", "checkpoint"):
+    for key in ("data_dir", "weights"):
         held[key] = Path(held[key]) if held[key] is not None else None
-    outcome = train(_task(worker_job), TrainJob(**held), report, alive)
+    with store.checkpoint(worker_job.trial) as (path, on_checkpoint):
+        job = TrainJob(**{**held, "checkpoint": path, "on_checkpoint": on_checkpoint})
+        try:
+            outcome = train(_task(worker_job), job, report, alive)
+        except DamagedCheckpoint as error:  # by the name that a user can look for
+            place = f"{store.where}/{checkpoint_name(worker_job.trial)}"
+            raise DamagedCheckpoint(str(error).replace(str(path), place)) from error
     told: dict[str, Any] = {
         "ending": "diverged" if outcome.diverged else "value",
         "value": _finite(outcome.value),
@@ -215,7 +232,7 @@ def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dic
         **outcome.how,
     }
     if outcome.test is not None:
-        _write_detail(worker_job, outcome.test.per_image, outcome.test.samples)
+        _write_detail(store, worker_job.trial, outcome.test.per_image, outcome.test.samples)
         told["test"] = _plain(outcome.test.metrics)
         told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
         told["collapsed"] = outcome.test.collapsed
@@ -268,6 +285,18 @@ def _stays(error: BaseException) -> bool:
     return isinstance(error, DataError) and not isinstance(error, MissingDataError) and not refused
 
 
+def _hand_in_stacks(worker_job: WorkerJob, store: Store) -> None:
+    """Hand in what processes of this node have left that stalled in the run."""
+    if isinstance(store, Folder):
+        return
+    for path in stalls_here(worker_job.run).glob("*.txt"):
+        with contextlib.suppress(FileNotFoundError):  # another worker of this node was first
+            held = path.stat()
+            if held.st_size and time.time() - held.st_mtime > STACK_WRITTEN:
+                store.put(f"stalls/{path.name}", path)
+                path.unlink(missing_ok=True)
+
+
 def _out_of_memory(error: BaseException) -> bool:
     """Whether a GPU had no memory left for the job."""
     import torch
@@ -285,18 +314,14 @@ def mps_active() -> bool:
 
 
 def _write_detail(
-    worker_job: WorkerJob, per_image: Mapping[str, list[Any]], samples: Mapping[str, np.ndarray]
+    store: Store, trial: str, per_image: Mapping[str, list[Any]], samples: Mapping[str, np.ndarray]
 ) -> None:
     """Per-image results and samples, each file whole or not at all."""
-    parts = Path(worker_job.run) / "parts" / f"{worker_job.trial}.parquet"
-    parts.parent.mkdir(exist_ok=True)
     frame = pd.DataFrame(per_image).astype({"truth": float, "prediction": float})
-    with whole(parts) as partial, partial.open("wb") as file:
+    with store.writing(f"parts/{trial}.parquet") as path, path.open("wb") as file:
         frame.to_parquet(file, write_page_checksum=True)
     if samples:
-        path = Path(worker_job.run) / "samples" / f"{worker_job.trial}.npz"
-        path.parent.mkdir(exist_ok=True)
-        with whole(path) as partial, partial.open("wb") as file:
+        with store.writing(f"samples/{trial}.npz") as path, path.open("wb") as file:
             np.savez_compressed(file, **samples)  # type: ignore[arg-type]
 
 

@@ -52,6 +52,25 @@ def test_nodes_that_differ_are_left_out_and_a_sound_one_that_joins_late_is_used(
     }
 
 
+def test_nodes_answer_through_the_store_of_a_study_at_a_uri(machines: Lab) -> None:
+    store = machines.folder / "store"
+    store.mkdir()
+    machines.start("whole")
+    machines.start("unshared", f"mount -t tmpfs tmpfs {store}")
+    machines.ready(2)
+
+    words = ("--address", ADDRESS, "--runs-dir", f"file://{store}", "--local-dir", "own")
+    driver = machines.driver("run", "tiny.toml", *words)
+
+    assert driver.wait(200) == 0, machines.said()
+    assert "node unshared (127.0.0.12): LEFT OUT: it does not see the store" in machines.said()
+    held = record.load(machines.work / "own" / "tiny")
+    assert set(held.trials["node"]) == {"whole"}
+    assert len(held.per_image) > 0
+    assert not list(store.glob("tiny/probe/*"))
+    assert not (machines.work / "own" / "tiny" / "probe").exists()
+
+
 def test_strict_refuses_a_cluster_of_which_one_node_differs(machines: Lab) -> None:
     machines.start("whole")
     machines.start("unshared", f"mount -t tmpfs tmpfs {machines.work}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from search import record
+from search.record.run_folder import FOLDERS
 from search.run.packing import measured
 from search.spec.study_spec import SpecError, load_spec
 from trainables.engine.probe import Taken
@@ -272,8 +273,10 @@ def test_a_worker_trains_no_other_code_than_is_on_record(tmp_path):
         "data_dir": str(tmp_path),
         "weights": None,
         "device": "cpu",
-        "checkpoint": str(tmp_path / "checkpoints" / "t.pt"),
     }
+    (tmp_path / "study.json").write_text("{}")
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
     held = (spec.task, "t", str(tmp_path), job, 1.0, 0.0)
     now = WorkerJob(*held, task_dir=str(tmp_path), task_code=code_of([spec.task]))
     assert execute(now, lambda row: None)["ending"] == "value"

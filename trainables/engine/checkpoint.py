@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.files import whole
+from trainables.files import own_partial, whole
 
 Row = dict[str, float]
+
+
+class DamagedCheckpoint(RuntimeError):
+    """A checkpoint is not what was written; nothing in it has been run."""
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Writer:
         path: of the checkpoint.
         every: seconds after which another is due, and 50 times what the last one took (a crowd
             net's is two gigabytes).
+        on_whole: called, on that thread, with the path when a checkpoint is whole.
 
     Attributes:
         count: checkpoints written.
@@ -43,8 +49,10 @@ class Writer:
         seconds: that training waited for them.
     """
 
-    def __init__(self, path: Path, every: float) -> None:
-        self._path, self._every, self._wait = path, every, every
+    def __init__(
+        self, path: Path, every: float, on_whole: Callable[[Path], None] | None = None
+    ) -> None:
+        self._path, self._every, self._wait, self._on_whole = path, every, every, on_whole
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
         self._saved = time.monotonic()
@@ -86,15 +94,15 @@ class Writer:
 
     def _write(self, state: dict[str, Any]) -> None:
         started = time.monotonic()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # a worker outlives a killed driver by seconds: two must not write one file
-        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
-        with whole(self._path, partial) as held, held.open("wb") as file:
+        # its folder is never made here: where that is missing, nobody would look for the file
+        with whole(self._path, own_partial(self._path)) as held, held.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         self.count += 1
         self.megabytes = self._path.stat().st_size / 2**20
+        if self._on_whole is not None:
+            self._on_whole(self._path)
         self._wait = max(self._every, 50 * (time.monotonic() - started))
 
 
@@ -124,13 +132,16 @@ def state_of(
 
 
 def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Bring network and optimizer to the checkpoint, if there is one; says how far that is."""
+    """Bring network and optimizer to the checkpoint, if there is one; says how far that is.
+
+    Raises:
+        DamagedCheckpoint: the file is not what was written.
+    """
     for left in path.parent.glob(f"{path.name}*.partial"):
         left.unlink(missing_ok=True)  # of a process that was killed while it wrote
     if not path.is_file():
         return Progress()
-    # mapped, not read: all that stays is copied out of it
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    state = _read(path)
     if state["net"] is not None:
         load_weights(net, state["net"])
     if state["optimizer"] is not None:
@@ -141,6 +152,28 @@ def restore(path: Path, device: str, net: nn.Module, optimizer: torch.optim.Opti
     if best is not None:
         best = {name: t.detach().to(device, copy=True) for name, t in best.items()}
     return Progress(state["epoch"], state["rows"], state["best_epoch"], best)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        # mapped, not read: all that stays is copied out of it
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        if "unable to mmap" in str(error):  # a machine that is short of something, not the file
+            raise
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DamagedCheckpoint(
+            f"{path} is damaged, or no checkpoint of ours, and nothing in it was run ({said}); "
+            "remove it, and its epochs are trained again"
+        ) from error
+    if not isinstance(state, dict) or not state.keys() >= _KEYS:
+        raise DamagedCheckpoint(
+            f"{path} is no checkpoint of ours; remove it, and its epochs are trained again"
+        )
+    return state
+
+
+_KEYS = {"epoch", "rows", "best_epoch", "best_weights", "net", "optimizer"}
 
 
 def load_weights(net: nn.Module, held: Mapping[str, Tensor]) -> None:

@@ -50,9 +50,10 @@ class TrainJob:
         data_dir: where the data is.
         weights: pretrained weights to start from, if the config says pretrained.
         device: "cpu", "cuda".
-        checkpoint: file to go on from where it exists, and to write.
+        checkpoint: file to go on from where it exists, and to write, in a folder that is there.
         checkpoint_seconds: also write it when so many seconds have passed since the last one, and
             50 times what the last one took (a crowd net's is two gigabytes).
+        on_checkpoint: called with the path, on the writing thread, when a checkpoint is whole.
     """
 
     config: Config
@@ -67,6 +68,7 @@ class TrainJob:
     checkpoint: Path
     checkpoint_seconds: float = 120.0
     from_epoch: int = 0
+    on_checkpoint: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ class Outcome:
         test: the scores on test at that checkpoint, where asked for.
         baselines: constant predictors on test, with `test`.
         parameters: number of trainable parameters.
-        how: how it ran: `precision`, `step` (see Kit.how), `checkpoints` written, the size of
-            the last, `checkpoint_mb` (MiB), and `checkpoint_seconds` that training waited.
+        how: how it ran: `precision`, `step` (see Kit.how), `began_at`, the epoch of the checkpoint
+            that was found (0 for none), `checkpoints` written, the size of the last,
+            `checkpoint_mb` (MiB), and `checkpoint_seconds` that training waited.
     """
 
     diverged: bool
@@ -128,13 +131,14 @@ def train(
     kit = kit_for(task, config, device, _network(task, job))
     net, optimizer = kit.net, kit.optimizer
     progress = restore(job.checkpoint, job.device, net, optimizer)
+    began_at = progress.epoch
     alive()
     # whoever asked may have died before hearing of them
     for row in progress.rows[job.from_epoch : job.to_epoch]:
         report(row)
     stock = net.state_dict()  # a layer that leaves parameters out has them all in there
     parameters = sum(stock[name].numel() for name, _ in net.named_parameters())
-    writer = Writer(job.checkpoint, job.checkpoint_seconds)
+    writer = Writer(job.checkpoint, job.checkpoint_seconds, job.on_checkpoint)
     try:
         diverged = _epochs(task, job, kit, data, progress, report, writer, alive)
     finally:
@@ -142,6 +146,7 @@ def train(
     how = {
         "precision": config["precision"],
         "step": kit.how,
+        "began_at": began_at,
         "checkpoints": writer.count,
         "checkpoint_mb": writer.megabytes,
         "checkpoint_seconds": writer.seconds,

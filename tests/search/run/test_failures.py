@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from search.run.errors import InfrastructureError
+from search.run.errors import InfrastructureError, NotSharedError, StoreError
 from search.run.failures import infrastructure, why_it_died
 from trainables.errors import WeightsError
 from trainables.task import DataError, MissingDataError
@@ -21,6 +21,9 @@ def caused(error: Exception, by: BaseException) -> Exception:
     ("error", "cause"),
     [
         (InfrastructureError("code", "other code"), "code"),
+        (NotSharedError("node n does not see /runs/x"), "run folder"),
+        (caused(StoreError("s3://b/x: refused"), OSError(errno.EIO, "refused")), "store"),
+        (caused(RuntimeError("wrapped"), StoreError("s3://b/x: refused")), "store"),
         (MissingDataError("no data in /data"), "data"),
         (caused(RuntimeError("wrapped"), MissingDataError("none")), "data"),
         (ModuleNotFoundError("No module named 'mine'"), "import"),

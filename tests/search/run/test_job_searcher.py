@@ -6,7 +6,7 @@ from search.record import read_events
 from search.run.callbacks import Listener
 from search.run.deadline import MARGIN
 from search.run.errors import ExecutionError, InfrastructureError
-from search.run.executor import execute
+from search.run.executor import _settle, execute
 from search.run.job_searcher import JobSearcher
 from search.run.study import Study
 from tests.search.conftest import TEXT
@@ -171,6 +171,16 @@ def test_a_silent_worker_is_looked_at_and_its_end_is_told_as_seen(given, monkeyp
     lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
     assert (lost["cause"], lost["node"]) == ("silent", "here")
     assert lost["error"].startswith("no step for 99 s")
+
+
+@pytest.mark.parametrize("told", [{"unasked": True}, {"infrastructure": "store"}, {"disk": "/"}])
+def test_what_was_no_fault_of_its_own_is_no_tell_when_ray_dies_either(given, told):
+    study, searcher, _, _, trial = given
+    searcher.ended[trial] = {"ending": "failed", "error": "", **told}
+    _settle(study, searcher)
+    assert [e["event"] for e in read_events(study.folder)][-1] == "put back"
+    assert all(e["event"] != "tell" for e in read_events(study.folder))
+    assert searcher.told == 0
 
 
 def test_a_fault_in_putting_jobs_back_ends_the_run_in_words(given, monkeypatch):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.run.node_probe import Facts, Need, lacks, odd_cuda
+from search.run.node_probe import Facts, Need, asked, lacks, look, odd_cuda
+from search.run.store import open_store
 
 DATA = [{"data": "CIFAR-10", "edition": "parquet", "train_images": 50000, "sha256": "a"}]
 VERSIONS = {"python": "3.11.7", "torch": "2.15.0", "torchvision": "0.30.0", "numpy": "2.4.0"}
@@ -95,3 +98,73 @@ def test_the_cuda_that_most_nodes_are_built_for_is_the_one_that_counts() -> None
 
     assert odd_cuda(nodes) == {"c": "torch for CUDA 11.8, most nodes have 12.8"}
     assert odd_cuda({"head": nodes["head"]}) == {}
+
+
+@pytest.fixture(params=["folder", "file://"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a run is, which is there."""
+    (tmp_path / "x").mkdir()
+    return f"{'' if request.param == 'folder' else request.param}{tmp_path}/x"
+
+
+def seen(run: str, answer: str = "n1") -> str:
+    """What a node says of a run's folder, or store, that it was given."""
+    return str(look(asked(replace(NEED, run=run, weights={})), "nonce", answer)["folder"])
+
+
+def test_a_node_answers_through_the_run_folder_or_its_store(run: str) -> None:
+    store = open_store(run)
+    store.make_folder("probe")
+    with store.writing("probe/nonce") as path:
+        path.write_text("nonce", encoding="ascii")
+    assert seen(run) == ""
+    assert store.read("probe/n1") == b"nonce"
+    assert sorted(store.names("probe")) == ["n1", "nonce"]
+    store.remove_folder("probe")
+    assert store.names("probe") == []
+
+
+def test_a_node_that_sees_nothing_of_a_run_makes_nothing(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.run.objects.WAITS", ())
+    assert seen(run).startswith("it does not see the ")
+    assert list((tmp_path / "x").iterdir()) == []
+    (tmp_path / "x").rmdir()
+    assert run in seen(run)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_node_that_sees_another_run_says_so(run: str) -> None:
+    store = open_store(run)
+    store.make_folder("probe")
+    with store.writing("probe/nonce") as path:
+        path.write_text("another", encoding="ascii")
+    assert seen(run) == f"it sees another folder at {run}"
+
+
+def test_a_node_that_may_not_write_says_so(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.run.objects.WAITS", ())
+    store = open_store(run)
+    store.make_folder("probe")
+    with store.writing("probe/nonce") as path:
+        path.write_text("nonce", encoding="ascii")
+    (tmp_path / "x" / "probe" / "n1").mkdir()
+    (tmp_path / "x" / "probe" / "n1" / "in the way").touch()
+    if "://" in run:
+        (tmp_path / "x" / "probe" / "n2").touch()
+        assert "it cannot write the store" in seen(run, "n2")
+    else:
+        assert f"it cannot write the run folder {run}" in seen(run)
+
+
+@pytest.mark.parametrize("uri", ["nowhere://b/x", "s3://"])
+def test_a_node_that_cannot_open_a_store_says_so(uri: str) -> None:
+    assert seen(uri).startswith("it does not see the store (")
+
+
+def test_of_a_store_the_room_for_scratch_files_counts(tmp_path: Path) -> None:
+    need = asked(replace(NEED, run=f"file://{tmp_path}", weights={}))
+    assert set(look(need, "nonce", "n1")["free_mb"]) == {"temporary folder", "cache"}

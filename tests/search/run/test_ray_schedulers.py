@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from search.run import cluster  # first: it sets what ray reads when imported
-from search.run.job_searcher import JobSearcher, Listener
+from search.run.callbacks import Listener
+from search.run.job_searcher import JobSearcher
 from search.run.ray_schedulers import InOrder, RayASHA, scheduler_of
 from search.run.watch import Watch, stacks, stall_file
 from search.run.worker import WorkerJob
@@ -18,6 +19,14 @@ import ray  # isort: skip
 from ray import tune
 from ray.tune.experiment import Trial
 
+REPORT = {
+    "kind": "epoch",
+    "trial": "any",
+    "payload": {},
+    "value": 1.0,
+    "value_epoch": 1,
+    "epoch": 1,
+}
 BUDGET = SimpleNamespace(max_epochs=9, grace_epochs=1, reduction_factor=3)
 
 
@@ -45,9 +54,10 @@ def test_the_newest_waiting_job_gets_a_free_worker(rule, kind):
 class ShortJobs:
     """Stands for a study of so many jobs that end at once."""
 
-    def __init__(self, count: int, folder: Path) -> None:
+    def __init__(self, count: int, folder: Path | str) -> None:
         self.left, self.running, self.folder, self.gpus = count, 0, folder, 0.0
         self.told: list[dict] = []
+        self.causes: list[str] = []
 
     @property
     def done(self) -> bool:
@@ -57,11 +67,18 @@ class ShortJobs:
         if not self.left:
             return None
         self.left, self.running = self.left - 1, self.running + 1
-        return WorkerJob("cifar10", f"job {self.left}", "", {}, 1.0, self.gpus)
+        return WorkerJob("cifar10", f"job {self.left}", str(self.folder), {}, 1.0, self.gpus)
+
+    def epoch(self, trial: str, row: dict) -> None:
+        pass
 
     def tell(self, trial: str, told: dict) -> None:
         self.running -= 1
         self.told.append(told)
+
+    def lost(self, trial: str, cause: str, node: str, text: str) -> None:
+        self.running -= 1
+        self.causes.append(cause)
 
     def put_back(self, trial: str) -> None:
         raise AssertionError("a job ended without a result")
@@ -70,16 +87,21 @@ class ShortJobs:
 def run_all(study: ShortJobs, job, folder: Path) -> None:
     """Every job of the study on two workers of a Ray of its own."""
     cluster.connect("local", 2)
+    searcher = JobSearcher(study, lambda: 2)
     try:
         tune.Tuner(
             tune.with_resources(job, {"CPU": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=JobSearcher(study, lambda: 2),
+                search_alg=searcher,
                 num_samples=-1,
                 reuse_actors=True,
                 scheduler=scheduler_of("cell-promote", BUDGET, "max"),
             ),
-            run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0),
+            run_config=tune.RunConfig(
+                storage_path=str(folder / "ray"),
+                callbacks=[Listener(study, searcher)],
+                verbose=0,
+            ),
         ).fit()
     finally:
         ray.shutdown()
@@ -102,16 +124,28 @@ def test_while_a_job_of_another_shape_waits_no_more_are_given(tmp_path):
     assert searcher.suggest("c") is not None
 
 
-def test_a_stack_of_an_earlier_stall_is_no_reason_for_a_later_death(tmp_path):
-    study = ShortJobs(2, tmp_path)
+@pytest.mark.parametrize("kind", ["folder", "uri"])
+def test_a_stack_of_an_earlier_stall_is_no_reason_for_a_later_death(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "stalls").mkdir()
+    where = tmp_path if kind == "folder" else f"file://{tmp_path}/store"
+    study = ShortJobs(2, where)
     searcher = JobSearcher(study, lambda: 1)
-    old = stall_file(tmp_path, "job 1")
-    old.parent.mkdir()
-    old.write_text("in hang")
-    os.utime(old, (1, 1))
+    written = stall_file(where, "job 1")
+    written.write_text("in hang")
+    os.utime(written, (1, 1))
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=True)
-    assert study.told == [{"ending": "failed", "error": "its worker process died"}]
+    searcher.died("a", "The actor died: worker died")
+    assert study.causes == ["process"]
+    assert study.told == []
+    study.left, study.running = 2, 0
+    searcher.suggest("b")
+    os.utime(written, None)
+    searcher.died("b", "The actor died: worker died")
+    assert study.causes == ["process"]
+    assert [told["ending"] for told in study.told] == ["failed"]
+    assert f"{where}/stalls/{written.name} says where" in study.told[0]["error"]
 
 
 @pytest.mark.slow
@@ -123,7 +157,7 @@ def test_jobs_shorter_than_a_worker_s_start_still_get_every_worker(tmp_path):
 
     def job(config):
         (pids / str(os.getpid())).touch()
-        tune.report({"kind": "epoch", "value": 1.0, "value_epoch": 1, "epoch": 1})
+        tune.report(REPORT)
 
     study = ShortJobs(300, tmp_path)
     run_all(study, job, tmp_path)
@@ -139,11 +173,13 @@ def test_a_job_that_hangs_is_told_as_failed_with_the_place_of_its_stack(tmp_path
         with Watch(stall_file(tmp_path, name), 2.0):
             if name == "job 1":
                 time.sleep(100)
-            tune.report({"kind": "epoch", "value": 1.0, "value_epoch": 1, "epoch": 1})
+            tune.report(REPORT)
 
+    (tmp_path / "stalls").mkdir()
     study = ShortJobs(3, tmp_path)
     run_all(study, job, tmp_path)
     (stack,) = stacks(tmp_path, "job 1", 0)
+    assert study.causes == []
     failed = [told for told in study.told if told["ending"] == "failed"]
     assert len(study.told) == 3
     assert [told["error"] for told in failed] == [

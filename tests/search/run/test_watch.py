@@ -14,6 +14,7 @@ pytestmark = pytest.mark.long
 def run(folder, body: str) -> subprocess.CompletedProcess:
     """A process of its own that watches itself for a second."""
     path = stall_file(folder, "t")
+    path.parent.mkdir()
     text = f"""
 import time
 from pathlib import Path

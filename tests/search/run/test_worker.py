@@ -1,12 +1,23 @@
 """A job in this process: what it tells, also when it goes wrong."""
 
 import json
+import os
+import pickle
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from search.record.run_folder import FOLDERS
+from search.run.objects import Objects
+from search.run.watch import stall_file
 from search.run.worker import JobFailed, WorkerJob, execute, mps_active, run_job
 from tests.conftest import generated_tasks
 from trainables import find_task
@@ -29,8 +40,10 @@ def worker_job(tmp_path, task="cifar10", score_test=True, **settings):
         "data_dir": str(tmp_path),
         "weights": None,
         "device": "cpu",
-        "checkpoint": str(tmp_path / "checkpoints" / "t.pt"),
     }
+    for name in FOLDERS:
+        (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path / "study.json").write_text('{"run_id": "r1"}')
     return WorkerJob(task, "t", str(tmp_path), train, 1.0, 0.0)
 
 
@@ -61,7 +74,7 @@ def test_samples_hold_image_and_both_maps(tmp_path):
 def test_a_search_job_knows_nothing_of_test(tmp_path):
     told = execute(worker_job(tmp_path, score_test=False), lambda row: None)
     assert "test" not in told
-    assert not (tmp_path / "parts").exists()
+    assert list((tmp_path / "parts").iterdir()) == []
 
 
 def test_an_exception_is_told_with_its_traceback(tmp_path):
@@ -155,3 +168,170 @@ def test_a_node_that_nobody_has_asked_yet_gives_the_job_back(tmp_path, monkeypat
     run_job({"job": json.dumps(vars(worker_job(tmp_path))), "nodes": '["0123456789abcdef"]'})
     assert [r["kind"] for r in reports] == ["begin", "end"]
     assert reports[-1]["payload"]["unasked"]
+
+
+def at(uri, job):
+    """The same job at a store, where its study is."""
+    Objects(uri).make()
+    Objects(uri).put("study.json", b'{"run_id": "r1"}')
+    return replace(job, run=uri, run_id="r1")
+
+
+def longer(job, **changed):
+    return replace(job, train={**job.train, "max_epochs": 2, **changed})
+
+
+def test_a_job_at_a_uri_hands_in_what_it_makes_and_goes_on_from_it(uri, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    task = "cifar10" if uri.startswith("s3") else "shanghaitech"  # has samples, and larger states
+    job = longer(at(uri, worker_job(tmp_path, task)))
+    rows = []
+    assert execute(longer(job, score_test=False), rows.append)["began_at"] == 0
+    assert Objects(uri).names("checkpoints") == ["t.pt"]
+    told = execute(longer(job, to_epoch=2, from_epoch=1), rows.append)
+    assert told["ending"] == "value", told
+    assert told["began_at"] == 1
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert Objects(uri).names("parts") == ["t.parquet"]
+    assert Objects(uri).names("samples") == (["t.npz"] if task == "shanghaitech" else [])
+    assert list(scratch.iterdir()) == []  # what else it needs is the store's
+    for name in FOLDERS:
+        assert list((tmp_path / name).iterdir()) == []
+    undisturbed = worker_job(tmp_path, task)
+    assert execute(longer(undisturbed, to_epoch=2), rows.append)["value"] == told["value"]
+
+
+class Trap:
+    """What a malicious checkpoint would do."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("where", ["folder", "store"])
+def test_nothing_in_a_malicious_checkpoint_is_run(tmp_path, where):
+    mark, trap = tmp_path / "was-run", tmp_path / "trap.pt"
+    torch.save({"epoch": 1, "net": Trap(mark)}, trap)
+    torch.load(trap, weights_only=False)
+    assert mark.exists()  # it would bite
+    mark.unlink()
+    job = worker_job(tmp_path)
+    if where == "store":
+        job = at(f"file://{tmp_path}/store", job)
+        Objects(job.run).put("checkpoints/t.pt", trap)
+    else:
+        trap.rename(tmp_path / "checkpoints" / "t.pt")
+    told = execute(job, lambda row: None)
+    assert not mark.exists()
+    assert told["ending"] == "failed"
+    assert "infrastructure" not in told
+    assert f"{job.run}/checkpoints/t.pt is damaged" in told["error"]
+    assert "nothing in it was run" in told["error"]
+    assert "remove it" in told["error"]
+
+
+@pytest.mark.parametrize("body", [b"", b"PK\x03\x04 cut off", pickle.dumps({"epoch": 1})])
+def test_a_damaged_checkpoint_is_told_as_such(tmp_path, body):
+    job = worker_job(tmp_path)
+    (tmp_path / "checkpoints" / "t.pt").write_bytes(body)
+    assert f"{tmp_path}/checkpoints/t.pt is damaged" in execute(job, print)["error"]
+    torch.save([1, 2], tmp_path / "checkpoints" / "t.pt")
+    assert "no checkpoint of ours" in execute(job, print)["error"]
+
+
+def run(job, monkeypatch):
+    """The reports of a job that fails, by the function that Ray calls."""
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    with pytest.raises(JobFailed):
+        run_job({"job": json.dumps(vars(job))})
+    assert reports[-1]["kind"] == "end"
+    return reports[-1]["payload"]
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "another study"])
+def test_a_node_that_does_not_see_the_run_folder_makes_none(tmp_path, monkeypatch, there):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    job = replace(worker_job(tmp_path), run=str(tmp_path / "mine"), run_id="r1")
+    if there != "nothing":
+        (tmp_path / "mine").mkdir()
+    if there == "another study":
+        (tmp_path / "mine" / "study.json").write_text('{"run_id": "r2"}')
+    before = sorted(tmp_path.rglob("mine*"))
+    told = run(job, monkeypatch)
+    assert told["infrastructure"] == "run folder"
+    assert f"{platform.node()} does not see the run folder {job.run}" in told["error"]
+    assert "--runs-dir a URI" in told["error"]
+    assert "disk" not in told  # that would end the study for one node
+    assert sorted(tmp_path.rglob("mine*")) == before
+
+
+def test_a_node_whose_run_folder_lacks_a_folder_says_so(tmp_path, monkeypatch):
+    job = worker_job(tmp_path)
+    (tmp_path / "stalls").rmdir()
+    (tmp_path / "parts").rmdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    told = run(job, monkeypatch)
+    assert told["infrastructure"] == "run folder"
+    assert f"cannot write to {tmp_path / 'parts'}" in told["error"]
+    assert not (tmp_path / "stalls").exists()
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$4"
+"""
+ONE_JOB = """
+import json, sys
+from search.run import worker
+from ray import tune
+tune.report = lambda told: print(json.dumps(told))
+try:
+    worker.run_job({"job": sys.argv[1]})
+except worker.JobFailed:
+    print("failed")
+"""
+
+
+def test_a_node_with_a_read_only_run_folder_tells_it(tmp_path):
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"]).returncode:
+        pytest.skip("no mount namespace can be made here (unshare -m): not root")
+    (tmp_path / "mine").mkdir()
+    job = json.dumps(vars(worker_job(tmp_path / "mine")))
+    words = ["sh", "-c", READ_ONLY, "-", str(tmp_path / "mine"), sys.executable, ONE_JOB, job]
+    done = subprocess.run(["unshare", "-m", *words], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "failed", done.stdout + done.stderr
+    told = json.loads(lines[-2])["payload"]
+    assert told["infrastructure"] == "run folder"
+    assert f"cannot write to {tmp_path}/mine/checkpoints" in told["error"]
+    assert "disk" not in told
+
+
+def test_a_store_that_refuses_is_told_as_infrastructure(tmp_path, monkeypatch):
+    monkeypatch.setattr("search.run.objects.WAITS", ())
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    job = at(f"file://{tmp_path}/store", worker_job(tmp_path, score_test=False))
+    (tmp_path / "store" / "checkpoints").touch()  # no folder
+    told = run(job, monkeypatch)
+    assert told["infrastructure"] == "store"
+    assert f"{job.run}/checkpoints/t.pt: " in told["error"]
+
+
+def test_a_stack_that_a_stalled_worker_left_on_its_node_is_handed_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    job = at(f"file://{tmp_path}/store", worker_job(tmp_path, score_test=False))
+    left = stall_file(job.run, "other")
+    left.write_text("in hang")
+    os.utime(left, (1e9, 1e9))
+    open_now = stall_file(job.run, "t")
+    open_now.touch()  # of a worker that runs
+    assert execute(job, lambda row: None)["ending"] == "value"
+    assert Objects(job.run).read(f"stalls/{left.name}") == b"in hang"
+    assert not left.exists()
+    assert open_now.exists()
+    assert Objects(job.run).names("stalls") == [left.name]

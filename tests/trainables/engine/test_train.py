@@ -284,7 +284,38 @@ def go(
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    return tmp_path / "new" / "trial.pt"
+    return tmp_path / "trial.pt"
+
+
+def test_the_folder_of_a_checkpoint_is_never_made(tmp_path):
+    """A node that does not see the run folder would make one of its own, and keep them there."""
+    with pytest.raises(FileNotFoundError, match="away"):
+        go(Toy(9, 1), tmp_path / "away" / "trial.pt", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_checkpoint_is_handed_on_when_it_is_whole(checkpoint):
+    held = []
+
+    def hand_on(path):
+        held.append((path, torch.load(path, weights_only=True)["epoch"]))
+
+    go(Toy(9, 1, 5, 3), checkpoint, 2, on_checkpoint=hand_on, checkpoint_seconds=0.0)
+    assert held[-1] == (checkpoint, 2)
+    assert len(held) >= 1
+
+
+def test_what_refuses_a_checkpoint_that_is_handed_on_fails_the_job(checkpoint):
+    def refuse(path):
+        raise OSError("the store is gone")
+
+    with pytest.raises(OSError, match="the store is gone"):
+        go(Toy(9, 1), checkpoint, 1, on_checkpoint=refuse)
+
+
+def test_how_says_at_which_epoch_training_began(checkpoint):
+    assert go(Toy(9, 1, 5, 3), checkpoint, 1)[0].how["began_at"] == 0
+    assert go(Toy(9, 1, 5, 3), checkpoint, 3)[0].how["began_at"] == 1
 
 
 @pytest.mark.parametrize(
@@ -476,7 +507,6 @@ def test_checkpoint_half_written_by_a_killed_process_is_ignored(checkpoint):
 
 
 def test_checkpoint_half_written_before_the_first_one_is_ignored(checkpoint):
-    checkpoint.parent.mkdir()
     checkpoint.with_name(checkpoint.name + ".partial").write_bytes(b"PK")
     _, rows = go(Toy(*range(9)), checkpoint, 1)
     assert [row["val_height"] for row in rows] == [1]

@@ -1,0 +1,321 @@
+"""A study whose driver's disk is lost goes on from the store, as if nothing had been."""
+
+import json
+import shutil
+import time
+import tomllib
+
+import pytest
+
+from search import record
+from search.record import JournalError, RecordError, manifest
+from search.record.journal import read_lines
+from search.record.run_folder import RunFolder
+from search.run import mirror, objects
+from search.run.errors import StoreError
+from search.run.fetch import fetch, looked_at
+from search.run.mirror import align, fetch_study, mirrored
+from search.run.objects import Objects
+from search.run.study import Places, Study
+from search.spec.study_spec import parse_spec
+from tests.search.conftest import TEXT, Silent, drive
+
+DATA = [{"data": "synthetic", "edition": "synthetic", "synthetic": True}]
+DATA[0] |= {"train_images": 9, "test_images": 9}
+HERE = {"versions": {}, "git": None, "machine": {}}
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    monkeypatch.setattr(mirror, "EVERY", 0.05)
+    monkeypatch.setattr(mirror, "LOST", 0.5)
+    monkeypatch.setattr(objects, "WAITS", ())
+
+
+@pytest.fixture
+def store_uri(tmp_path):
+    return f"file://{tmp_path}/store/runs/tiny"
+
+
+class Driver:
+    """A driver of the study in its folder, at a store; a context manager."""
+
+    def __init__(self, folder, uri, said=None):
+        self.said = said if said is not None else []
+        self.spec = parse_spec(tomllib.loads(TEXT), "tiny.toml")
+        self.run = RunFolder(folder) if (folder / record.STUDY).exists() else None
+        new = self.run is None
+        self.run = self.run or RunFolder.make(folder)
+        self._held = mirrored(uri, folder, self.said.append, new)
+        try:
+            self.mirror = self._held.__enter__()
+        except BaseException:
+            self.run.close()
+            raise
+        if new:
+            told = manifest.describe_study(self.spec, TEXT, [], DATA, {}, HERE)
+            self.run.create({**told, "store": uri})
+        self.run.add_session("run" if new else "resume", {})
+        self.mirror.flush()
+        watcher = Silent()
+        watcher.noted = self.said.append
+        there = Places(folder, {}, {}, store=uri)
+        self.study = Study(self.spec, self.run, there, watcher, self.mirror)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._held.__exit__(None, None, None)
+        self.run.close()
+
+    def die(self):
+        """As a machine does: nothing is handed in or let go of any more."""
+        self.mirror._stop.set()
+        self.mirror._thread.join()
+        self.run.close()
+
+
+def decisions(folder):
+    events = read_lines(folder / record.JOURNAL)
+    return [{k: v for k, v in e.items() if k != "time"} for e in events if "verdict" in e]
+
+
+@pytest.fixture
+def undisturbed(tmp_path):
+    uri = f"file://{tmp_path}/undisturbed"
+    with Driver(tmp_path / "undisturbed-run", uri) as driver:
+        drive(driver.study)
+    return decisions(tmp_path / "undisturbed-run")
+
+
+@pytest.mark.parametrize("jobs", [1, 7, 12])
+def test_a_fresh_driver_goes_on_from_the_store_alone(tmp_path, store_uri, undisturbed, jobs):
+    first = Driver(tmp_path / "a", store_uri)
+    drive(first.study, most=jobs)
+    first.mirror.flush()
+    held = (tmp_path / "a" / record.EPOCHS).read_bytes()
+    first.die()
+    shutil.rmtree(tmp_path / "a")
+    fetch_study(store_uri, tmp_path / "b")
+    with Driver(tmp_path / "b", store_uri) as second:
+        assert (tmp_path / "b" / record.EPOCHS).read_bytes() == held
+        drive(second.study)
+        assert second.study.done
+        second.study.write_views()
+    assert decisions(tmp_path / "b") == undisturbed
+    kinds = [s["kind"] for s in record.load_study(tmp_path / "b")["sessions"]]
+    assert kinds == ["run", "resume"]
+    fetch(store_uri, tmp_path / "c")
+    for name in (record.JOURNAL, record.EPOCHS, record.STUDY):
+        assert (tmp_path / "c" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert record.load(tmp_path / "c").trials.equals(record.load(tmp_path / "b").trials)
+
+
+def test_what_happens_is_handed_in_without_being_asked_for(tmp_path, store_uri):
+    with Driver(tmp_path / "a", store_uri) as driver:
+        drive(driver.study, most=3)
+        driver.mirror.take()
+        wanted = (tmp_path / "a" / record.JOURNAL).read_bytes()
+        for _ in range(100):
+            if Objects(store_uri).read(f"log/{record.JOURNAL}.000000000000") == wanted:
+                return
+            time.sleep(0.1)
+    raise AssertionError
+
+
+def test_a_long_log_is_handed_in_in_segments_and_each_full_one_once(
+    tmp_path, store_uri, monkeypatch
+):
+    monkeypatch.setattr(mirror, "SEGMENT", 100)
+    with Driver(tmp_path / "a", store_uri) as driver:
+        drive(driver.study, most=2)
+        driver.mirror.flush()
+        store = Objects(store_uri)
+        before = store.ages("log")
+        drive(driver.study, most=3)
+        driver.mirror.flush()
+    after = store.ages("log")
+    assert len(after) > len(before) > 6
+    again = {name for name in before if after[name] != before[name]}
+    assert len(again) <= 2  # the last one of each log
+    fetch(store_uri, tmp_path / "b")
+    for name in (record.JOURNAL, record.EPOCHS):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+    lost = sorted(name for name in after if name.startswith(record.JOURNAL))[1]
+    store.remove(f"log/{lost}")
+    with pytest.raises(RecordError, match=r"lacks what stands between byte 100 and 200"):
+        fetch(store_uri, tmp_path / "c")
+
+
+def test_a_checkpoint_goes_only_when_the_store_knows_why(tmp_path, store_uri, monkeypatch):
+    """Else a fresh driver would ask for its job, which would begin anew."""
+    monkeypatch.setattr(mirror, "EVERY", 1000.0)
+    with Driver(tmp_path / "a", store_uri) as driver:
+        store, said = Objects(store_uri), 0
+        while (job := driver.study.ask()) is not None:
+            store.put(f"checkpoints/{job.trial}.pt", b"state")
+            before = set(store.names("checkpoints"))
+            epoch = job.train["to_epoch"]
+            told = {"ending": "value", "value": hash(job.trial) % 97, "value_epoch": epoch}
+            driver.study.tell(job.trial, {**told, "epoch": epoch, "seconds": 1.0})
+            if gone := before - set(store.names("checkpoints")):
+                said += len(gone)
+                fetch_study(store_uri, tmp_path / "b")
+                align(store, tmp_path / "b")
+                assert decisions(tmp_path / "b") == decisions(tmp_path / "a")
+                shutil.rmtree(tmp_path / "b")
+        assert said > 5
+        assert store.names("checkpoints") == []
+
+
+def test_a_driver_that_comes_back_after_another_went_on_is_refused(tmp_path, store_uri):
+    first = Driver(tmp_path / "a", store_uri)
+    drive(first.study, most=3)
+    first.mirror.flush()
+    drive(first.study, most=1)  # these lines are on its own disk alone
+    first.die()
+    fetch_study(store_uri, tmp_path / "b")
+    with Driver(tmp_path / "b", store_uri) as second:
+        drive(second.study, most=4)
+        second.mirror.flush()
+    with pytest.raises(RecordError, match=r"gone apart.*--local-dir"):
+        Driver(tmp_path / "a", store_uri)
+
+
+def test_a_driver_that_comes_back_alone_hands_in_what_it_had(tmp_path, store_uri, undisturbed):
+    first = Driver(tmp_path / "a", store_uri)
+    drive(first.study, most=3)
+    first.mirror.flush()
+    drive(first.study, most=2)
+    first.die()
+    with Driver(tmp_path / "a", store_uri) as second:
+        drive(second.study)
+        second.study.write_views()
+    fetch(store_uri, tmp_path / "b")
+    assert decisions(tmp_path / "b") == undisturbed
+
+
+def test_a_second_driver_is_refused_while_the_first_lives(tmp_path, store_uri):
+    with Driver(tmp_path / "a", store_uri) as first:
+        first.mirror.flush()
+        fetch_study(store_uri, tmp_path / "b")
+        with pytest.raises(JournalError, match="written by another process"):
+            Driver(tmp_path / "b", store_uri)
+        with pytest.raises(JournalError, match="written by another process"):
+            Driver(tmp_path / "other-run-of-that-name", store_uri)
+        drive(first.study, most=2)
+        first.mirror.flush()
+    assert Objects(store_uri).names("lock") == []
+
+
+def test_of_a_dead_driver_the_lock_is_waited_for_and_taken(tmp_path, store_uri):
+    first = Driver(tmp_path / "a", store_uri)
+    first.die()
+    (dead,) = Objects(store_uri).names("lock")
+    said = []
+    started = time.monotonic()
+    with Driver(tmp_path / "a", store_uri, said):
+        assert time.monotonic() - started >= mirror.LOST
+        assert dead not in Objects(store_uri).names("lock")
+    assert dead in said[0]
+
+
+def test_a_driver_that_another_took_over_ends(tmp_path, store_uri):
+    with Driver(tmp_path / "a", store_uri) as first:
+        (own,) = Objects(store_uri).names("lock")
+        Objects(store_uri).remove(f"lock/{own}")  # as one does that takes over
+        mirror._put_lock(Objects(store_uri), "other")
+        for _ in range(100):
+            if first.mirror._fault is not None:
+                break
+            time.sleep(0.05)
+        with pytest.raises(JournalError, match="has taken the study over"):
+            first.mirror.take()
+
+
+def test_two_that_begin_in_the_same_moment_give_way(tmp_path, store_uri, monkeypatch):
+    store = Objects(store_uri)
+    put = mirror._put_lock
+
+    def both(held, owner):
+        put(held, "other")  # just before ours, after we looked
+        put(held, owner)
+
+    monkeypatch.setattr(mirror, "_put_lock", both)
+    with (
+        pytest.raises(JournalError, match=r"written by another process \(other\)"),
+        mirrored(store_uri, tmp_path / "a", print, new=True),
+    ):
+        pass
+    assert store.names("lock") == ["other"]
+
+
+def test_a_store_that_holds_a_study_gets_no_other(tmp_path, store_uri):
+    Driver(tmp_path / "a", store_uri).__exit__()
+    with pytest.raises(RecordError, match=f"{store_uri} already holds a study.*--name ANOTHER"):
+        Driver(tmp_path / "b", store_uri)
+    assert not (tmp_path / "b").exists()
+    other = f"{store_uri}-2"
+    Driver(tmp_path / "c", other).__exit__()
+    with pytest.raises(RecordError, match="holds another study than"):
+        fetch_study(other, tmp_path / "a")
+    with pytest.raises(RecordError, match="holds no study"):
+        fetch_study(f"{store_uri}-3", tmp_path / "d")
+
+
+def test_a_store_that_does_not_answer_for_a_while_costs_nothing(tmp_path, store_uri):
+    said = []
+    with Driver(tmp_path / "a", store_uri, said) as driver:
+        away = tmp_path / "store" / "runs"
+        away.rename(tmp_path / "away")
+        away.touch()
+        drive(driver.study, most=6)
+        time.sleep(0.3)
+        with pytest.raises(StoreError, match="tiny"):
+            driver.study.write_views()
+        assert (tmp_path / "a" / "trials.parquet").is_file()
+        away.unlink()
+        (tmp_path / "away").rename(away)
+        time.sleep(0.3)
+        drive(driver.study)
+        driver.study.write_views()
+    assert sum("goes on, and is handed in when it answers" in text for text in said) == 1
+    assert sum("answers again" in text for text in said) == 1
+    fetch(store_uri, tmp_path / "b")
+    assert decisions(tmp_path / "b") == decisions(tmp_path / "a")
+
+
+def test_results_of_workers_are_in_the_record(tmp_path, store_uri):
+    import pandas as pd
+
+    with Driver(tmp_path / "a", store_uri) as driver:
+        store = Objects(store_uri)
+        rows = pd.DataFrame({"image": ["i"], "truth": [1.0], "prediction": [2.0]})
+        with store.writing("parts/00-seed1.parquet") as path:
+            rows.to_parquet(path)
+        with store.writing("samples/00-seed1.npz") as path:
+            path.write_bytes(b"maps")
+        driver.study.write_views()
+        held = record.load(tmp_path / "a")
+        assert list(held.per_image["trial"]) == ["00-seed1"]
+        assert (tmp_path / "a" / "samples" / "00-seed1.npz").read_bytes() == b"maps"
+        with store.writing("parts/00-seed1.parquet") as path:  # scored again
+            rows.assign(prediction=3.0).to_parquet(path)
+        driver.study.write_views()
+        assert list(record.load(tmp_path / "a").per_image["prediction"]) == [3.0]
+
+
+def test_a_run_is_looked_at_without_a_folder_and_is_shown_as_running(tmp_path, store_uri):
+    from search.cli.status import is_running
+
+    with Driver(tmp_path / "a", store_uri) as driver:
+        drive(driver.study, most=2)
+        driver.mirror.flush()
+        with looked_at(store_uri) as folder:
+            assert len(record.load(folder).trials)
+            assert is_running(folder)
+    with looked_at(store_uri) as folder:
+        assert not is_running(folder)
+    assert not folder.exists()
+    assert json.loads((tmp_path / "a" / record.STUDY).read_text())["store"] == store_uri
