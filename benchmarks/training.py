@@ -45,7 +45,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from search.record.manifest import git
-from search.run.worker import mps_active
+from search.run.device import mps_active
 from trainables import find_task
 from trainables.engine.kit import forget, kit_for
 from trainables.engine.step import resolve_precision

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from search import record
 from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.record.terminal import in_words, shell
 from search.run import machine
+from search.run.device import mps_active
 from search.run.digest import code_digest
 from search.run.errors import ExecutionError, StoreError
 from search.run.lineage import check_split, same_data
@@ -24,11 +23,10 @@ from search.run.mirror import Mirror, mirrored
 from search.run.network_checks import check_networks, pretrained_files
 from search.run.node_probe import need_of, versions
 from search.run.options import Options, PreflightError, run_folder_fault
-from search.run.packing import Packing, measured
+from search.run.packing import packing_here
 from search.run.preflight import check_local, fingerprints, gpus_by_cell, told_by_data
 from search.run.reach import check_address
 from search.run.study import Places, Study, Watcher
-from search.run.worker import mps_active
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec, recorded_spec
 from trainables import places
@@ -223,7 +221,7 @@ def _execute(
         events: list[dict[str, Any]] = []
         nodes = _nodes(spec, run.path, options, inputs, events.append)
         held = nodes.resources() if nodes else cluster.resources()
-        packing = _packing(spec, None if create else run, options, nodes)
+        packing = packing_here(spec, None if create else run, options, nodes)
         gpus = gpus_by_cell(spec, cluster.gpus_of(held), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share, held)
@@ -314,58 +312,6 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
 def _end_session(study: Study, run: RunFolder) -> None:
     run.end_session()
     study.write_views()
-
-
-def _packing(
-    spec: StudySpec, run: RunFolder | None, options: Options, nodes: Nodes | None
-) -> Packing | None:
-    """What a trial was measured to need on every kind of GPU here, for `gpus_per_trial = "auto"`.
-
-    Args:
-        spec: the study.
-        run: of a study that is resumed; what it measured on such a GPU is not measured again.
-        options: see Options.
-        nodes: of a cluster, who may take jobs.
-
-    Returns:
-        Rows of each kind, one after another; see `search.run.packing.shares`.
-
-    Raises:
-        PreflightError: the study has run on a GPU, and here is none.
-    """
-    from search.run import cluster
-
-    held = (run.study.get("packing") or []) if run else []
-    gpus = cluster.gpus_of(nodes.resources() if nodes else cluster.resources())
-    if held and not gpus:
-        raise PreflightError(
-            f"the study has run on {held[0]['device']}, and here is no GPU: resume it where there "
-            "is one, or join a cluster with --address"
-        )
-    if spec.resources.gpus_per_trial != "auto" or not gpus or (run and not held):
-        return None
-    rows: Packing = []
-    try:
-        for labels in nodes.gpu_kinds() if nodes else [None]:
-            rows += _packing_at(spec, held, options, partial(cluster.on_gpu, labels))
-    except Exception as error:  # whatever a trial may raise on a GPU
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")
-        return None
-    return rows
-
-
-def _packing_at(
-    spec: StudySpec, held: Packing, options: Options, on_gpu: Callable[..., Any]
-) -> Packing:
-    """The same on one kind of GPU."""
-    if held:
-        here = on_gpu(torch.cuda.get_device_name)
-        if known := [row for row in held if row["device"] == here]:
-            return known
-    options.say("measuring how many trials fit a GPU")
-    at, folder = options.data_dir.resolve(), str(options.task_dir or "")
-    return measured(spec, at, on_gpu, options.say, folder)
 
 
 def _sizes(spec: StudySpec, study: Mapping[str, Any]) -> dict[int, float]:

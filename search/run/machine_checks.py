@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 
 from search.run import machine
+from search.run.device import mps_active
 from search.run.options import Options, PreflightError, run_folder_fault
-from search.run.worker import mps_active
 from search.schedule.preview import preview
 from search.spec.study_spec import StudySpec
 from trainables import places

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from search.record.uris import is_uri
+from search.run.device import mps_active
 from search.run.digest import code_digest
 from search.run.errors import StoreError
 from search.run.lineage import same_data
 from search.run.options import Options
 from search.run.preflight import of_data, own_fingerprint
 from search.run.store import open_store
-from search.run.worker import mps_active
 from search.spec.study_spec import StudySpec
 from trainables import find_task, places
 from trainables.engine.cache import cache_dir

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from search.record.run_folder import RunFolder
+from search.run.options import Options, PreflightError
 from search.spec.study_spec import Range, StudySpec, Value
 from trainables import find_task
 from trainables.engine.kit import FREE
 from trainables.engine.probe import Taken, probe_each
 from trainables.own_code import import_from
 from trainables.task import Config
+
+if TYPE_CHECKING:
+    from search.run.nodes import Nodes
 
 HEAD_ROOM = 0.9  # of a GPU's memory is given out
 CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
@@ -123,3 +131,55 @@ def _largest(space: dict[str, Range]) -> Iterator[dict[str, Value]]:
         else:
             choices.append((max(numbers) if numbers else _high(held),))
     yield from (dict(zip(space, values, strict=True)) for values in product(*choices))
+
+
+def packing_here(
+    spec: StudySpec, run: RunFolder | None, options: Options, nodes: Nodes | None
+) -> Packing | None:
+    """What a trial was measured to need on every kind of GPU here, for `gpus_per_trial = "auto"`.
+
+    Args:
+        spec: the study.
+        run: of a study that is resumed; what it measured on such a GPU is not measured again.
+        options: see Options.
+        nodes: of a cluster, who may take jobs.
+
+    Returns:
+        Rows of each kind, one after another; see `shares`.
+
+    Raises:
+        PreflightError: the study has run on a GPU, and here is none.
+    """
+    from search.run import cluster
+
+    held = (run.study.get("packing") or []) if run else []
+    gpus = cluster.gpus_of(nodes.resources() if nodes else cluster.resources())
+    if held and not gpus:
+        raise PreflightError(
+            f"the study has run on {held[0]['device']}, and here is no GPU: resume it where there "
+            "is one, or join a cluster with --address"
+        )
+    if spec.resources.gpus_per_trial != "auto" or not gpus or (run and not held):
+        return None
+    rows: Packing = []
+    try:
+        for labels in nodes.gpu_kinds() if nodes else [None]:
+            rows += _packing_at(spec, held, options, partial(cluster.on_gpu, labels))
+    except Exception as error:  # whatever a trial may raise on a GPU
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        options.say(f"that failed, so each trial gets a GPU to itself: {lines[-1]}")
+        return None
+    return rows
+
+
+def _packing_at(
+    spec: StudySpec, held: Packing, options: Options, on_gpu: Callable[..., Any]
+) -> Packing:
+    """The same on one kind of GPU."""
+    if held:
+        here = on_gpu(torch.cuda.get_device_name)
+        if known := [row for row in held if row["device"] == here]:
+            return known
+    options.say("measuring how many trials fit a GPU")
+    at, folder = options.data_dir.resolve(), str(options.task_dir or "")
+    return measured(spec, at, on_gpu, options.say, folder)

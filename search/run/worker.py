@@ -14,7 +14,6 @@ import json
 import math
 import os
 import platform
-import resource
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from search.run.device import device_name, out_of_memory, peak_mb
 from search.run.digest import code_digest
 from search.run.errors import InfrastructureError
 from search.run.failures import infrastructure
@@ -179,7 +179,7 @@ def execute(
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
-        if _out_of_memory(error):
+        if out_of_memory(error):
             told["out_of_memory"] = True
         if _stays(error):
             told["for_good"] = True
@@ -192,10 +192,10 @@ def execute(
         **told,
         "seconds": seconds,
         "gpu_seconds": seconds * worker_job.gpus,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "node": platform.node(),
         "code": code_digest(),
-        "device": _device_name(worker_job),
+        "device": device_name(worker_job.gpus),
     }
 
 
@@ -297,22 +297,6 @@ def _hand_in_stacks(worker_job: WorkerJob, store: Store) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU had no memory left for the job."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError)
-
-
-def mps_active() -> bool:
-    """Whether a CUDA MPS daemon serves this machine: then kernels of packed trials overlap.
-
-    Its clients run without it, silently, where it is absent (nvidia-cuda-mps-control's manual).
-    """
-    pipes = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
-    return (pipes / "control").exists()
-
-
 def _write_detail(
     store: Store, trial: str, per_image: Mapping[str, list[Any]], samples: Mapping[str, np.ndarray]
 ) -> None:
@@ -332,20 +316,3 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 def _finite(value: float) -> float | None:
     """JSON has no NaN; None stands for a number that is none."""
     return float(value) if math.isfinite(value) else None
-
-
-def _peak_mb() -> float:
-    """Peak GPU memory of this process where it used one, else its peak resident memory; MiB."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _device_name(worker_job: WorkerJob) -> str:
-    import torch
-
-    if worker_job.gpus and torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}{', MPS' if mps_active() else ''}"
-    return f"cpu, {os.cpu_count()} cores"

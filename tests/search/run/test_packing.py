@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from search import record
 from search.record.run_folder import RunFolder
 from search.run import cluster, launch, preflight
-from search.run.packing import CONTEXT_MB, HEAD_ROOM, MOST, measured, probe_task, share, shares
+from search.run.packing import (
+    CONTEXT_MB,
+    HEAD_ROOM,
+    MOST,
+    measured,
+    packing_here,
+    probe_task,
+    share,
+    shares,
+)
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import TEXT
 from trainables.engine.probe import Taken
@@ -89,7 +98,7 @@ def resumed(make_study, monkeypatch, tmp_path):
         monkeypatch.setattr(cluster, "resources", lambda: [{"CPU": 2.0, "GPU": gpus}])
         monkeypatch.setattr(cluster, "on_gpu", on_gpu)
         with RunFolder(study.folder) as run:
-            found = launch._packing(study.spec, run, options, None)
+            found = packing_here(study.spec, run, options, None)
             run.add_packing(found)
         return found
 

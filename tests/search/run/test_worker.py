@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from search.record.run_folder import FOLDERS
+from search.run.device import mps_active
 from search.run.objects import Objects
 from search.run.watch import stall_file
-from search.run.worker import JobFailed, WorkerJob, execute, mps_active, run_job
+from search.run.worker import JobFailed, WorkerJob, execute, run_job
 from tests.conftest import generated_tasks
 from trainables import find_task
 from trainables.task import DataError
