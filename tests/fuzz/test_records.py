@@ -192,6 +192,13 @@ def test_every_key_of_every_event_is_held_to_its_type(finished):
     kinds = {(e["event"], e.get("ending"), e.get("verdict"), *sorted(e)): e for e in events}
     moment = events[0]["time"]
     kinds["retried"] = {"time": moment, "event": "retry failed", "trials": ["00-000"]}
+    kinds["lost"] = {"time": moment, "event": "lost", "trial": "00-000", "cause": "node"}
+    kinds["lost"] |= {"node": "n", "error": "its node is gone"}
+    node = {"time": moment, "node": "n", "id": "ab"}
+    kinds["node"] = {**node, "event": "node", "address": "h", "used": False, "why_not": ["code"]}
+    kinds["node"]["clock_offset"] = 0.1
+    kinds["node gone"] = {**node, "event": "node gone"}
+    kinds["quarantine"] = {**node, "event": "quarantine", "seconds": 30.0}
     assert {event["event"] for event in kinds.values()} == set(EVENTS)
     free = Counter[str]()
     for event in kinds.values():
