@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from search.record import manifest
 from search.record.run_folder import held_already
 from search.run import machine
 from search.run.errors import ExecutionError
@@ -30,7 +31,7 @@ from search.run.reach import check_address, download_fault
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec
 from trainables import find_task
-from trainables.errors import UserError, WeightsError
+from trainables.errors import TaskError, UserError, WeightsError
 from trainables.networks import RESNET
 from trainables.resnet import DEPTHS, check_weights, is_there, weights_name, weights_url
 from trainables.task import MissingDataError
@@ -70,6 +71,10 @@ def _needs(spec: StudySpec, options: Options) -> Iterator[Check]:
     spec = told_by_data(spec, found)
     yield _tried("networks", lambda say: check_networks(spec), _networks(spec))
     yield from _weights(spec, options, found)
+    try:
+        manifest.describe_study(spec, "", [], found, {}, {})
+    except TaskError as error:
+        yield _fault("task", str(error))
     for key, question in find_questions(spec, found).items():
         yield Check("settings", "warning", f"{key}: {question}", "set it, if it was not meant so")
 

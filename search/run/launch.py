@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,10 @@ def start(
         check_machine(spec, options)
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)
-
-        def create() -> None:
-            here = machine.here()
-            held = (spec, text, overrides, data, weights, here, options.task_dir)
-            run.create(manifest.describe_study(*held))
-
+        here = machine.here()
+        held = (spec, text, overrides, data, weights, here, options.task_dir)
+        study = manifest.describe_study(*held)  # before Ray: it may be refused
+        create = partial(run.create, study)
         return run.path, _execute(spec, run, options, weights, watcher, create)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.cli import main as report
+from analysis.display import words
 from analysis.display.figure_set import plates
 from search import record
 from search.cli.main import main
@@ -91,6 +92,12 @@ def test_a_value_of_the_study_is_refused_by_key(finished, keys, said):
         record.load(finished)
 
 
+def test_an_edition_may_be_a_number(finished):
+    data = record.load_study(finished)["data"]
+    change_study(finished, data=[{**held, "edition": 2024} for held in data])
+    assert "2024" in words.data_words(record.load(finished).study)[0]
+
+
 @pytest.mark.parametrize(
     ("number", "keys", "said"),
     [
@@ -160,8 +167,8 @@ def test_epochs_that_are_nowhere_are_told_by_every_output(finished, gone, capsys
         drop_rows(finished, "00-seed1")
     else:
         (finished / record.EPOCHS).unlink()
-    for command, words in ((report, ["table"]), (main, ["status"])):
-        command([*words, str(finished)])
+    for command, name in ((report, "table"), (main, "status")):
+        command([name, str(finished)])
         out, err = capsys.readouterr()
         assert err.count("note: ") == 1
         assert "epochs.jsonl lacks" in err
