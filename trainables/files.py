@@ -134,7 +134,8 @@ def contents(held: Path | bytes, wanted: str) -> str:
 
     Args:
         held: the file, or all of its bytes.
-        wanted: what it should be: "image", "parquet", "annotation" or "weights".
+        wanted: what it should be: "image", "parquet", "annotation" or "weights", whose marks are
+            known, or another word ("pickle").
 
     Returns:
         "" where they show nothing: it seems to be what it should, or cannot be opened.

@@ -68,7 +68,7 @@ def rows_of_log(lines: Iterable[Mapping[str, Any]]) -> Rows:
 def rows_of_curves(curves: pd.DataFrame) -> Rows:
     """What a curves frame is of."""
     pairs = curves[["trial", "epoch"]].drop_duplicates()
-    return {(str(trial), int(epoch)) for trial, epoch in pairs.itertuples(index=False)}
+    return set(zip(pairs["trial"].to_list(), pairs["epoch"].to_list(), strict=True))
 
 
 def lacking_epochs(events: Iterable[Mapping[str, Any]], there: Rows) -> Rows:

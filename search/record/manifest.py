@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from search import record
+from search.record.study_form import study_fault
 from search.spec.cells import make_plan
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec
 from trainables import find_task
 from trainables.engine.train import watched_split
+from trainables.errors import TaskError
 from trainables.own_code import code_of
 from trainables.resnet import describe_weights
 
@@ -36,13 +39,17 @@ def describe_study(
         weights: files of pretrained weights; see `describe`.
         here: versions, commit and machine; see search.run.machine.
         task_dir: folder that a task of the user's own is imported from.
+
+    Raises:
+        TaskError: what a task of the user's own says of itself or of its data would be refused
+            whenever the record is read.
     """
     task = find_task(spec.task)
     config = spec.config(spec.cell_values()[0], {})
     watched = watched_split(config)
     measured = [f"{watched}_{name}" for name in task.metrics]
     plan = make_plan(spec)
-    return {
+    study = {
         "format": record.FORMAT,
         "run_id": secrets.token_hex(8),
         "name": spec.name,
@@ -75,6 +82,12 @@ def describe_study(
         **here,
         "sessions": [],
     }
+    if fault := study_fault(json.loads(json.dumps(study))):  # as it will be read
+        raise TaskError(
+            f"task {spec.task}: its record could not be read again: {fault}; mend what the task's "
+            "about or fingerprint says"
+        )
+    return study
 
 
 def describe(spec: StudySpec, weights: Mapping[int, Path]) -> dict[str, dict[str, Any]]:

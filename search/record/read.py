@@ -1,6 +1,6 @@
 """The record of a study: what is in a run folder, how it is read, how its frames are made.
 
-Loads neither ray nor torch; pandas and pyarrow only. A run folder `runs/<study>/` holds
+Loads neither ray nor torch. A run folder `runs/<study>/` holds
 
     study.json       what was asked for, of what data, with which versions; see `Study`
     decisions.jsonl  the journal: every ask, tell and decision as it happened; see `journal`
@@ -312,11 +312,15 @@ def build(
 
 
 def write(folder: Path) -> None:
-    """Write the parquet and csv files from the logs, each whole or not at all."""
+    """Write the parquet and csv files from the logs, each whole or not at all.
+
+    Frames of a damaged log get no stamp: it is read, and its damage told, whenever it is loaded.
+    """
     study = load_study(folder)
     sizes = sizes_of(folder)
     events = read_events(folder, sizes.get(JOURNAL), study)
-    trials, curves = build(study, events, whole_epochs(folder, events, sizes.get(EPOCHS))[0])
+    epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
+    trials, curves = build(study, events, epochs)
     frames = {"trials": trials, "curves": curves, "per_image": per_image(folder, study["name"])}
     (folder / "csv").mkdir(exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
@@ -325,5 +329,7 @@ def write(folder: Path) -> None:
             frame.to_parquet(file, index=False, write_page_checksum=True)
         with whole(folder / "csv" / f"{name}.csv") as partial, partial.open("wb") as file:
             frame.to_csv(file, index=False)
+    if notes:
+        return
     with whole(folder / STAMP) as partial:
         partial.write_text(json.dumps(sizes), encoding="utf-8")

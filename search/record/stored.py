@@ -127,7 +127,8 @@ def per_image(folder: Path, study: str) -> pd.DataFrame:
             before = _predictions(path, IMAGE, "delete it: the next session makes it of parts/")
     except RecordError as error:
         fault = error
-    frames = [_part(part, before) for part in parts]
+    known = set(before["trial"].unique())
+    frames = [_part(part, known) for part in parts]
     if fault:
         raise RecordError(
             f"{fault}, but for predictions of trials that have no file there, as of a record that "
@@ -141,9 +142,9 @@ def per_image(folder: Path, study: str) -> pd.DataFrame:
     return held.assign(study=study, split="test")[IMAGE].reset_index(drop=True)
 
 
-def _part(path: Path, before: pd.DataFrame) -> pd.DataFrame:
-    """What a worker has written of a trial; `before` is the frame, which may hold it too."""
-    if path.stem in set(before["trial"]):
+def _part(path: Path, known: Collection[str]) -> pd.DataFrame:
+    """What a worker has written of a trial; `known` are those that the frame holds too."""
+    if path.stem in known:
         fix = f"delete it: {PER_IMAGE} beside parts/ holds the same predictions, and keeps them"
     else:
         fix = (

@@ -82,7 +82,7 @@ class Data(Form):
     """A fingerprint of a data set."""
 
     data: str
-    edition: str
+    edition: Value
     synthetic: bool = False
     warnings: Texts = Field(default_factory=list)
     notes: Texts = Field(default_factory=list)

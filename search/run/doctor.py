@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from search.record import manifest
 from search.record.run_folder import held_already
 from search.run import machine
 from search.run.errors import ExecutionError
@@ -30,7 +31,7 @@ from search.run.reach import check_address, download_fault
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec
 from trainables import find_task
-from trainables.errors import UserError, WeightsError
+from trainables.errors import TaskError, UserError, WeightsError
 from trainables.networks import RESNET
 from trainables.resnet import DEPTHS, check_weights, is_there, weights_name, weights_url
 from trainables.task import MissingDataError
@@ -70,6 +71,10 @@ def _needs(spec: StudySpec, options: Options) -> Iterator[Check]:
     spec = told_by_data(spec, found)
     yield _tried("networks", lambda say: check_networks(spec), _networks(spec))
     yield from _weights(spec, options, found)
+    try:
+        manifest.describe_study(spec, "", [], found, {}, {})
+    except TaskError as error:
+        yield _fault("task", str(error))
     for key, question in find_questions(spec, found).items():
         yield Check("settings", "warning", f"{key}: {question}", "set it, if it was not meant so")
 
@@ -130,7 +135,8 @@ def _data(spec: StudySpec, options: Options, found: list[dict[str, Any]]) -> Ite
     try:
         found += fingerprints(spec, replace(options, say=said.append))
     except WouldFetchError as error:
-        yield _fetched("data", str(error), find_task(spec.task).source)
+        url = find_task(spec.task).source
+        yield _fetched("data", str(error), [url] if url else [])
         return
     except (UserError, OSError) as error:
         yield _fault("data", str(error))
@@ -152,19 +158,22 @@ def _judged(found: Mapping[str, Any]) -> Check:
     return Check("data", state, text, items=tuple(data_notes(found)))
 
 
-def _fetched(name: str, absent: str, url: str) -> Check:
-    """What `run` would download: whether its host answers, which is asked for the head alone."""
+def _fetched(name: str, absent: str, urls: Sequence[str]) -> Check:
+    """What `run` would download: whether its host answers, which is asked for the heads alone."""
     by_hand = "put it there where there is no network"
-    if not url:
+    if not urls:
         text = f"{absent}; `run` downloads it, which is not tried here"
         return Check(name, "warning", text, by_hand)
-    host = urlsplit(url).hostname
-    fault, size = download_fault(url)
-    if fault:
-        text = f"{absent}, and cannot be downloaded from here: {host}: {fault}"
-        return Check(name, "fault", text, f"put it there by hand ({url}), or name its folder")
-    much = f" ({size / 1e6:,.0f} MB)" if size else ""
-    return Check(name, "warning", f"{absent}; `run` downloads it{much} from {host}", by_hand)
+    host, sizes = urlsplit(urls[0]).hostname, []
+    for url in urls:
+        fault, size = download_fault(url)
+        if fault:
+            text = f"{absent}, and cannot be downloaded from here: {host}: {fault}"
+            return Check(name, "fault", text, f"put it there by hand ({url}), or name its folder")
+        sizes.append(size)
+    much = f" ({sum(sizes) / 1e6:,.0f} MB)" if all(sizes) else ""
+    it = "it" if len(urls) == 1 else "them"
+    return Check(name, "warning", f"{absent}; `run` downloads {it}{much} from {host}", by_hand)
 
 
 def _known_data(options: Options) -> Iterator[Check]:
@@ -220,7 +229,7 @@ def _weights(spec: StudySpec, options: Options, data: list[dict[str, Any]]) -> I
         yield check
     if absent and not weights_dir_fault(options, fetched=True):
         text = f"depth {', '.join(map(str, absent))} not in {options.weights_dir}"
-        yield _fetched("weights", text, weights_url(absent[0]))
+        yield _fetched("weights", text, [weights_url(depth) for depth in absent])
 
 
 def _known_weights(options: Options) -> Iterator[Check]:

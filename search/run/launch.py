@@ -80,14 +80,11 @@ def start(
         check_machine(spec, options)
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)
-
-        def create() -> None:
-            here = machine.here()
-            held = (spec, text, overrides, data, weights, here, options.task_dir)
-            store = {"store": options.store} if options.store else {}
-            run.create({**manifest.describe_study(*held), **store})
-
-        inputs = Inputs(data, weights)
+        here = machine.here()
+        held = (spec, text, overrides, data, weights, here, options.task_dir)
+        study = manifest.describe_study(*held)  # before Ray: it may be refused
+        store = {"store": options.store} if options.store else {}
+        create, inputs = partial(run.create, {**study, **store}), Inputs(data, weights)
         return run.path, _execute(spec, run, options, inputs, watcher, mirror, create)
 
 

@@ -240,6 +240,38 @@ def test_a_network_that_does_not_fit_its_arrays_is_told_before_ray(tmp_path, mon
     assert "starting Ray" not in shown.out
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("about={**RINGS.says, 'side': 3}", "about.side is 3"),
+        (
+            "about={**RINGS.says, 'metrics': {'loss': {}, 'accuracy': {'mode': 'min'}}}",
+            "mode is 'max', which does not fit",
+        ),
+        ("fingerprint=lambda d, c: {**RINGS.fingerprint(d, c), 'data': 7}", "data.0.data is 7"),
+    ],
+)
+def test_what_its_own_record_could_not_be_read_with_is_told_before_ray(
+    change, said, tmp_path, monkeypatch, capsys
+):
+    from search.cli.main import main
+
+    blocks(tmp_path)
+    module = f"odd_{abs(hash(change))}"
+    (tmp_path / f"{module}.py").write_text(
+        f"from dataclasses import replace\nfrom rings import TASK as RINGS\n"
+        f"TASK = replace(RINGS, {change})\n"
+    )
+    study = (tmp_path / "rings.toml").read_text().replace('"rings:', f'"{module}:')
+    (tmp_path / "odd.toml").write_text(study)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("search.run.cluster.connect", lambda *a: pytest.fail("Ray is started"))
+    assert main(["run", "odd.toml"]) == 2
+    told = capsys.readouterr().err
+    assert f"its record could not be read again: {said}" in told.replace("\n", " ")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_a_module_of_a_name_that_is_taken_is_not_another_one(tmp_path):
     """Beside the study file lies a queue.py; what would be imported is Python's own."""
     (tmp_path / "queue.py").write_text("TASK = 1")

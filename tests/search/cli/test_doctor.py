@@ -107,7 +107,7 @@ def test_data_that_run_would_fetch_is_a_warning_and_offline_a_fault(capsys, no_r
     status, found = looked(capsys, "cifar10")
     assert (status, found["data"]["state"]) == (1, "warning")
     assert "`run` downloads it (170 MB) from 127.0.0.1" in found["data"]["text"]
-    assert "`run` downloads it (170 MB) from 127.0.0.1" in found["weights"]["text"]
+    assert "`run` downloads them (850 MB) from 127.0.0.1" in found["weights"]["text"]  # 5 depths
     assert not Path("data").exists()
     status, found = looked(capsys, "cifar10", "--offline")
     assert (status, found["data"]["state"], found["weights"]["state"]) == (2, "fault", "fault")
@@ -185,6 +185,22 @@ def test_weights_that_are_there_are_looked_at_though_others_are_not(capsys, no_r
     assert [c["state"] for c in found] == ["fault", "warning"]
     assert weights_name(18) in found[0]["text"]
     assert "depth 34 not in" in found[1]["text"]
+
+
+def test_a_task_of_one_s_own_whose_record_could_not_be_read_is_a_fault(capsys, no_ray):
+    Path("vague_mine.py").write_text(
+        "import torch\nfrom dataclasses import replace\n"
+        "from trainables.tasks.arrays import array_task\n"
+        "pair = torch.ones(8, 2), torch.arange(8) % 2\n"
+        "task = array_task('t', lambda d, c: {'train': pair, 'test': pair},"
+        " lambda c: torch.nn.Linear(2, 2))\n"
+        "TASK = replace(task, about={**task.says, 'side': 3})\n"
+    )
+    cells = "[cells]\nlr = [0.1, 0.2]\n[budget]\nmax_epochs = 1\n"
+    Path("x.toml").write_text(f'name = "x"\ntask = "vague_mine:TASK"\n{cells}')
+    status, found = looked(capsys, "x.toml")
+    assert (status, found["task"]["state"]) == (2, "fault")
+    assert "about.side is 3" in found["task"]["text"]
 
 
 @pytest.mark.parametrize("words", [("--depth", "18"), ("--set", "seed=3"), ("--name", "x")])

@@ -2,18 +2,20 @@
 
 import json
 import os
+import time
 import warnings
 
 import pandas as pd
 import pytest
 
 from analysis.cli import main as report
+from analysis.display import words
 from analysis.display.figure_set import plates
 from search import record
 from search.cli.main import main
 from search.record import JournalError, RecordError, RecordWarning
 from search.record.run_folder import RunFolder
-from search.record.stored import STAMP
+from search.record.stored import IMAGE, PER_IMAGE, STAMP, per_image
 from tests.search.conftest import drive
 
 
@@ -80,6 +82,12 @@ def test_a_pipe_as_stamp_or_lock_is_not_waited_for(finished):
         ({"cells": [{"depth": []}]}, "cells.0.depth is"),
         ({"confirm_seeds": ["1"]}, "confirm_seeds.0 is '1'"),
         ({"mode": "min"}, "mode is 'min', which does not fit"),
+        ({"cells": [{"depth": 18}, {"depth": 50}]}, "cells is .* which does not fit"),
+        ({"cells": [{"depth": 18}, {"width": 34}]}, "cells is .* which does not fit"),
+        ({"space_keys": []}, r"space_keys is \[\], which does not fit"),
+        ({"metric": "f1"}, "metric is 'f1', which does not fit"),
+        ({"checkpoint_rule": "last"}, "checkpoint_rule is 'last', which does not fit"),
+        ({"shown_split": "val"}, "shown_split is 'val', which does not fit"),
         ({"spec": {"budget": {"trials_per_cell": "x"}}}, "spec.budget.trials_per_cell is 'x'"),
         ({"about": {}}, "it lacks about.title"),
         ({"settings": None}, "settings is None"),
@@ -89,6 +97,12 @@ def test_a_value_of_the_study_is_refused_by_key(finished, keys, said):
     change_study(finished, **keys)
     with pytest.raises(RecordError, match=rf"study\.json is damaged: {said}.*restore it"):
         record.load(finished)
+
+
+def test_an_edition_may_be_a_number(finished):
+    data = record.load_study(finished)["data"]
+    change_study(finished, data=[{**held, "edition": 2024} for held in data])
+    assert "2024" in words.data_words(record.load(finished).study)[0]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +163,6 @@ def test_rows_that_the_log_has_lost_are_read_from_the_frame_and_told(finished):
         pd.testing.assert_frame_equal(held.trials, before.trials)
         assert len(held.curves) == len(before.curves)
         record.write(finished)
-        (finished / STAMP).unlink()
 
 
 @pytest.mark.parametrize("gone", ["rows", "file"])
@@ -160,8 +173,8 @@ def test_epochs_that_are_nowhere_are_told_by_every_output(finished, gone, capsys
         drop_rows(finished, "00-seed1")
     else:
         (finished / record.EPOCHS).unlink()
-    for command, words in ((report, ["table"]), (main, ["status"])):
-        command([*words, str(finished)])
+    for command, name in ((report, "table"), (main, "status")):
+        command([name, str(finished)])
         out, err = capsys.readouterr()
         assert err.count("note: ") == 1
         assert "epochs.jsonl lacks" in err
@@ -210,6 +223,21 @@ def test_the_advice_on_a_damaged_part_keeps_what_the_frame_holds(finished):
     path.unlink()  # as told
     record.write(finished)
     pd.testing.assert_frame_equal(record.load(finished).per_image, before)
+
+
+def test_parts_are_read_in_a_time_that_grows_with_their_number_alone(tmp_path):
+    """Each was looked for among all rows of all trials: 20 took 4 s and more."""
+    trials = [f"00-seed{n}" for n in range(20)]
+    images = [str(n) for n in range(10_000)]
+    one = pd.DataFrame({"image": images, "truth": 1.0, "prediction": 2.0})
+    (tmp_path / "parts").mkdir()
+    for trial in trials:
+        one.to_parquet(tmp_path / "parts" / f"{trial}.parquet")
+    whole = pd.concat([one.assign(study="s", trial=trial, split="test") for trial in trials])
+    whole[IMAGE].to_parquet(tmp_path / PER_IMAGE)
+    began = time.process_time()
+    assert len(per_image(tmp_path, "s")) == len(whole)
+    assert time.process_time() - began < 2
 
 
 def test_a_damaged_part_that_nothing_else_holds_is_not_to_be_deleted(finished):

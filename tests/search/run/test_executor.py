@@ -123,32 +123,35 @@ def _repeated_epochs(run: Path, before: list[dict], after: list[dict]) -> set[tu
     }
 
 
-@pytest.mark.parametrize(
-    ("number", "send"),
-    [
-        (signal.SIGINT, os.kill),
-        (signal.SIGTERM, os.kill),
-        (signal.SIGHUP, os.kill),
-        (signal.SIGUSR1, os.killpg),  # as a batch system warns: every process of the job
-        (signal.SIGUSR2, os.killpg),
-    ],
-    ids=["Ctrl-C", "SIGTERM", "SIGHUP", "SIGUSR1 to all", "SIGUSR2 to all"],
+SIGNALS = (
+    (signal.SIGINT, os.kill),
+    (signal.SIGTERM, os.kill),
+    (signal.SIGHUP, os.kill),
+    (signal.SIGUSR1, os.killpg),  # as a batch system warns: every process of the job
+    (signal.SIGUSR2, os.killpg),
 )
-def test_a_signal_ends_cleanly_and_resume_goes_on(study, number, send):
+
+
+def test_a_signal_ends_cleanly_and_resume_goes_on(study):
+    """One study, ended by each of them in turn, so that each is a resumed one's too."""
     run = study / "runs" / "tiny"
-    process = start(study, "run", "tiny.toml")
-    wait_for_lines(run / record.EPOCHS, 3, process)
-    send(process.pid, number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "resnet-search resume runs/tiny" in output
-    assert "Traceback" not in output
-    done = subprocess.run(
-        command("resume", "runs/tiny"), cwd=study, capture_output=True, text=True
-    )
+    words = ["run", "tiny.toml"]
+    for number, send in SIGNALS:
+        lines = len(read_lines(run / record.EPOCHS)) if run.exists() else 0
+        process = start(study, *words)
+        wait_for_lines(run / record.EPOCHS, lines + 2, process)
+        send(process.pid, number)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, (number, output)
+        assert "resnet-search resume runs/tiny" in output
+        assert "Traceback" not in output
+        words = ["resume", "runs/tiny"]
+    done = subprocess.run(command(*words), cwd=study, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    statuses = set(record.load(run).trials["status"])
-    assert statuses == {"completed", "stopped"}
+    trials = record.load(run).trials
+    assert set(trials["status"]) == {"completed", "stopped"}
+    assert trials["attempts"].sum() == 0
+    assert len(record.load_study(run)["sessions"]) == len(SIGNALS) + 1
 
 
 @pytest.mark.parametrize("shown", ["starting Ray", "epoch 0 to 1"])
