@@ -41,6 +41,12 @@ def add_run_commands(commands: Any) -> None:
         action="store_true",
         help="run failed trials again; of the search only where a cell has no winner yet",
     )
+    resumed.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on though settings, code or versions are not as on record; tables made of mixed "
+        "parts are marked",
+    )
     resumed.set_defaults(command=resume)
     for command in (started, resumed):
         add_places(command)
@@ -128,7 +134,8 @@ def resume(arguments: argparse.Namespace) -> int:
         from search.run.launch import resume
 
         with _progress(spec, console) as progress:
-            return resume(arguments.run, options, progress, arguments.retry_failed)
+            chosen = (arguments.retry_failed, arguments.accept_changes)
+            return resume(arguments.run, options, progress, *chosen)
 
     return _finish(arguments.run, _interruptible(go), console)
 

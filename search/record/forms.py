@@ -94,6 +94,7 @@ class _Tell(_Event):
     code: str | None = None
     error: str | None = None
     out_of_memory: bool = False
+    lost: bool = False
     for_good: bool = False
 
 
@@ -196,6 +197,12 @@ class Quarantine(_Event):
     seconds: Amount
 
 
+class SessionBegun(_Event):
+    """A driver starts to work; what it runs with is in `sessions` of study.json, at `number`."""
+
+    number: Count
+
+
 class Cut(_Event):
     """A last line was not whole."""
 
@@ -224,6 +231,7 @@ EVENTS: dict[str, Any] = {
     "node": Node,
     "node gone": NodeGone,
     "quarantine": Quarantine,
+    "session": SessionBegun,
 }
 
 

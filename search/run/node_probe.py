@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.record.mixed import COMPUTES
 from search.run.digest import code_digest
 from search.run.lineage import same_data
 from search.run.options import Options
@@ -29,7 +30,6 @@ from trainables.resnet import describe_weights
 
 Facts = dict[str, Any]
 
-COMPUTES = ("python", "torch", "torchvision", "numpy")  # a result may hang on their versions
 LEAST_MB = 64  # of disk, below which a node can hand nothing in
 CLOCK_SECONDS = 5.0  # that clocks may differ before it is said
 

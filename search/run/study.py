@@ -17,6 +17,7 @@ from search.run.digest import code_digest
 from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
 from search.schedule.search import Search
+from search.spec.cells import changed_settings, seed_of
 from search.spec.plan import Job
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -174,7 +175,7 @@ class Study:
         most, at = self.spec.losses, f" on {node}" if node else ""
         if self._losses[trial] > most:
             told = {"ending": "failed", "error": f"lost {most + 1} times; the last time: {text}"}
-            self.tell(trial, {**told, "node": node})
+            self.tell(trial, {**told, "node": node, "lost": True})
             return
         self.put_back(trial)
         self._watcher.noted(
@@ -215,19 +216,14 @@ class Study:
     # -- one job ------------------------------------------------------------------------------
 
     def _ask_event(self, job: Job, config: Mapping[str, Any]) -> Event:
-        defaults = find_task(self.spec.task).settings
         full = self.spec.config(self._cells[job.cell], config)
-        settings = {k: v for k, v in full.items() if v != defaults[k].default}
         return {
             "event": "ask",
             "job": job._asdict(),
             "config": dict(config),
-            "settings": settings,
-            "seed": self._seed(job),
+            "settings": changed_settings(self.spec.task, full),
+            "seed": seed_of(self.spec, job),
         }
-
-    def _seed(self, job: Job) -> int:
-        return self.spec.seed if job.seed is None else job.seed
 
     def _shape(self, cell: int) -> tuple[float, float]:
         return self.spec.resources.cpus_per_trial, self.places.gpus.get(cell, 0.0)
@@ -240,7 +236,7 @@ class Study:
         weights = self.places.weights.get(job.cell)
         train = {
             "config": config,
-            "seed": self._seed(job),
+            "seed": seed_of(self.spec, job),
             "split_seed": self.spec.seed,
             "from_epoch": job.from_epoch,
             "to_epoch": job.to_epoch,
