@@ -226,7 +226,9 @@ def _status_of(held: Record, console: Console) -> int:
     That is: full_per_cell trials of the search in full, and a test score for each seed, or for
     the winner where there are no seeds.
     """
-    from search.cli.status import status_table
+    from search.cli.status import lost_lines, status_table
 
     console.print(status_table(held))
+    for line in lost_lines(held):
+        console.print(line, soft_wrap=True)
     return int(bool(missing(held).cells))
