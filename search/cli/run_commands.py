@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from search import record
-from search.record import Record, missing, terminal
+from search.record import Record, missing, short_choices, terminal
 from search.spec.overrides import add_overrides, given_overrides
 
 if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of them
@@ -207,7 +207,9 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
     status = _status_of(held, console)
     if status:
         lost = missing(held).lost
-        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
+        told = {name for choice in short_choices(held).values() for name in choice.names}
+        rows = lost[~lost["trial"].isin(told)].itertuples()
+        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in rows]
         text = "not every cell has what it was promised"
         if set(lost["status"]) - {"diverged"}:
             text += f". Mend the cause, then `{resume} --retry-failed` runs what has failed again"

@@ -46,9 +46,11 @@ def lost_lines(held: Record) -> list[str]:
     lines, why = [], dict(zip(held.trials["trial"], held.trials["reason"], strict=True))
     for number, choice in short_choices(held).items():
         cell = " ".join(f"{k}={v}" for k, v in held.study["cells"][number].items())
-        after = "the choice stands" if choice.made else "`--retry-failed` runs them again"
+        after = "`resume --retry-failed` runs what is missing again"
+        if choice.made:
+            after = "that choice stands; a new study, with --name, tries all of them"
         lines.append(f"cell {cell}: {choice.words}; {after}")
-        lines += [f"  {name}: {why[name]}" for name in (*choice.failed, *choice.lost)]
+        lines += [f"  {name}: {why[name]}" for name in choice.names]
     return lines
 
 

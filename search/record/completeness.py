@@ -77,6 +77,11 @@ class Choice:
     made: bool
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The trials that are missing."""
+        return (*self.failed, *self.lost)
+
+    @property
     def words(self) -> str:
         """E.g. "chosen among 3 of 4 configs: 1 failed"."""
         left = self.planned - len(self.failed) - len(self.lost)
