@@ -144,10 +144,12 @@ class OfCell(_Decision):
 
 
 class OfJob(_Event):
-    """A job is put back, or handed out again."""
+    """A job is put back, or handed out again, with these settings."""
 
     trial: str
     from_epoch: Count = 0
+    settings: Table | None = None
+    seed: Count | None = None
 
 
 class Retried(_Event):

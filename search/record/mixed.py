@@ -86,14 +86,26 @@ def parts_of(study: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> l
             at = event["number"]
             here = _known(sessions[at]) if at < len(sessions) else {}
         elif event["event"] in ("ask", "again"):
-            if event["event"] == "ask":
-                asked[event["job"]["trial"]] = event
-            ask = asked[event["trial"] if event["event"] == "again" else event["job"]["trial"]]
+            ask = handed_out(asked, event)
             parts.append(_part(ask, at, here, skip))
             last[parts[-1].trial] = parts[-1]
         elif event["event"] == "tell" and event.get("code") and event["trial"] in last:
             last[event["trial"]].known["code"] = event["code"]
     return parts
+
+
+def handed_out(asked: dict[str, Mapping[str, Any]], event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An ask as its job was handed out, perhaps again and with other settings than at first.
+
+    Args:
+        asked: trial -> its last ask; kept here.
+        event: an ask, or an `again`.
+    """
+    if event["event"] == "ask":
+        asked[event["job"]["trial"]] = event
+        return event
+    ask = asked[event["trial"]]
+    return {**ask, **{k: event[k] for k in ("settings", "seed") if event.get(k) is not None}}
 
 
 def mixtures(study: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Mixed:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from search.record.journal import Event
-from search.record.mixed import as_text, computes
+from search.record.mixed import as_text, computes, handed_out
 from search.record.terminal import shell
 from search.run.options import PreflightError
 from search.schedule.sampler import CellSampler
@@ -140,7 +140,9 @@ def _of_settings(
     pairs += _setting_pairs(study["settings"], now["settings"])
     cells = spec.cell_values()
     defaults = {key: setting.default for key, setting in find_task(spec.task).settings.items()}
-    for ask in (event for event in events if event["event"] == "ask"):
+    asked: dict[str, Mapping[str, Any]] = {}
+    for event in (event for event in events if event["event"] in ("ask", "again")):
+        ask = handed_out(asked, event)
         job = Job(**{key: ask["job"][key] for key in Job._fields})
         full = spec.config(cells[job.cell], ask["config"])
         # what is not among them had its default; a setting that was not there yet had none

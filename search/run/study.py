@@ -128,10 +128,7 @@ class Study:
         if asked is None:
             return None
         job, config = asked.job, asked.config
-        if asked.again:
-            self.note({"event": "again", "trial": job.trial, "from_epoch": job.from_epoch})
-        else:
-            self._run.append(self._ask_event(job, config))
+        self._run.append(self._ask_event(job, config, asked.again))
         decisions = self._write_decisions(asked.decisions)
         self._watcher.asked(job, {**self._cells[job.cell], **config}, decisions)
         if job.from_epoch and not self._run.checkpoint(job.trial).is_file():
@@ -215,15 +212,16 @@ class Study:
 
     # -- one job ------------------------------------------------------------------------------
 
-    def _ask_event(self, job: Job, config: Mapping[str, Any]) -> Event:
+    def _ask_event(self, job: Job, config: Mapping[str, Any], again: bool) -> Event:
         full = self.spec.config(self._cells[job.cell], config)
-        return {
-            "event": "ask",
-            "job": job._asdict(),
-            "config": dict(config),
+        # what was accepted since a job was asked for holds when it is handed out again
+        now = {
             "settings": changed_settings(self.spec.task, full),
             "seed": seed_of(self.spec, job),
         }
+        if again:
+            return {"event": "again", "trial": job.trial, "from_epoch": job.from_epoch, **now}
+        return {"event": "ask", "job": job._asdict(), "config": dict(config), **now}
 
     def _shape(self, cell: int) -> tuple[float, float]:
         return self.spec.resources.cpus_per_trial, self.places.gpus.get(cell, 0.0)

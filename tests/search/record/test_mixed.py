@@ -39,6 +39,12 @@ def test_a_job_that_was_interrupted_counts_for_both_sessions():
     assert list(mixtures(STUDY, events).cells) == [0]
 
 
+def test_a_job_handed_out_again_counts_with_the_settings_it_has_then():
+    again = {"event": "again", "trial": "a", "settings": {"train_images": 64}, "seed": 0}
+    events = [ask("a", train_images=160), again, tell("a")]
+    assert mixtures(STUDY, events).cells == {0: ("train_images 160 (1 job) and 64 (1 job)",)}
+
+
 def test_cells_that_differ_from_each_other_mix_the_table_and_not_themselves():
     events = [session(0), ask("a"), tell("a"), session(1), ask("b", 1), tell("b")]
     found = mixtures(STUDY, events)

@@ -1,6 +1,7 @@
 """`resume` holds what is here against the record: all that differs is listed, before Ray."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -226,6 +227,32 @@ def test_every_table_made_of_mixed_parts_is_marked(started, capsys):
             assert form == "csv" or "MIXED PARTS" in shown
     main(["status", "runs/tiny"])
     assert "MIXED PARTS" in capsys.readouterr().out
+
+
+def test_a_job_that_was_out_goes_on_record_with_what_it_is_run_again_with(started):
+    folder = started(most=3)
+    spec = recorded_spec(record.load_study(folder), "study.json")
+    study = open_study(spec, folder, places(spec, folder), Silent())
+    out = study.ask().trial
+    study.close()
+    edit(folder, fewer_images)
+    go_on(folder, Beginning("resume", accept(folder)), most=1)
+    events = record.read_events(folder)
+    (again,) = [e for e in events if e["event"] == "again"]
+    assert again["trial"] == out
+    assert again["settings"]["train_images"] == 64
+
+
+@pytest.mark.long
+def test_the_page_says_what_was_mixed_and_what_was_accepted(started):
+    folder = started(most=7)
+    edit(folder, fewer_images)
+    go_on(folder, Beginning("resume", accept(folder)))
+    assert report(["build", str(folder)]) == 0
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert '<p class="banner">MIXED PARTS: ' in page
+    assert "<dt>mixed parts</dt><dd>depth 18: train_images 160 (" in page
+    assert re.search(r"<dt>changes accepted</dt><dd>[0-9-]{10}: train_images: 160 -&gt; 64", page)
 
 
 def test_a_finished_study_with_one_code_and_setting_is_not_marked(started):
