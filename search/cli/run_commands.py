@@ -55,6 +55,12 @@ def add_run_commands(commands: Any) -> None:
             action="store_true",
             help="refuse a cluster of which one node lacks something, instead of leaving it out",
         )
+        command.add_argument(
+            "--ship-code",
+            action="store_true",
+            help="give the nodes of a cluster this package's code; they need Ray, torch and "
+            "torchvision",
+        )
     status = commands.add_parser(
         "status",
         help="how far a study is, also while it runs; exit status 1 while something is missing",
@@ -178,6 +184,7 @@ def make_options(
         download=not arguments.offline and not before,
         make_data_dir=arguments.data_dir is None,
         strict=getattr(arguments, "strict", False),
+        ship_code=getattr(arguments, "ship_code", False),
     )
 
 

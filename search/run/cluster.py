@@ -17,6 +17,7 @@ from typing import IO, Any
 from search.run.errors import ExecutionError
 from search.run.ray_folder import KEEP, ray_folder
 from search.run.reach import HERE, check_address
+from search.run.shipping import runtime_env
 from search.run.signals import kept_from_children
 from trainables import places
 
@@ -44,11 +45,17 @@ places.give_home()  # ray.tune asks for the home folder when it is imported
 
 import ray  # noqa: E402
 
+TOKEN = (
+    "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
+)
 _held = contextlib.ExitStack()  # what `disconnect` lets go of: the folder of a Ray started here
 
 
 def connect(
-    address: str, cores: int | None = None, say: Callable[[str], None] = lambda text: None
+    address: str,
+    cores: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    ship: bool = False,
 ) -> None:
     """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
 
@@ -56,6 +63,7 @@ def connect(
         address: where.
         cores: CPU cores that a local Ray gives out; None for all it finds.
         say: told of what is not as usual.
+        ship: give the nodes of a cluster this package's code; see `search.run.shipping`.
 
     Raises:
         PreflightError: it is no address.
@@ -70,11 +78,14 @@ def connect(
     with tempfile.TemporaryFile() as lines:
         try:
             with _printed_into(lines):
-                _init(address=address)
+                _init(address=address, **({"runtime_env": runtime_env()} if ship else {}))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            why = _reason(error, lines)
+            token = TOKEN if "AuthToken" in why or "AuthenticationError" in why else ""
             raise ExecutionError(
-                f"no Ray cluster at --address {address} ({_reason(error, lines)}); start one with "
-                f"`ray start --head`, or {HERE}"
+                f"no Ray cluster that takes us at --address {address} ({why}); {token}start one "
+                "with a token and a private address (deploy/two-machines shows how: else `ray "
+                f"start` lets in whoever reaches this machine), or {HERE}"
             ) from error
 
 

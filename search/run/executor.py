@@ -27,6 +27,7 @@ from ray.tune import PlacementGroupFactory, RunConfig, TuneConfig, Tuner
 from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.callbacks import EndTune, Listener
 from search.run.deadline import end_if_hung
+from search.run.demand import Demand, withdrawn
 from search.run.errors import ExecutionError, InfrastructureError
 from search.run.job_searcher import DiskError, JobSearcher, Placed, last_line
 from search.run.ray_schedulers import scheduler_of
@@ -44,6 +45,7 @@ RESTARTS = 3  # of Ray's experiment in a row, when it dies under a study before 
 ROUNDING = 1e-9  # 1 // 0.1 is 9
 
 
+@withdrawn()
 def execute(study: Study, nodes: Nodes | None = None) -> bool:
     """Run all that is left of a study; Ray must be connected.
 
@@ -131,7 +133,7 @@ def _tuner(
         run_config=RunConfig(
             name="jobs",
             storage_path=str(folder),
-            callbacks=[Listener(study, searcher, end_job), end],
+            callbacks=[Listener(study, searcher, end_job), end, Demand(study)],
             verbose=0,
         ),
     )

@@ -97,7 +97,10 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self.jobs[trial_id], self._asked[trial_id] = worker_job, time.time()
         # one text: Ray walks through every key of a config, several times
         config = {"job": json.dumps(vars(worker_job))}
-        labels = self._nodes.labels() if self._nodes else None
+        if not self._nodes:
+            return config
+        labels = self._nodes.labels()
+        config["nodes"] = json.dumps(self._nodes.asked())
         return {**config, "labels": json.dumps(labels)} if labels else config
 
     def on_trial_complete(
@@ -116,6 +119,10 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 told = _stopped_by_ray(result)
             if told is None:
                 self._study.put_back(job.trial)
+            elif told.get("unasked"):
+                self._study.put_back(job.trial)
+                if self._nodes:
+                    self._nodes.refresh()  # it takes no job more until it has answered
             elif told.get("disk"):
                 # no fault of the trial's, and none that another attempt would mend
                 self._study.put_back(job.trial)
@@ -152,6 +159,14 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         cause, text = why_it_died(error)
         if placed and placed.ended:
             cause, text = "silent", placed.ended
+        elif (
+            cause == "process"
+            and placed
+            and self._nodes
+            # Ray misses a process at once, its node only after many heartbeats
+            and not self._nodes.answers(placed.node_id)
+        ):
+            cause, text = "node", "its node does not answer"
         self._lost(job, placed, asked, cause, text)
 
     def _forget(self, trial_id: str) -> tuple[float, Placed | None]:

@@ -184,7 +184,7 @@ def _execute(
 
     options.say(f"starting Ray ({options.address})")
     try:
-        cluster.connect(options.address, machine.cores(), options.say)
+        cluster.connect(options.address, machine.cores(), options.say, options.ship_code)
         events: list[dict[str, Any]] = []
         nodes = _nodes(spec, run.path, options, inputs, events.append)
         held = nodes.resources() if nodes else cluster.resources()

@@ -10,64 +10,28 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
 import ray  # isort: skip
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.run.deadline import end_if_hung
 from search.run.errors import ExecutionError
 from search.run.failures import why_it_died
+from search.run.node import Node, on, said, why
 from search.run.node_probe import CLOCK_SECONDS, Facts, Need, asked, clock, lacks, look, odd_cuda
+from search.run.worker import ID_LENGTH
 
 LABEL = "ray.io/node-id"
 FIRST_WAIT = 600.0  # seconds: a node may have to decode a data set before it can say what it has
 ARRIVES = 20.0  # seconds in which a file written on one node is seen on another
-PING = 10.0
+PING = 15.0  # a node may have to start a process for it
 BARE = "install resnet-tune there as it is here, or --ship-code"
 QUICK = 60.0  # seconds within which a job that is lost says something of its node
 LOSSES = 2  # of those in a row, before a node takes no more
 REST = 30.0  # seconds until it is asked again; twice as long each time
-
-
-@dataclass
-class Node:
-    """A node as it is known so far.
-
-    Attributes:
-        id: Ray's.
-        address: its own.
-        name: of its host; its address until it has answered.
-        resources: that Ray gives out of it.
-        facts: what it has answered; None before that.
-        why_not: what it lacks; empty for one that takes jobs.
-        clock_offset: of its clock to the driver's, in seconds.
-        asked: the probe that is under way, and when it began.
-        losses: jobs lost on it quickly, one after another.
-        rests: quarantines so far since a job ended well on it.
-        again_at: of one under quarantine, when it is asked again, on the monotonic clock.
-    """
-
-    id: str
-    address: str
-    name: str
-    resources: Mapping[str, float]
-    facts: Facts | None = None
-    why_not: list[str] = field(default_factory=list)
-    clock_offset: float = 0.0
-    asked: tuple[Any, float] | None = None
-    losses: int = 0
-    rests: int = 0
-    again_at: float | None = None
-
-    @property
-    def used(self) -> bool:
-        """Whether it may take jobs."""
-        return self.facts is not None and not self.why_not
 
 
 class Nodes:
@@ -109,7 +73,7 @@ class Nodes:
         left = [node for node in self.all.values() if not node.used]
         if left and (strict or len(left) == len(self.all)):
             asked = "--strict asks for all of them" if strict else "none is left"
-            lines = [f"  {node.name} ({node.address}): {_why(node)}" for node in left]
+            lines = [f"  {node.name} ({node.address}): {why(node)}" for node in left]
             raise ExecutionError(
                 f"{len(left)} of {len(self.all)} nodes cannot take this study's jobs, and "
                 f"{asked}:\n" + "\n".join(lines)
@@ -144,6 +108,22 @@ class Nodes:
         out = sorted(node.id for node in self.all.values() if not node.used)
         return {LABEL: f"!in({','.join(out)})"} if out else None
 
+    def asked(self) -> list[str]:
+        """Of every node that may take jobs, the first characters of its id."""
+        return [node.id[:ID_LENGTH] for node in self.all.values() if node.used]
+
+    def answers(self, key: str) -> bool:
+        """Whether a node does; one that does not takes no job until it is asked again."""
+        node = self.all.get(key)
+        if node is None or not node.used:
+            return False
+        try:
+            ray.get(on(node, clock).remote(), timeout=PING)
+        except Exception:
+            self._rest(node, "it does not answer")
+            return False
+        return True
+
     def gpu_kinds(self) -> list[dict[str, str]]:
         """The label of one node for each kind of GPU that jobs may be put on."""
         kinds: dict[str, dict[str, str]] = {}
@@ -168,14 +148,14 @@ class Nodes:
         node.losses += 1
         if node.losses < LOSSES or not node.used:
             return
+        self._rest(node, f"it lost {node.losses} jobs within {QUICK:g} s each")
+
+    def _rest(self, node: Node, why: str) -> None:
         rest = REST * 2 ** min(node.rests, 5)
         node.rests, node.again_at = node.rests + 1, time.monotonic() + rest
-        node.why_not = [f"quarantine: it lost {node.losses} jobs within {QUICK:g} s each"]
-        self.note({"event": "quarantine", "node": node.name, "id": key, "seconds": rest})
-        self.say(
-            f"node {node.name} lost {node.losses} jobs quickly: quarantine; it is asked again in "
-            f"{rest:g} s"
-        )
+        node.why_not = [f"quarantine: {why}"]
+        self.note({"event": "quarantine", "node": node.name, "id": node.id, "seconds": rest})
+        self.say(f"node {node.name}: {why}: quarantine; it is asked again in {rest:g} s")
 
     def well(self, key: str) -> None:
         """A job has ended well on a node."""
@@ -201,7 +181,7 @@ class Nodes:
         if key not in self.all:
             return ""
         try:
-            call = _on(self.all[key], end_if_hung).remote(pid, seconds)
+            call = on(self.all[key], end_if_hung).remote(pid, seconds)
             return str(ray.get(call, timeout=PING))
         except Exception:  # Ray itself tells of a node that is gone
             return ""
@@ -231,7 +211,7 @@ class Nodes:
         (self._folder / "nonce").write_text(self._nonce, encoding="ascii")
 
     def _ask(self, node: Node) -> Any:
-        return _on(node, look).remote(asked(self._need), self._nonce, node.id)
+        return on(node, look).remote(asked(self._need), self._nonce, node.id)
 
     def _collect(self, waiting: list[Node], wait: float) -> None:
         """Take the answers that are there, and those that come within `wait` seconds."""
@@ -275,15 +255,15 @@ class Nodes:
     def _clock_offset(self, node: Node) -> float:
         before = time.time()
         try:
-            there = float(ray.get(_on(node, clock).remote(), timeout=PING))
+            there = float(ray.get(on(node, clock).remote(), timeout=PING))
         except Exception:  # it has just answered; what a clock says decides nothing
             return 0.0
         return there - (before + time.time()) / 2
 
     def _leave_odd_cuda(self) -> None:
         held = {node.id: node.facts for node in self.all.values() if node.facts}
-        for key, why in (odd_cuda(held) if self._need.gpu else {}).items():
-            self.all[key].why_not.append(why)
+        for key, odd in (odd_cuda(held) if self._need.gpu else {}).items():
+            self.all[key].why_not.append(odd)
 
     # -- telling ----------------------------------------------------------------------------------
 
@@ -307,23 +287,3 @@ class Nodes:
                 f"note: the clock of {node.name} is {node.clock_offset:+.0f} s from this one's; "
                 "synchronize them (chrony, ntpd), or times on record do not compare"
             )
-
-
-def said(node: Node) -> str:
-    """A node in a line."""
-    gpus = node.facts["gpus"] if node.facts else []
-    cards = ", ".join(f"{gpus.count(name)} x {name}" for name in sorted(set(gpus)))
-    what = f"{node.resources.get('CPU', 0):g} CPUs, {cards or 'no GPU'}"
-    if node.used:
-        return f"node {node.name} ({node.address}): {what}"
-    return f"node {node.name} ({node.address}): {what}; LEFT OUT: {_why(node)}"
-
-
-def _why(node: Node) -> str:
-    return "; ".join(node.why_not) or "it has not answered yet"
-
-
-def _on(node: Node, function: Any) -> Any:
-    """A function as a task of a node, which waits for none of its cores."""
-    at = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=at)(function)

@@ -34,6 +34,7 @@ class Options:
         task_dir: folder that a task of the user's own is imported from.
         look_only: fetch nothing, whatever `download` says; what would be is told.
         strict: refuse a cluster of which one node lacks something, instead of leaving it out.
+        ship_code: give the nodes of a cluster this package's code.
     """
 
     data_dir: Path
@@ -46,6 +47,7 @@ class Options:
     task_dir: Path | None = None
     look_only: bool = False
     strict: bool = False
+    ship_code: bool = False
 
 
 def data_dir_fault(options: Options, fetched: str = "") -> str:

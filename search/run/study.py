@@ -122,6 +122,13 @@ class Study:
         """(cpus, gpus) of every kind of job."""
         return {self._shape(number) for number in range(len(self._cells))}
 
+    def usable(self) -> Counter[tuple[float, float]]:
+        """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
+        held = Counter[tuple[float, float]]()
+        for cell, jobs in self._search.usable.items():
+            held[self._shape(cell)] += jobs
+        return held
+
     def ask(self) -> WorkerJob | None:
         """The next job, journalled before it is handed out; None while there is none."""
         asked = self._search.ask()

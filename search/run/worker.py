@@ -35,6 +35,7 @@ from trainables.judging import judged_epochs
 if TYPE_CHECKING:
     from trainables.task import Task
 
+ID_LENGTH = 16  # characters of a node's id that tell it from any other
 ERROR_LINES = 12  # of a traceback, kept on record
 
 
@@ -76,6 +77,9 @@ class WorkerJob:
 def run_job(config: dict[str, Any]) -> None:
     """The trainable: `config["job"]` holds the fields of a WorkerJob as JSON.
 
+    On a cluster `config["nodes"]` names the nodes that were asked what they have: the first
+    ID_LENGTH characters of their ids, as JSON.
+
     Raises:
         JobFailed: the job failed, and that has been reported; the next one gets a new process.
     """
@@ -98,8 +102,13 @@ def run_job(config: dict[str, Any]) -> None:
         at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
         report("epoch", row, **at)
 
+    where, asked = _where(), json.loads(config.get("nodes", "[]"))
     with watch:
-        report("begin", _where())
+        report("begin", where)
+        if asked and where["node_id"][:ID_LENGTH] not in asked:
+            # it joined after the job was given out, and nobody knows yet what it has
+            report("end", {"ending": "failed", "error": "", "unasked": True})
+            return
         told = execute(worker_job, epoch, watch.alive)
         report("end", told)
     if told["ending"] == "failed":

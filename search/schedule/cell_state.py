@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -247,6 +247,13 @@ class Queue:
     def of(self, cell: int) -> list[Job]:
         """Jobs of a cell that wait here."""
         return [job for (_, number), held in self._jobs.items() if number == cell for job in held]
+
+    def by_cell(self) -> Counter[int]:
+        """Number of a cell -> jobs of it that wait here."""
+        found = Counter[int]()
+        for (_, cell), held in self._jobs.items():
+            found[cell] += len(held)
+        return found
 
     def pop(self) -> Job:
         """Take the first job out."""

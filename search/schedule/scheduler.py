@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Literal
 
@@ -64,6 +64,16 @@ class Scheduler:
     def done(self) -> bool:
         """Whether nothing runs and nothing is left to run."""
         return not (self._running or self._again or self._ready or self._fresh or self._final)
+
+    @property
+    def ready(self) -> Counter[int]:
+        """Number of a cell -> jobs of it that so many free workers could start at once.
+
+        Without promotions out of incomplete rungs: no worker is worth having for those alone.
+        """
+        fresh = Counter({n: self.plan.trials_per_cell - begun for begun, _, _, n in self._fresh})
+        again = Counter(job.cell for job in self._again)
+        return again + fresh + self._ready.by_cell() + self._final.by_cell()
 
     def wanted(self, cell: int) -> set[str] | None:
         """Trials of a cell that a job goes on from; None while it is searched: any of them may."""

@@ -6,7 +6,7 @@ No Ray, no clock, no files: what is asked and told, and what the journal should 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -69,6 +69,12 @@ class Search:
     def failed(self) -> list[str]:
         """Trials that failed for good and that `retry` puts back."""
         return [job.trial for job in self._scheduler.failed]
+
+    @property
+    def usable(self) -> Counter[int]:
+        """Number of a cell -> workers that it could keep busy now, those at work included."""
+        held = [*self._jobs.values(), *self._again]
+        return Counter(job.cell for job in held) + self._scheduler.ready
 
     def wanted(self, cell: int) -> set[str] | None:
         """Trials whose checkpoints are needed; None while any trial of the cell may be."""

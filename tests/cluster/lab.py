@@ -166,7 +166,8 @@ class Lab:
 
     def workers(self, name: str) -> list[int]:
         """Processes of a node's Ray workers that are running a trial."""
-        return [pid for pid in tree(self.nodes[name].pid) if "run_job" in command(pid)]
+        held = [(pid, command(pid)) for pid in tree(self.nodes[name].pid)]
+        return [pid for pid, text in held if text.startswith("ray::") and "train" in text]
 
     def kill(self, name: str) -> None:
         """As when a machine loses its power."""

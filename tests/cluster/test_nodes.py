@@ -62,3 +62,16 @@ def test_strict_refuses_a_cluster_of_which_one_node_differs(machines: Lab) -> No
     assert driver.wait(100) == 1
     assert "1 of 2 nodes cannot take this study's jobs, and --strict asks" in machines.said()
     assert not (machines.work / "runs" / "tiny").exists()
+
+
+def test_a_node_without_the_package_gets_it_from_the_driver(machines: Lab) -> None:
+    machines.start("head", cpus=0)
+    machines.start("bare", f"mount -t tmpfs tmpfs {machines.code}")
+    machines.ready(2)
+
+    driver = machines.driver("run", "tiny.toml", "--address", ADDRESS, "--ship-code")
+
+    assert driver.wait(200) == 0, machines.said()
+    trials = record.load(machines.work / "runs" / "tiny").trials
+    assert set(trials["node"]) == {"bare"}
+    assert trials["code"].nunique() == 1

@@ -124,6 +124,14 @@ def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study
     assert last["error"] == "lost 3 times; the last time: its worker process died"
 
 
+def test_a_job_on_a_node_that_was_not_asked_yet_is_no_loss(given):
+    study, searcher, _, _, trial = given
+    searcher.ended[trial] = {"ending": "failed", "error": "", "unasked": True}
+    searcher.on_trial_complete("r1")
+    assert [e["event"] for e in read_events(study.folder)][-1] == "put back"
+    assert all(e["event"] != "lost" for e in read_events(study.folder))
+
+
 def test_a_lone_machine_that_lacks_something_ends_the_run_and_loses_no_config(make_study):
     study = make_study()
     searcher = JobSearcher(study, lambda: 2)

@@ -147,3 +147,11 @@ def test_ray_is_to_judge_every_epoch_but_the_last(tmp_path, monkeypatch):
     run_job({"job": json.dumps(told)})
     assert [r.get("epoch") for r in reports] == [None, 1, 2, None, None]
     assert [r["kind"] for r in reports] == ["begin", "epoch", "epoch", "epoch", "end"]
+
+
+def test_a_node_that_nobody_has_asked_yet_gives_the_job_back(tmp_path, monkeypatch):
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    run_job({"job": json.dumps(vars(worker_job(tmp_path))), "nodes": '["0123456789abcdef"]'})
+    assert [r["kind"] for r in reports] == ["begin", "end"]
+    assert reports[-1]["payload"]["unasked"]

@@ -1,0 +1,71 @@
+"""One node of a cluster as it is known so far, and how a function is run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
+
+import ray  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.run.node_probe import Facts
+
+
+@dataclass
+class Node:
+    """A node as it is known so far.
+
+    Attributes:
+        id: Ray's.
+        address: its own.
+        name: of its host; its address until it has answered.
+        resources: that Ray gives out of it.
+        facts: what it has answered; None before that.
+        why_not: what it lacks; empty for one that takes jobs.
+        clock_offset: of its clock to the driver's, in seconds.
+        asked: the probe that is under way, and when it began.
+        losses: jobs lost on it quickly, one after another.
+        rests: quarantines so far since a job ended well on it.
+        again_at: of one under quarantine, when it is asked again, on the monotonic clock.
+    """
+
+    id: str
+    address: str
+    name: str
+    resources: Mapping[str, float]
+    facts: Facts | None = None
+    why_not: list[str] = field(default_factory=list)
+    clock_offset: float = 0.0
+    asked: tuple[Any, float] | None = None
+    losses: int = 0
+    rests: int = 0
+    again_at: float | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether it may take jobs."""
+        return self.facts is not None and not self.why_not
+
+
+def said(node: Node) -> str:
+    """A node in a line."""
+    gpus = node.facts["gpus"] if node.facts else []
+    cards = ", ".join(f"{gpus.count(name)} x {name}" for name in sorted(set(gpus)))
+    what = f"{node.resources.get('CPU', 0):g} CPUs, {cards or 'no GPU'}"
+    if node.used:
+        return f"node {node.name} ({node.address}): {what}"
+    return f"node {node.name} ({node.address}): {what}; LEFT OUT: {why(node)}"
+
+
+def why(node: Node) -> str:
+    """What a node that takes no jobs lacks, in a line."""
+    return "; ".join(node.why_not) or "it has not answered yet"
+
+
+def on(node: Node, function: Any) -> Any:
+    """A function as a task of a node, which waits for none of its cores."""
+    at = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=at)(function)
