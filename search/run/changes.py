@@ -217,6 +217,6 @@ def _of_code(spec: StudySpec, study: Mapping[str, Any], here: Mapping[str, Any])
             if name in now and value != now[name]
         ]
         for path, before, after in changes_of_code(own, session.get("task_code") or []):
-            sums = (before[:8], after[:8] or "gone")
-            found.append(Change(_words(f"your own code, {path}: sha256", *sums)))
+            now_is = after[:8] or "gone"
+            found.append(Change(f"your own code, {path}: sha256 {before[:8]} -> {now_is}"))
     return found
