@@ -130,14 +130,21 @@ def changed_code(names: Collection[str], held: Sequence[Mapping[str, str]]) -> l
         names: as for `code_of`; imported already.
         held: what `code_of` gave.
     """
+    return [path for path, _, _ in changes_of_code(names, held)]
+
+
+def changes_of_code(
+    names: Collection[str], held: Sequence[Mapping[str, str]]
+) -> list[tuple[str, str, str]]:
+    """The same files, each with its SHA-256 on record and now ("" where it is gone)."""
     roots = {_root(name) for name in names}
     found = []
     for row in held:
         paths = [root / row["file"] for root in roots]
-        if row["file"] != PACKAGE.name and not any(
-            path.is_file() and _sha256(path) == row["sha256"] for path in paths
-        ):
-            found.append(str(paths[0] if paths else row["file"]))
+        sums = [_sha256(path) if path.is_file() else "" for path in paths]
+        if row["file"] != PACKAGE.name and row["sha256"] not in sums:
+            at = str(paths[0] if paths else row["file"])
+            found.append((at, row["sha256"], next(filter(None, sums), "")))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import DASH, fixed_point
+from analysis.display.frames import DASH, fixed_point, stamps
 from analysis.display.render import Table
 from analysis.findings.audit import audit_frame
 from analysis.findings.facts import digits, metric_name
@@ -35,9 +35,7 @@ def audit_table(record: Record) -> Table:
         DASH if pd.isna(value) else "yes" if value else "no" for value in data["better"]
     ]
     display = display.map(lambda v: v if isinstance(v, str) else words.number(v))
-    data = data.assign(
-        study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
-    )
+    data = data.assign(**stamps(record))
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
     caption = " ".join([*words.banners(record), _verdict(data["better"]), words.origin(study)])
     title = "Late-bloomer audit: was the rule right to end them?"

@@ -60,7 +60,7 @@ def plates(record: Record, published: pd.DataFrame | None = None) -> list[Plate]
     found = [*_curve_plates(record, published), *_final_plates(record)]
     found += [*_sample_plates(record), *_search_plates(record)]
     for plate in found:
-        _label(plate, record.study)
+        _label(plate, record)
     return found
 
 
@@ -87,9 +87,11 @@ def _new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, 
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _label(plate: Plate, study: dict[str, Any]) -> None:
+def _label(plate: Plate, record: Record) -> None:
+    study = record.study
     signs = [words.SYNTHETIC] if study["synthetic"] else []
     signs += [words.REPORT_PROTOCOL] if study["protocol"] == "report" else []
+    signs += [words.MIXED_PARTS] if words.mixed_parts(record) else []
     title = f"{study['name']}: {plate.key}"
     plate.figure.suptitle(" · ".join([*signs, title]), fontsize="medium")
     if study["synthetic"]:

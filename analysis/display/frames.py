@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import MARKS
+from analysis.display.words import MARKS, mixed_parts
 from analysis.findings.cells import CellValue, best
 from analysis.findings.facts import beside, data_of, side_of
 from analysis.findings.stats import interval_kind
@@ -86,25 +86,37 @@ def baselines_by_side(record: Record) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
+def stamps(record: Record) -> dict[str, Any]:
+    """Columns of every table's data: what nobody may overlook who reads the csv alone."""
+    study = record.study
+    return {
+        "study": study["name"],
+        "synthetic": bool(study["synthetic"]),
+        "protocol": study["protocol"],
+        "mixed": mixed_parts(record),
+    }
+
+
 def long_frame(
-    study: Mapping[str, Any],
+    record: Record,
     values: Iterable[CellValue],
     published: Mapping[tuple[int, str], float],
 ) -> pd.DataFrame:
     """One row a cell and metric, full precision.
 
     Args:
-        study: study.json.
+        record: the study.
         values: what to write.
         published: (cell, metric) -> the course report's value.
 
     Returns:
         Columns study, cell, the cell parameters, the searched ones, metric, split, rule, status,
-        marks, n, mean, sd, lo, hi, interval, values, seeds, seeds_due, val or test mean beside,
-        seen and its split (of an unfinished cell), epochs, budget, published, trials, synthetic,
-        protocol, commit.
+        marks, details (of marks), n, mean, sd, lo, hi, interval, values, seeds, seeds_due, val or
+        test mean beside, seen and its split (of an unfinished cell), epochs, budget, published,
+        trials, synthetic, protocol, mixed, commit.
     """
-    rows = []
+    study, rows = record.study, []
+    stamped = {key: text for key, text in stamps(record).items() if key != "study"}
     for v in values:
         low, high = v.interval
         own = {
@@ -113,6 +125,7 @@ def long_frame(
             "rule": v.rule,
             "status": v.status,
             "marks": " | ".join(v.marks),
+            "details": " | ".join(v.details.values()),
             "n": v.n,
             "mean": v.mean,
             "sd": v.sd,
@@ -130,8 +143,7 @@ def long_frame(
             "budget": v.budget,
             "published": published.get((v.cell, v.metric)),
             "trials": " ".join(v.trials),
-            "synthetic": bool(study["synthetic"]),
-            "protocol": study["protocol"],
+            **stamped,
             "commit": (study.get("git") or {}).get("commit"),
         }
         given = {**v.given, **{key: v.config.get(key) for key in study["space_keys"]}}

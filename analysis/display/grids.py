@@ -14,6 +14,7 @@ from analysis.display.frames import (
     bold_cells,
     fixed_point,
     long_frame,
+    stamps,
     text,
 )
 from analysis.display.render import Table
@@ -215,18 +216,16 @@ def _data(
 ) -> pd.DataFrame:
     """The cells, then the constant predictors with status "constant"."""
     study, side = record.study, record.study["about"]["side"]
-    frame = long_frame(study, values.values(), published)
+    frame = long_frame(record, values.values(), published)
     rows = [
         {
-            "study": study["name"],
+            **stamps(record),
             side: value,
             "metric": metric,
             "split": "test",
             "status": "constant",
             "marks": name,
             "mean": scores[metric],
-            "synthetic": bool(study["synthetic"]),
-            "protocol": study["protocol"],
         }
         for name, by_side in _predictors(record).items()
         for value, scores in by_side.items()

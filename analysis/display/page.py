@@ -89,7 +89,7 @@ def _section(record: Record, out: Path, published: pd.DataFrame | None) -> dict[
         "description": study["spec"].get("description", ""),
         "banners": banners,
         "answers": answer_sentences(record),
-        "facts": _facts(study, state),
+        "facts": _facts(record, state),
         "tables": [render(table, "html") for table in made],
         "figures": pictures,
         "casualties": _casualties(record),
@@ -106,8 +106,9 @@ def state_of(record: Record) -> tuple[str, bool]:
     return text, lacking.anything
 
 
-def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, list[str]]]:
+def _facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
     """Name and lines of each fact."""
+    study = record.study
     machine = study.get("machine") or {}
     budget = study["spec"].get("budget", {})
     gpus = ", ".join(str(gpu) for gpu in machine.get("gpus") or []) or "no GPU"
@@ -128,7 +129,17 @@ def _facts(study: Mapping[str, Any], state: str) -> list[tuple[str, list[str]]]:
     ]
     lines = [(name, [text]) for name, text in facts if text]
     lines.insert(2, ("data", words.data_words(study)))  # one thing that is odd in it a line
-    return lines
+    more = (("mixed parts", words.mixed_lines(record)), ("changes accepted", accepted(study)))
+    return lines + [(name, texts) for name, texts in more if texts]
+
+
+def accepted(study: Mapping[str, Any]) -> list[str]:
+    """What was not as on record when a study was resumed, and was taken all the same."""
+    return [
+        f"{str(session.get('started') or 'date not recorded')[:10]}: {text}"
+        for session in study.get("sessions") or []
+        for text in session.get("accepted") or ()
+    ]
 
 
 def _weights(depth: str, held: Mapping[str, Any]) -> str:

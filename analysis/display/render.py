@@ -22,6 +22,8 @@ LATEX = {
     "°": r"$^\circ$",
     "‖": r"$\parallel$",
     "×": r"$\times$",
+    "⊕": r"$\oplus$",
+    "◊": r"$\diamond$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "—": "---",

@@ -15,6 +15,7 @@ from analysis.display.frames import (
     fixed_point,
     long_frame,
     spread,
+    stamps,
     text,
 )
 from analysis.display.grids import grid, grid_keys
@@ -68,7 +69,7 @@ def _cells(record: Record) -> Table:
         rows.append(_cell_row(record, at, held))
         heads = {_head(record, m): (number, m) in best for m in held}
         bold.append({name: heads.get(name, False) for name in rows[-1]})
-    data = long_frame(study, values, {})
+    data = long_frame(record, values, {})
     caption = words.caption(record, values)
     if told := study["about"]["skill"]:
         metric = told["metric"]
@@ -169,9 +170,7 @@ def _search(record: Record) -> Table:
     display = data.rename(columns=heads).map(
         lambda value: DASH if value is None or pd.isna(value) else words.number(value)
     )
-    data = data.assign(
-        study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
-    )
+    data = data.assign(**stamps(record))
     caption = " ".join(
         [
             *words.banners(record),
@@ -221,8 +220,6 @@ def _configs(record: Record) -> Table:
     given = [trial_column(study, key) for key in study["cells"][0]]
     columns = ["cell", *given, "trial", *(trial_column(study, k) for k in study["space_keys"])]
     data = order[[*columns, "epochs", "budget", "metric", "value", "status", "reason"]]
-    data = data.assign(
-        study=study["name"], synthetic=bool(study["synthetic"]), protocol=study["protocol"]
-    )
+    data = data.assign(**stamps(record))
     title = "Every config, and why it ended"
     return Table(study["name"], "configs", title, caption, display, bold, data)

@@ -10,6 +10,7 @@ from search.record import Record
 
 SYNTHETIC = "SYNTHETIC DATA"
 REPORT_PROTOCOL = "REPORT PROTOCOL"
+MIXED_PARTS = "MIXED PARTS"
 # mark -> (sign in tables, what it says)
 MARKS = {
     "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
@@ -20,6 +21,8 @@ MARKS = {
     "edge": ("‖", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
     "synthetic": ("¶", "synthetic data: says nothing about real images"),
     "failed": ("×", "every trial of the cell failed or diverged"),
+    "mixed": ("⊕", "made of parts that were not computed alike"),
+    "fewer configs": ("◊", "fewer configs than planned to choose among"),
 }
 RULES = {
     "best": "checkpoint of the best epoch",
@@ -50,7 +53,29 @@ def banners(record: Record) -> list[str]:
                 else "."
             )
         )
-    return [*found, *damage(record)]
+    return [*found, *mixed(record), *damage(record)]
+
+
+def mixed(record: Record) -> list[str]:
+    """What of a study was not computed alike, in a sentence; [] where nothing is mixed."""
+    texts = mixed_parts(record)
+    if not texts:
+        return []
+    cells = record.mixed.cells
+    of_cells = f" Cells that mix them themselves are marked {MARKS['mixed'][0]}." if cells else ""
+    return [f"{MIXED_PARTS}: not all that stands here was computed alike: {texts}.{of_cells}"]
+
+
+def mixed_lines(record: Record) -> list[str]:
+    """What each cell mixes, then what cells differ in, a line each."""
+    cells, held = record.study["cells"], record.mixed
+    lines = [f"{cell_label(cells[n])}: {'; '.join(texts)}" for n, texts in held.cells.items()]
+    return [*lines, *(f"over all cells: {text}" for text in held.whole)]
+
+
+def mixed_parts(record: Record) -> str:
+    """The same without a sentence around it, for a column of data; "" where nothing is mixed."""
+    return "; ".join(record.mixed.whole)
 
 
 def damage(record: Record) -> list[str]:
@@ -69,10 +94,16 @@ def caption(record: Record, values: Iterable[CellValue]) -> str:
     )
     parts.append(study["about"]["formulas"])
     marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
-    parts += [f"{MARKS[mark][0]} {MARKS[mark][1]}." for mark in marks]
+    parts += [f"{MARKS[mark][0]} {MARKS[mark][1]}{_details(held, mark)}." for mark in marks]
     parts.append(f"Data: {'; '.join(data_words(study))}.")
     parts.append(origin(study))
     return " ".join(part for part in parts if part)
+
+
+def _details(values: Iterable[CellValue], mark: str) -> str:
+    """What a mark means in each cell that says so, e.g. ": depth 18: chosen among 3 of 4 ..."."""
+    held = {cell_label(v.given): v.details[mark] for v in values if mark in v.details}
+    return "".join(f"; {cell}: {text}" for cell, text in held.items())
 
 
 def why_out(marks: Iterable[str]) -> str:

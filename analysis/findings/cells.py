@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,14 +18,14 @@ import pandas as pd
 
 from analysis.findings.facts import Mode, data_of, digits, direction, seeds_due
 from analysis.findings.stats import interval, mean_sd
-from search.record import Record, UserError, trial_column
+from search.record import Choice, Record, UserError, short_choices, trial_column
 
 Status = Literal["complete", "partial", "failed", "empty"]
 
 # what a cell's value may be marked with; signs and words: analysis.display.words
 MARKS = (
     *("unfinished", "unconfirmed", "no skill", "collapsed", "seeds missing", "edge"),
-    *("synthetic", "failed"),
+    *("synthetic", "failed", "mixed", "fewer configs"),
 )
 NO_VALUE = "no value"  # what keeps a cell out that has nothing to compare yet
 
@@ -57,6 +57,7 @@ class CellValue:
         config: searched parameters of what is shown, e.g. lr.
         trials: names of the trials shown.
         marks: keys of MARKS.
+        details: of a mark of this cell, what is to be said of it here; by mark.
     """
 
     study: str
@@ -81,6 +82,7 @@ class CellValue:
     config: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -109,12 +111,25 @@ def cell_values(record: Record) -> list[CellValue]:
     Raises:
         UserError: trials of a cell differ in rule, budget, metric or config.
     """
-    study = record.study
-    return [
+    study, choices = record.study, short_choices(record)
+    values = [
         _cell_value(record, number, dict(at), metric)
         for number, at in enumerate(study["cells"])
         for metric in study["metrics"]
     ]
+    return [_with_details(record, value, choices.get(value.cell)) for value in values]
+
+
+def _with_details(record: Record, value: CellValue, choice: Choice | None) -> CellValue:
+    """A value with the marks of what is behind it as a whole: mixed parts, configs that lack."""
+    details = dict[str, str]()
+    if mixed := record.mixed.cells.get(value.cell):
+        details["mixed"] = "; ".join(mixed)
+    if choice:
+        details["fewer configs"] = choice.words
+    if not details or value.status in ("empty", "failed"):
+        return value
+    return replace(value, marks=(*value.marks, *details), details=details)
 
 
 def require_comparable(values: Iterable[CellValue]) -> None:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from search import record
-from search.record import Record, missing, terminal
+from search.record import Record, missing, short_choices, terminal
 from search.record.uris import child, last_name, parse_place, refuse_uri
 from search.spec.overrides import add_overrides, given_overrides
 
@@ -46,6 +46,12 @@ def add_run_commands(commands: Any) -> None:
         "--retry-failed",
         action="store_true",
         help="run failed trials again; of the search only where a cell has no winner yet",
+    )
+    resumed.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on though settings, code or versions are not as on record; tables made of mixed "
+        "parts are marked",
     )
     resumed.set_defaults(command=resume)
     for command in (started, resumed):
@@ -158,7 +164,8 @@ def resume(arguments: argparse.Namespace) -> int:
         from search.run.launch import resume
 
         with _progress(spec, console) as progress:
-            return resume(folder, options, progress, arguments.retry_failed)
+            chosen = (arguments.retry_failed, arguments.accept_changes)
+            return resume(folder, options, progress, *chosen)
 
     return _finish(folder, _interruptible(go), console)
 
@@ -233,7 +240,9 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
     status = _status_of(held, console)
     if status:
         lost = missing(held).lost
-        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in lost.itertuples()]
+        told = {name for choice in short_choices(held).values() for name in choice.names}
+        rows = lost[~lost["trial"].isin(told)].itertuples()
+        lines = [f"  {row.trial} {row.status}: {row.reason}" for row in rows]
         text = "not every cell has what it was promised"
         if set(lost["status"]) - {"diverged"}:
             text += f". Mend the cause, then `{resume} --retry-failed` runs what has failed again"
@@ -267,7 +276,9 @@ def _status_of(held: Record, console: Console) -> int:
     That is: full_per_cell trials of the search in full, and a test score for each seed, or for
     the winner where there are no seeds.
     """
-    from search.cli.status import status_table
+    from search.cli.status import lost_lines, status_table
 
     console.print(status_table(held))
+    for line in lost_lines(held):
+        console.print(line, soft_wrap=True)
     return int(bool(missing(held).cells))

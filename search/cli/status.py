@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from search.record import LOCK, Record, missing
+from search.record import LOCK, Record, missing, short_choices
 
 STATES = ("completed", "running", "paused", "stopped", "diverged", "failed")
 
@@ -41,10 +41,25 @@ def status_table(held: Record) -> Table:
     return table
 
 
+def lost_lines(held: Record) -> list[str]:
+    """Which configs were lost for good, and what that does to which cell; [] where none was."""
+    lines, why = [], dict(zip(held.trials["trial"], held.trials["reason"], strict=True))
+    for number, choice in short_choices(held).items():
+        cell = " ".join(f"{k}={v}" for k, v in held.study["cells"][number].items())
+        after = "`resume --retry-failed` runs what is missing again"
+        if choice.made:
+            after = "that choice stands; a new study, with --name, tries all of them"
+        lines.append(f"cell {cell}: {choice.words}; {after}")
+        lines += [f"  {name}: {why[name]}" for name in choice.names]
+    return lines
+
+
 def _title(held: Record) -> str:
     marks = [held.study["task"], f"protocol {held.study['protocol']}"]
     if held.study["synthetic"]:
         marks.append("SYNTHETIC DATA")
+    if held.mixed.whole:
+        marks.append("MIXED PARTS")
     if is_running(held.run):
         marks.append("running")
     elif missing(held).open:

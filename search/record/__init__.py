@@ -4,7 +4,7 @@ May import `spec` and `trainables`; what is named here loads neither ray nor tor
 at `read.py`, which describes every file and column.
 """
 
-from search.record.completeness import missing
+from search.record.completeness import Choice, missing, short_choices
 from search.record.frames import setting_column, trial_column
 from search.record.journal import JournalError
 from search.record.read import (
@@ -28,6 +28,7 @@ __all__ = [
     "JOURNAL",
     "LOCK",
     "STUDY",
+    "Choice",
     "JournalError",
     "Record",
     "RecordError",
@@ -39,6 +40,7 @@ __all__ = [
     "missing",
     "read_events",
     "setting_column",
+    "short_choices",
     "trial_column",
     "write",
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NAMED = 5  # trials that a note names
 UNSCORED = "its scoring on test failed"  # how the reason of such a trial ends
+LOST = "its job was lost"  # how that of one begins which nodes, processes or networks have ended
 OPEN = ("running", "paused")
 
 
@@ -55,6 +56,55 @@ def missing(held: Record) -> Missing:
         open=int(trials["status"].isin(OPEN).sum()),
         lost=trials[trials["status"].isin(["failed", "diverged"]) | unscored],
     )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cell that chooses among fewer configs than it was to.
+
+    A config that diverged is none of those that are missing: it had its chance.
+
+    Attributes:
+        planned: configs that the study asks for.
+        failed: trials that failed for good by their own fault.
+        lost: trials that a node, a process or a network has ended once too often.
+        made: whether the choice has been made; then it stands, and `--retry-failed` leaves it.
+    """
+
+    planned: int
+    failed: tuple[str, ...]
+    lost: tuple[str, ...]
+    made: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The trials that are missing."""
+        return (*self.failed, *self.lost)
+
+    @property
+    def words(self) -> str:
+        """E.g. "chosen among 3 of 4 configs: 1 failed"."""
+        left = self.planned - len(self.failed) - len(self.lost)
+        counts = ((len(self.failed), "failed"), (len(self.lost), "lost"))
+        why = ", ".join(f"{n} {what}" for n, what in counts if n)
+        verb = "chosen" if self.made else "choosing"
+        return f"{verb} among {left} of {self.planned} configs: {why}"
+
+
+def short_choices(held: Record) -> dict[int, Choice]:
+    """Cells that choose among fewer configs than planned, as far as there is a choice left."""
+    study, trials = held.study, held.trials
+    planned = study["spec"].get("budget", {}).get("trials_per_cell", 1)
+    made = set(held.decisions.loc[held.decisions["verdict"] == "select", "cell"])
+    gone = trials[(trials["stage"] == "search") & (trials["status"] == "failed")]
+    found = {}
+    for cell, rows in gone.groupby("cell"):
+        by_node = rows["reason"].str.startswith(LOST).fillna(False)
+        failed, lost = (tuple(rows.loc[at, "trial"]) for at in (~by_node, by_node))
+        if study["space_keys"] and len(rows) < planned:
+            number = int(str(cell))
+            found[number] = Choice(planned, failed, lost, number in made)
+    return found
 
 
 Rows = set[tuple[str, int]]  # trial and epoch

@@ -95,6 +95,7 @@ class _Tell(_Event):
     code: str | None = None
     error: str | None = None
     out_of_memory: bool = False
+    lost: bool = False
     for_good: bool = False
 
 
@@ -144,10 +145,12 @@ class OfCell(_Decision):
 
 
 class OfJob(_Event):
-    """A job is put back, or handed out again."""
+    """A job is put back, or handed out again, with these settings."""
 
     trial: str
     from_epoch: Count = 0
+    settings: Table | None = None
+    seed: Count | None = None
 
 
 class Retried(_Event):
@@ -197,6 +200,12 @@ class Quarantine(_Event):
     seconds: Amount
 
 
+class SessionBegun(_Event):
+    """A driver starts to work; what it runs with is in `sessions` of study.json, at `number`."""
+
+    number: Count
+
+
 class Cut(_Event):
     """A last line was not whole."""
 
@@ -225,6 +234,7 @@ EVENTS: dict[str, Any] = {
     "node": Node,
     "node gone": NodeGone,
     "quarantine": Quarantine,
+    "session": SessionBegun,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from search.record.completeness import UNSCORED
+from search.record.completeness import LOST, UNSCORED
 from trainables.judging import judged_epochs
 
 # space and cell parameters come between; everything else has its dtype here
@@ -210,7 +210,8 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
         trial["attempts"] += 1
         trial["error"] = event.get("error")
         said = (event.get("error") or "").strip().splitlines()
-        _stand(trial, "failed", ": ".join(["its job failed", *said[-1:]]))
+        what = LOST if event.get("lost") else "its job failed"
+        _stand(trial, "failed", ": ".join([what, *said[-1:]]))
         return
     trial["epochs"] = event["epoch"]
     if event["ending"] == "diverged":

@@ -10,7 +10,7 @@ from typing import Any
 
 from search import record
 from search.record.study_form import study_fault
-from search.spec.cells import make_plan
+from search.spec.cells import common_settings, make_plan
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -67,7 +67,7 @@ def describe_study(
         or (spec.weights == "synthetic" and bool(weights)),
         "cells": spec.cell_values(),
         "space_keys": list(spec.space),
-        "settings": {k: config[k] for k in config if k not in spec.cells and k not in spec.space},
+        "settings": common_settings(spec),
         "rungs": list(plan.rungs),
         "seed": spec.seed,
         "confirm_seeds": list(plan.confirm_seeds),

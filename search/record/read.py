@@ -76,7 +76,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ from search.record.journal import (
     read_journal,
     read_lines,
 )
+from search.record.mixed import Mixed, mixtures
 from search.record.stored import (
     EPOCHS,
     JOURNAL,
@@ -135,14 +136,17 @@ class Record:
             task says of itself: trainables.about), `weights`,
             `task_code` (file and sha256: of the user's own task each of its modules, which
             `resume` compares, of ours one digest of trainables), `task_dir` (where the user's own
-            is imported from), `versions`, `git`, `machine`, `sessions`, and, where GPU shares were
-            measured, `packing` (a row a shape of trial and GPU: search.run.packing).
+            is imported from), `versions`, `code` (digest of this package's), `git`, `machine`,
+            `sessions` (each with what it ran with, and `accepted`: what had changed before it and
+            was taken all the same), and, where GPU shares were measured, `packing` (a row a shape
+            of trial and GPU: search.run.packing).
         trials: see the module.
         curves: see the module.
         per_image: see the module.
         decisions: one row a decision: time, trial, cell, epoch, value, rank, n, goes_on (how many
             of the n may go on; only of a complete rung), verdict, rule.
         notes: what is damaged in it and could be passed over, a sentence each.
+        mixed: what of it was computed with more than one code, set of versions or settings.
     """
 
     run: Path
@@ -152,6 +156,7 @@ class Record:
     per_image: pd.DataFrame
     decisions: pd.DataFrame
     notes: tuple[str, ...] = ()
+    mixed: Mixed = field(default_factory=Mixed)
 
 
 def load(run: Path | str) -> Record:
@@ -179,7 +184,8 @@ def load(run: Path | str) -> Record:
     for note in notes:
         warnings.warn(f"{folder}: {note}", RecordWarning, stacklevel=2)
     images = per_image(folder, study["name"])
-    return Record(folder, study, trials, curves, images, decisions, tuple(notes))
+    mixed = mixtures(study, events)
+    return Record(folder, study, trials, curves, images, decisions, tuple(notes), mixed)
 
 
 DECISION = ["time", "trial", "cell", "epoch", "value", "rank", "n", "goes_on", "verdict", "rule"]

@@ -111,11 +111,23 @@ class RunFolder:
         for name in FOLDERS:
             (self.path / name).mkdir(exist_ok=True)
 
-    def add_session(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Note that a driver starts to work on the study: `kind` is run or resume."""
+    def add_session(
+        self, kind: str, facts: Mapping[str, Any], now: Mapping[str, Any] | None = None
+    ) -> int:
+        """Note that a driver starts to work on the study.
+
+        Args:
+            kind: run or resume.
+            facts: of the session.
+            now: keys of study.json that hold from here on as given here.
+
+        Returns:
+            The session's index in `sessions`.
+        """
         session = {"kind": kind, "started": _now(), "ended": None, **facts}
         study = self.study
-        self._replace({**study, "sessions": [*study["sessions"], session]})
+        self._replace({**study, **(now or {}), "sessions": [*study["sessions"], session]})
+        return len(study["sessions"])
 
     def end_session(self) -> None:
         """Note that it has ended; a killed one never does."""

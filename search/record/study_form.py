@@ -108,6 +108,10 @@ class Session(Form):
 
     started: str | None = None
     ended: str | None = None
+    versions: Table | None = None
+    code: str | None = None
+    task_code: list[dict[str, str]] = Field(default_factory=list)
+    accepted: Texts = Field(default_factory=list)
     git: Git | None = None
     data_dir: str = ""
     weights_dir: str = ""
@@ -187,6 +191,7 @@ class StudyFile(Form):
     task_dir: str | None = None
     task_code: list[dict[str, str]] = Field(default_factory=list)
     versions: Table | None = None
+    code: str | None = None
     git: Git | None = None
     machine: Machine | None = None
     packing: list[Table] | None = None

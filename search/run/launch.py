@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,12 @@ from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.record.terminal import in_words, shell
 from search.run import machine
+from search.run.changes import held_now
 from search.run.device import mps_active
 from search.run.digest import code_digest
 from search.run.errors import ExecutionError, StoreError
-from search.run.lineage import check_split, same_data
+from search.run.inputs import Inputs, compared
+from search.run.lineage import check_split
 from search.run.machine_checks import check_machine
 from search.run.mirror import Mirror, mirrored
 from search.run.network_checks import check_networks, pretrained_files
@@ -32,7 +34,7 @@ from search.spec.study_spec import StudySpec, recorded_spec
 from trainables import places
 from trainables.engine.cache import cache_note
 from trainables.errors import UserError
-from trainables.own_code import changed_code, code_of
+from trainables.own_code import code_of
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes
@@ -84,11 +86,17 @@ def start(
         held = (spec, text, overrides, data, weights, here, options.task_dir)
         study = manifest.describe_study(*held)  # before Ray: it may be refused
         store = {"store": options.store} if options.store else {}
-        create, inputs = partial(run.create, {**study, **store}), Inputs(data, weights)
-        return run.path, _execute(spec, run, options, inputs, watcher, mirror, create)
+        begin = Beginning("run", mirror, create=partial(run.create, {**study, **store}))
+        return run.path, _execute(spec, run, options, Inputs(data, weights), watcher, begin)
 
 
-def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool = False) -> bool:
+def resume(
+    folder: Path,
+    options: Options,
+    watcher: Watcher,
+    retry_failed: bool = False,
+    accept_changes: bool = False,
+) -> bool:
     """Go on with a study from its journal; nothing that finished is run again.
 
     Args:
@@ -96,6 +104,7 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         options: see Options.
         watcher: sees what happens.
         retry_failed: run again what has failed for good, too.
+        accept_changes: go on though settings, code or versions are not as on record.
 
     Returns:
         Whether the study is done (False: interrupted).
@@ -116,30 +125,11 @@ def resume(folder: Path, options: Options, watcher: Watcher, retry_failed: bool 
         if _is_done(spec, run, watcher, retry_failed, mirror):
             return True
         check_address(options.address)
-        if changed := changed_code(spec.own_code(), held.get("task_code", [])):
-            raise PreflightError(
-                f"{', '.join(changed)} is not the code that {run.path.name} was started with: "
-                "restore it, or start the study anew with --name"
-            )
         held_dir = held.get("task_dir")
         options = replace(options, task_dir=Path(held_dir) if held_dir else None)
-        check_local(spec, options)
-        data = fingerprints(spec, options)
-        if not same_data(data, held["data"]):
-            raise PreflightError(
-                f"the data under {options.data_dir} is not what {run.path.name} was started with: "
-                f"found {_short(data)}, on record {_short(held['data'])}. Name the right one with "
-                "--data-dir"
-            )
-        check_machine(spec, options)
-        weights = pretrained_files(spec, options, run.path)
-        if manifest.describe(spec, weights) != held["weights"]:
-            raise PreflightError(
-                f"the pretrained weights under {options.weights_dir} are not those that "
-                f"{run.path.name} was started with; name the right ones with --weights-dir"
-            )
-        inputs, again = Inputs(data, weights), retry_failed
-        return _execute(spec, run, options, inputs, watcher, mirror, retry_failed=again)
+        inputs, accepted = compared(spec, run, options, accept_changes)
+        begin = Beginning("resume", mirror, accepted)
+        return _execute(spec, run, options, inputs, watcher, begin, retry_failed=retry_failed)
 
 
 def _say_places(options: Options) -> None:
@@ -178,24 +168,21 @@ def session_places(options: Options) -> dict[str, str]:
     }
 
 
-def _short(data: list[dict[str, Any]]) -> str:
-    return ", ".join(
-        f"{d['data']} ({d['edition']}, {d['train_images']} + {d['test_images']} images)"
-        for d in data
-    )
-
-
 @dataclass(frozen=True)
-class Inputs:
-    """What a study was found to have, as fingerprints and files.
+class Beginning:
+    """How a session begins.
 
     Attributes:
-        data: fingerprints of the data of its cells.
-        weights: number of a cell -> file of the pretrained weights that it starts from.
+        kind: run or resume.
+        mirror: of a study at a URI, what takes its record there.
+        accepted: what is not as on record, and was taken all the same.
+        create: makes the record of a new study; called when nothing can refuse it any more.
     """
 
-    data: list[dict[str, Any]]
-    weights: Mapping[int, Path]
+    kind: str
+    mirror: Mirror | None
+    accepted: Sequence[str] = ()
+    create: Callable[[], None] | None = None
 
 
 def _execute(
@@ -204,8 +191,7 @@ def _execute(
     options: Options,
     inputs: Inputs,
     watcher: Watcher,
-    mirror: Mirror | None,
-    create: Callable[[], None] | None = None,
+    begin: Beginning,
     retry_failed: bool = False,
 ) -> bool:
     """Run what is left of a study; a new one is created when nothing can refuse it any more."""
@@ -218,14 +204,14 @@ def _execute(
         events: list[dict[str, Any]] = []
         nodes = _nodes(spec, run.path, options, inputs, events.append)
         held = nodes.resources() if nodes else cluster.resources()
-        packing = packing_here(spec, None if create else run, options, nodes)
+        packing = packing_here(spec, None if begin.create else run, options, nodes)
         gpus = gpus_by_cell(spec, cluster.gpus_of(held), packing)
         for share in set(gpus.values()):
             cluster.check_feasible(spec.resources.cpus_per_trial, share, held)
         if any(0 < share < 1 for share in gpus.values()):
             options.say(MPS[mps_active()])
-        if create:
-            create()
+        if begin.create:
+            begin.create()
         run.add_packing(packing)
         there = Places(
             data_dir=options.data_dir.resolve(),
@@ -236,12 +222,8 @@ def _execute(
             task_code=code_of(spec.own_code()),
             store=run.study.get("store", ""),
         )
-        study = Study(spec, run, there, watcher, mirror)
-        facts = {**session_places(options), **machine.here(), "task_code": there.task_code}
-        run.add_session("run" if create else "resume", facts)
-        if mirror is not None:  # before the first job: by it workers know that they are right
-            mirror.flush()
-            options.say(f"{there.store} holds the study; {run.path} is this driver's own copy")
+        study = Study(spec, run, there, watcher, begin.mirror)
+        _begin_session(study, run, options, begin)
         if retry_failed:
             options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
             study.retry_failed()
@@ -252,6 +234,18 @@ def _execute(
         return _session(study, run, partial(executor.execute, nodes=nodes))
     finally:
         cluster.disconnect()
+
+
+def _begin_session(study: Study, run: RunFolder, options: Options, begin: Beginning) -> None:
+    """Put on record what the jobs from here on are computed with, and what was accepted."""
+    facts = {**session_places(options), **machine.here(), "task_code": study.places.task_code}
+    if begin.accepted:
+        facts["accepted"] = list(begin.accepted)
+    number = run.add_session(begin.kind, facts, held_now(study.spec) if begin.accepted else None)
+    study.note({"event": "session", "number": number})
+    if begin.mirror is not None:  # before the first job: by it workers know that they are right
+        begin.mirror.flush()
+        options.say(f"{options.store} holds the study; {run.path} is this driver's own copy")
 
 
 def _nodes(

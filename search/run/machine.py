@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from search.run.digest import code_digest
+
 PACKAGES = (
     "resnet-tune",
     "torch",
@@ -26,14 +28,15 @@ PACKAGES = (
 
 
 def here() -> dict[str, Any]:
-    """Versions, commit and machine: keys `versions`, `git`, `machine` of study.json."""
+    """Versions, code, commit and machine: keys of study.json, and of its sessions."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:  # run from its source folder
             versions[name] = "not installed"
-    return {"versions": versions, "git": git(), "machine": _machine()}
+    versions["cuda"] = torch.version.cuda or "none"  # that torch is built for
+    return {"versions": versions, "code": code_digest(), "git": git(), "machine": _machine()}
 
 
 def cores() -> int:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.record.mixed import COMPUTES
 from search.record.uris import is_uri
 from search.run.device import mps_active
 from search.run.digest import code_digest
@@ -34,7 +35,6 @@ from trainables.resnet import describe_weights
 
 Facts = dict[str, Any]
 
-COMPUTES = ("python", "torch", "torchvision", "numpy")  # a result may hang on their versions
 LEAST_MB = 64  # of disk, below which a node can hand nothing in
 PROBE = "probe"  # folder of a run through which nodes answer
 CLOCK_SECONDS = 5.0  # that clocks may differ before it is said

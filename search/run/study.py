@@ -21,6 +21,7 @@ from search.run.store import open_store
 from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
 from search.schedule.search import Search
+from search.spec.cells import changed_settings, seed_of
 from search.spec.plan import Job
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -150,10 +151,7 @@ class Study:
         if asked is None:
             return None
         job, config = asked.job, asked.config
-        if asked.again:
-            self.note({"event": "again", "trial": job.trial, "from_epoch": job.from_epoch})
-        else:
-            self._run.append(self._ask_event(job, config))
+        self._run.append(self._ask_event(job, config, asked.again))
         decisions = self._write_decisions(asked.decisions)
         self._watcher.asked(job, {**self._cells[job.cell], **config}, decisions)
         self._repeats.discard(job.trial)
@@ -205,7 +203,7 @@ class Study:
         most, at = self.spec.losses, f" on {node}" if node else ""
         if self._losses[trial] > most:
             told = {"ending": "failed", "error": f"lost {most + 1} times; the last time: {text}"}
-            self.tell(trial, {**told, "node": node})
+            self.tell(trial, {**told, "node": node, "lost": True})
             return
         self.put_back(trial)
         self._watcher.noted(
@@ -255,20 +253,16 @@ class Study:
 
     # -- one job ------------------------------------------------------------------------------
 
-    def _ask_event(self, job: Job, config: Mapping[str, Any]) -> Event:
-        defaults = find_task(self.spec.task).settings
+    def _ask_event(self, job: Job, config: Mapping[str, Any], again: bool) -> Event:
         full = self.spec.config(self._cells[job.cell], config)
-        settings = {k: v for k, v in full.items() if v != defaults[k].default}
-        return {
-            "event": "ask",
-            "job": job._asdict(),
-            "config": dict(config),
-            "settings": settings,
-            "seed": self._seed(job),
+        # what was accepted since a job was asked for holds when it is handed out again
+        now = {
+            "settings": changed_settings(self.spec.task, full),
+            "seed": seed_of(self.spec, job),
         }
-
-    def _seed(self, job: Job) -> int:
-        return self.spec.seed if job.seed is None else job.seed
+        if again:
+            return {"event": "again", "trial": job.trial, "from_epoch": job.from_epoch, **now}
+        return {"event": "ask", "job": job._asdict(), "config": dict(config), **now}
 
     def _shape(self, cell: int) -> tuple[float, float]:
         return self.spec.resources.cpus_per_trial, self.places.gpus.get(cell, 0.0)
@@ -281,7 +275,7 @@ class Study:
         weights = self.places.weights.get(job.cell)
         train = {
             "config": config,
-            "seed": self._seed(job),
+            "seed": seed_of(self.spec, job),
             "split_seed": self.spec.seed,
             "from_epoch": job.from_epoch,
             "to_epoch": job.to_epoch,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
-from search.spec.plan import Plan, rungs
+from search.spec.plan import Job, Plan, rungs
 from search.spec.study_spec import StudySpec, Value
 from trainables import find_task
 
@@ -32,6 +33,23 @@ def make_plan(spec: StudySpec) -> Plan:
         audit_share=0.0 if whole else budget.audit_share,
         seed=spec.seed,
     )
+
+
+def changed_settings(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a config that differ from the task's defaults."""
+    defaults = find_task(task).settings
+    return {key: value for key, value in config.items() if value != defaults[key].default}
+
+
+def common_settings(spec: StudySpec) -> dict[str, Any]:
+    """Settings that hold in every cell, defaults included."""
+    config = spec.config(spec.cell_values()[0], {})
+    return {k: v for k, v in config.items() if k not in spec.cells and k not in spec.space}
+
+
+def seed_of(spec: StudySpec, job: Job) -> int:
+    """The seed that a job trains with: its own, or the study's."""
+    return spec.seed if job.seed is None else job.seed
 
 
 def cell_seed(seed: int, cell: Mapping[str, Value]) -> int:

@@ -186,19 +186,24 @@ def test_records_with_something_else_in_a_file_s_place(tmp_path, finished):
     assert ends["same"] > 5
 
 
+OF_NODE = {"node": "b", "id": "1f"}
+OUTSIDE: dict[str, dict[str, Any]] = {  # events that come from nodes, sessions and people
+    "retry failed": {"trials": ["00-000"]},
+    "session": {"number": 0},
+    "lost": {"trial": "00-000", "cause": "node", "node": "b", "error": "its node is gone"},
+    "node": {**OF_NODE, "address": "1", "used": True, "why_not": ["?"], "clock_offset": 0.1},
+    "node gone": OF_NODE,
+    "quarantine": {**OF_NODE, "seconds": 30.0},
+}
+
+
 def test_every_key_of_every_event_is_held_to_its_type(finished):
     """Of those that figures are made of; what is only shown to people may be anything."""
     events = [json.loads(line) for line in (finished / record.JOURNAL).read_text().splitlines()]
     kinds = {(e["event"], e.get("ending"), e.get("verdict"), *sorted(e)): e for e in events}
     moment = events[0]["time"]
-    kinds["retried"] = {"time": moment, "event": "retry failed", "trials": ["00-000"]}
-    kinds["lost"] = {"time": moment, "event": "lost", "trial": "00-000", "cause": "node"}
-    kinds["lost"] |= {"node": "n", "error": "its node is gone"}
-    node = {"time": moment, "node": "n", "id": "ab"}
-    kinds["node"] = {**node, "event": "node", "address": "h", "used": False, "why_not": ["code"]}
-    kinds["node"]["clock_offset"] = 0.1
-    kinds["node gone"] = {**node, "event": "node gone"}
-    kinds["quarantine"] = {**node, "event": "quarantine", "seconds": 30.0}
+    for kind, held in OUTSIDE.items():
+        kinds[kind] = {"time": moment, "event": kind, **held}
     assert {event["event"] for event in kinds.values()} == set(EVENTS)
     free = Counter[str]()
     for event in kinds.values():

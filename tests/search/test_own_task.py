@@ -77,7 +77,8 @@ def test_the_page_works_as_it_stands(tmp_path):
     source.write_text(source.read_text().replace("900", "800"))
     done = call(tmp_path, "-m", "search", "resume", "runs/rings")
     assert done.returncode == 2
-    assert "rings.py is not the code that rings was started with" in done.stderr
+    assert "rings is not what it was" in done.stderr
+    assert re.search(r"your own code, \S+rings\.py: sha256 [0-9a-f]{8} -> ", done.stderr)
     assert "Traceback" not in done.stderr
 
 
