@@ -86,7 +86,7 @@ def start(
         held = (spec, text, overrides, data, weights, here, options.task_dir)
         study = manifest.describe_study(*held)  # before Ray: it may be refused
         store = {"store": options.store} if options.store else {}
-        begin = Beginning("run", mirror, create=partial(run.create, {**study, **store}))
+        begin = Beginning("run", (), partial(run.create, {**study, **store}), mirror)
         return run.path, _execute(spec, run, options, Inputs(data, weights), watcher, begin)
 
 
@@ -128,7 +128,7 @@ def resume(
         held_dir = held.get("task_dir")
         options = replace(options, task_dir=Path(held_dir) if held_dir else None)
         inputs, accepted = compared(spec, run, options, accept_changes)
-        begin = Beginning("resume", mirror, accepted)
+        begin = Beginning("resume", accepted, mirror=mirror)
         return _execute(spec, run, options, inputs, watcher, begin, retry_failed=retry_failed)
 
 
@@ -174,15 +174,15 @@ class Beginning:
 
     Attributes:
         kind: run or resume.
-        mirror: of a study at a URI, what takes its record there.
         accepted: what is not as on record, and was taken all the same.
         create: makes the record of a new study; called when nothing can refuse it any more.
+        mirror: of a study at a URI, what takes its record there.
     """
 
     kind: str
-    mirror: Mirror | None
     accepted: Sequence[str] = ()
     create: Callable[[], None] | None = None
+    mirror: Mirror | None = None
 
 
 def _execute(
