@@ -22,8 +22,8 @@ MOST_REPEATED = (
     0.02  # of a split's heads that may lie where another does, with no more than a note
 )
 REFUSED = (
-    f"more than {MOST_OUTSIDE:.0%} are refused, and more than {MOST_AS_YX:.0%} where all heads fit "
-    "as (y, x)"
+    f"more than {MOST_OUTSIDE:.0%} are refused, and more than {MOST_AS_YX:.0%} where all heads "
+    "fit as (y, x)"
 )
 
 
@@ -59,7 +59,8 @@ def place_faults(
     """
     lost = [_far(p, *size) for p, size in zip(points, sizes, strict=True)]
     shares = [n / max(1, len(p)) for n, p in zip(lost, points, strict=True)]
-    if fault := _all_exchanged(split, points, sizes, turned, lost):
+    fault = _all_exchanged(split, points, sizes, turned, lost)
+    if fault := fault or _shifted(split, names, points, sizes, lost):
         return [fault], [], []
     odd = {
         row: f"{split} {names[row]}: {lost[row]} of {len(points[row])} heads lie far outside its "
@@ -129,6 +130,28 @@ def _all_exchanged(
         f"{sum(lost)} of {heads} heads lie far outside their images as they stand, and "
         f"{sum(other)} with x and y exchanged; {fix}"
     )
+
+
+def _shifted(
+    split: str,
+    names: Sequence[str],
+    points: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    lost: Sequence[int],
+) -> str:
+    """The fault of a split whose annotations are each of the image before or after; "" if not."""
+    if len(points) <= FEW or sum(lost) <= MOST_OF_SPLIT * sum(map(len, points)):
+        return ""
+    for by, where in ((1, "after"), (-1, "before")):
+        others = [sizes[(row + by) % len(sizes)] for row in range(len(sizes))]
+        left = sum(_far(p, *size) for p, size in zip(points, others, strict=True))
+        if left <= LEFT * sum(lost):
+            return (
+                f"{sum(lost)} of {sum(map(len, points))} {split} heads lie far outside their "
+                f"images, and {left} outside the images {where} these (GT_{names[1]} fits "
+                f"{names[1 + by]}): the annotations are shifted by one; fetch them again"
+            )
+    return ""
 
 
 def _split_faults(

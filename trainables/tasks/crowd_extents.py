@@ -1,4 +1,4 @@
-"""What of a crowd shows over a split alone: sizes unlike the others', and another image's heads."""
+"""What of a crowd shows over a split alone: odd sizes and reaches, and another image's heads."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def reach_doubts(
 
 def odd_sizes(split: str, names: Sequence[str], sizes: Sequence[Size]) -> list[str]:
     """A warning of images of other sizes in a split that is of one size but for them."""
-    (usual, count), *others = Counter(sizes).most_common()
+    ((usual, _),) = Counter(sizes).most_common(1)
     odd = [row for row, size in enumerate(sizes) if size != usual]
-    if not others or len(sizes) < REACH_IMAGES or len(odd) > max(1, ODD * len(sizes)):
+    if not odd or len(sizes) < REACH_IMAGES or len(odd) > max(1, ODD * len(sizes)):
         return []
     which = named(f"{names[row]}: {sizes[row][1]} x {sizes[row][0]}" for row in odd)
     return [

@@ -92,6 +92,26 @@ def test_a_split_that_is_in_the_other_order_in_part_is_refused_image_by_image(
     assert "heads fit only with x and y exchanged: 3 more" in said
 
 
+@pytest.mark.parametrize(("by", "fits"), [(1, "IMG_3"), (-1, "IMG_1")])
+def test_annotations_that_are_all_of_the_next_image_are_refused_as_shifted(
+    by, fits, tmp_path, write_crowd, complete
+):
+    """Seen by images of several sizes alone."""
+    draw = np.random.default_rng(4)
+    pictures = {}
+    for number in range(1, 25):
+        height, width = draw.integers(40, 120, 2).tolist()
+        heads = draw.uniform([1, 1], [width, height], (30, 2))
+        pixels = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        pictures[number] = pixels, heads
+    moved = {n: (pictures[n][0], pictures[(n - 1 + by) % 24 + 1][1]) for n in pictures}
+    write_crowd(tmp_path, "A", "train", moved)
+    write_crowd(tmp_path, "A", "test", crowd(8, 1))
+    said = refused(tmp_path, complete)
+    assert "1 fault of the data" in said
+    assert f"(GT_IMG_2 fits {fits}): the annotations are shifted by one" in said
+
+
 def test_every_image_of_a_split_that_exif_turns_is_told_as_turned(
     part, write_annotation, complete
 ):
