@@ -36,6 +36,7 @@ from trainables.tasks.inventory import (
     named,
     refuse,
     rgb,
+    share_of,
     shortened,
     told,
     why,
@@ -224,7 +225,7 @@ def _label_faults(path: Path, labels: np.ma.MaskedArray) -> list[str]:
     if not len(bad):
         return []
     rows = named((f"row {r}: {'none' if absent[r] else values[r]}" for r in bad.tolist()), 5)
-    count = f"{len(bad)} of {len(labels)} labels {are(len(bad))} not 0 to {CLASSES - 1}"
+    count = f"{share_of(len(bad), len(labels), 'label')} {are(len(bad))} not 0 to {CLASSES - 1}"
     fix = _label_hint(values[~absent])
     return [f"{path}: {count} ({rows}, rows from 0); {fix or AGAIN}"]
 

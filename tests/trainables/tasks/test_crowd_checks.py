@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 from tests.trainables.tasks.test_crowd_inventory import HEIGHT, WIDTH, crowd, folder, refused
+from trainables.tasks.copies import across
 from trainables.tasks.crowd_checks import counts_in_words
 from trainables.tasks.crowd_files import fingerprint
 from trainables.tasks.inventory import grey_note
+from trainables.tasks.label_checks import unlearned
 
 SPREAD = [(x, y) for x in np.linspace(2, WIDTH - 2, 8) for y in np.linspace(2, HEIGHT - 2, 5)]
 
@@ -186,6 +188,10 @@ def test_one_of_one_is_told_in_the_singular():
     assert counts_in_words("train", ["IMG_1"], [torch.zeros(0, 2)], [1])[0] == [
         "1 of 1 train image has no head (IMG_1)"
     ]
+    labels = {"train": np.array([0, 1]), "test": np.array([2])}
+    assert unlearned(labels)[0].startswith("1 of 1 test label is of class 2")
+    (note,) = across("keep", (np.array([7]), ["a"]), (np.array([7]), ["b"]))[1]
+    assert note.startswith("1 of 1 test image is a training image, pixel for pixel")
 
 
 def test_a_reach_of_nothing_is_0_percent(part, write_annotation, complete):
