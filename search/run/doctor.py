@@ -36,6 +36,7 @@ from trainables.networks import RESNET
 from trainables.resnet import DEPTHS, check_weights, is_there, weights_name, weights_url
 from trainables.task import MissingDataError
 
+CLASSES = 12  # of own images that are told one by one
 # settings of the data that is looked for where no study says what it needs
 KNOWN: tuple[tuple[str, dict[str, Any]], ...] = (
     ("cifar10", {}),
@@ -152,10 +153,26 @@ def _data(spec: StudySpec, options: Options, found: list[dict[str, Any]]) -> Ite
 def _judged(found: Mapping[str, Any]) -> Check:
     text = (
         f"{found['data']} ({found['edition']}), {found['train_images']:,} training and "
-        f"{found['test_images']:,} test images"
+        f"{found['test_images']:,} test images{_classes(found)}"
     )
     state: Any = "warning" if found.get("warnings") else "ok"
     return Check("data", state, text, items=tuple(data_notes(found)))
+
+
+def _classes(found: Mapping[str, Any]) -> str:
+    """Number, names and images of classes that are the data's own; "" where it names none."""
+    keys = ("classes", "train_per_class", "test_per_class")
+    # a task of the user's own may call something else so
+    columns = [held for key in keys if isinstance(held := found.get(key), list)]
+    if len(columns) < len(keys) or len({*map(len, columns)}) > 1:
+        return ""
+    each = [f"{name} {train} + {test}" for name, train, test in zip(*columns, strict=True)]
+    more = f" and {len(each) - CLASSES:,} more" if len(each) > CLASSES else ""
+    noun = "class" if len(each) == 1 else "classes"
+    return (
+        f", {len(each):,} {noun} (training + test images, before validation is cut off): "
+        f"{', '.join(each[:CLASSES])}{more}"
+    )
 
 
 def _fetched(name: str, absent: str, urls: Sequence[str]) -> Check:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainables.own_code import quoted
 from trainables.task import Config, DataError
-from trainables.tasks.inventory import are, named
+from trainables.tasks.inventory import are, named, share_of
 from trainables.tasks.inventory import digest as row_digest
 from trainables.tasks.label_checks import one_class, unlearned
 
@@ -162,7 +162,7 @@ def _copies(held: Mapping[str, Pair]) -> list[str]:
         for first, second in combinations([split for split in SPLITS if split in keys], 2)
     }
     return [
-        f"{count} of {len(keys[second])} {second} rows {_rows_of(first, count)} too, and "
+        f"{share_of(count, len(keys[second]), f'{second} row')} {_rows_of(first, count)} too, and "
         f"{are(count)} kept there"
         for (first, second), count in counts.items()
         if count

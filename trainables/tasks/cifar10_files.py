@@ -14,18 +14,26 @@ from trainables.engine.cache import cached, key_of
 from trainables.files import contents
 from trainables.task import Config, DataError, MissingDataError
 from trainables.tasks import synthetic
-from trainables.tasks.cifar10_parquet import (
+from trainables.tasks.cifar10_folders import (
     AGAIN,
-    CLASSES,
     PARTS,
-    Pool,
     folder_of,
+    is_misnamed,
     is_whole,
     other_folders,
     part_files,
-    read_parquet,
 )
-from trainables.tasks.copies import across, apart, left_out, said, several_classes, within
+from trainables.tasks.cifar10_parquet import CLASSES, Pool, read_parquet
+from trainables.tasks.copies import (
+    KEEP,
+    KEPT,
+    across,
+    apart,
+    left_out,
+    said,
+    several_classes,
+    within,
+)
 from trainables.tasks.inventory import (
     checksum,
     digest,
@@ -80,7 +88,10 @@ def _doubts(
     named_rows = {p: (pool[f"{p}_digests"], labels[p], _names(pool, p)) for p in PARTS}
     faults = one_class(labels) or unlearned(labels)
     notes: list[str] = []
-    warnings = several_classes(named_rows)
+    # no image of the published set has two labels, so that these are no longer its labels
+    warnings = several_classes(named_rows, KEPT)
+    if copies != KEEP:
+        faults, warnings = [*faults, *several_classes(named_rows)], []
     if edition != "synthetic":
         counts = len(labels["train"]), len(labels["test"])
         wrong, odd = exchanged(*counts, (PUBLISHED["train"], PUBLISHED["test"]))
@@ -157,9 +168,9 @@ def edition_of(data_dir: Path, config: Config) -> str:
     if config["edition"] != "auto":
         return str(config["edition"])
     folder = folder_of(data_dir)
-    if folder and (is_whole(folder) or not (data_dir / CIFAR10.base_folder).exists()):
-        return "parquet"
-    return "binary"
+    if (data_dir / CIFAR10.base_folder).exists():
+        return "parquet" if folder and is_whole(folder) else "binary"
+    return "parquet" if folder or is_misnamed(data_dir) else "binary"
 
 
 def _read_binary(data_dir: Path) -> Pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -19,6 +18,14 @@ from PIL import Image
 
 from trainables.files import contents
 from trainables.task import DataError, MissingDataError
+from trainables.tasks.cifar10_folders import (
+    AGAIN,
+    PARTS,
+    folder_of,
+    looked_in,
+    misnamed,
+    part_files,
+)
 from trainables.tasks.inventory import (
     TOLD,
     are,
@@ -29,6 +36,7 @@ from trainables.tasks.inventory import (
     named,
     refuse,
     rgb,
+    share_of,
     shortened,
     told,
     why,
@@ -36,43 +44,11 @@ from trainables.tasks.inventory import (
 
 SIDE = 32  # of an image, px
 CLASSES = 10
-PARTS = ("train", "test")
 COLUMNS = "the columns img {bytes, path} and label"
-AGAIN = "fetch the parquet edition again"
 # as public copies are named: train-00000-of-00001.parquet, some with a checksum behind
 SHARD = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet")
 
 Pool = dict[str, np.ndarray]
-
-
-def folder_of(data_dir: Path) -> Path | None:
-    """The first folder with both parts; without one, the first with either, to tell what lacks."""
-    half = _folders(data_dir)
-    return next((folder for folder in half if is_whole(folder)), half[0] if half else None)
-
-
-def other_folders(data_dir: Path) -> list[str]:
-    """Folders that hold files of the edition too and are not read, below the data directory."""
-    read = folder_of(data_dir)
-    return [f.relative_to(data_dir).as_posix() for f in _folders(data_dir) if f != read]
-
-
-def _folders(data_dir: Path) -> list[Path]:
-    folders = (data_dir / "cifar10" / "plain_text", data_dir / "plain_text", data_dir)
-    for folder in folders:
-        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):  # else it seems empty
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-    return [folder for folder in folders if any(part_files(folder, part) for part in PARTS)]
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether there is a file of either part."""
-    return all(part_files(folder, part) for part in PARTS)
-
-
-def part_files(folder: Path, part: str) -> list[Path]:
-    """Files of a part, links to nothing too: whatever is called after it, as train (1).parquet."""
-    return sorted(p for p in folder.glob(f"{part}*.parquet") if p.name[len(part)] in "-._ (")
 
 
 def read_parquet(data_dir: Path) -> Pool:
@@ -80,10 +56,11 @@ def read_parquet(data_dir: Path) -> Pool:
 
     Raises:
         MissingDataError: no file of either part.
-        DataError: every fault of the files, or else of their rows.
+        DataError: files under other names; every fault of the files, or else of their rows.
     """
     folder = folder_of(data_dir)
     if folder is None:
+        refuse("cifar10", misnamed(looked_in(data_dir)), f"{AGAIN}, or rename its files")
         raise MissingDataError(
             f"cifar10: no train-*.parquet and test-*.parquet under {data_dir} (looked in it, in "
             "plain_text and in cifar10/plain_text); name the folder with --data-dir"
@@ -104,10 +81,8 @@ def _shards(folder: Path, part: str) -> tuple[list[Path], list[str]]:
     """The files that make up a part, in order, and what is wrong with the set of them."""
     files = part_files(folder, part)
     if not files:
-        return [], [
-            f"{folder} has no {part}-*.parquet beside the others; {AGAIN}, or name another folder "
-            "with --data-dir"
-        ]
+        fix = named(misnamed([folder])) or f"{AGAIN}, or name another folder with --data-dir"
+        return [], [f"{folder} has no {part}-*.parquet beside the others; {fix}"]
     found = {path: SHARD.fullmatch(path.name.removeprefix(part)) for path in files}
     if len(files) == 1 and found[files[0]] is None:
         return files, []  # the whole part, under a name of one's own
@@ -250,7 +225,7 @@ def _label_faults(path: Path, labels: np.ma.MaskedArray) -> list[str]:
     if not len(bad):
         return []
     rows = named((f"row {r}: {'none' if absent[r] else values[r]}" for r in bad.tolist()), 5)
-    count = f"{len(bad)} of {len(labels)} labels {are(len(bad))} not 0 to {CLASSES - 1}"
+    count = f"{share_of(len(bad), len(labels), 'label')} {are(len(bad))} not 0 to {CLASSES - 1}"
     fix = _label_hint(values[~absent])
     return [f"{path}: {count} ({rows}, rows from 0); {fix or AGAIN}"]
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from trainables.task import DataError, Setting
-from trainables.tasks.inventory import Digests, Rows, many, named
+from trainables.tasks.inventory import Digests, Rows, many, named, share_of
 
 MOST_COPIED = 0.01  # of held-out images that may be training images too; above, the data is wrong
 
 KEEP = "keep"
+KEPT = "; each is kept with the label it has"  # of images in more than one class
 
 PART_OF = {"train": "training", "val": "validation"}
 
@@ -83,7 +84,7 @@ def across(
     count, share = len(held_out[0]), len(copied) / len(held_out[0])
     word = PART_OF[first]
     be = f"is a {word} image" if len(copied) == 1 else f"are {word} images"
-    said = f"{len(copied)} of {count} {split} images {be}, pixel for pixel"
+    said = f"{share_of(len(copied), count, f'{split} image')} {be}, pixel for pixel"
     if copies == KEEP:
         return [], [f"{said}, kept in {word} ({pairs})"]
     if share > most:
@@ -124,20 +125,37 @@ def left_out(train: int, kept: int) -> dict[str, int]:
     return {"copies_left_out": train - kept} if train > kept else {}
 
 
-def several_classes(splits: Mapping[str, tuple[Digests, Rows, Sequence[str]]]) -> list[str]:
-    """A warning of images that lie in more than one class: not all of these labels can be true.
+def doubtful(labelled: Iterable[tuple[Digests, Rows]]) -> Digests:
+    """Checksums of images that lie in more than one class: which label is true, nobody can tell.
+
+    Args:
+        labelled: of each split, of each image a checksum and its class.
+    """
+    held = list(labelled)
+    keys, labels = (np.concatenate(column) for column in zip(*held, strict=True))
+    _, first, back = np.unique(keys, return_index=True, return_inverse=True)
+    return np.unique(keys[labels != labels[first[back]]])
+
+
+def several_classes(
+    splits: Mapping[str, tuple[Digests, Rows, Sequence[str]]], done: str = ""
+) -> list[str]:
+    """What is said of images that lie in more than one class.
 
     Args:
         splits: by name, of each image a checksum, its class and its name.
+        done: what becomes of them.
     """
-    keys = np.concatenate([held[0] for held in splits.values()])
-    labels = np.concatenate([held[1] for held in splits.values()])
-    names = [f"{split} {name}" for split, held in splits.items() for name in held[2]]
-    _, first, back = np.unique(keys, return_index=True, return_inverse=True)
-    other = np.flatnonzero(labels != labels[first[back]])
-    if not len(other):
+    bad = doubtful((keys, labels) for keys, labels, _ in splits.values())
+    if not len(bad):
         return []
-    pairs = named(f"{names[row]} is {names[first[back[row]]]}" for row in other.tolist())
-    count = len(np.unique(keys[other]))
-    lie = "lies" if count == 1 else "lie"
-    return [f"{many(count, 'image')} {lie} in more than one class, which cannot be true: {pairs}"]
+    files: dict[int, dict[int, str]] = {key: {} for key in bad.tolist()}
+    for split, (keys, labels, names) in splits.items():
+        for row in np.flatnonzero(np.isin(keys, bad)).tolist():
+            # of each class the first file
+            files[int(keys[row])].setdefault(int(labels[row]), f"{split} {names[row]}")
+    pairs = named(" is ".join([*held.values()][::-1]) for held in files.values())
+    count = len(bad)
+    lie, its = ("lies", "its label is") if count == 1 else ("lie", "their labels are")
+    text = f"{many(count, 'image')} {lie} in more than one class, so that {its} not known"
+    return [f"{text}{done}: {pairs}"]

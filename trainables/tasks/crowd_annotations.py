@@ -13,7 +13,7 @@ from PIL.ExifTags import Base
 from scipy.io import loadmat
 
 from trainables.files import contents
-from trainables.tasks.inventory import are, is_litter, many, named, told
+from trainables.tasks.inventory import are, is_litter, many, named, share_of, told
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 FORM = "the official form (image_info{1}.location, N x 2)"
@@ -103,7 +103,7 @@ def read_points(path: Path) -> tuple[np.ndarray, str]:
     points = points.reshape(-1, 2) - 1
     if bad := np.flatnonzero(~np.isfinite(points).all(1)).tolist():
         at = ", ".join(f"head {row} at {tuple((points[row] + 1).tolist())}" for row in bad[:3])
-        count = f"{len(bad)} of {len(points)} heads {are(len(bad))} at no place"
+        count = f"{share_of(len(bad), len(points), 'head')} {are(len(bad))} at no place"
         return none, f"{path}: {count} ({at}); mend it"
     if number is not None and number != len(points):
         count = many(number, "head")

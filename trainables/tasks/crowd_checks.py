@@ -1,27 +1,30 @@
-"""What must hold of a crowd's heads: that they lie in their images, and are not another's."""
+"""What must hold of a crowd's heads: that they lie in their images."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from trainables.tasks.crowd_annotations import AS_STORED
-from trainables.tasks.inventory import Digests, are, many, named, told
+from trainables.tasks.inventory import are, have, many, named, share_of, told
 
 FAR = 0.05  # of the longer side: a head this far outside is no slip at the border
 # heads far outside, of one image's and of a split's; see the real data's in docs/data.md
 MOST_OUTSIDE, MOST_OF_SPLIT = 0.25, 0.02
+MOST_AS_YX = (
+    0.1  # the same of one image's, where every head lies inside once x and y are exchanged
+)
 FEW = 3  # heads that no rule is made of
 LEFT = 0.25  # of the heads far outside that may still be so as (y, x), if that order is hinted at
 MOST_REPEATED = (
     0.02  # of a split's heads that may lie where another does, with no more than a note
 )
-# Of the width and height that an image's heads reach; the median image of the real data reaches
-# to 0.99 of its width and, at the least, to 0.85 of its height.
-REACH, REACH_IMAGES, REACH_HEADS = 0.75, 10, 10
+REFUSED = (
+    f"more than {MOST_OUTSIDE:.0%} are refused, and more than {MOST_AS_YX:.0%} where all heads "
+    "fit as (y, x)"
+)
 
 
 def outside(points: Tensor, height: int, width: int, by: float = 0.0) -> int:
@@ -56,6 +59,9 @@ def place_faults(
     """
     lost = [_far(p, *size) for p, size in zip(points, sizes, strict=True)]
     shares = [n / max(1, len(p)) for n, p in zip(lost, points, strict=True)]
+    fault = _all_exchanged(split, points, sizes, turned, lost)
+    if fault := fault or _shifted(split, names, points, sizes, lost):
+        return [fault], [], []
     odd = {
         row: f"{split} {names[row]}: {lost[row]} of {len(points[row])} heads lie far outside its "
         f"{sizes[row][1]} x {sizes[row][0]} px"
@@ -63,25 +69,89 @@ def place_faults(
         if lost[row] >= FEW
     }
     hints = {row: _order_hint(points[row], sizes[row], turned[row]) for row in odd}
-    worst = [
-        f"{text}; {hints[row] or _extent(points[row])}"
+    only = [
+        f"{text}; {hints[row]}"
         for row, text in odd.items()
-        if shares[row] > MOST_OUTSIDE
+        if hints[row]
+        and (shares[row] > MOST_OUTSIDE or _only_exchanged(points[row], sizes[row], shares[row]))
     ]
-    faults = told("an annotation is not of its image; fetch both again", worst)
+    worst = [
+        f"{text}; {_extent(points[row])}"
+        for row, text in odd.items()
+        if shares[row] > MOST_OUTSIDE and not hints[row]
+    ]
+    faults = told("heads fit only with x and y exchanged", only)
+    faults += told("an annotation is not of its image; fetch both again", worst)
     if not sum(map(len, points)):
         faults = [f"no {split} image has a head; fetch the annotations again"]
     faults = faults or _split_faults(split, names, points, lost, hints)
-    faults += _reach_faults(split, points, sizes)
     if faults:
         return faults, [], []
     swapped = [f"{text}; {hints[row]}" for row, text in odd.items() if hints[row]]
     notes = [
-        f"{lost[row]} of {len(points[row])} heads of {split} {names[row]} lie far outside it"
+        f"{lost[row]} of {len(points[row])} heads of {split} {names[row]} lie far outside it "
+        f"({shares[row]:.0%}; more than {MOST_OUTSIDE:.0%} are refused)"
         for row in odd
         if shares[row] > MOST_OUTSIDE / 2 and not hints[row]
     ]
-    return [], told("an annotation may not be of its image", swapped), notes
+    return [], told(f"an annotation may not be of its image ({REFUSED})", swapped), notes
+
+
+def _only_exchanged(points: Tensor, size: tuple[int, int], share: float) -> bool:
+    """Whether too many heads lie far outside, and none as (y, x): by chance some would."""
+    return share > MOST_AS_YX and not _far(points.flip(1), *size)
+
+
+def _all_exchanged(
+    split: str,
+    points: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    turned: Sequence[int],
+    lost: Sequence[int],
+) -> str:
+    """The fault of a split of which every annotation is (y, x); "" where it is not.
+
+    In no image but a few must fewer heads lie outside as they stand than exchanged: where a part
+    of the annotations is exchanged, the others speak against it.
+    """
+    count, heads = len(points), sum(map(len, points))
+    if count <= FEW or sum(lost) < FEW or sum(lost) <= MOST_OF_SPLIT * heads:
+        return ""
+    other = [_far(p.flip(1), *size) for p, size in zip(points, sizes, strict=True)]
+    better = sum(b < a for a, b in zip(lost, other, strict=True))
+    worse = sum(b > a for a, b in zip(lost, other, strict=True))
+    if sum(other) > LEFT * sum(lost) or worse > MOST_OF_SPLIT * better or 2 * better <= count:
+        return ""
+    fix = "exchange the two columns of location in every annotation of this split"
+    if 2 * sum(tag > 4 for tag in turned) > count:  # 5 to 8 turn by 90 degrees
+        fix = "their EXIF orientation, which is not applied, turns them: save the images turned"
+    return (
+        f"all {count} of {count} {split} annotations fit only as (y, x), and must be (x, y): "
+        f"{sum(lost)} of {heads} heads lie far outside their images as they stand, and "
+        f"{sum(other)} with x and y exchanged; {fix}"
+    )
+
+
+def _shifted(
+    split: str,
+    names: Sequence[str],
+    points: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    lost: Sequence[int],
+) -> str:
+    """The fault of a split whose annotations are each of the image before or after; "" if not."""
+    if len(points) <= FEW or sum(lost) <= MOST_OF_SPLIT * sum(map(len, points)):
+        return ""
+    for by, where in ((1, "after"), (-1, "before")):
+        others = [sizes[(row + by) % len(sizes)] for row in range(len(sizes))]
+        left = sum(_far(p, *size) for p, size in zip(points, others, strict=True))
+        if left <= LEFT * sum(lost):
+            return (
+                f"{sum(lost)} of {sum(map(len, points))} {split} heads lie far outside their "
+                f"images, and {left} outside the images {where} these (GT_{names[1]} fits "
+                f"{names[1 + by]}): the annotations are shifted by one; fetch them again"
+            )
+    return ""
 
 
 def _split_faults(
@@ -119,7 +189,7 @@ def counts_in_words(
     notes: list[str] = []
     empty = [name for name, p in zip(names, points, strict=True) if not len(p)]
     if empty:
-        text = f"{len(empty)} of {len(names)} {split} images {_have(len(empty))} no head"
+        text = f"{share_of(len(empty), len(names), f'{split} image')} {have(len(empty))} no head"
         into = warnings if 2 * len(empty) > len(names) else notes
         into.append(f"{text} ({named(empty)})")
     again = [len(p) - len(np.unique(p.numpy(), axis=0)) for p in points]
@@ -133,33 +203,10 @@ def counts_in_words(
     tags = [f"{n}: {tag}" for n, tag in zip(names, turned, strict=True) if tag != AS_STORED]
     if tags:
         notes.append(
-            f"{many(len(tags), f'{split} image')} {_have(len(tags))} an EXIF orientation, which "
+            f"{many(len(tags), f'{split} image')} {have(len(tags))} an EXIF orientation, which "
             f"is not applied: heads count on the pixels as stored ({named(tags)})"
         )
     return warnings, notes
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def same_annotations(
-    split: str, names: Sequence[str], points: Sequence[Tensor], digests: Digests
-) -> list[str]:
-    """A warning of images that differ and have the very same heads."""
-    of_points = defaultdict[bytes, set[int]](set)
-    first: dict[bytes, str] = {}
-    again = []
-    for name, held, key in zip(names, points, digests.tolist(), strict=True):
-        text = held.numpy().tobytes()
-        if len(held) >= FEW and of_points[text] and key not in of_points[text]:
-            again.append(f"{name} as {first[text]}")
-        of_points[text].add(key)
-        first.setdefault(text, name)
-    if not again:
-        return []
-    count = f"{many(len(again), f'{split} image')} {_have(len(again))}"
-    return [f"{count} another's heads: {named(again)}"]
 
 
 def _order_hint(points: Tensor, size: tuple[int, int], orientation: int) -> str:
@@ -175,31 +222,11 @@ def _order_hint(points: Tensor, size: tuple[int, int], orientation: int) -> str:
             "and the heads fit the turned image: save the image turned, or turn the heads back"
         )
     return (
-        "they fit as (y, x), and must be (x, y), or they were marked on the image turned by 90 "
-        "degrees"
+        "they fit as (y, x), and must be (x, y): exchange the two columns of location (or they "
+        "were marked on the image turned by 90 degrees: turn it)"
     )
 
 
 def _extent(points: Tensor) -> str:
     far = points.numpy().max(0)
     return f"they reach to ({far[0]:.0f}, {far[1]:.0f})"
-
-
-def _reach_faults(
-    split: str, points: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
-) -> list[str]:
-    """Annotations for smaller images than these: no head lies outside, and all too near (0, 0)."""
-    far = [
-        p.numpy().max(0) / (width, height)
-        for p, (height, width) in zip(points, sizes, strict=True)
-        if len(p) >= REACH_HEADS
-    ]
-    if len(far) < REACH_IMAGES:
-        return []
-    right, down = np.median(far, axis=0).clip(0)  # heads left of an image reach to 0, not to -0 %
-    if max(right, down) >= REACH:
-        return []
-    return [
-        f"the heads of {split} reach to {right:.0%} of the width and {down:.0%} of the height of "
-        "their images (medians): annotations and images are not of one size; fetch both again"
-    ]

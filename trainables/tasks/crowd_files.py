@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,9 @@ from trainables.task import Config, MissingDataError
 from trainables.tasks import synthetic
 from trainables.tasks.copies import across, apart, left_out, said, within
 from trainables.tasks.crowd_annotations import orientations, pairs, read_points
-from trainables.tasks.crowd_checks import (
-    counts_in_words,
-    outside,
-    place_faults,
-    same_annotations,
-)
+from trainables.tasks.crowd_checks import counts_in_words, outside, place_faults
+from trainables.tasks.crowd_extents import odd_sizes, reach_doubts, same_annotations
+from trainables.tasks.crowd_folders import SOURCE, SPLITS, folders_of
 from trainables.tasks.inventory import (
     Digests,
     checksum,
@@ -48,13 +44,7 @@ from trainables.tasks.inventory import (
     why,
 )
 
-SPLITS = ("train", "test")
 PUBLISHED = {"A": (300, 182), "B": (400, 316)}  # images of train and test
-SOURCE = (
-    "ShanghaiTech (Zhang et al., CVPR 2016) is free for research: get it from its authors' page "
-    "or a public copy and unpack it so that DATA_DIR/ShanghaiTech/part_A_final/train_data/images/"
-    "IMG_1.jpg and .../ground_truth/GT_IMG_1.mat exist, then pass --data-dir DATA_DIR"
-)
 
 
 @dataclass(frozen=True)
@@ -119,7 +109,7 @@ def read_split(
         keys = np.array([digest(pixels) for pixels in pixels_of], np.uint64)
         return Crowd(names, points, pictures), keys, np.array([is_grey(p) for p in pixels_of])
     faults: list[str] = []
-    images, annotations = _folders(data_dir, part, split)[0]
+    images, annotations = folders_of(data_dir, part, split)[0]
     found, unpaired = pairs(images, annotations)
     if not found and not unpaired:
         raise MissingDataError(f"shanghaitech: no *.jpg in {images}. {SOURCE}")
@@ -204,7 +194,6 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
         if not generated:
             wrong, bad, odd = _doubts(data_dir, part, split, crowd)
             faults, severe, more = [*faults, *wrong], [*severe, *bad], [*more, *odd]
-            severe += same_annotations(split, crowd.names, crowd.points, keys)
             mild += noted_number(len(grey), whole, f"{split} image")
         more += grey_note(grey, split)
         sizes = _sizes(crowd)
@@ -214,6 +203,12 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
             f"{split}_heads": int(crowd.counts().sum()),
             f"{split}_points_outside": sum(lost),
         }
+    if not generated:
+        wrong, bad = same_annotations(
+            (split, crowd.names, crowd.points, keys, _sizes(crowd))
+            for split, (crowd, keys, _) in held.items()
+        )
+        faults, severe = [*faults, *wrong], [*severe, *bad]
     refuse("shanghaitech", faults)
     found["annotations_sha256"] = checksum(_annotations(crowd for crowd, _, _ in held.values()))
     found["pixels_sha256"] = checksum(keys for _, keys, _ in held.values())
@@ -232,17 +227,19 @@ def _doubts(
     data_dir: Path, part: str, split: str, crowd: Crowd
 ) -> tuple[list[str], list[str], list[str]]:
     """Faults, warnings and notes on where heads lie and how many there are."""
-    files, _ = pairs(*_folders(data_dir, part, split)[0])
+    files, _ = pairs(*folders_of(data_dir, part, split)[0])
     turned = orientations([path for path, _ in files])
-    held = (split, crowd.names, crowd.points)
-    faults, warnings, notes = place_faults(*held, _sizes(crowd), turned)
+    held, sizes = (split, crowd.names, crowd.points), _sizes(crowd)
+    faults, warnings, notes = place_faults(*held, sizes, turned)
+    wrong, near = reach_doubts(*held, sizes)
     more, odd = counts_in_words(*held, turned)
-    return faults, [*warnings, *more], [*notes, *odd]
+    warnings += [*near, *odd_sizes(split, crowd.names, sizes), *more]
+    return [*faults, *wrong], warnings, [*notes, *odd]
 
 
 def _unread(data_dir: Path, part: str) -> list[str]:
     """Notes on a part that is there more than once, or of two copies."""
-    held = {split: _folders(data_dir, part, split) for split in SPLITS}
+    held = {split: folders_of(data_dir, part, split) for split in SPLITS}
     first = {folders[0][0].parent.parent for folders in held.values()}
     names = sorted({f[0].parent.parent for folders in held.values() for f in folders} - first)
     found = [f"{shown_path(path, data_dir)} is not read" for path in names]
@@ -256,28 +253,3 @@ def _annotations(crowds: Iterable[Crowd]) -> Iterator[np.ndarray]:
         for name, points in zip(crowd.names, crowd.points, strict=True):
             yield np.frombuffer(name.encode(), np.uint8)
             yield points.numpy()
-
-
-def _folders(data_dir: Path, part: str, split: str) -> list[tuple[Path, Path]]:
-    """Folders of images and annotations of a split; the first is read.
-
-    A copy of the part that has both splits comes first.
-
-    Raises:
-        MissingDataError: none.
-    """
-    roots = (data_dir / "ShanghaiTech", data_dir / "shanghaitech", data_dir)
-    names = (f"part_{part}_final", f"part_{part}")
-    found: dict[Path, tuple[bool, tuple[Path, Path]]] = {}
-    for root, name, truth in product(roots, names, ("ground_truth", "ground-truth")):
-        part_of = {s: root / name / f"{s}_data" for s in SPLITS}
-        at = {s: (folder / "images", folder / truth) for s, folder in part_of.items()}
-        there = {s for s, folders in at.items() if all(map(Path.is_dir, folders))}
-        if split in there:
-            found.setdefault(at[split][1].resolve(), (len(there) < 2, at[split]))
-    if found:
-        return [folders for _, folders in sorted(found.values(), key=lambda held: held[0])]
-    raise MissingDataError(
-        f"shanghaitech: no part_{part}_final/{split}_data or part_{part}/{split}_data with images "
-        f"and ground_truth (or ground-truth) under {data_dir}. {SOURCE}"
-    )

@@ -17,12 +17,22 @@ from PIL import Image
 
 from trainables.engine.cache import cached, key_of
 from trainables.task import Config, DataError
-from trainables.tasks.copies import KEEP, across, apart, left_out, said, several_classes, within
+from trainables.tasks.copies import (
+    KEEP,
+    KEPT,
+    across,
+    apart,
+    doubtful,
+    left_out,
+    said,
+    several_classes,
+    within,
+)
 from trainables.tasks.imagefolder_layout import (
     SPLITS,
     Folder,
+    alike_classes,
     folder_of,
-    same_but_for_case,
     scan,
     unread_splits,
 )
@@ -38,6 +48,7 @@ from trainables.tasks.inventory import (
     readable,
     refuse,
     rgb,
+    share_of,
     shortened,
     why,
 )
@@ -79,8 +90,10 @@ def fingerprint(data_dir: Path, config: Config) -> dict[str, Any]:
     refuse(
         "imagefolder",
         [
-            f"every train image of class {name} is a held-out one too; give it others"
-            for name, n in zip(held.classes, per_class["train"], strict=True)
+            f"no {split} image of class {name} is left: each is a held-out one too, or lies in "
+            "another class as well; give it others"
+            for split in held.files
+            for name, n in zip(held.classes, per_class[split], strict=True)
             if not n
         ],
     )
@@ -131,13 +144,15 @@ def _doubts(held: Folder, pools: Pools, copies: str) -> tuple[list[str], list[st
         for split, files in held.files.items()
     }
     labelled = {s: (pools[f"{s}_digests"], held.labels[s], names[s]) for s in held.files}
+    keys = doubtful((digests, labels) for digests, labels, _ in labelled.values())
+    done = KEPT if copies == KEEP else "; left out of every split"
     warnings = [
-        *several_classes(labelled),
+        *several_classes(labelled, done),
         *(
             f"a folder is not read; if it is that split, rename {o}"
             for o in unread_splits(held.root)
         ),
-        *same_but_for_case(held.classes),
+        *alike_classes(held.classes),
     ]
     notes: list[str] = []
     for split in held.files:
@@ -149,9 +164,11 @@ def _doubts(held: Folder, pools: Pools, copies: str) -> tuple[list[str], list[st
             rows = np.flatnonzero(pools[f"{split}_{key}"]).tolist()
             if rows:
                 which = named(names[split][row] for row in rows)
-                text = f"{len(rows)} of {count} {split} images {are(len(rows))} {what} ({which})"
-                warnings.append(text)
-        notes += within(copies, pools[f"{split}_digests"], names[split], split)
+                text = share_of(len(rows), count, f"{split} image")
+                warnings.append(f"{text} {are(len(rows))} {what} ({which})")
+        known = np.flatnonzero(~np.isin(pools[f"{split}_digests"], keys))  # the others are told
+        others = [names[split][row] for row in known.tolist()]
+        notes += within(copies, pools[f"{split}_digests"][known], others, split)
         notes += grey_note(pools[f"{split}_grey"], split)
     return notes, warnings
 
@@ -184,13 +201,17 @@ def split_rows(held: Folder, pools: Pools, config: Config) -> dict[str, np.ndarr
 
     Each is of its split's folder, or of train's. The cut for test hangs on `test_seed` alone, so
     that no study trains on another's test images. Unless copies are kept, train has each image
-    once, no test image is in val or train, and none of val in train.
+    once, no test image is in val or train, and none of val in train; an image that lies in more
+    than one class is in no split.
     """
     rows = {split: np.arange(len(labels)) for split, labels in held.labels.items()}
+    unclear = doubtful((pools[f"{split}_digests"], held.labels[split]) for split in held.files)
     above = [pools[f"{split}_digests"] for split in ("val", "test") if split in held.files]
     if "val" in rows and "test" in rows and config["copies"] != KEEP:
         rows["val"] = rows["val"][~np.isin(above[0], above[1])]
     rows["train"] = apart(config["copies"], pools["train_digests"], *above)
+    if config["copies"] != KEEP and len(unclear):
+        rows = {s: at[~np.isin(pools[f"{s}_digests"][at], unclear)] for s, at in rows.items()}
     if "test" not in rows:
         labels = torch.from_numpy(held.labels["train"][rows["train"]])
         train, test = (

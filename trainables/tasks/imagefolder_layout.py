@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from trainables.task import MissingDataError
-from trainables.tasks.inventory import is_litter, many, refuse, told
+from trainables.tasks.inventory import TOLD, is_litter, many, named, refuse, told
 
 SPLITS = ("train", "val", "test")
 OTHER_NAMES = {  # as others call these folders
@@ -26,6 +27,7 @@ OTHER_NAMES = {  # as others call these folders
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+SHORT = 2  # letters: what ends on s and is no longer is no plural
 LAYOUT = (
     "expected images (jpg, png, webp, ...) in DATA_DIR/train/CLASS, a folder a class, and "
     "optionally val and test beside train; name DATA_DIR with --data-dir"
@@ -164,21 +166,34 @@ def _look_alikes(folder: Path, names: Iterable[str]) -> list[str]:
 
 def _like(name: str, others: Iterable[str]) -> str:
     """What another split calls a class that it seems to lack; "" where nothing is like it."""
-    like = [
-        other
-        for other in sorted(others)
-        if other != name and _plain(other).casefold() == _plain(name).casefold()
-    ]
+    like = [other for other in sorted(others) if other != name and _stem(other) == _stem(name)]
     return f" (elsewhere it is {like[0]!a}, here {name!a}: rename one)" if like else ""
 
 
-def same_but_for_case(classes: tuple[str, ...]) -> list[str]:
-    """A warning of classes that differ in case alone, which may be meant: letters a and A."""
-    by_name = defaultdict(list)
+def _stem(name: str) -> str:
+    """A name without case, word breaks and the plural's end: Hot_Dogs is hotdog."""
+    held = re.sub(r"(?<=[^\W\d])[\s_-]+(?=[^\W\d_])", "", _plain(name).casefold())
+    if len(held) > SHORT and held[-1] == "s" and held[-2:] != "ss":
+        held = re.sub("ies$", "y", held) if held.endswith("ies") else held[:-1]
+    return re.sub("(?<=[sxz])e$|(?<=ch|sh)e$", "", held)  # glasses, boxes, finches
+
+
+def alike_classes(classes: tuple[str, ...]) -> list[str]:
+    """Warnings of classes that may be one class twice, or be meant: letters a and A."""
+    by_case, by_stem = defaultdict(list), defaultdict(list)
     for name in classes:
-        by_name[name.casefold()].append(name)
-    pairs = [" and ".join(same) for same in by_name.values() if len(same) > 1]
-    return [f"classes differ in case alone: {', '.join(pairs)}"] if pairs else []
+        by_case[name.casefold()].append(name)
+        by_stem[_stem(name)].append(name)
+    found = []
+    in_case = [same for same in by_case.values() if len(same) > 1]
+    if in_case:
+        pairs = named((" and ".join(same) for same in in_case), TOLD)
+        found.append(f"classes differ in case alone: {pairs}")
+    like = [same for same in by_stem.values() if len(same) > 1 and same not in in_case]
+    if like:
+        pairs = named((" and ".join(same) for same in like), TOLD)
+        found.append(f"classes are called nearly alike, as one class twice: {pairs}")
+    return found
 
 
 def _in_words(path: Path, folder: Path) -> str:

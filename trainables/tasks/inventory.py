@@ -54,6 +54,16 @@ def are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
+def have(count: int) -> str:
+    """The other verb behind a count."""
+    return "has" if count == 1 else "have"
+
+
+def share_of(count: int, whole: int, noun: str) -> str:
+    """How many of how many: "1 of 1 image", "1 of 12 images"."""
+    return f"{count} of {whole} {noun}" if whole == 1 else f"{count} of {whole} {noun}s"
+
+
 def named(items: Iterable[Any], most: int = SHOWN) -> str:
     """A few of them in a row: "a, b, c and 4 more"."""
     held = [str(item) for item in items]
@@ -188,7 +198,8 @@ def noted_number(held: int, whole: int, what: str) -> list[str]:
 def grey_note(grey: NDArray[np.bool_], split: str) -> list[str]:
     """A note of grey images `(n,)`."""
     count = int(grey.sum())
-    return [f"{count} of {len(grey)} {split} images {are(count)} grey"] if count else []
+    whole = share_of(count, len(grey), f"{split} image")
+    return [f"{whole} {are(count)} grey"] if count else []
 
 
 def shown_path(path: Path, root: Path) -> str:

@@ -37,8 +37,8 @@ def unlearned(labels: Labels) -> list[str]:
             absent = np.setdiff1d(held, known).tolist()
             which = f"class{'es' * (len(absent) > 1)} {named(absent, 10)}"
             faults.append(
-                f"{count:,} of {len(held):,} {split} labels {are(count)} of {which}, which no "
-                "train label is of: no network can learn it from this"
+                f"{count:,} of {many(len(held), f'{split} label')} {are(count)} of {which}, which "
+                "no train label is of: no network can learn it from this"
             )
     return faults
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from search.cli.doctor_command import _show
@@ -242,6 +243,34 @@ def test_a_data_set_s_matters_are_a_line_each_worst_first():
     assert (check.state, check.items) == ("warning", ("bad", "worse", "odd"))
     assert len(shown_at(0, check)) == 4
     assert doctor._judged({**found, "notes": ["odd"]}).state == "ok"
+
+
+def test_own_images_are_told_with_their_classes_and_how_many_each_has(capsys, no_ray):
+    draw = np.random.default_rng(0)
+    for split, counts in (("train", (4, 3)), ("test", (2, 1))):
+        for name, count in zip(("ant", "bee"), counts, strict=True):
+            place = Path("own", split, name)
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    _, found = looked(capsys, "--data-dir", "own")
+    assert found["data"]["state"] == "ok"
+    assert found["data"]["text"] == (
+        "images of own (files), 7 training and 3 test images, 2 classes (training + test images, "
+        "before validation is cut off): ant 4 + 2, bee 3 + 1"
+    )
+
+
+def test_of_many_classes_the_first_are_told():
+    found = {"data": "X", "edition": "files", "train_images": 40, "test_images": 20}
+    names = [f"c{n:02d}" for n in range(20)]
+    counts = {"train_per_class": [2] * 20, "test_per_class": [1] * 20}
+    text = doctor._judged({**found, "classes": names, **counts}).text
+    assert "20 classes" in text
+    assert text.endswith("c10 2 + 1, c11 2 + 1 and 8 more")
+    # a task of one's own may mean something else by it
+    assert "classes" not in doctor._judged({**found, "classes": 20, "train_per_class": 3}).text
 
 
 def test_damaged_data_is_told_with_every_fault(capsys, no_ray):

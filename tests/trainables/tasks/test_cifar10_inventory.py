@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from tests.trainables.conftest import LABELS, PIXELS, TRAIN, images_of
-from trainables.task import DataError
+from trainables.task import DataError, MissingDataError
 from trainables.tasks import cifar10
 
 CPU = torch.device("cpu")
@@ -282,12 +282,51 @@ def test_the_real_set_has_no_fault_and_no_copies(real_data, complete):
     assert found["warnings"] == []
 
 
-def test_an_image_of_two_classes_is_a_warning(tmp_path, write_parquet, complete):
-    pixels = PIXELS["train"].copy()
-    pixels[1] = pixels[0]
-    write_parquet(tmp_path, "train", pixels, LABELS["train"])
-    write_parquet(tmp_path, "test", PIXELS["test"], LABELS["test"])
-    warnings = cifar10.fingerprint(tmp_path, complete("cifar10"))["warnings"]
-    assert warnings[0] == (
-        "1 image lies in more than one class, which cannot be true: train image 1 is train image 0"
-    )
+@pytest.mark.parametrize("second", ["train", "test"])
+def test_an_image_of_two_classes_is_refused_unless_copies_are_kept(
+    second, tmp_path, write_parquet, complete
+):
+    pixels = {part: held.copy() for part, held in PIXELS.items()}
+    pixels[second][1] = pixels["train"][0]
+    for part in ("train", "test"):
+        write_parquet(tmp_path, part, pixels[part], LABELS[part])
+    text = "1 image lies in more than one class, so that its label is not known"
+    with pytest.raises(DataError) as refused:
+        cifar10.fingerprint(tmp_path, complete("cifar10"))
+    assert f"{text}: {second} image 1 is train image 0; fetch the" in str(refused.value)
+    kept = cifar10.fingerprint(tmp_path, complete("cifar10", copies="keep"))
+    assert any(said.startswith(f"{text}; each is kept") for said in kept["warnings"])
+
+
+@pytest.mark.parametrize("edition", ["auto", "parquet"])
+@pytest.mark.parametrize("place", ["cifar10/plain_text", "plain_text", "."])
+def test_files_of_other_names_are_named_with_the_right_ones(place, edition, parquet, complete):
+    """No download covers them up."""
+    (parquet / place).mkdir(parents=True, exist_ok=True)
+    for part, name in (("train", "training"), ("test", "mytest")):
+        path = parquet / "plain_text" / f"{part}-00000-of-00001.parquet"
+        path.rename(parquet / place / f"{name}.parquet")
+    with pytest.raises(DataError) as refused:
+        cifar10.fingerprint(parquet, complete("cifar10", edition=edition))
+    said = str(refused.value)
+    assert not isinstance(refused.value, MissingDataError)
+    for name, right in (("training", "train"), ("mytest", "test")):
+        path = parquet / place / f"{name}.parquet"
+        text = f"{path} has CIFAR-10's columns and must be called {right}-00000-of-00001.parquet"
+        assert text in said
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_file_of_another_name_beside_the_other_part_is_named(part, parquet, complete):
+    path = parquet / "plain_text" / f"{part}-00000-of-00001.parquet"
+    path.rename(path.with_name("x.parquet"))
+    with pytest.raises(DataError) as refused:
+        cifar10.fingerprint(parquet, complete("cifar10"))
+    assert f"has no {part}-*.parquet beside the others; " in str(refused.value)
+    assert "x.parquet has CIFAR-10's columns and must be called" in str(refused.value)
+
+
+def test_parquet_files_of_something_else_are_not_taken_for_the_set(tmp_path, complete):
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "training.parquet")
+    with pytest.raises(MissingDataError):
+        cifar10.fingerprint(tmp_path, complete("cifar10"))

@@ -145,7 +145,8 @@ def test_a_few_heads_outside_are_told(part, write_annotation, complete):
     write_annotation(folder(part, "train", "ground_truth") / "GT_IMG_3.mat", points)
     found = fingerprint(part, complete("shanghaitech", part="A"))
     assert found["train_points_outside"] == 4
-    assert "4 of 24 heads of train IMG_3 lie far outside it" in found["notes"]
+    said = "4 of 24 heads of train IMG_3 lie far outside it (17%; more than 25% are refused)"
+    assert said in found["notes"]
 
 
 def test_every_damaged_file_is_told_at_once(part, complete):
@@ -174,7 +175,10 @@ def test_one_annotation_for_several_images_is_a_warning(part, complete):
     for number in (4, 5):
         shutil.copy(truths / "GT_IMG_3.mat", truths / f"GT_IMG_{number}.mat")
     warnings = fingerprint(part, complete("shanghaitech", part="A"))["warnings"]
-    assert "2 train images have another's heads: IMG_4 as IMG_3, IMG_5 as IMG_3" in warnings
+    assert (
+        "2 images have the very heads of another, as if its annotation were a copy: train IMG_4 "
+        "as train IMG_3, train IMG_5 as train IMG_3"
+    ) in warnings
 
 
 def test_a_name_with_odd_digits_is_ordered_like_any(part, complete):
@@ -198,6 +202,31 @@ def test_a_pipe_in_a_file_s_place_is_not_waited_for(kind, name, part, complete):
     path.unlink()
     os.mkfifo(path)
     assert f"{name} is no file" in refused(part, complete)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_without_its_folder_of_annotations_is_told_as_just_that(split, part, complete):
+    shutil.rmtree(folder(part, split, "ground_truth"))
+    said = refused(part, complete)
+    data = folder(part, split, "images").parent
+    assert f"{data} has images and no ground_truth (or ground-truth) (it holds images)" in said
+    assert "1 fault of the data" in said
+    assert "CVPR 2016" not in said  # it is there
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("train_data/images", "train_data/imgs", "has ground_truth and no images (it holds gro"),
+        ("train_data/ground_truth", "train_data/gt", "has images and no ground_truth (or ground-"),
+        ("test_data", "testing", "has no test_data (it holds testing, train_data)"),
+    ],
+)
+def test_a_folder_of_another_name_is_named(old, new, text, part, complete):
+    (part / "part_A_final" / old).rename(part / "part_A_final" / new)
+    said = refused(part, complete)
+    assert text in said
+    assert new.split("/")[-1] in said
 
 
 # ---- copies
@@ -250,7 +279,7 @@ def test_the_real_parts_pass_with_their_quirks_told(real_data, complete):
     assert a["notes"] == [
         "1 of 182 test images is a training image, pixel for pixel, left out of training (test "
         "IMG_98 is train IMG_121)",
-        "96 of 502 heads of train IMG_141 lie far outside it",
+        "96 of 502 heads of train IMG_141 lie far outside it (19%; more than 25% are refused)",
         "64 train heads are at the very place of another, in 38 images (7 in IMG_181)",
         "1 train image has an EXIF orientation, which is not applied: heads count on the pixels "
         "as stored (IMG_23: 8)",

@@ -79,16 +79,51 @@ def test_what_is_cut_off_for_test_and_validation_has_no_copy_in_training(tmp_pat
     assert found["test_images"] + sum(found["train_per_class"]) == 40
 
 
-def test_an_image_in_two_classes_is_told(folder):
-    shutil.copy(folder / "train" / "ant" / "0000.png", folder / "train" / "bee" / "x.png")
+@pytest.mark.parametrize("second", ["train/bee/x.png", "val/bee/x.png", "test/bee/x.png"])
+def test_an_image_in_two_classes_is_in_no_split(second, folder):
+    """Neither label is known to be right, in whatever splits they stand."""
+    write(folder, "val", {"ant": 100, "bee": 100, "cat": 100}, 1000)
+    pixels = np.asarray(Image.open(folder / "train" / "ant" / "0000.png"))
+    shown = pixels.transpose(2, 0, 1).tobytes()
+    shutil.copy(folder / "train" / "ant" / "0000.png", folder / second)
     scan.cache_clear()
     found = TASK.fingerprint(folder, config_of())
-    said = "1 train image is a copy of another of the split, left out: bee/x.png is ant/0000.png"
-    assert said in found["notes"]
     assert found["warnings"] == [
-        "1 image lies in more than one class, which cannot be true: train bee/x.png is train "
-        "ant/0000.png"
+        "1 image lies in more than one class, so that its label is not known; left out of every "
+        f"split: {second.replace('/', ' ', 1)} is train ant/0000.png"
     ]
+    assert not [note for note in found["notes"] if "copy of another" in note]
+    held = splits(folder)
+    assert not any(shown in images for images in held.values())
+    assert [len(held[s]) for s in ("train", "val", "test")] == [59, 300, 120]
+    assert found["copies_left_out"] == 1 + second.startswith("train")
+    assert (found["val_images"], found["test_images"]) == (300, 120)
+    assert found["train_per_class"] == [19, 10, 30]
+    kept = TASK.fingerprint(folder, config_of(copies="keep"))
+    assert any("; each is kept with the label it has: " in text for text in kept["warnings"])
+    assert shown in splits(folder, copies="keep")["train"]
+
+
+def test_an_image_in_two_classes_of_the_pool_that_test_is_cut_from_is_in_no_split(tmp_path):
+    scan.cache_clear()
+    write(tmp_path, "train", {"ant": 20, "bee": 20})
+    shutil.copy(tmp_path / "train" / "ant" / "0003.png", tmp_path / "train" / "bee" / "x.png")
+    shutil.copy(tmp_path / "train" / "ant" / "0003.png", tmp_path / "train" / "ant" / "y.png")
+    found = TASK.fingerprint(tmp_path, config_of(classes=2))
+    assert found["copies_left_out"] == 3
+    assert found["train_images"] + found["test_images"] == 42
+    held = splits(tmp_path, classes=2)
+    assert sum(map(len, held.values())) == 39
+
+
+def test_a_class_that_is_another_s_copy_is_refused(folder):
+    shutil.rmtree(folder / "train" / "bee")
+    shutil.copytree(folder / "train" / "ant", folder / "train" / "bee")
+    scan.cache_clear()
+    with pytest.raises(DataError) as refused:
+        TASK.fingerprint(folder, config_of())
+    assert "no train image of class ant is left" in str(refused.value)
+    assert "no train image of class bee is left" in str(refused.value)
 
 
 def test_a_validation_folder_that_is_the_test_folder_is_refused(folder):
@@ -125,7 +160,9 @@ def test_a_class_whose_every_image_is_held_out_is_refused(folder):
     (folder / "train" / "bee").mkdir()
     shutil.copy(folder / "test" / "cat" / "0130.png", folder / "train" / "bee" / "x.png")
     scan.cache_clear()
-    with pytest.raises(DataError, match=r"every train image of class bee is a held-out one too"):
+    with pytest.raises(
+        DataError, match=r"no train image of class bee is left: each is a held-out one"
+    ):
         TASK.fingerprint(folder, config_of())
 
 
