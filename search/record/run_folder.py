@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
 from search.record.read import LOCK, load_study, read_events, write
-from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
+from search.record.stored import EPOCHS, JOURNAL, STAMP, STUDY, RecordError, shrunk
 from search.record.terminal import shell
 from trainables.files import naming, unfit
 
@@ -167,6 +167,9 @@ class RunFolder:
             (self.path / name).mkdir(exist_ok=True)
         self._journal = Appender(self.path / JOURNAL)
         self._epochs = Appender(self.path / EPOCHS)
+        if self._journal.cut or self._epochs.cut or shrunk(self.path):
+            # what is lost is written again, and other to the last digit than in earlier frames
+            (self.path / STAMP).unlink(missing_ok=True)
         return self._journal.cut
 
     def append(self, event: Event) -> None:

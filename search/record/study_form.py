@@ -17,8 +17,10 @@ from search.record.forms import (
     Texts,
     Value,
     fault_of,
+    out_of_bounds,
     shown,
 )
+from search.record.stored import STUDY
 
 
 class Metric(Form):
@@ -212,6 +214,16 @@ def _contradiction(study: Mapping[str, Any]) -> str:
         "mode": said == study["mode"],
         "checkpoint_rule": rule == study["checkpoint_rule"],
         "shown_split": study["protocol"] == "report" or study["shown_split"] == "test",
+        "confirm_seeds": _confirm_seeds(study) in (None, study["confirm_seeds"]),
+        "synthetic": _synthetic(study) in (None, study["synthetic"]),
+        "data": ":" in study["task"]
+        or all(d.get("synthetic") in (None, d["edition"] == "synthetic") for d in study["data"]),
+        "settings": _agree(spec.get("fixed", {}), study["settings"]),
+        **{
+            key: spec.get(key) in (None, study[key])
+            for key in ("name", "task", "seed", "protocol")
+            if key in study
+        },
     }
     for key, holds in checks.items():
         if not holds:
@@ -226,6 +238,28 @@ def _product(cells: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return held
 
 
+def _confirm_seeds(study: Mapping[str, Any]) -> list[int] | None:
+    """The seeds that the study file gives; None where it is not on record."""
+    spec = study["spec"]
+    if "name" not in spec:
+        return None
+    seeds: list[int] = spec.get("confirm", {}).get("seeds", [])
+    return seeds or ([] if spec.get("space") else [spec.get("seed", 0)])
+
+
+def _synthetic(study: Mapping[str, Any]) -> bool | None:
+    """Whether images or source weights are generated; None where it is not on record."""
+    if any("synthetic" not in held for held in study["data"]):
+        return None
+    weights = study["spec"].get("weights") == "synthetic" and bool(study.get("weights"))
+    return weights or any(held["synthetic"] for held in study["data"])
+
+
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two tables hold the same under every key that both have."""
+    return all(value == other[key] for key, value in one.items() if key in other)
+
+
 def misfit(study: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     """What of an event is of another study than study.json's; "" if nothing is."""
     asks = event["event"] == "ask"
@@ -234,7 +268,7 @@ def misfit(study: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         key = "job.cell" if asks else "cell"
         return f"{key} is {cell}: the study has {len(study['cells'])} cells, counted from 0"
     if not asks:
-        return ""
+        return "" if ":" in study["task"] else _impossible(study, event)
     config, keys = event["config"], study["space_keys"]
     if set(config) != set(keys):
         return f"config has {', '.join(config) or 'no key'}, the study searches {', '.join(keys)}"
@@ -242,6 +276,38 @@ def misfit(study: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         kinds = _kinds(study["spec"].get("space", {}).get(key, {}))
         if kinds and _kind(value) not in kinds:
             return f"config.{key} is {shown(value)}, not of what the study searches in"
+    return _other_settings(study, event)
+
+
+def _other_settings(study: Mapping[str, Any], ask: Mapping[str, Any]) -> str:
+    """What an ask says twice, or study.json too, and not alike; "" if nothing."""
+    job, settings = ask["job"], ask["settings"]
+    homes = {
+        "config": ask["config"],
+        f"cell {job['cell']} of {STUDY}": study["cells"][job["cell"]],
+        f"settings of {STUDY}": study["settings"],
+    }
+    for home, held in homes.items():
+        for key, value in settings.items():
+            if key in held and held[key] != value:
+                return f"settings.{key} is {shown(value)}, and {shown(held[key])} in {home}"
+    seed = job.get("seed")
+    if seed is not None and seed != ask["seed"]:
+        return f"seed is {ask['seed']}, and {seed} in job"
+    if seed is not None and job["stage"] == "confirm" and seed not in study["confirm_seeds"]:
+        return f"job.seed is {seed}, which is not among the confirm_seeds of {STUDY}"
+    return ""
+
+
+def _impossible(study: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    """A score that its metric cannot have; "" if all can."""
+    if event["event"] != "tell" or event["ending"] == "failed":
+        return ""
+    scores = {"value": (study["metric"], event.get("value"))}
+    scores |= {f"test.{name}": (name, value) for name, value in (event.get("test") or {}).items()}
+    for key, (name, value) in scores.items():
+        if fault := out_of_bounds(name, value):
+            return f"{key}: {fault}"
     return ""
 
 

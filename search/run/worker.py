@@ -258,6 +258,7 @@ def _write_detail(
     parts = Path(worker_job.run) / "parts" / f"{worker_job.trial}.parquet"
     parts.parent.mkdir(exist_ok=True)
     frame = pd.DataFrame(per_image).astype({"truth": float, "prediction": float})
+    frame["trial"] = worker_job.trial  # a part under another's name is found out
     with whole(parts) as partial, partial.open("wb") as file:
         frame.to_parquet(file, write_page_checksum=True)
     if samples:
