@@ -34,10 +34,10 @@ def check_size(folder: Path) -> None:
         path = folder / JOURNAL
         lines = path.read_bytes().count(b"\n") if path.is_file() else 0
         raise JournalError(
-            f"{path} has lost lines: it holds {lines} of {now} bytes, and {STAMP} says that it "
-            f"held {then} bytes when trials.parquet was made; {RESTORE}. Without one delete "
-            f"{STAMP}: what the lines told is then left out, and run again by `resnet-search "
-            "resume`"
+            f"{path} is shorter than it was: it holds {lines} lines, {now} bytes, and {STAMP} "
+            f"says that it held {then} bytes when trials.parquet was made, so lines are lost or "
+            f"changed; {RESTORE}. Without one delete {STAMP}: what is lost is then left out, and "
+            "run again by `resnet-search resume`"
         )
 
 

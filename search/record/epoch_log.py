@@ -87,7 +87,7 @@ def _other(lines: list[dict[str, Any]], shorter: bool) -> str:
     if shorter:
         return (
             f"epochs.jsonl is shorter than {STAMP} says that it was, and no epoch lacks its row: "
-            "lines on epochs that were trained again are gone; restore it from a copy"
+            "lines of it are lost or changed; restore it from a copy"
         )
     return ""
 

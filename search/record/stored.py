@@ -98,7 +98,8 @@ def frames_of(folder: Path, sizes: Mapping[str, int], columns: Collection[str]) 
 
     Args:
         folder: the run folder.
-        sizes: of its logs; of frames that hold more than so much None is returned.
+        sizes: of its logs; of frames that hold more than so much None is returned, unless the
+            logs have lost it since.
         columns: that the trials frame should have; None is returned where it does not fit.
 
     Raises:
@@ -108,7 +109,8 @@ def frames_of(folder: Path, sizes: Mapping[str, int], columns: Collection[str]) 
     stamp = stamp_of(folder)
     if stamp is None or not all(path.is_file() for path in paths):
         return None
-    if any(stamp.get(name, 0) > sizes.get(name, 0) for name in LOGS):
+    newer = any(stamp.get(name, 0) > sizes.get(name, 0) for name in LOGS)
+    if newer and not shrunk(folder):  # a study runs, and has written them since
         return None
     try:
         trials, curves = (read_parquet(path) for path in paths)

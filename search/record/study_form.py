@@ -216,8 +216,7 @@ def _contradiction(study: Mapping[str, Any]) -> str:
         "shown_split": study["protocol"] == "report" or study["shown_split"] == "test",
         "confirm_seeds": _confirm_seeds(study) in (None, study["confirm_seeds"]),
         "synthetic": _synthetic(study) in (None, study["synthetic"]),
-        "data": ":" in study["task"]
-        or all(d.get("synthetic") in (None, d["edition"] == "synthetic") for d in study["data"]),
+        "data": ":" in study["task"] or all(_edition_fits(held) for held in study["data"]),
         "settings": _agree(spec.get("fixed", {}), study["settings"]),
         **{
             key: spec.get(key) in (None, study[key])
@@ -253,6 +252,11 @@ def _synthetic(study: Mapping[str, Any]) -> bool | None:
         return None
     weights = study["spec"].get("weights") == "synthetic" and bool(study.get("weights"))
     return weights or any(held["synthetic"] for held in study["data"])
+
+
+def _edition_fits(held: Mapping[str, Any]) -> bool:
+    edition, synthetic = held["edition"], held.get("synthetic")
+    return not isinstance(edition, str) or synthetic in (None, edition == "synthetic")
 
 
 def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
