@@ -89,6 +89,7 @@ from search.record.frames import (
     trials_frame,
 )
 from search.record.journal import JournalError, fault_in, read_journal, read_lines
+from search.record.misfit import misfit
 from search.record.stored import (
     EPOCHS,
     JOURNAL,
@@ -101,7 +102,7 @@ from search.record.stored import (
     per_image,
     sizes_of,
 )
-from search.record.study_form import misfit, study_fault
+from search.record.study_form import study_fault
 from trainables.about import SHIPPED, plain
 from trainables.errors import RecordWarning
 from trainables.files import unfit, whole
