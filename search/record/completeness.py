@@ -117,8 +117,14 @@ def rows_of_log(lines: Iterable[Mapping[str, Any]]) -> Rows:
 
 def rows_of_curves(curves: pd.DataFrame) -> Rows:
     """What a curves frame is of."""
-    pairs = curves[["trial", "epoch"]].drop_duplicates()
-    return set(zip(pairs["trial"].to_list(), pairs["epoch"].to_list(), strict=True))
+    codes, trials = pd.factorize(curves["trial"])
+    epochs = curves["epoch"].to_numpy(dtype="int64")
+    most = int(epochs.max(initial=0)) + 1
+    if most * len(trials) >= 2**63:  # only in a damaged log
+        return set(zip(curves["trial"].to_list(), epochs.tolist(), strict=True))
+    places = pd.unique(codes * most + epochs)
+    names = trials.astype(object)[places // most]
+    return set(zip(names, (places % most).tolist(), strict=True))
 
 
 def lacking_epochs(events: Iterable[Mapping[str, Any]], there: Rows) -> Rows:
@@ -139,35 +145,39 @@ def lacking_epochs(events: Iterable[Mapping[str, Any]], there: Rows) -> Rows:
     return due - there
 
 
-def gap_notes(lacking: Rows, kept: Collection[tuple[str, int]], moved: int = 0) -> list[str]:
+def named(trials: Iterable[str]) -> str:
+    """Trials in a note: the first few by name."""
+    names = sorted(set(trials))
+    more = len(names) - NAMED
+    return "trials " + ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def epochs_in_words(count: int) -> str:
+    """So many epochs."""
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
+def gap_notes(lacking: Rows, kept: Collection[tuple[str, int]], other: str = "") -> list[str]:
     """What is to be said of a log of epochs that is not whole.
 
     Args:
         lacking: rows that it should have.
         kept: of these, those that an earlier frame still holds.
-        moved: the first line of it that is not where it was written, 0 for none.
+        other: what is said where it lacks none; "" for nothing.
     """
     if not lacking:
-        return [_moved(moved)] if moved else []
-    trials = sorted({trial for trial, _ in lacking})
-    named = ", ".join(trials[:NAMED])
-    if more := len(trials) - NAMED if len(trials) > NAMED else 0:
-        named += f" and {more} more"
+        return [other] if other else []
+    one = len(lacking) == 1
     said = (
-        f"epochs.jsonl lacks {len(lacking)} epochs that the journal says were trained, of trials "
-        f"{named}; restore it from a copy"
+        f"epochs.jsonl lacks {epochs_in_words(len(lacking))} that the journal or curves.parquet "
+        f"says {'was' if one else 'were'} trained, of {named(trial for trial, _ in lacking)}; "
+        "restore it from a copy"
     )
     if len(kept) == len(lacking):
-        return [f"{said}. They are read out of curves.parquet, which holds them still"]
-    left = f"{len(lacking) - len(kept)} of them" if kept else "they"
+        read = "It is" if one else "They are"
+        return [f"{said}. {read} read out of curves.parquet, which has {'it' if one else 'them'}"]
+    left = f"{len(lacking) - len(kept)} of them" if kept else "it" if one else "they"
     return [
-        f"{said}. Until then {left} are missing in curves and in validation values of finished "
-        "trials; test scores are the journal's, and whole"
+        f"{said}. Until then {left} {'is' if left == 'it' else 'are'} missing in curves and in "
+        "validation values of finished trials; test scores are the journal's, and whole"
     ]
-
-
-def _moved(line: int) -> str:
-    return (
-        f"epochs.jsonl, line {line} is not where it was written: lines before it are gone, "
-        "doubled or moved, and no epoch lacks its row; restore it from a copy"
-    )

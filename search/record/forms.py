@@ -7,6 +7,7 @@ is made of it.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections.abc import Mapping
@@ -284,6 +285,29 @@ def line_fault(line: Any) -> str:
     return fault_of(Line, line)
 
 
+def out_of_bounds(name: str, value: float | None) -> str:
+    """What is wrong with a number of a quantity of our tasks; "" if nothing is, or none is known.
+
+    Args:
+        name: of the quantity, perhaps with its split: val_accuracy.
+        value: the number; None and NaN stand for one that is none.
+    """
+    quantity = name.rpartition("_")[2]
+    if value is None or quantity not in BOUNDS:
+        return ""
+    low, high = BOUNDS[quantity]
+    between = "at least 0" if high == math.inf else f"from {low} to {high}"
+    return f"{name} is {value!r}, and can only be {between}" if value < low or value > high else ""
+
+
+BOUNDS = {
+    "accuracy": (0.0, 1.0),
+    "mae": (0.0, math.inf),
+    "rmse": (0.0, math.inf),
+    "seconds": (0.0, math.inf),
+}
+
+
 # ---- in words
 
 
@@ -315,6 +339,10 @@ def from_json(text: bytes) -> Any:
     Raises:
         ValueError: it is none, or holds text that no file could hold.
     """
+    if b"\0" in text and not text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(
+            "it is no text, but has NUL bytes, as a disk gives for what was never written to it"
+        )
     try:
         held = json.loads(text)
         if b"\\u" in text:  # half a character, which json takes

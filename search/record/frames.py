@@ -272,7 +272,8 @@ def _from_rows(
         trial[f"value_{name}"] = chosen.get(name)
 
 
-def _setting_columns(study: Mapping[str, Any]) -> list[str]:
+def setting_columns(study: Mapping[str, Any]) -> list[str]:
+    """The columns of trials.parquet that hold cell parameters and searched ones."""
     keys = [*study["cells"][0]] if study["cells"] else []
     keys += [key for key in study["space_keys"] if key not in keys]
     return [trial_column(study, key) for key in keys]
@@ -283,7 +284,7 @@ def trial_columns(study: Mapping[str, Any]) -> list[str]:
     order = list(DTYPES)
     return [
         *order[: order.index("config")],
-        *_setting_columns(study),
+        *setting_columns(study),
         *order[order.index("config") : order.index("collapsed")],
         *_measured(study),
         *order[order.index("collapsed") :],
@@ -291,7 +292,7 @@ def trial_columns(study: Mapping[str, Any]) -> list[str]:
 
 
 def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    keys, columns = _setting_columns(study), trial_columns(study)
+    keys, columns = setting_columns(study), trial_columns(study)
     frame = pd.DataFrame(list(trials.values())).reindex(columns=columns)
     for column in columns:
         if column in keys:

@@ -157,8 +157,8 @@ def read_journal(path: Path, size: int | None = None) -> list[Event]:
 def fault_in(path: Path, number: int, fault: str) -> JournalError:
     """What is wrong with a line, and what to do."""
     return JournalError(
-        f"{path}, line {number}: {fault}; {RESTORE}, or cut it before this line: what follows is "
-        "then run again"
+        f"{path}, line {number}: {fault}; {RESTORE}, or cut it before this line and delete "
+        "frames.json: what follows is then run again"
     )
 
 

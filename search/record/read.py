@@ -82,35 +82,34 @@ from typing import Any
 
 import pandas as pd
 
-from search.record.completeness import (
-    gap_notes,
-    lacking_epochs,
-    rows_of_curves,
-    rows_of_log,
+from search.record.beside import check_size, check_trials, notes_on, traces
+from search.record.completeness import gap_notes, lacking_epochs, rows_of_curves
+from search.record.epoch_log import check_rows, whole_epochs
+from search.record.forms import from_json
+from search.record.frames import (
+    curves_frame,
+    latest_rows,
+    repeats,
+    setting_columns,
+    trial_columns,
+    trials_frame,
 )
-from search.record.forms import from_json, line_fault
-from search.record.frames import curves_frame, latest_rows, repeats, trial_columns, trials_frame
-from search.record.journal import (
-    RESTORE,
-    JournalError,
-    fault_in,
-    out_of_order,
-    read_journal,
-    read_lines,
-)
+from search.record.journal import JournalError, fault_in, read_journal, read_lines
+from search.record.misfit import misfit
 from search.record.mixed import Mixed, mixtures
 from search.record.stored import (
     EPOCHS,
     JOURNAL,
     STAMP,
     STUDY,
+    Frames,
     RecordError,
     frames_of,
-    kept_rows,
+    make_stamp,
     per_image,
     sizes_of,
 )
-from search.record.study_form import misfit, study_fault
+from search.record.study_form import study_fault
 from search.record.terminal import shell
 from search.record.uris import as_uri, is_uri
 from trainables.about import SHIPPED, plain
@@ -173,17 +172,19 @@ def load(run: Path | str) -> Record:
     sizes = sizes_of(folder)  # what is written from here on is left out, in every frame alike
     events = read_events(folder, sizes.get(JOURNAL), study)
     asked = {e["job"]["trial"] for e in events if e["event"] == "ask"}
-    frames = frames_of(folder, sizes, asked, trial_columns(study))
-    if frames is None:
-        epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
-        frames = build(study, events, epochs)
+    before = frames_of(folder, sizes, trial_columns(study))
+    if before and set(before.trials["trial"]) == asked and before.hold(folder, sizes):
+        trials, curves = before.trials, before.curves
+        rows = rows_of_curves(curves)
+        notes = gap_notes(lacking_epochs(events, rows), set())
     else:
-        notes = gap_notes(lacking_epochs(events, rows_of_curves(frames[1])), set())
-    trials, curves = frames
+        trials, curves, notes = _made(folder, study, events, sizes, before)
+        rows = rows_of_curves(curves)
     decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
+    images = per_image(folder, study["name"])
+    notes = [*notes, *notes_on(folder, study, events, rows, images)]
     for note in notes:
         warnings.warn(f"{folder}: {note}", RecordWarning, stacklevel=2)
-    images = per_image(folder, study["name"])
     mixed = mixtures(study, events)
     return Record(folder, study, trials, curves, images, decisions, tuple(notes), mixed)
 
@@ -202,62 +203,22 @@ def read_events(
         study: its study.json, where that has been read.
 
     Raises:
-        JournalError: it is missing, damaged, of another study, or empty though epochs were
-            trained.
+        JournalError: it is damaged, of another study, shorter than it was when the frames were
+            made, or without an event though something else in the folder says that trials ran.
     """
-    path, epochs = folder / JOURNAL, folder / EPOCHS
+    path = folder / JOURNAL
     study = load_study(folder) if study is None else study
     events = read_journal(path, size)
     for number, event in enumerate(events, 1):
         if fault := misfit(study, event):
             raise fault_in(path, number, fault)
-    if not events and epochs.is_file() and epochs.stat().st_size:
+    if not events and (found := traces(folder)) and not read_lines(path):
         raise JournalError(
-            f"{path} is missing or holds nothing, though {EPOCHS} says that epochs were trained; "
+            f"{path} is missing or holds nothing, though {found}; "
             "restore it from a copy. Without it nothing is known of what was finished"
         )
+    check_size(folder)
     return events
-
-
-def read_epochs(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
-    """Every line of a run folder's log of epochs.
-
-    Args:
-        folder: the run folder.
-        size: read so many bytes of it; None for all.
-
-    Raises:
-        JournalError: a line is damaged.
-    """
-    path = folder / EPOCHS
-    lines = read_lines(path, size)
-    for number, line in enumerate(lines, 1):
-        if fault := line_fault(line):
-            raise JournalError(
-                f"{path}, line {number} is no trial's epoch: {fault}; {RESTORE}, or take the line "
-                "out: what is then lacking is told"
-            )
-    return lines
-
-
-def whole_epochs(
-    folder: Path, events: list[dict[str, Any]], size: int | None = None
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The log of epochs, with what it has lost and an earlier frame still holds; and notes on it.
-
-    Args:
-        folder: the run folder.
-        events: its journal.
-        size: read so many bytes of the log; None for all.
-
-    Raises:
-        JournalError: a line is damaged.
-    """
-    lines = read_epochs(folder, size)
-    moved = out_of_order(lines)
-    lacking = lacking_epochs(events, rows_of_log(lines))
-    kept = kept_rows(folder, lacking) if lacking else []
-    return [*kept, *lines], gap_notes(lacking, rows_of_log(kept), moved)
 
 
 def load_study(folder: Path) -> dict[str, Any]:
@@ -317,6 +278,26 @@ def build(
     return trials, curves_frame(study["name"], latest)
 
 
+def _made(
+    folder: Path,
+    study: dict[str, Any],
+    events: list[dict[str, Any]],
+    sizes: dict[str, int],
+    before: Frames | None,
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The trials and curves frames made from the logs, and notes on these.
+
+    Raises:
+        JournalError: the logs are damaged, or are not those that the earlier frames hold.
+    """
+    epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
+    trials, curves = build(study, events, epochs)
+    check_rows(folder, epochs, curves, before, ":" not in study["task"])
+    if before:
+        check_trials(folder, trials, before.trials, setting_columns(study))
+    return trials, curves, notes
+
+
 def write(folder: Path) -> None:
     """Write the parquet and csv files from the logs, each whole or not at all.
 
@@ -325,8 +306,9 @@ def write(folder: Path) -> None:
     study = load_study(folder)
     sizes = sizes_of(folder)
     events = read_events(folder, sizes.get(JOURNAL), study)
-    epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
-    trials, curves = build(study, events, epochs)
+    before = frames_of(folder, sizes, trial_columns(study))
+    trials, curves, notes = _made(folder, study, events, sizes, before)
+    stamp = make_stamp(folder, sizes)
     frames = {"trials": trials, "curves": curves, "per_image": per_image(folder, study["name"])}
     (folder / "csv").mkdir(exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
@@ -338,4 +320,4 @@ def write(folder: Path) -> None:
     if notes:
         return
     with whole(folder / STAMP) as partial:
-        partial.write_text(json.dumps(sizes), encoding="utf-8")
+        partial.write_text(json.dumps(stamp), encoding="utf-8")

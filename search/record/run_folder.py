@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +16,10 @@ from types import TracebackType
 from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
-from search.record.read import LOCK, load_study, read_events, write
-from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
+from search.record.read import LOCK, load, load_study, read_events, write
+from search.record.stored import EPOCHS, JOURNAL, STAMP, STUDY, RecordError, shrunk
 from search.record.terminal import shell
+from trainables.errors import RecordWarning
 from trainables.files import naming, unfit
 
 WEIGHTS = "weights"  # generated source weights of synthetic studies
@@ -176,13 +178,23 @@ class RunFolder:
         """Make ready to append; returns the bytes of a last line that was not whole and is cut.
 
         Once it is ready a second call does nothing.
+
+        Raises:
+            RecordError, JournalError: what is left of the logs cannot be read.
         """
         if self._journal is not None:
             return 0
+        lost = bool(shrunk(self.path))
+        if lost:  # held against the frames while they are known to be of these logs
+            with warnings.catch_warnings(action="ignore", category=RecordWarning):
+                load(self.path)
         for name in FOLDERS:  # a record may have been moved without them
             (self.path / name).mkdir(exist_ok=True)
         self._journal = Appender(self.path / JOURNAL)
         self._epochs = Appender(self.path / EPOCHS)
+        if lost or self._journal.cut or self._epochs.cut:
+            # what is lost is written again, and other to the last digit than in earlier frames
+            (self.path / STAMP).unlink(missing_ok=True)
         return self._journal.cut
 
     def append(self, event: Event) -> None:

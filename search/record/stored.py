@@ -7,16 +7,20 @@ columns that it should have.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import os
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from trainables.errors import UserError
-from trainables.files import unfit
+from trainables.files import contents, unfit
 
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
+LOGS = (JOURNAL, EPOCHS)
 STAMP = "frames.json"  # says how much of the logs the parquet files hold
 PER_IMAGE = "per_image.parquet"
 IMAGE = ["study", "trial", "split", "image", "truth", "prediction"]
@@ -32,40 +36,105 @@ def sizes_of(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in logs if path.is_file()}
 
 
-def stamp_of(folder: Path) -> Any:
-    """Bytes of the logs that the frames were made from; None if that is not known."""
+def stamp_of(folder: Path) -> dict[str, Any] | None:
+    """What `write` said of the logs that it made the frames from; None if that is not known.
+
+    Their bytes by name and, of stamps of this version, `sums`: the checksum of so many bytes.
+    """
     path = folder / STAMP
     try:
-        return None if unfit(path) else json.loads(path.read_bytes())
+        held = None if unfit(path) else json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
+    sizes = [held.get(name, 0) for name in LOGS] if isinstance(held, dict) else [None]
+    return held if all(type(size) is int for size in sizes) else None
 
 
-def frames_of(
-    folder: Path, sizes: dict[str, int], trials: Collection[str], columns: Collection[str]
-) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The trials and curves frames as written, where they hold just so much of the logs.
+def make_stamp(folder: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The stamp of frames made from so many bytes of the logs, which it first forces to disk.
+
+    A stamp that a power cut leaves while it takes the end of a log would call that log damaged.
+    """
+    for name in sizes:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+    return {**sizes, "sums": {name: _sum(folder / name, n) for name, n in sizes.items()}}
+
+
+def _sum(path: Path, size: int) -> int:
+    with path.open("rb") as file:
+        return zlib.crc32(file.read(size))
+
+
+def shrunk(folder: Path) -> dict[str, tuple[int, int]]:
+    """Logs that are shorter than when the frames were made: name -> bytes now, bytes then.
+
+    They only grow, so each has lost lines since. The stamp is read first: a study that runs may
+    write both meanwhile.
+    """
+    stamp = stamp_of(folder) or {}
+    sizes = sizes_of(folder)
+    pairs = {name: (sizes.get(name, 0), stamp.get(name, 0)) for name in LOGS}
+    return {name: pair for name, pair in pairs.items() if pair[0] < pair[1]}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The trials and curves frames as they were written, of the logs that `stamp` tells of."""
+
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    stamp: Mapping[str, Any]
+
+    def hold(self, folder: Path, sizes: Mapping[str, int]) -> bool:
+        """Whether they were made from just these bytes of the logs."""
+        known = {name: self.stamp[name] for name in LOGS if name in self.stamp}
+        sums = self.stamp.get("sums", {})
+        return known == sizes and all(_sum(folder / n, sizes[n]) == sums.get(n) for n in sums)
+
+
+def frames_of(folder: Path, sizes: Mapping[str, int], columns: Collection[str]) -> Frames | None:
+    """The frames as written, where a stamp says from how much of the logs.
 
     Args:
         folder: the run folder.
-        sizes: of its logs.
-        trials: that the journal asks for.
+        sizes: of its logs; of frames that hold more than so much None is returned, unless the
+            logs have lost it since.
         columns: that the trials frame should have; None is returned where it does not fit.
 
     Raises:
-        RecordError: a frame is damaged.
+        RecordError: a frame is damaged, and the logs have not grown since.
     """
     paths = [folder / f"{name}.parquet" for name in ("trials", "curves")]
-    if stamp_of(folder) != sizes or not all(path.is_file() for path in paths):
+    stamp = stamp_of(folder)
+    if stamp is None or not all(path.is_file() for path in paths):
         return None
-    made, curves = (read_parquet(path) for path in paths)
+    newer = any(stamp.get(name, 0) > sizes.get(name, 0) for name in LOGS)
+    if newer and not shrunk(folder):  # a study runs, and has written them since
+        return None
+    try:
+        trials, curves = (read_parquet(path) for path in paths)
+    except RecordError:
+        if {name: stamp[name] for name in LOGS if name in stamp} == sizes:
+            raise
+        return None  # it is made again
     # a running study may have replaced them between the two looks
-    if stamp_of(folder) != sizes or list(made) != list(columns) or list(curves) != CURVES:
+    if stamp_of(folder) != stamp or list(trials) != list(columns) or list(curves) != CURVES:
         return None
-    return (made, curves) if set(made["trial"]) == set(trials) else None
+    return Frames(trials, curves, stamp)
 
 
 CURVES = ["study", "trial", "epoch", "name", "value"]
+
+
+def curves_of(folder: Path) -> pd.DataFrame:
+    """The curves frame as written, of whatever state of the logs; empty where none can be read."""
+    path = folder / "curves.parquet"
+    try:
+        frame = read_parquet(path) if path.is_file() else pd.DataFrame()
+    except RecordError:  # it cannot be made again, but nothing is known of it either
+        frame = pd.DataFrame()
+    return frame if list(frame) == CURVES else pd.DataFrame(columns=CURVES)
 
 
 def read_parquet(
@@ -87,24 +156,19 @@ def read_parquet(
     except PermissionError:
         raise
     except Exception as error:  # pyarrow raises many kinds for a damaged file
-        said = str(error).strip().partition("\n")[0][:200]
+        said = str(error).strip().partition("\n")[0].replace(f" '{path}'", "")[:200]
+        if found := contents(path, "parquet"):
+            said = f"it is {found}"
         raise RecordError(f"{path} is damaged ({said}); {fix}") from error
 
 
-def kept_rows(folder: Path, lacking: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
+def kept_rows(curves: pd.DataFrame, lacking: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
     """Lines of the log of epochs, out of the curves frame, for these trials and epochs.
 
     The frame was made from the log: where that has lost lines since, it may have them still.
     """
-    path = folder / "curves.parquet"
-    try:
-        frame = read_parquet(path) if path.is_file() else pd.DataFrame()
-    except RecordError:  # it cannot be made again, but nothing is known of it either
-        return []
-    if list(frame) != CURVES:
-        return []
     rows: dict[tuple[str, int], dict[str, Any]] = {}
-    for trial, epoch, name, value in frame[CURVES[1:]].itertuples(index=False):
+    for trial, epoch, name, value in curves[CURVES[1:]].itertuples(index=False):
         if (trial, epoch) in lacking:
             at = rows.setdefault((trial, epoch), {"epoch": int(epoch)})
             at[name] = None if pd.isna(value) else float(value)
@@ -151,7 +215,11 @@ def _part(path: Path, known: Collection[str]) -> pd.DataFrame:
             f"restore it from a copy. No other file holds the predictions of trial {path.stem}: "
             "without a copy, move it out of parts/ and they are left out; its scores stay"
         )
-    return _predictions(path, IMAGE[3:], fix).assign(trial=path.stem)
+    frame = _predictions(path, IMAGE[3:], fix)
+    of = set(frame["trial"].unique()) if "trial" in frame else set()  # not in older parts
+    if of - {path.stem}:
+        raise RecordError(f"{path} holds predictions of {', '.join(map(str, of))}; {fix}")
+    return frame.assign(trial=path.stem)
 
 
 def _predictions(path: Path, columns: list[str], fix: str) -> pd.DataFrame:

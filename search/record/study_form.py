@@ -1,4 +1,4 @@
-"""The types of what study.json holds, what its keys must be together, and events beside it."""
+"""The types of what study.json holds, and what its keys must be together."""
 
 from __future__ import annotations
 
@@ -219,6 +219,15 @@ def _contradiction(study: Mapping[str, Any]) -> str:
         "mode": said == study["mode"],
         "checkpoint_rule": rule == study["checkpoint_rule"],
         "shown_split": study["protocol"] == "report" or study["shown_split"] == "test",
+        "confirm_seeds": _confirm_seeds(study) in (None, study["confirm_seeds"]),
+        "synthetic": _synthetic(study) in (None, study["synthetic"]),
+        "data": ":" in study["task"] or all(_edition_fits(held) for held in study["data"]),
+        "settings": _agree(spec.get("fixed", {}), study["settings"]),
+        **{
+            key: spec.get(key) in (None, study[key])
+            for key in ("name", "task", "seed", "protocol")
+            if key in study
+        },
     }
     for key, holds in checks.items():
         if not holds:
@@ -233,31 +242,28 @@ def _product(cells: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return held
 
 
-def misfit(study: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    """What of an event is of another study than study.json's; "" if nothing is."""
-    asks = event["event"] == "ask"
-    cell = event["job"]["cell"] if asks else event.get("cell", 0)
-    if cell >= len(study["cells"]):
-        key = "job.cell" if asks else "cell"
-        return f"{key} is {cell}: the study has {len(study['cells'])} cells, counted from 0"
-    if not asks:
-        return ""
-    config, keys = event["config"], study["space_keys"]
-    if set(config) != set(keys):
-        return f"config has {', '.join(config) or 'no key'}, the study searches {', '.join(keys)}"
-    for key, value in config.items():
-        kinds = _kinds(study["spec"].get("space", {}).get(key, {}))
-        if kinds and _kind(value) not in kinds:
-            return f"config.{key} is {shown(value)}, not of what the study searches in"
-    return ""
+def _confirm_seeds(study: Mapping[str, Any]) -> list[int] | None:
+    """The seeds that the study file gives; None where it is not on record."""
+    spec = study["spec"]
+    if "name" not in spec:
+        return None
+    seeds: list[int] = spec.get("confirm", {}).get("seeds", [])
+    return seeds or ([] if spec.get("space") else [spec.get("seed", 0)])
 
 
-def _kinds(space: Mapping[str, Any]) -> set[type]:
-    """Of the values that a searched parameter may take."""
-    held = [space, *space.get("when", [])]
-    values = [v for part in held for v in (*part.get("values", ()), part.get("low"))]
-    return {_kind(value) for value in values if value is not None}
+def _synthetic(study: Mapping[str, Any]) -> bool | None:
+    """Whether images or source weights are generated; None where it is not on record."""
+    if any("synthetic" not in held for held in study["data"]):
+        return None
+    weights = study["spec"].get("weights") == "synthetic" and bool(study.get("weights"))
+    return weights or any(held["synthetic"] for held in study["data"])
 
 
-def _kind(value: Any) -> type:
-    return float if type(value) is int else type(value)
+def _edition_fits(held: Mapping[str, Any]) -> bool:
+    edition, synthetic = held["edition"], held.get("synthetic")
+    return not isinstance(edition, str) or synthetic in (None, edition == "synthetic")
+
+
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two tables hold the same under every key that both have."""
+    return all(value == other[key] for key, value in one.items() if key in other)

@@ -302,6 +302,7 @@ def _write_detail(
 ) -> None:
     """Per-image results and samples, each file whole or not at all."""
     frame = pd.DataFrame(per_image).astype({"truth": float, "prediction": float})
+    frame["trial"] = trial  # a part under another's name is found out
     with store.writing(f"parts/{trial}.parquet") as path, path.open("wb") as file:
         frame.to_parquet(file, write_page_checksum=True)
     if samples:

@@ -34,6 +34,7 @@ class Run:
         crowd = task == "shanghaitech"
         metrics = ["mae", "rmse"] if crowd else ["loss", "accuracy"]
         watched = study.get("watched", "val")
+        generated = study.get("synthetic", False)
         defaults = {
             "format": 1,
             "name": folder.name,
@@ -57,8 +58,8 @@ class Run:
             "data": [
                 {
                     "data": "ShanghaiTech Part B" if crowd else "CIFAR-10",
-                    "edition": "files" if crowd else "parquet",
-                    "synthetic": False,
+                    "edition": "synthetic" if generated else "files" if crowd else "parquet",
+                    "synthetic": generated,
                     "train_images": 400 if crowd else 50000,
                     "test_images": 316 if crowd else 10000,
                 }

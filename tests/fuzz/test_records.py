@@ -164,6 +164,51 @@ def test_records_of_spoiled_values(tmp_path, finished):
     assert ends[f"{record.JOURNAL} same"]
 
 
+def lose(draw: random.Random, run: Path) -> str:
+    """The end of a log, both logs, or a number of one exchanged; the stamp may be gone too."""
+    how = draw.choice(["cut journal", "cut epochs", "no logs", "number", "number", "score"])
+    name = record.JOURNAL if how in ("cut journal", "score") else record.EPOCHS
+    lines = (run / name).read_text(encoding="utf-8").splitlines()
+    if how == "no logs":
+        for log in (record.JOURNAL, record.EPOCHS):
+            (run / log).unlink()
+    elif how.startswith("cut"):
+        del lines[draw.randrange(1, len(lines)) :]
+    else:
+        held = [json.loads(line) for line in lines]
+        tables = [x["row"] for x in held if "row" in x] or [x for x in held if x.get("test")]
+        table = draw.choice(tables)
+        key = draw.choice(["val_accuracy", "val_loss"] if how == "number" else ["value"])
+        table[key] = round(draw.random(), draw.randrange(2, 17))
+        lines = [json.dumps(x) for x in held]
+    if how != "no logs":
+        (run / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    if how in ("cut journal", "no logs") and draw.random() < 0.5:
+        (run / STAMP).unlink()
+        return f"{how}, no stamp"
+    return how
+
+
+def test_records_that_lost_their_end_or_hold_another_number(tmp_path, finished):
+    """Held against what lies beside the logs, none is taken in silence."""
+    ends: Counter[str] = Counter()
+    (finished / "parts").mkdir(exist_ok=True)
+    whole = shown(finished, random.Random(0))[0]
+
+    @cases(40)
+    def check(seed):
+        draw, run = random.Random(seed), fresh(finished, tmp_path / "copy")
+        ends[f"{lose(draw, run)}: {judged(run, draw, whole)}"] += 1
+
+    check()
+    print(dict(ends))
+    refused = {"cut journal", "no logs", "no logs, no stamp", "number", "score"}
+    assert {end.partition(":")[0] for end in ends if end.endswith(": refused")} == refused
+    told = {end.partition(":")[0] for end in ends if not end.endswith(": refused")}
+    assert told <= {"cut journal, no stamp", "cut epochs"}
+    assert not ends["cut epochs: same"]
+
+
 def test_records_with_something_else_in_a_file_s_place(tmp_path, finished):
     ends: Counter[str] = Counter()
     (finished / "parts").mkdir(exist_ok=True)

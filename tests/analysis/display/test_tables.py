@@ -169,7 +169,7 @@ def test_the_report_s_resnets_stand_beside_no_other_network(tmp_path):
 
 def test_a_crowd_network_has_no_published_value_of_a_resnet(tmp_path):
     settings = {"pretrained": False, "part": "B", "depth": 18, "network": "vgg16", "crop": 512}
-    run = Run(tmp_path / "s", "shanghaitech", cells=[{"lr": 0.01}], settings=settings)
+    run = Run(tmp_path / "s", "shanghaitech", cells=[{"lr": 0.1}], settings=settings)
     run.confirm(0, [{"mae": 50.0, "rmse": 80.0}])
     shown = made(tmp_path / "s", "T3").display
     assert not [head for head in shown if "ublished" in head and set(shown[head]) != {"—"}]

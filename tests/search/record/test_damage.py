@@ -18,6 +18,8 @@ from search.record.run_folder import RunFolder
 from search.record.stored import IMAGE, PER_IMAGE, STAMP, per_image
 from tests.search.conftest import drive
 
+REAL = {"data": "CIFAR-10", "edition": "parquet", "synthetic": False}
+
 
 @pytest.fixture
 def finished(make_study):
@@ -91,6 +93,12 @@ def test_a_pipe_as_stamp_or_lock_is_not_waited_for(finished):
         ({"spec": {"budget": {"trials_per_cell": "x"}}}, "spec.budget.trials_per_cell is 'x'"),
         ({"about": {}}, "it lacks about.title"),
         ({"settings": None}, "settings is None"),
+        ({"confirm_seeds": [1]}, r"confirm_seeds is \[1\], which does not fit"),
+        ({"synthetic": False}, "synthetic is False, which does not fit"),
+        ({"data": [REAL]}, "synthetic is True, which does not fit"),
+        ({"data": [{**REAL, "synthetic": True}]}, "data is .* which does not fit"),
+        ({"seed": 4}, "seed is 4, which does not fit"),
+        ({"name": "other"}, "name is 'other', which does not fit"),
     ],
 )
 def test_a_value_of_the_study_is_refused_by_key(finished, keys, said):

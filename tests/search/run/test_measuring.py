@@ -7,6 +7,7 @@ import pytest
 
 from search import record
 from search.cli.main import main
+from search.record.stored import STAMP
 from search.run import machine
 from search.run.measuring import lent, measure
 from search.run.options import Options
@@ -31,6 +32,7 @@ def finished(make_study):
     for line in lines:
         line["row"]["seconds"] = 1.0 + int(line["trial"].split("-")[0])
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (study.folder / STAMP).unlink()  # the frames are not of this log
     record.write(study.folder)
     return study
 

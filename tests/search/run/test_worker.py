@@ -59,7 +59,7 @@ def test_a_tell_is_json_with_value_test_scores_and_costs(tmp_path, task):
     assert told["seconds"] > 0
     assert told["gpu_seconds"] == 0
     part = pd.read_parquet(tmp_path / "parts" / "t.parquet")
-    assert list(part.columns) == ["image", "truth", "prediction"]
+    assert list(part.columns) == ["image", "truth", "prediction", "trial"]
     assert len(part) == 6
     assert (tmp_path / "samples" / "t.npz").exists() is (task == "shanghaitech")
 
