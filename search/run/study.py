@@ -107,7 +107,7 @@ class Study:
         self._search = Search(spec, [held.get(n) or 1.0 for n in range(len(self._cells))])
         events = run.events()
         missing = self._search.replay(events, str(self.folder / record.JOURNAL))
-        self._losses = Counter(e["trial"] for e in events if e["event"] == "lost")
+        self._losses = _losses(events)
         cut = run.open_logs()
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._write_decisions(missing)
@@ -224,6 +224,8 @@ class Study:
     def retry_failed(self) -> None:
         """Hand out again what has failed for good; no cell that has a winner gets another."""
         if self.failed:
+            for trial in self.failed:
+                self._losses.pop(trial, None)
             self._run.append({"event": "retry failed", "trials": self.failed})
             self._write_decisions(self._search.retry())
 
@@ -355,3 +357,15 @@ def _plain(decision: Event) -> Event:
     """JSON has no NaN."""
     value = decision["value"]
     return {**decision, "value": value if value == value else None}
+
+
+def _losses(events: Sequence[Event]) -> Counter[str]:
+    """How often the job of a trial was lost, since it was last tried again as failed."""
+    found = Counter[str]()
+    for event in events:
+        if event["event"] == "lost":
+            found[event["trial"]] += 1
+        elif event["event"] == "retry failed":
+            for trial in event["trials"]:
+                found.pop(trial, None)
+    return found

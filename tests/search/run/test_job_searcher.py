@@ -123,6 +123,14 @@ def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study
     last = [e for e in told if e["event"] == "tell"][-1]
     assert last["error"] == "lost 3 times; the last time: its worker process died"
 
+    study.close()
+    study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))
+    study.retry_failed()
+    searcher = JobSearcher(study, lambda: 2)
+    listener = Listener(study, searcher)
+    assert [lose(searcher, listener, number) for number in range(3, 5)] == trials[:2]
+    assert study.failed == []  # counted anew
+
 
 def test_a_job_on_a_node_that_was_not_asked_yet_is_no_loss(given):
     study, searcher, _, _, trial = given
