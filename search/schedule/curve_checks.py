@@ -191,6 +191,9 @@ def _values(frame: pd.DataFrame, path: Path, metric: str, diverged: pd.Series) -
     lost = values.isna() & ~diverged
     fix = "fill it; where the run ended there for good, say true in a column diverged"
     _refuse(path, metric, lost, "is blank or not finite", fix)
+    if metric.endswith("accuracy"):
+        fix = "an accuracy is a fraction (0 to 1) or percent (0 to 100)"
+        _refuse(path, metric, (values < 0) | (values > 100), "is none", fix, frame[metric])
     return values
 
 
@@ -209,7 +212,7 @@ def _seconds(frame: pd.DataFrame, path: Path, held: pd.DataFrame) -> pd.Series:
 
 def _range_notes(values: pd.Series, metric: str) -> list[str]:
     low, high = values.min(), values.max()
-    if metric.endswith("accuracy") and (low < 0 or high > 1):
+    if metric.endswith("accuracy") and high > 1:
         return [
             f"{metric} is {low:g} to {high:g}, and accuracy is a fraction elsewhere here; as "
             "percent it ranks alike, and regret is in percent then"

@@ -5,10 +5,13 @@ A refusal is a UserError: the command ends with status 2 and prints its text alo
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +54,29 @@ def cases(count: int) -> Callable[[Any], Any]:
     return lambda test: held(given(seed=st.integers(0, 2**32 - 1))(test))
 
 
+ENDS: dict[str, Counter[str]] = {}  # of each test: how many inputs were refused, and taken
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _both_ends() -> Iterator[None]:
+    """No reader refuses all, or takes all, that it is given; `-s` prints how many."""
+    yield
+    for name, ends in ENDS.items():
+        print(f"{name}: {ends['refused']} refused, {ends['taken']} taken")
+        if "[" not in name:  # one of few is what it is
+            assert min(ends["refused"], ends["taken"]) > 0, name
+
+
 def taken(read: Callable[[], Any], *named: str) -> Any:
     """What a reader makes of an input; None where it refuses it as it should."""
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
+    ends = ENDS.setdefault(test, Counter())
     try:
-        return read()
+        held = read()
+        ends["taken"] += 1
+        return held
     except UserError as error:
+        ends["refused"] += 1
         said = str(error)
         assert said.strip()
         assert len(said) < LONGEST
@@ -314,7 +335,10 @@ def test_tables_of_curves(seed, tmp_path):
     if held is None:
         return
     numbers = {field for line in path.read_text().splitlines() for field in line.split(",")}
-    known = {float(n) for n in numbers if n.replace(".", "", 1).isdigit()}
+    known = set[float]()
+    for number in numbers:
+        with contextlib.suppress(ValueError):
+            known.add(float(number))
     assert all(np.isfinite(part).all() for part in held.values)
     assert {round(v, 6) for part in held.values for v in part.ravel()} <= {
         round(v, 6) for v in known

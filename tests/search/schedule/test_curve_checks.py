@@ -267,14 +267,21 @@ def test_configs_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
 
 @pytest.mark.parametrize(
     ("metric", "value", "said"),
-    [("accuracy", "93.1", "is 0.11 to 93.1"), ("accuracy", "-0.5", "is -0.5 to"),
-     ("mae", "-3", "mae is down to -3")],
-)  # fmt: skip
+    [("accuracy", "93.1", "is 0.11 to 93.1"), ("mae", "-3", "mae is down to -3")],
+)
 def test_a_metric_outside_its_range_is_told(tmp_path, metric, value, said):
     rows = lines()
     rows[3] = rows[3].replace("0.14", value)
     (note,) = read(write(tmp_path, rows, HEAD.replace("accuracy", metric)), metric).notes
     assert said in note
+
+
+@pytest.mark.parametrize("value", ["-0.5", "100.1", "1e30"])
+def test_an_accuracy_that_is_none_is_refused(tmp_path, value):
+    rows = lines()
+    rows[3] = rows[3].replace("0.14", value)
+    with pytest.raises(CurvesError, match=r"line 5: accuracy is none .*0 to 100"):
+        read(write(tmp_path, rows))
 
 
 def test_a_cell_parameter_called_as_a_column_of_curves_is_refused(tmp_path):
