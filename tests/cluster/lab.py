@@ -86,6 +86,26 @@ class Lab:
         return ["nsenter", "-t", str(self._network.pid), "-n", *words]
 
     @property
+    def without_package(self) -> str:
+        """Shell commands that hide this package, wherever it is installed."""
+        free = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        found = subprocess.run(
+            [sys.executable, "-c", "import search; print(search.__file__)"],
+            capture_output=True,
+            text=True,
+            env=free,
+            cwd="/",
+        )
+        roots = {self.code, ROOT}
+        if found.returncode == 0:
+            roots.add(Path(found.stdout.strip()).parents[1])
+        return "; ".join(
+            f"mount -t tmpfs tmpfs {root / package}"
+            for root in sorted(roots)
+            for package in ("search", "trainables")
+        )
+
+    @property
     def environment(self) -> dict[str, str]:
         """Of nodes and drivers."""
         own = {

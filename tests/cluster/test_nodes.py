@@ -19,7 +19,7 @@ def test_nodes_that_differ_are_left_out_and_a_sound_one_that_joins_late_is_used(
     machines.start("readonly", f"mount --bind {work} {work}; mount -o remount,ro,bind {work}")
     changed = f"cp -r {code} {other}; echo '# other' >> {other}/trainables/engine/train.py"
     machines.start("changed", f"{changed}; mount --bind {other} {code}")
-    machines.start("bare", f"mount -t tmpfs tmpfs {code}; ln -s /none {code}/search")
+    machines.start("bare", machines.without_package)
     machines.ready(5)
 
     driver = machines.driver("run", "tiny.toml", "--address", ADDRESS)
@@ -87,7 +87,7 @@ def test_strict_refuses_a_cluster_of_which_one_node_differs(machines: Lab) -> No
 
 def test_a_node_without_the_package_gets_it_from_the_driver(machines: Lab) -> None:
     machines.start("head", cpus=0)
-    machines.start("bare", f"mount -t tmpfs tmpfs {machines.code}")
+    machines.start("bare", machines.without_package)
     machines.ready(2)
 
     driver = machines.driver("run", "tiny.toml", "--address", ADDRESS, "--ship-code")
