@@ -18,6 +18,16 @@ def generated_tasks() -> list[str]:
     return [name for name in TASKS if "edition" in find_task(name).settings]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Clusters of several nodes, batch systems and object stores take minutes: where asked for."""
+    if os.environ.get("RESNET_TUNE_CLUSTER"):
+        return
+    skip = pytest.mark.skip(reason="takes minutes: RESNET_TUNE_CLUSTER=1 runs it")
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The data directory named by RESNET_TUNE_DATA; skips without."""

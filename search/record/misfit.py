@@ -29,12 +29,14 @@ def misfit(study: Mapping[str, Any], event: Mapping[str, Any]) -> str:
 
 
 def _other_settings(study: Mapping[str, Any], ask: Mapping[str, Any]) -> str:
-    """What an ask says twice, or study.json too, and not alike; "" if nothing."""
+    """What an ask says twice, or its cell too, and not alike; "" if nothing.
+
+    Other settings than the study's may have been accepted: see search.record.mixed.
+    """
     job, settings = ask["job"], ask["settings"]
     homes = {
         "config": ask["config"],
         f"cell {job['cell']} of {STUDY}": study["cells"][job["cell"]],
-        f"settings of {STUDY}": study["settings"],
     }
     for home, held in homes.items():
         for key, value in settings.items():
@@ -43,8 +45,6 @@ def _other_settings(study: Mapping[str, Any], ask: Mapping[str, Any]) -> str:
     seed = job.get("seed")
     if seed is not None and seed != ask["seed"]:
         return f"seed is {ask['seed']}, and {seed} in job"
-    if seed is not None and job["stage"] == "confirm" and seed not in study["confirm_seeds"]:
-        return f"job.seed is {seed}, which is not among the confirm_seeds of {STUDY}"
     return ""
 
 

@@ -204,7 +204,10 @@ def study_fault(study: dict[str, Any]) -> str:
 
 
 def _contradiction(study: Mapping[str, Any]) -> str:
-    """Two keys of study.json, each sound, that no study has together."""
+    """Two keys of study.json, each sound, that no study has together.
+
+    Settings and seeds that its spec has otherwise are no damage: `resume` lists them.
+    """
     spec, metric = study["spec"], study["metric"]
     cells, most = spec.get("cells"), spec.get("budget", {}).get("max_epochs")
     said = study["about"]["metrics"].get(metric, {}).get("mode", study["mode"])
@@ -219,13 +222,11 @@ def _contradiction(study: Mapping[str, Any]) -> str:
         "mode": said == study["mode"],
         "checkpoint_rule": rule == study["checkpoint_rule"],
         "shown_split": study["protocol"] == "report" or study["shown_split"] == "test",
-        "confirm_seeds": _confirm_seeds(study) in (None, study["confirm_seeds"]),
         "synthetic": _synthetic(study) in (None, study["synthetic"]),
         "data": ":" in study["task"] or all(_edition_fits(held) for held in study["data"]),
-        "settings": _agree(spec.get("fixed", {}), study["settings"]),
         **{
             key: spec.get(key) in (None, study[key])
-            for key in ("name", "task", "seed", "protocol")
+            for key in ("name", "task", "protocol")
             if key in study
         },
     }
@@ -242,15 +243,6 @@ def _product(cells: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return held
 
 
-def _confirm_seeds(study: Mapping[str, Any]) -> list[int] | None:
-    """The seeds that the study file gives; None where it is not on record."""
-    spec = study["spec"]
-    if "name" not in spec:
-        return None
-    seeds: list[int] = spec.get("confirm", {}).get("seeds", [])
-    return seeds or ([] if spec.get("space") else [spec.get("seed", 0)])
-
-
 def _synthetic(study: Mapping[str, Any]) -> bool | None:
     """Whether images or source weights are generated; None where it is not on record."""
     if any("synthetic" not in held for held in study["data"]):
@@ -262,8 +254,3 @@ def _synthetic(study: Mapping[str, Any]) -> bool | None:
 def _edition_fits(held: Mapping[str, Any]) -> bool:
     edition, synthetic = held["edition"], held.get("synthetic")
     return not isinstance(edition, str) or synthetic in (None, edition == "synthetic")
-
-
-def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two tables hold the same under every key that both have."""
-    return all(value == other[key] for key, value in one.items() if key in other)

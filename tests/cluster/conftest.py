@@ -37,7 +37,7 @@ seeds = [1]
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machines() -> Iterator[Lab]:
     """A lab without machines yet; its work folder holds tiny.toml."""
     if held := why_not():

@@ -13,7 +13,7 @@ import pytest
 from search import record
 from tests.cluster.lab import ADDRESS, Lab, wait
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(400)]
 
 CHANGES = ["--set", "budget.max_epochs=8", "--set", "fixed.train_images=160"]
 

@@ -7,92 +7,88 @@ import pytest
 from search import record
 from tests.cluster.lab import ADDRESS, Lab, wait
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(300)]
+
+SMALL = ("--set", "budget.trials_per_cell=2", "--epochs", "1")
+LEFT_OUT = {
+    "unshared": "it does not see the run folder",
+    "readonly": "it cannot write the run folder",
+    "changed": "it has other code of resnet-tune",
+    "127.0.0.15": "its worker cannot import the package (ModuleNotFoundError",
+}
 
 
-def test_nodes_that_differ_are_left_out_and_a_sound_one_that_joins_late_is_used(
-    machines: Lab,
-) -> None:
+@pytest.fixture(scope="module")
+def mixed(machines: Lab) -> Lab:
+    """One sound node, and one for each way in which a node may differ."""
     work, code, other = machines.work, machines.code, machines.folder / "other"
+    store = machines.folder / "store"
+    store.mkdir()
     machines.start("whole")
-    machines.start("unshared", f"mount -t tmpfs tmpfs {work}")
+    machines.start("unshared", f"mount -t tmpfs tmpfs {work}; mount -t tmpfs tmpfs {store}")
     machines.start("readonly", f"mount --bind {work} {work}; mount -o remount,ro,bind {work}")
     changed = f"cp -r {code} {other}; echo '# other' >> {other}/trainables/engine/train.py"
     machines.start("changed", f"{changed}; mount --bind {other} {code}")
     machines.start("bare", machines.without_package)
     machines.ready(5)
+    return machines
 
-    driver = machines.driver("run", "tiny.toml", "--address", ADDRESS)
-    epochs = work / "runs" / "tiny" / record.EPOCHS
-    wait(lambda: epochs.is_file() and epochs.stat().st_size, 120, "an epoch")
-    machines.start("late")
-    assert driver.wait(200) == 0, machines.said()
 
-    left_out = {
-        "unshared": "it does not see the run folder",
-        "readonly": "it cannot write the run folder",
-        "changed": "it has other code of resnet-tune",
-        "127.0.0.15": "its worker cannot import the package (ModuleNotFoundError",
-    }
-    lines = machines.said().splitlines()
-    for name, why in left_out.items():
+def test_strict_refuses_a_cluster_of_which_one_node_differs(mixed: Lab) -> None:
+    driver = mixed.driver("run", "tiny.toml", "--address", ADDRESS, "--strict", log="strict")
+
+    assert driver.wait(150) == 1, mixed.said("strict")
+    assert "4 of 5 nodes cannot take this study's jobs, and --strict asks" in mixed.said("strict")
+    assert not (mixed.work / "runs" / "tiny").exists()
+
+
+def test_nodes_that_differ_are_left_out_and_a_sound_one_that_joins_late_is_used(
+    mixed: Lab,
+) -> None:
+    run = mixed.work / "runs" / "tiny"
+    driver = mixed.driver("run", "tiny.toml", "--address", ADDRESS)
+    wait(lambda: (run / record.EPOCHS).is_file(), 120, "a log")
+    mixed.start("late")
+    assert driver.wait(250) == 0, mixed.said()
+
+    lines = mixed.said().splitlines()
+    for name, why in LEFT_OUT.items():
         told = [line for line in lines if f"node {name} (127.0.0.1" in line]
         assert len(told) == 1
         assert f"LEFT OUT: {why}" in told[0]
-    held = record.load(work / "runs" / "tiny")
+    held = record.load(run)
     assert set(held.trials["node"]) == {"whole", "late"}
     assert held.trials["code"].nunique() == 1
     assert set(held.trials["status"]) == {"completed", "stopped"}
-    assert not (work / "runs" / "tiny" / "probe").exists()
-    joined = [e for e in record.read_events(work / "runs" / "tiny") if e["event"] == "node"]
-    assert {e["node"]: e["used"] for e in joined} == {
-        **dict.fromkeys(left_out, False),
-        "whole": True,
-        "late": True,
-    }
+    assert not (run / "probe").exists()
+    joined = [event for event in record.read_events(run) if event["event"] == "node"]
+    used = {"whole": True, "late": True, **dict.fromkeys(LEFT_OUT, False)}
+    assert {event["node"]: event["used"] for event in joined} == used
 
 
-def test_nodes_answer_through_the_store_of_a_study_at_a_uri(machines: Lab) -> None:
-    store = machines.folder / "store"
-    store.mkdir()
-    machines.start("whole")
-    machines.start("unshared", f"mount -t tmpfs tmpfs {store}")
-    machines.ready(2)
+def test_nodes_without_the_package_or_with_another_get_it_from_the_driver(mixed: Lab) -> None:
+    words = ("--address", ADDRESS, "--ship-code", "--name", "shipped", *SMALL)
+    driver = mixed.driver("run", "tiny.toml", *words, log="shipped")
 
+    assert driver.wait(250) == 0, mixed.said("shipped")
+    run = mixed.work / "runs" / "shipped"
+    joined = [event for event in record.read_events(run) if event["event"] == "node"]
+    used = {event["node"] for event in joined if event["used"]}
+    assert used == {"whole", "late", "changed", "bare"}
+    assert record.load(run).trials["code"].nunique() == 1
+
+
+def test_nodes_answer_through_the_store_of_a_study_at_a_uri(mixed: Lab) -> None:
+    store = mixed.folder / "store"
     words = ("--address", ADDRESS, "--runs-dir", f"file://{store}", "--local-dir", "own")
-    driver = machines.driver("run", "tiny.toml", *words)
+    driver = mixed.driver("run", "tiny.toml", *words, *SMALL, log="store")
 
-    assert driver.wait(200) == 0, machines.said()
-    lines = machines.said().splitlines()
+    assert driver.wait(250) == 0, mixed.said("store")
+    lines = mixed.said("store").splitlines()
     (told,) = [line for line in lines if "node unshared (127.0.0.12" in line]
     assert "LEFT OUT: it does not see the store" in told
-    held = record.load(machines.work / "own" / "tiny")
-    assert set(held.trials["node"]) == {"whole"}
+    held = record.load(mixed.work / "own" / "tiny")
+    assert set(held.trials["node"]) <= {"whole", "late", "readonly"}
     assert len(held.per_image) > 0
     assert not list(store.glob("tiny/probe/*"))
-    assert not (machines.work / "own" / "tiny" / "probe").exists()
-
-
-def test_strict_refuses_a_cluster_of_which_one_node_differs(machines: Lab) -> None:
-    machines.start("whole")
-    machines.start("unshared", f"mount -t tmpfs tmpfs {machines.work}")
-    machines.ready(2)
-
-    driver = machines.driver("run", "tiny.toml", "--address", ADDRESS, "--strict")
-
-    assert driver.wait(100) == 1
-    assert "1 of 2 nodes cannot take this study's jobs, and --strict asks" in machines.said()
-    assert not (machines.work / "runs" / "tiny").exists()
-
-
-def test_a_node_without_the_package_gets_it_from_the_driver(machines: Lab) -> None:
-    machines.start("head", cpus=0)
-    machines.start("bare", machines.without_package)
-    machines.ready(2)
-
-    driver = machines.driver("run", "tiny.toml", "--address", ADDRESS, "--ship-code")
-
-    assert driver.wait(200) == 0, machines.said()
-    trials = record.load(machines.work / "runs" / "tiny").trials
-    assert set(trials["node"]) == {"bare"}
-    assert trials["code"].nunique() == 1
+    assert not (mixed.work / "own" / "tiny" / "probe").exists()

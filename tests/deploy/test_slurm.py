@@ -27,9 +27,7 @@ MISSING = [
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(500),
-    pytest.mark.skipif(
-        not os.environ.get("RESNET_TUNE_SLURM"), reason="minutes; RESNET_TUNE_SLURM=1 runs it"
-    ),
+    pytest.mark.cluster,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
     pytest.mark.skipif(os.geteuid() != 0, reason="Slurm's daemons are started as root"),
 ]

@@ -93,11 +93,9 @@ def test_a_pipe_as_stamp_or_lock_is_not_waited_for(finished):
         ({"spec": {"budget": {"trials_per_cell": "x"}}}, "spec.budget.trials_per_cell is 'x'"),
         ({"about": {}}, "it lacks about.title"),
         ({"settings": None}, "settings is None"),
-        ({"confirm_seeds": [1]}, r"confirm_seeds is \[1\], which does not fit"),
         ({"synthetic": False}, "synthetic is False, which does not fit"),
         ({"data": [REAL]}, "synthetic is True, which does not fit"),
         ({"data": [{**REAL, "synthetic": True}]}, "data is .* which does not fit"),
-        ({"seed": 4}, "seed is 4, which does not fit"),
         ({"name": "other"}, "name is 'other', which does not fit"),
     ],
 )

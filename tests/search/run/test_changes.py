@@ -180,6 +180,7 @@ def test_a_record_of_before_is_compared_in_what_it_has(started):
     lines = [line for line in journal.read_text().splitlines() if '"session"' not in line]
     kept = [{k: v for k, v in json.loads(line).items() if k != "line"} for line in lines]
     journal.write_text("".join(json.dumps(event) + "\n" for event in kept))
+    (folder / "frames.json").unlink(missing_ok=True)  # written by hand, it is another journal
     assert accept(folder) == []
     assert other_versions(record.load_study(folder), machine.here())[0].startswith("ray 1.0 -> ")
     assert record.load(folder).mixed.whole == ()

@@ -200,6 +200,7 @@ print(held())
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(120)
 def test_a_request_stands_until_the_experiment_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -212,6 +213,7 @@ def test_a_request_stands_until_the_experiment_ends(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_an_autoscaler_adds_a_node_for_a_study_that_has_jobs_left(autoscaled, tmp_path):
     (tmp_path / "tiny.toml").write_text(STUDY)

@@ -63,6 +63,7 @@ def decisions(run):
     return [{key: value for key, value in e.items() if key != "time"} for e in events]
 
 
+@pytest.mark.cluster
 def test_a_killed_driver_is_followed_by_one_on_an_empty_disk(here, s3, bucket):
     """Over S3 with refused writes, a read that is cut off and three seconds without a server."""
     done(here, "run", "tiny.toml", "--runs-dir", "undisturbed")
