@@ -282,7 +282,8 @@ def _load_all_but_head(net: nn.Module, depth: int, path: Path, assign: bool = Fa
     if faults and (other := _depth_of(state)) not in (None, depth):
         raise WeightsError(
             f"depth {depth}: {path} does not fit ResNet-{depth}: it holds the weights of a "
-            f"ResNet-{other}, which are for depth {other}; put a ResNet-{depth}'s there"
+            f"ResNet-{other}, which are for depth {other}; put a ResNet-{depth}'s there, such as "
+            f"{weights_name(depth)}"
         )
     if faults:
         told = faults[0] if len(faults) == 1 else "\n  ".join([f"{len(faults)} faults", *faults])
