@@ -286,10 +286,12 @@ def test_a_store_that_does_not_answer_for_a_while_costs_nothing(tmp_path, store_
     assert decisions(tmp_path / "b") == decisions(tmp_path / "a")
 
 
+@pytest.mark.filterwarnings("ignore::trainables.errors.RecordWarning")  # of one image alone
 def test_results_of_workers_are_in_the_record(tmp_path, store_uri):
     import pandas as pd
 
     with Driver(tmp_path / "a", store_uri) as driver:
+        drive(driver.study)
         store = Objects(store_uri)
         rows = pd.DataFrame({"image": ["i"], "truth": [1.0], "prediction": [2.0]})
         with store.writing("parts/00-seed1.parquet") as path:

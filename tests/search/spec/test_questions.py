@@ -8,6 +8,7 @@ import pytest
 
 from search.cli.main import main
 from search.record import load_study
+from search.run.errors import ExecutionError
 from search.spec.questions import find_questions
 from search.spec.shipped import shipped_studies
 from search.spec.study_spec import load_spec, parse_spec
@@ -166,15 +167,20 @@ def test_what_was_asked_is_on_record(tmp_path):
         task=CROWD, top="", cells="", space="", fixed="crop = 64", trials="", grace=1
     )
     spec = parse_spec(tomllib.loads(text), "mine.toml")
-    data = [{"data": "crowd", "synthetic": False, "train_images": 300, "test_images": 9}]
+    data = [{"data": "crowd", "edition": "A", "synthetic": False}]
+    data[0] |= {"train_images": 300, "test_images": 9}
     begin(tmp_path / "mine", spec, text, data)
     assert set(load_study(tmp_path / "mine")["questions"]) == {"fixed.sigma", "fixed.scale_low"}
 
 
 def test_a_run_prints_its_questions_before_ray(tmp_path, monkeypatch, capsys):
+    def no_ray(*arguments):
+        raise ExecutionError("no Ray here")
+
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("search.run.cluster.connect", no_ray)
     words = ["run", "quickstart-crowd", "--set", "fixed.sigma=15.0", "--set", "weights=none"]
-    assert main([*words, "--set", "cells.pretrained=[false]", "--address", "127.0.0.1:1"]) != 0
+    assert main([*words, "--set", "cells.pretrained=[false]"]) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count("note: fixed.sigma: 15 px spreads a head over 60") == 1
     assert shown.index("note: ") < shown.index("starting Ray")

@@ -231,8 +231,10 @@ def test_a_file_that_is_no_toml_is_named(tmp_path):
         load_spec(path)
 
 
-def test_an_unknown_study_lists_the_shipped_ones():
-    with pytest.raises(StudyNotFoundError, match="quickstart-cifar10"):
+def test_an_unknown_study_lists_the_shipped_ones_or_the_nearest():
+    with pytest.raises(StudyNotFoundError, match=r"shipped are .*quickstart-cifar10"):
+        find_study("nothing-like-it")
+    with pytest.raises(StudyNotFoundError, match="did you mean quickstart-c"):
         find_study("quickstar")
 
 
