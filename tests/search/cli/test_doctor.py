@@ -40,7 +40,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_ray(monkeypatch):
-    """Ray's start takes seconds, and one test has it."""
+    """Ray's start takes seconds, and one test has it; there is room, whatever this disk holds."""
+    monkeypatch.setattr("search.run.machine_checks._free_mb", lambda path: 100_000.0)
     monkeypatch.setattr("search.run.cluster.connect", lambda *a: None)
     monkeypatch.setattr("search.run.cluster.resources", list)
     monkeypatch.setattr("search.run.cluster.check_feasible", lambda *a: None)
