@@ -1,5 +1,9 @@
 """What is said to a user when something given is at fault; loads nothing."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 
 class UserError(ValueError):
     """Something that a user gave is at fault; the message names it and the fix.
@@ -19,3 +23,10 @@ class TaskError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights are missing or unfit; the message names depth, file and what to do."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those behind it, the newest first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from trainables.errors import causes
+
 
 def unfit(path: Path) -> str:
     """What keeps a path from being opened as a file, in words behind its name; "" if nothing does.
@@ -100,10 +102,9 @@ def disk_fault(error: BaseException | None) -> str:
 
 def _of_disk(error: BaseException | None) -> OSError | None:
     """The system's error behind an exception: torch says only at which byte a write has failed."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            return error
-        error = error.__cause__ or error.__context__
+    for one in causes(error):
+        if isinstance(one, OSError) and one.errno in _NO_SPACE:
+            return one
     return None
 
 

@@ -134,7 +134,7 @@ class Listener(Callback):  # type: ignore[misc]
             raise self.searcher.fault
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
-            for _, job, placed in self.searcher.overdue():
+            for job, placed in self.searcher.overdue():
                 placed.ended = placed.ended or self._end(placed, job.stalled_seconds)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
 
 from search.run.errors import InfrastructureError, NotSharedError, StoreError
+from trainables.errors import causes
 
 # of a card, its driver or its bus, not of what ran on it; an illegal access or a failed assertion
 # is a program's own
@@ -43,7 +43,7 @@ def infrastructure(error: BaseException) -> str:
     """
     from trainables.task import MissingDataError
 
-    for one in _chain(error):
+    for one in causes(error):
         if isinstance(one, InfrastructureError):
             return one.cause
         if isinstance(one, NotSharedError):
@@ -59,12 +59,6 @@ def infrastructure(error: BaseException) -> str:
         if isinstance(one, RuntimeError) and _GPU.search(str(one)):
             return "GPU"
     return ""
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def why_it_died(text: str) -> tuple[str, str]:

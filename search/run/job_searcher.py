@@ -203,11 +203,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if self._nodes and placed:
             self._nodes.well(placed.node_id)
 
-    def overdue(self) -> list[tuple[str, WorkerJob, Placed]]:
+    def overdue(self) -> list[tuple[WorkerJob, Placed]]:
         """Jobs that have not been heard of for longer than their own watch would have let them."""
         now = time.monotonic()
         return [
-            (trial_id, self.jobs[trial_id], placed)
+            (self.jobs[trial_id], placed)
             for trial_id, placed in self.placed.items()
             if now - placed.heard > self.jobs[trial_id].stalled_seconds + MARGIN
         ]

@@ -16,14 +16,13 @@ from search.record.terminal import in_words, shell
 from search.run import machine
 from search.run.changes import held_now
 from search.run.device import mps_active
-from search.run.digest import code_digest
 from search.run.errors import ExecutionError, StoreError
 from search.run.inputs import Inputs, compared
 from search.run.lineage import check_split
 from search.run.machine_checks import check_machine
 from search.run.mirror import Mirror, mirrored
 from search.run.network_checks import check_networks, pretrained_files
-from search.run.node_probe import need_of, versions
+from search.run.node_probe import computed_by, need_of
 from search.run.options import Options, PreflightError, run_folder_fault
 from search.run.packing import packing_here
 from search.run.preflight import check_local, fingerprints, gpus_by_cell, told_by_data
@@ -267,8 +266,7 @@ def _nodes(
         return None
     options.say(f"joined {cluster.joined()}; asking every node what it has")
     need = need_of(spec, options.store or str(folder), options, inputs.data, inputs.weights)
-    ours = {"code": code_digest(), "versions": versions()}
-    nodes = Nodes(need, ours, options.say, note)
+    nodes = Nodes(need, computed_by(), options.say, note)
     nodes.begin(options.strict)
     return nodes
 

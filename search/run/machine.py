@@ -14,6 +14,7 @@ import torch
 
 from search.run.digest import code_digest
 
+NO_CUDA = "none"
 PACKAGES = (
     "resnet-tune",
     "torch",
@@ -29,14 +30,18 @@ PACKAGES = (
 
 def here() -> dict[str, Any]:
     """Versions, code, commit and machine: keys of study.json, and of its sessions."""
-    versions = {"python": platform.python_version()}
+    return {"versions": versions(), "code": code_digest(), "git": git(), "machine": _machine()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and our packages, and `cuda`: what torch is built for, "none" for nothing."""
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            versions[name] = version(name)
+            found[name] = version(name)
         except PackageNotFoundError:  # run from its source folder
-            versions[name] = "not installed"
-    versions["cuda"] = torch.version.cuda or "none"  # that torch is built for
-    return {"versions": versions, "code": code_digest(), "git": git(), "machine": _machine()}
+            found[name] = "not installed"
+    return {**found, "cuda": torch.version.cuda or NO_CUDA}
 
 
 def cores() -> int:

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from search.record import EPOCHS, JOURNAL, STUDY, JournalError, RecordError, load_study
 from search.record.run_folder import FOLDERS
@@ -322,8 +321,7 @@ def _keep_young(store: Objects, owner: str, doubtful: bool) -> bool:
 
 
 def _put_lock(store: Objects, owner: str) -> None:
-    held: dict[str, Any] = {"owner": owner}
-    store.put(f"lock/{owner}", json.dumps(held).encode())
+    store.put(f"lock/{owner}", owner.encode())  # its name and its age are all that is read
 
 
 def _held(store: Objects, others: list[str]) -> JournalError:

@@ -45,6 +45,11 @@ class Node:
     again_at: float | None = None
 
     @property
+    def known(self) -> bool:
+        """Whether it is known if it may take jobs: it has answered, or is not waited for."""
+        return self.facts is not None or bool(self.why_not)
+
+    @property
     def used(self) -> bool:
         """Whether it may take jobs."""
         return self.facts is not None and not self.why_not

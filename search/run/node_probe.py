@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import shutil
 import subprocess
@@ -13,12 +12,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from search.record.mixed import COMPUTES
+from search.record.mixed import COMPUTES, computes
 from search.record.uris import is_uri
+from search.run import machine
 from search.run.device import mps_active
 from search.run.digest import code_digest
 from search.run.errors import StoreError
@@ -71,19 +71,6 @@ class Need:
     task_code: Sequence[Mapping[str, str]] = ()
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes, and the CUDA that torch was built for ("" for none)."""
-    import torch
-
-    found = {"python": platform.python_version()}
-    for name in COMPUTES[1:]:
-        try:
-            found[name] = importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return {**found, "cuda": torch.version.cuda or ""}
-
-
 def look(need: dict[str, Any], nonce: str, answer: str) -> Facts:
     """On a node: what it has of what a study needs; raises nothing for what it lacks.
 
@@ -100,8 +87,7 @@ def look(need: dict[str, Any], nonce: str, answer: str) -> Facts:
     needed = Need(**need)
     return {
         "node": platform.node(),
-        "code": code_digest(),
-        "versions": versions(),
+        **computed_by(),
         "gpus": gpu_names(),
         "mps": mps_active(),
         "free_mb": _free_mb(needed.run),
@@ -110,6 +96,11 @@ def look(need: dict[str, Any], nonce: str, answer: str) -> Facts:
         "data": _or_error(_data, needed),
         "weights": _or_error(_weights, needed),
     }
+
+
+def computed_by() -> Facts:
+    """Code and versions by which this process computes, as the record compares them."""
+    return {"code": code_digest(), "versions": computes(machine.versions())}
 
 
 def clock() -> float:
@@ -199,12 +190,7 @@ def _data(need: Need) -> list[dict[str, Any]]:
 
 
 def _weights(need: Need) -> dict[str, str]:
-    return {depth: checksum(describe_weights(Path(p))) for depth, p in need.weights.items()}
-
-
-def checksum(described: Mapping[str, Any]) -> str:
-    """Of a weights file, as `trainables.resnet.describe_weights` has it."""
-    return str(described["sha256"])
+    return {depth: describe_weights(Path(p))["sha256"] for depth, p in need.weights.items()}
 
 
 # -- on the driver ------------------------------------------------------------------------------
@@ -230,24 +216,19 @@ def need_of(
     own = spec.own_code()
     files = {str(configs[n]["depth"]): str(path) for n, path in weights.items()}
     gpus = spec.resources.gpus_per_trial
-    return Need(
+    need = Need(
         run=run,
         task=spec.task,
         configs=list({of_data(spec, config): config for config in configs}.values()),
         data_dir=str(options.data_dir.resolve()),
         data=data,
         weights=files,
-        checksums={d: checksum(describe_weights(Path(p))) for d, p in files.items()},
-        gpu=gpus not in (0, 0.0),
+        gpu=gpus != 0,
         own=own,
         task_dir=str(options.task_dir or ""),
         task_code=code_of(own),
     )
-
-
-def asked(need: Need) -> dict[str, Any]:
-    """A Need as `look` takes it."""
-    return asdict(need)
+    return replace(need, checksums=_weights(need))
 
 
 def lacks(facts: Facts, need: Need, ours: Facts, answered: str) -> list[str]:
@@ -256,7 +237,7 @@ def lacks(facts: Facts, need: Need, ours: Facts, answered: str) -> list[str]:
     Args:
         facts: of `look`.
         need: what it was asked for.
-        ours: code and versions of the driver.
+        ours: of the driver; see `computed_by`.
         answered: what the driver found in the node's answer file; the nonce, or "" for none.
 
     Returns:
@@ -272,7 +253,7 @@ def lacks(facts: Facts, need: Need, ours: Facts, answered: str) -> list[str]:
         held, own = facts["versions"].get(name), ours["versions"][name]
         if held != own:
             found.append(f"{name} {held}, the driver has {own}")
-    if need.gpu and facts["gpus"] and not facts["versions"]["cuda"]:
+    if need.gpu and facts["gpus"] and facts["versions"]["cuda"] == machine.NO_CUDA:
         found.append("its torch is built without CUDA")
     if facts["folder"]:
         found.append(facts["folder"])
@@ -303,7 +284,7 @@ def odd_cuda(nodes: Mapping[str, Facts]) -> dict[str, str]:
         return {}
     usual = Counter(built.values()).most_common(1)[0][0]
     return {
-        key: f"torch for CUDA {cuda or 'none'}, most nodes have {usual or 'none'}"
+        key: f"torch for CUDA {cuda}, most nodes have {usual}"
         for key, cuda in built.items()
         if cuda != usual
     }

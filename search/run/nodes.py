@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from search.run.node_probe import (
     PROBE,
     Facts,
     Need,
-    asked,
     clock,
     lacks,
     look,
@@ -50,7 +50,7 @@ class Nodes:
 
     Args:
         need: what a node must have.
-        ours: code and versions of the driver.
+        ours: by what the driver computes; see `search.run.node_probe.computed_by`.
         say: told of every node that is left out, and of those that join.
         note: given an event for the record, for every node that has answered.
     """
@@ -78,9 +78,7 @@ class Nodes:
             ExecutionError: none may take jobs, or not all with `strict`.
         """
         self._look(FIRST_WAIT)
-        self._leave_odd_cuda()
-        for node in self.all.values():
-            self._told(node)
+        self._judge(set())
         left = [node for node in self.all.values() if not node.used]
         if left and (strict or len(left) == len(self.all)):
             asked = "--strict asks for all of them" if strict else "none is left"
@@ -94,14 +92,12 @@ class Nodes:
         """See who has come, gone or answered; returns at once."""
         held = dict(self.all)
         self._end_quarantines()
-        before = {node.id for node in self.all.values() if node.facts or node.why_not}
+        before = {node.id for node in self.all.values() if node.known}
         self._look(0.0)
         for gone in held.keys() - self.all.keys():
             self.note({"event": "node gone", "node": held[gone].name, "id": gone})
             self.say(f"node {held[gone].name} ({held[gone].address}) is gone")
-        for node in self.all.values():
-            if (node.facts or node.why_not) and node.id not in before:
-                self._told(node)
+        self._judge(before)
         if held and not self.resources() and not self._alone:
             self.say("no node is left that may take jobs; waiting for one")
         self._alone = not self.resources()
@@ -161,12 +157,12 @@ class Nodes:
             return
         self._rest(node, f"it lost {node.losses} jobs within {QUICK:g} s each")
 
-    def _rest(self, node: Node, why: str) -> None:
+    def _rest(self, node: Node, text: str) -> None:
         rest = REST * 2 ** min(node.rests, 5)
         node.rests, node.again_at = node.rests + 1, time.monotonic() + rest
-        node.why_not = [f"quarantine: {why}"]
+        node.why_not = [f"quarantine: {text}"]
         self.note({"event": "quarantine", "node": node.name, "id": node.id, "seconds": rest})
-        self.say(f"node {node.name}: {why}: quarantine; it is asked again in {rest:g} s")
+        self.say(f"node {node.name}: {text}: quarantine; it is asked again in {rest:g} s")
 
     def well(self, key: str) -> None:
         """A job has ended well on a node."""
@@ -218,7 +214,7 @@ class Nodes:
             held = alive[key]
             address = str(held["NodeManagerAddress"])
             self.all[key] = Node(key, address, address, held["Resources"])
-        waiting = [node for node in self.all.values() if not node.facts and not node.why_not]
+        waiting = [node for node in self.all.values() if not node.known]
         if not waiting:
             return
         new = [node for node in waiting if not node.asked]
@@ -232,7 +228,7 @@ class Nodes:
         for node in new:
             node.asked = self._ask(node), time.monotonic()
         self._collect(waiting, wait)
-        if all(node.facts or node.why_not for node in self.all.values()):
+        if all(node.known for node in self.all.values()):
             self._store.remove_folder(PROBE)
 
     def _write_nonce(self) -> None:
@@ -241,7 +237,7 @@ class Nodes:
             path.write_text(self._nonce, encoding="ascii")
 
     def _ask(self, node: Node) -> Any:
-        return on(node, look).remote(asked(self._need), self._nonce, node.id)
+        return on(node, look).remote(asdict(self._need), self._nonce, node.id)
 
     def _collect(self, waiting: list[Node], wait: float) -> None:
         """Take the answers that are there, and those that come within `wait` seconds."""
@@ -290,10 +286,17 @@ class Nodes:
             return 0.0
         return there - (before + time.time()) / 2
 
-    def _leave_odd_cuda(self) -> None:
+    def _judge(self, before: set[str]) -> None:
+        """Say of every node that was not known before whether it takes jobs.
+
+        Only beside the others it shows that one's torch is built for another CUDA.
+        """
         held = {node.id: node.facts for node in self.all.values() if node.facts}
-        for key, odd in (odd_cuda(held) if self._need.gpu else {}).items():
-            self.all[key].why_not.append(odd)
+        odd = odd_cuda(held) if self._need.gpu else {}
+        for node in self.all.values():
+            if node.known and node.id not in before:
+                node.why_not += [odd[node.id]] if node.id in odd else []
+                self._told(node)
 
     # -- telling ----------------------------------------------------------------------------------
 

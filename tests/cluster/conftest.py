@@ -10,31 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.lab import Lab, lab, why_not
-
-TINY = """
-name = "tiny"
-task = "cifar10"
-[cells]
-momentum = [0.8, 0.9]
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-depth = 18
-edition = "synthetic"
-batch_size = 16
-train_images = 32
-val_images = 16
-test_images = 20
-[budget]
-trials_per_cell = 4
-max_epochs = 4
-grace_epochs = 1
-reduction_factor = 2
-[confirm]
-seeds = [1]
-"""
+from tests.tiny import tiny_study
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +21,7 @@ def machines() -> Iterator[Lab]:
     folder = Path(tempfile.mkdtemp(prefix="lab", dir="/tmp"))
     try:
         with lab(folder) as made:
-            (made.work / "tiny.toml").write_text(TINY, encoding="utf-8")
+            (made.work / "tiny.toml").write_text(tiny_study(), encoding="utf-8")
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)

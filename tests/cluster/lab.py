@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import search
+from tests.processes import ray_workers, tree
 
 ROOT = Path(str(search.__file__)).parents[1]
 BIN = Path(sys.executable).parent
@@ -186,8 +187,7 @@ class Lab:
 
     def workers(self, name: str) -> list[int]:
         """Processes of a node's Ray workers that are running a trial."""
-        held = [(pid, command(pid)) for pid in tree(self.nodes[name].pid)]
-        return [pid for pid, text in held if text.startswith("ray::") and "train" in text]
+        return ray_workers(self.nodes[name].pid)
 
     def kill(self, name: str) -> None:
         """As when a machine loses its power."""
@@ -221,26 +221,3 @@ def wait(what: Callable[[], object], seconds: float, name: str) -> None:
     while not what():
         assert time.monotonic() < ends, f"{name}: not within {seconds:g} s"
         time.sleep(0.1)
-
-
-def tree(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    kids: dict[int, list[int]] = {}
-    for held in Path("/proc").iterdir():
-        if held.name.isdigit():
-            with contextlib.suppress(OSError):
-                parent = int((held / "stat").read_text().rpartition(")")[2].split()[1])
-                kids.setdefault(parent, []).append(int(held.name))
-    found, left = [], [pid]
-    while left:
-        found.append(left.pop())
-        left += kids.get(found[-1], [])
-    return found
-
-
-def command(pid: int) -> str:
-    """The command line of a process; "" when it is gone."""
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -14,32 +14,9 @@ from pathlib import Path
 import pytest
 
 from search.run import demand
+from tests.tiny import tiny_study
 
 RAY = Path(sys.executable).with_name("ray")
-STUDY = """
-name = "tiny"
-task = "cifar10"
-[cells]
-momentum = [0.8, 0.9]
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-depth = 18
-edition = "synthetic"
-batch_size = 16
-train_images = 32
-val_images = 16
-test_images = 20
-[budget]
-trials_per_cell = 4
-max_epochs = 4
-grace_epochs = 1
-reduction_factor = 2
-[confirm]
-seeds = [1]
-"""
 HEAD = "f" * 51 + "00000"  # the name that Ray's own test provider gives the head
 
 
@@ -216,7 +193,7 @@ def test_a_request_stands_until_the_experiment_ends(tmp_path, monkeypatch):
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 def test_an_autoscaler_adds_a_node_for_a_study_that_has_jobs_left(autoscaled, tmp_path):
-    (tmp_path / "tiny.toml").write_text(STUDY)
+    (tmp_path / "tiny.toml").write_text(tiny_study())
     words = ["run", "tiny.toml", "--address", autoscaled]
     driver = subprocess.Popen(
         [sys.executable, "-m", "search", *words],

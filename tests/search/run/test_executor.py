@@ -11,33 +11,12 @@ import pytest
 
 from search import record
 from search.record.journal import read_lines
+from tests.processes import ray_workers
+from tests.tiny import tiny_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-STUDY = """
-name = "tiny"
-task = "cifar10"
-[cells]
-pretrained = [false, true]
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-depth = 18
-edition = "synthetic"
-batch_size = 16
-train_images = 32
-val_images = 16
-test_images = 20
-[budget]
-trials_per_cell = 3
-max_epochs = 4
-grace_epochs = 1
-reduction_factor = 2
-[confirm]
-seeds = [1]
-"""
+STUDY = tiny_study(cells="pretrained = [false, true]", trials=3)
 
 
 def command(*words: str) -> list[str]:
@@ -209,7 +188,7 @@ def test_a_killed_worker_costs_its_job_only(study):
     run = study / "runs" / "tiny"
     process = start(study, "run", "tiny.toml")
     wait_for_lines(run / record.EPOCHS, 2, process)
-    os.kill(_worker_below(process.pid), signal.SIGKILL)
+    os.kill(ray_workers(process.pid)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     trials = record.load(run).trials
@@ -217,26 +196,6 @@ def test_a_killed_worker_costs_its_job_only(study):
     assert trials["attempts"].sum() == 0
     assert "lost on" in output
     assert set(trials["status"]) == {"completed", "stopped"}
-
-
-def _worker_below(driver: int) -> int:
-    """A process of Ray that runs a trial, below the driver."""
-    parents, names = {}, {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                names[int(folder.name)] = (folder / "cmdline").read_bytes()
-                status = (folder / "stat").read_text().rpartition(")")[2].split()
-                parents[int(folder.name)] = int(status[1])
-            except OSError:
-                continue
-    for pid, name in names.items():
-        above = pid
-        while above not in (0, driver):
-            above = parents.get(above, 0)
-        if above == driver and name.startswith(b"ray::") and b"train" in name:
-            return pid
-    raise AssertionError("no worker found")
 
 
 def test_jobs_that_fail_are_told_with_their_error_and_the_other_cell_is_filled(study):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.run.node_probe import Facts, Need, asked, lacks, look, odd_cuda
+from search.run.node_probe import Facts, Need, lacks, look, odd_cuda
 from search.run.store import open_store
 
 DATA = [{"data": "CIFAR-10", "edition": "parquet", "train_images": 50000, "sha256": "a"}]
 VERSIONS = {"python": "3.11.7", "torch": "2.15.0", "torchvision": "0.30.0", "numpy": "2.4.0"}
-OURS = {"code": "c" * 16, "versions": {**VERSIONS, "cuda": ""}}
+OURS = {"code": "c" * 16, "versions": {**VERSIONS, "cuda": "none"}}
 NEED = Need(
     run="/runs/x",
     task="cifar10",
@@ -55,7 +55,7 @@ def test_a_node_that_has_all_lacks_nothing() -> None:
             "torch 2.14.0, the driver",
         ),
         ({"versions": {**VERSIONS, "python": "3.12.1", "cuda": "12.8"}}, "python 3.12.1"),
-        ({"versions": {**VERSIONS, "cuda": ""}}, "built without CUDA"),
+        ({"versions": {**VERSIONS, "cuda": "none"}}, "built without CUDA"),
         ({"folder": "it does not see the run folder /runs/x"}, "does not see the run folder"),
         ({"task_code": "no module 'mine'"}, "code of your own: no module 'mine'"),
         ({"task_code": ["mine.py"]}, "other code of your own: mine.py"),
@@ -109,7 +109,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def seen(run: str, answer: str = "n1") -> str:
     """What a node says of a run's folder, or store, that it was given."""
-    return str(look(asked(replace(NEED, run=run, weights={})), "nonce", answer)["folder"])
+    return str(look(asdict(replace(NEED, run=run, weights={})), "nonce", answer)["folder"])
 
 
 def test_a_node_answers_through_the_run_folder_or_its_store(run: str) -> None:
@@ -166,5 +166,5 @@ def test_a_node_that_cannot_open_a_store_says_so(uri: str) -> None:
 
 
 def test_of_a_store_the_room_for_scratch_files_counts(tmp_path: Path) -> None:
-    need = asked(replace(NEED, run=f"file://{tmp_path}", weights={}))
+    need = asdict(replace(NEED, run=f"file://{tmp_path}", weights={}))
     assert set(look(need, "nonce", "n1")["free_mb"]) == {"temporary folder", "cache"}
