@@ -10,7 +10,6 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
@@ -98,8 +97,8 @@ class Asking:
                 self._store.remove_folder(PROBE)
 
     def _answer(self, key: str) -> Answer:
-        call = on(key, look).remote(asdict(self._need), self._nonce, key)
         try:
+            call = on(key, look).remote(asdict(self._need), self._nonce, key)
             facts: Facts = ray.get(call, timeout=FIRST_WAIT)
         except ray.exceptions.GetTimeoutError:
             return Answer(None, [f"it has not answered within {FIRST_WAIT:g} s"])
@@ -124,9 +123,8 @@ class Asking:
 
 def _clock_offset(key: str) -> float:
     before = time.time()
-    answer: Any = on(key, clock).remote()
     try:
-        there = float(ray.get(answer, timeout=PING))
+        there = float(ray.get(on(key, clock).remote(), timeout=PING))
     except Exception:  # it has just answered; what a clock says decides nothing
         return 0.0
     return there - (before + time.time()) / 2

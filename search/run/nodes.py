@@ -180,7 +180,7 @@ class Nodes:
 
     def _again_later(self, node: Node) -> float:
         """Ask it again in a while, in seconds; longer each time."""
-        rest = REST * 2 ** min(node.rests, 5)
+        rest = REST * 2.0 ** min(node.rests, 5)
         node.rests, node.again_at = node.rests + 1, time.monotonic() + rest
         return rest
 
