@@ -117,8 +117,9 @@ class Listener(Callback):  # type: ignore[misc]
         if placed:
             placed.heard = time.monotonic()
         if result.get("kind") == "begin":
+            now = time.monotonic()
             self.searcher.placed[trial.trial_id] = Placed(
-                **result["payload"], heard=time.monotonic()
+                **result["payload"], began=now, heard=now
             )
         elif result.get("kind") == "epoch":
             self._study.epoch(result["trial"], result["payload"])

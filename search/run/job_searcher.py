@@ -41,7 +41,8 @@ class Placed:
         node_id: Ray's.
         node: name of its host.
         pid: of its worker there.
-        heard: when it reported last, on this process's monotonic clock.
+        began: when it began, on this process's monotonic clock.
+        heard: when it reported last.
         killed: processes that the kernel there had ended for want of memory when it began.
         ended: what the driver saw when it ended it; "" if it did not.
     """
@@ -49,6 +50,7 @@ class Placed:
     node_id: str
     node: str
     pid: int
+    began: float
     heard: float
     killed: int = 0
     ended: str = ""
@@ -124,7 +126,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         told = self.ended.pop(job.trial, None)
         if told is None and error and not self.stopping:
             return  # Ray says the reason next: see `died`
-        asked, placed = self._forget(trial_id)
+        _, placed = self._forget(trial_id)
         try:
             if told is None and result and not self.stopping:
                 told = _stopped_by_ray(result)
@@ -135,10 +137,10 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 if self._nodes:
                     self._nodes.refresh()  # it takes no job more until it has answered
             elif told.get("disk"):
-                self._disk_is_full(job, placed, asked, told["disk"])
+                self._disk_is_full(job, placed, told["disk"])
             elif told.get("infrastructure"):
                 text = last_line(told["error"])
-                self._lost(job, placed, asked, told["infrastructure"], text)
+                self._lost(job, placed, told["infrastructure"], text)
             else:
                 self._study.tell(job.trial, told)
                 self.told += 1
@@ -170,7 +172,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             cause, text = "silent", placed.ended
         elif cause == "process" and placed:
             cause, text = self._seen_there(placed) or (cause, text)
-        self._lost(job, placed, asked, cause, text)
+        self._lost(job, placed, cause, text)
 
     def _seen_there(self, placed: Placed) -> tuple[str, str] | None:
         """What its node has to say of a worker that is gone; None if nothing."""
@@ -198,23 +200,19 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self.started.discard(trial_id)
         return self._asked.pop(trial_id), self.placed.pop(trial_id, None)
 
-    def _lost(
-        self, job: WorkerJob, placed: Placed | None, asked: float, cause: str, text: str
-    ) -> None:
+    def _lost(self, job: WorkerJob, placed: Placed | None, cause: str, text: str) -> None:
         """Put back what a node, a process or a network has ended; that node is looked at."""
         self._study.lost(job.trial, cause, placed.node if placed else "", text)
         if self._nodes:
             if placed:
-                self._nodes.lost(placed.node_id, time.time() - asked)
+                self._nodes.lost(placed.node_id, time.monotonic() - placed.began)
             return
         # on this machine alone nobody else could do better, and no config is to be lost by that
         self._in_a_row = self._in_a_row + 1 if cause not in OF_A_PROCESS else 0
         if self._in_a_row >= IN_A_ROW:
             self.fault = self.fault or InfrastructureError(cause, text)
 
-    def _disk_is_full(
-        self, job: WorkerJob, placed: Placed | None, asked: float, text: str
-    ) -> None:
+    def _disk_is_full(self, job: WorkerJob, placed: Placed | None, text: str) -> None:
         """That of one node of several puts it aside; one that all write to ends the study.
 
         It is no fault of the trial's, and none that another attempt there would mend.
@@ -223,7 +221,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self._full.add(placed.node_id)
             everyones = full_here(job.run, text) or (len(self._full) > 1 and of_run(job.run, text))
             if not everyones and self._nodes.put_aside(placed.node_id, f"its disk ({text})"):
-                self._lost(job, placed, asked, "disk", text)
+                self._lost(job, placed, "disk", text)
                 return
         self._study.put_back(job.trial)
         self.fault = self.fault or DiskError(text)

@@ -137,7 +137,7 @@ class Nodes:
 
         Args:
             key: of the node.
-            seconds: that the job was out.
+            seconds: that the job ran there.
         """
         node = self.all.get(key)
         if node is None or seconds > QUICK:

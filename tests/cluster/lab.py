@@ -217,10 +217,14 @@ class Lab:
                 os.kill(pid, signal.SIGKILL)
         held.wait()
 
-    def close(self) -> None:
+    def close_nodes(self) -> None:
         """Kill every machine."""
         for name in list(self.nodes):
             self.kill(name)
+
+    def close(self) -> None:
+        """End all of it."""
+        self.close_nodes()
         self._network.kill()
         self._network.wait()
 

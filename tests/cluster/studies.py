@@ -1,7 +1,8 @@
 """A study for clusters whose trials go wrong on a machine when a test says so.
 
 Its network is a small one of its own beside the study file. On a machine that a file beside it
-names it hangs (`hang-HOST`) or takes memory until it is ended (`eat-HOST`).
+names it hangs (`hang-HOST`), takes memory until it is ended (`eat-HOST`) or takes ten times as
+long for a step (`slow-HOST`).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Network(nn.Module):
 
     def forward(self, images):
         host = platform.node()
-        time.sleep(0.2)
+        time.sleep(2.0 if (HERE / f"slow-{host}").exists() else 0.2)
         while (HERE / f"hang-{host}").exists():
             time.sleep(0.1)
         held = []

@@ -227,7 +227,7 @@ def cluster(make_study, tmp_path, monkeypatch):
         searcher.told_of.append(key)
         assert "job" in searcher.suggest(key)
         trial = searcher.jobs[key].trial
-        searcher.placed[key] = Placed(node, node, 1, 0.0)
+        searcher.placed[key] = Placed(node, node, 1, 0.0, 0.0)
         told = {"ending": "failed", "error": "", "disk": f"{path}: No space left on device"}
         searcher.ended[trial] = told
         searcher.on_trial_complete(key, error=True)
