@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
+from search.run import (
+    cluster,  # noqa: F401 - first: it sets what ray reads when imported
+    head,
+)
 
 from ray.tune import Callback  # isort: skip
 
 from search.run.deadline import LOOK_EVERY
+from search.run.errors import InfrastructureError
 from search.run.job_searcher import JobSearcher, Placed
 
 if TYPE_CHECKING:
@@ -96,7 +100,7 @@ class Listener(Callback):  # type: ignore[misc]
         end: Callable[[Placed, float], str] = lambda placed, seconds: "",
     ) -> None:
         self._study, self.searcher, self._end = study, searcher, end
-        self._looked = time.monotonic()
+        self._looked, self._stuck = time.monotonic(), False
 
     @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -113,8 +117,9 @@ class Listener(Callback):  # type: ignore[misc]
         if placed:
             placed.heard = time.monotonic()
         if result.get("kind") == "begin":
+            now = time.monotonic()
             self.searcher.placed[trial.trial_id] = Placed(
-                **result["payload"], heard=time.monotonic()
+                **result["payload"], began=now, heard=now
             )
         elif result.get("kind") == "epoch":
             self._study.epoch(result["trial"], result["payload"])
@@ -130,12 +135,17 @@ class Listener(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """End Ray's experiment when the study itself cannot go on."""
+        if gone := head.fault():
+            self.searcher.fault = self.searcher.fault or InfrastructureError("head", gone)
         if self.searcher.fault:
             raise self.searcher.fault
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
             for job, placed in self.searcher.overdue():
                 placed.ended = placed.ended or self._end(placed, job.stalled_seconds)
+            stuck, self._stuck = self._stuck, self.searcher.stuck
+            if stuck and self._stuck:  # of both looks, and no job could begin in between
+                raise RuntimeError("all jobs that are out wait for nodes that take none any more")
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""

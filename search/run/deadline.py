@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from search.run.watch import beat_file
+from search.run.watch import WAITING, beat_file
 
 LOOK_EVERY = 10.0  # seconds
 MARGIN = 30.0  # seconds after the worker's own watch would have ended it
@@ -30,10 +30,10 @@ def end_if_hung(pid: int, seconds: float) -> str:
         return "its process is gone"
     beat = beat_file(pid)
     try:
-        waiting = beat.read_bytes() == b"waiting"
+        waiting = beat.read_bytes() == WAITING
         silent = time.time() - beat.stat().st_mtime
-    except OSError:  # between two trials
-        return ""
+    except OSError:  # it has not come to its watch yet, and has been silent for so long at least
+        waiting, silent = False, seconds
     stopped = state in "Tt"
     if not stopped and (waiting or silent < seconds):
         return ""

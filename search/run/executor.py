@@ -31,8 +31,9 @@ from search.run.demand import Demand, withdrawn
 from search.run.errors import ExecutionError, InfrastructureError
 from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, Placed, last_line
 from search.run.ray_schedulers import scheduler_of
+from search.run.ray_worker import run_job
 from search.run.signals import handled
-from search.run.worker import WorkerJob, run_job
+from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes

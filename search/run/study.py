@@ -203,7 +203,7 @@ class Study:
         event = {"event": "lost", "trial": trial, "cause": cause, "node": node, "error": text}
         self.note({**event, "epoch": epoch})
         self._losses[trial] = _one_more(self._losses.get(trial), epoch)
-        count, most, at = self._losses[trial].count, self.spec.losses, f" on {node}" * bool(node)
+        count, most, at = self._losses[trial].times, self.spec.losses, f" on {node}" * bool(node)
         if count > most:
             where = f"at epoch {epoch}" if epoch else "before its first epoch"
             error = f"lost {count} times {where}; the last time: {text}"
@@ -366,11 +366,11 @@ class Losses(NamedTuple):
     """How often the job of a trial was lost without coming an epoch further in between.
 
     Attributes:
-        count: so often.
+        times: so often.
         epoch: the newest that it had reported by then.
     """
 
-    count: int
+    times: int
     epoch: int
 
 
@@ -378,7 +378,7 @@ def _one_more(held: Losses | None, epoch: int) -> Losses:
     """A loss at an epoch, after those that are held of the trial."""
     if held is None or epoch > held.epoch:
         return Losses(1, epoch)
-    return Losses(held.count + 1, held.epoch)
+    return Losses(held.times + 1, held.epoch)
 
 
 def _losses(events: Sequence[Event]) -> dict[str, Losses]:

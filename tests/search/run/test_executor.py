@@ -36,8 +36,9 @@ def start(folder: Path, *words: str) -> subprocess.Popen:
 
 
 def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
-    """Until a log has so many lines."""
-    for _ in range(1200):
+    """Until a log has so many lines; other work on the machine may hold a start up for minutes."""
+    ends = time.monotonic() + 300
+    while time.monotonic() < ends:
         if path.is_file() and path.read_bytes().count(b"\n") >= count:
             return
         assert process.poll() is None, process.stdout.read()

@@ -18,8 +18,9 @@ import torch
 from search.record.run_folder import FOLDERS
 from search.run.device import mps_active
 from search.run.objects import Objects
+from search.run.ray_worker import JobFailed, run_job
 from search.run.watch import stall_file
-from search.run.worker import JobFailed, WorkerJob, execute, run_job
+from search.run.worker import WorkerJob, execute
 from tests.conftest import generated_tasks
 from trainables import find_task
 from trainables.task import DataError
@@ -288,12 +289,12 @@ mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$4
 """
 ONE_JOB = """
 import json, sys
-from search.run import worker
+from search.run import ray_worker
 from ray import tune
 tune.report = lambda told: print(json.dumps(told))
 try:
-    worker.run_job({"job": sys.argv[1]})
-except worker.JobFailed:
+    ray_worker.run_job({"job": sys.argv[1]})
+except ray_worker.JobFailed:
     print("failed")
 """
 
