@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -112,14 +113,16 @@ class Listener(Callback):  # type: ignore[misc]
         placed = self.searcher.placed.get(trial.trial_id)
         if placed:
             placed.heard = time.monotonic()
-        if result.get("kind") == "begin":
-            self.searcher.placed[trial.trial_id] = Placed(
-                **result["payload"], heard=time.monotonic()
-            )
-        elif result.get("kind") == "epoch":
-            self._study.epoch(result["trial"], result["payload"])
-        elif result.get("kind") == "end":
-            self.searcher.ended[result["trial"]] = result["payload"]
+        kind = result.get("kind")
+        if kind is None:
+            return
+        payload = json.loads(result["payload"])
+        if kind == "begin":
+            self.searcher.placed[trial.trial_id] = Placed(**payload, heard=time.monotonic())
+        elif kind == "epoch":
+            self._study.epoch(result["trial"], payload)
+        elif kind == "end":
+            self.searcher.ended[result["trial"]] = payload
 
     @_ours
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -1,8 +1,8 @@
 """What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("begin", "epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for
-Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to
+("begin", "epoch" or "end"), `trial` and a `payload`, one text of JSON; beside them, for Ray's own
+ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to
 judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA error
 leaves a process that no later trial could use.
 """
@@ -96,7 +96,8 @@ def run_job(config: dict[str, Any]) -> None:
     watch = Watch(stall_file(worker_job.run, worker_job.trial), worker_job.stalled_seconds)
 
     def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
-        held = {"kind": kind, "trial": worker_job.trial, "payload": dict(payload)}
+        # one text: of every number that it sees Ray keeps extremes and running means, for ever
+        held = {"kind": kind, "trial": worker_job.trial, "payload": json.dumps(payload)}
         with watch.paused():  # returns when the driver has taken it
             tune.report({**held, "value": judge.value, **more})
 
