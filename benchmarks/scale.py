@@ -11,6 +11,7 @@ there is to wait for. Every row is a driver of its own with a Ray of its own. Ki
     reports  jobs of --epochs epochs, as fast as they go
     paced    the same, and the workers together make --rate reports a second
     idle     the same, and no worker reports: what the driver spends on looking
+    wait     no workers: what Ray Tune's wait for one event takes while so many calls are out
 
 `plain` is Ray Tune itself with the same trainable and order of starts, without study or record.
 CPU seconds are of the driver's process (`cpu`), of its main thread alone (`main`: Python, ours
@@ -21,6 +22,7 @@ all workers have begun, over the middle of the run.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
@@ -34,6 +36,8 @@ from typing import Any
 
 # 64 processes that start at once on two cores take longer than Ray waits for one
 os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
+# else whatever runs beside the benchmark goes before them
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import numpy as np
 import pandas as pd
@@ -186,6 +190,8 @@ def plain(run: Callable[..., None], folder: Path, jobs: int, epochs: int, meter:
 
 def one(side: str, kind: str, workers: int, jobs: int, epochs: int, rate: float) -> dict[str, Any]:
     """One driver, from Ray's start to its end."""
+    if kind == "wait":
+        return wait(workers)
     pause = {"jobs": 0.0, "reports": 0.0, "paced": workers / rate, "idle": 20.0}[kind]
     epochs = {"jobs": 1, "reports": epochs, "idle": 3}.get(kind) or max(3, round(60 / pause))
     if kind != "jobs":
@@ -204,6 +210,44 @@ def one(side: str, kind: str, workers: int, jobs: int, epochs: int, rate: float)
     held = {"side": side, "kind": kind, "workers": workers, "worker_mb": float(size)}
     whole = {"cpu_in_all": time.process_time() - before, "jobs": meter.jobs}
     return held | whole | middle(pd.DataFrame(meter.samples), kind) | {"memory": _growth(meter)}
+
+
+def wait(futures: int) -> dict[str, Any]:
+    """Ray Tune's wait for one event while so many calls of workers are out; one worker has all.
+
+    Returns:
+        `main_ms`: of the driver's main thread for an event, `look_ms` for a look that finds none.
+    """
+    import ray
+    from ray.air.execution import PlacementGroupResourceManager, ResourceRequest
+    from ray.air.execution._internal import RayActorManager
+
+    class Holder:
+        async def hold(self, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
+    cluster.connect("local", cores=1)
+    manager = RayActorManager(PlacementGroupResourceManager())
+    actor = ray.remote(max_concurrency=futures + 1)(Holder)
+    holder = manager.add_actor(actor, {}, ResourceRequest([{"CPU": 1}]))  # type: ignore[arg-type]
+    for _ in range(futures - 1):
+        manager.schedule_actor_task(holder, "hold", (3600.0,))
+    while manager.next(timeout=2.0):  # until it has started
+        pass
+    events, looks = [], []
+    for _ in range(100):
+        before = time.thread_time()
+        manager.next(timeout=0.05)
+        looks.append(time.thread_time() - before)
+        manager.schedule_actor_task(holder, "hold", (0.0,))
+        time.sleep(0.05)  # it is there when it is waited for, as with many workers
+        before = time.thread_time()
+        came = manager.next(timeout=20.0)
+        events.append(time.thread_time() - before)
+        assert came
+    cluster.disconnect()
+    medians = {"main_ms": 1e3 * np.median(events), "look_ms": 1e3 * np.median(looks)}
+    return {"side": "ray", "kind": "wait", "workers": futures, "memory": [], **medians}
 
 
 def middle(samples: pd.DataFrame, kind: str) -> dict[str, float]:
