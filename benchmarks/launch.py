@@ -159,8 +159,10 @@ def main() -> None:
     rows = []
     for jobs in held.jobs:
         for repeat in range(held.repeats):
-            done = jobs
-            for side, run_job in {"ours": beginning, "silent": trivial, "plain": None}.items():
+            done, sides = jobs, {"ours": beginning, "silent": trivial, "plain": None}
+            order = list(sides)[repeat % 3 :] + list(sides)[: repeat % 3]  # the load beside drifts
+            for side in order:
+                run_job = sides[side]
                 with tempfile.TemporaryDirectory() as place:
                     folder = Path(place) / "launch"
                     ends = ours(jobs, folder, run_job) if run_job else plain(done, folder)

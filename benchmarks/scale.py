@@ -11,6 +11,7 @@ there is to wait for. Every row is a driver of its own with a Ray of its own. Ki
     reports  jobs of --epochs epochs, as fast as they go
     paced    the same, and the workers together make --rate reports a second
     idle     the same, and no worker reports: what the driver spends on looking
+    alone    no Ray: what the study alone takes for jobs, and its memory
     wait     no workers: what Ray Tune's wait for one event takes while so many calls are out
 
 `plain` is Ray Tune itself with the same trainable and order of starts, without study or record.
@@ -42,6 +43,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import numpy as np
 import pandas as pd
 from machine import describe
+from processes import SERVERS, cpu_of, own_mb, private_mb, ray_workers, servers
 
 from search.record import manifest
 from search.record.run_folder import RunFolder
@@ -50,9 +52,13 @@ from search.run.ray_schedulers import InOrder
 from search.run.study import Places, Study
 from search.spec.study_spec import parse_spec
 
+import ray  # isort: skip
+
 CELLS = 10
 EVERY = 0.2  # seconds between samples
-SERVERS = ("gcs_server", "raylet")
+ROW = {"lr": 0.1, "train_loss": 1.0123456789012345, "train_accuracy": 0.5123456789012345}
+ROW |= {"val_loss": 1.0123456789012345, "val_accuracy": 0.5123456789, "seconds": 1.8396320720}
+TOLD = {"seconds": 0.0, "node": "node", "device": "CPU", "code": "c"}
 TEXT = """
 name = "scale"
 task = "cifar10"
@@ -78,7 +84,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.jobs, self.reports, self.samples = 0, 0, list[dict[str, float]]()
-        self._servers = _children(SERVERS)
+        self.worker_mb, self._servers = float("nan"), servers() if ray.is_initialized() else {}
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """Every other hook of a watcher, doing nothing."""
@@ -100,15 +106,17 @@ class Meter:
         now = time.perf_counter()
         if self.samples and now - self.samples[-1]["wall"] < EVERY:
             return
+        if len(self.samples) == 5 and self._servers:  # all of them are at work
+            self.worker_mb = float(np.mean([private_mb(pid) for pid in ray_workers()]))
         self.samples.append(
             {
                 "wall": now,
                 "cpu": time.process_time(),
                 "main": time.thread_time(),
-                **{name: _cpu_of(pid) for name, pid in self._servers.items()},
+                **{name: cpu_of(pid) for name, pid in self._servers.items()},
                 "jobs": self.jobs,
                 "reports": self.reports,
-                "mb": _own_mb(),
+                "mb": own_mb(),
             }
         )
 
@@ -130,21 +138,18 @@ def trainable(workers: int, folder: Path, pause: float) -> Callable[[dict[str, A
         where = {"node_id": "a" * 56, "node": "node", "pid": os.getpid()}
         tune.report({"kind": "begin", "trial": trial, "payload": json.dumps(where), "value": 0.5})
         value = hash(trial) % 1000 / 1000
-        row = {"lr": 0.1, "train_loss": 1.0123456789012345, "train_accuracy": 0.5123456789012345}
-        row |= {"val_loss": 1.0123456789012345, "val_accuracy": value, "seconds": 1.8396320720000}
         for epoch in range(train["from_epoch"] + 1, train["to_epoch"] + 1):
             time.sleep(pause)
-            held = {"kind": "epoch", "trial": trial, "payload": json.dumps(row | {"epoch": epoch})}
+            held = {"kind": "epoch", "trial": trial, "payload": json.dumps(ROW | {"epoch": epoch})}
             tune.report({**held, "value": value})
-        told = {"ending": "value", "value": value, "epoch": train["to_epoch"], "seconds": 0.0}
-        told |= {"value_epoch": train["to_epoch"], "node": "node", "device": "CPU", "code": "c"}
+        told = {"ending": "value", "value": value, "epoch": train["to_epoch"], **TOLD}
+        told |= {"value_epoch": train["to_epoch"]}
         tune.report({"kind": "end", "trial": trial, "payload": json.dumps(told), "value": value})
 
     return trivial
 
 
-def ours(run: Callable[..., None], folder: Path, jobs: int, epochs: int, meter: Meter) -> None:
-    """A study of about so many jobs of so many epochs each."""
+def _study(held: RunFolder, folder: Path, jobs: int, epochs: int, meter: Meter) -> Study:
     cells, trials = [16], jobs
     rungs = {"epochs": epochs, "grace": epochs, "scheduler": "none"}
     if epochs == 1:
@@ -155,11 +160,36 @@ def ours(run: Callable[..., None], folder: Path, jobs: int, epochs: int, meter: 
     spec = parse_spec(tomllib.loads(text), "scale")
     data = {"data": "synthetic", "edition": "synthetic", "synthetic": True}
     data |= {"train_images": 1, "test_images": 1}
+    held.create(manifest.describe_study(spec, "", [], [data], {}, machine.here()))
+    return Study(spec, held, Places(folder, {}, {}), meter)  # type: ignore[arg-type]
+
+
+def ours(run: Callable[..., None], folder: Path, jobs: int, epochs: int, meter: Meter) -> None:
+    """A study of about so many jobs of so many epochs each."""
     executor.run_job = run
     with RunFolder.make(folder / "scale") as held:
-        held.create(manifest.describe_study(spec, "", [], [data], {}, machine.here()))
-        if not executor.execute(Study(spec, held, Places(folder, {}, {}), meter)):  # type: ignore[arg-type]
+        if not executor.execute(_study(held, folder, jobs, epochs, meter)):
             raise RuntimeError("the study did not end")
+
+
+def alone(jobs: int) -> dict[str, Any]:
+    """The study without Ray: what asking, telling and recording so many jobs take."""
+    meter = Meter()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with RunFolder.make(folder / "scale") as held:
+            study = _study(held, folder, jobs, 1, meter)
+            while job := study.ask():
+                meter.sample()
+                study.epoch(job.trial, {"epoch": 1, **ROW})
+                value = hash(job.trial) % 1000 / 1000
+                told = {"ending": "value", "value": value, "epoch": job.train["to_epoch"]}
+                study.tell(job.trial, told | {"value_epoch": job.train["to_epoch"]} | TOLD)
+    growth = np.polyfit(*np.transpose(_growth(meter)), 1)[0]
+    first, last = meter.samples[0], meter.samples[-1]
+    spent = 1e3 * (last["main"] - first["main"]) / (last["jobs"] - first["jobs"])
+    found = {"main_ms_a_job": spent, "mb_a_1000_jobs": 1e3 * float(growth)}
+    return {"side": "ours", "kind": "alone", "workers": 0, "jobs": meter.jobs} | found
 
 
 def plain(run: Callable[..., None], folder: Path, jobs: int, epochs: int, meter: Meter) -> None:
@@ -192,6 +222,8 @@ def one(side: str, kind: str, workers: int, jobs: int, epochs: int, rate: float)
     """One driver, from Ray's start to its end."""
     if kind == "wait":
         return wait(workers)
+    if kind == "alone":
+        return alone(jobs)
     pause = {"jobs": 0.0, "reports": 0.0, "paced": workers / rate, "idle": 20.0}[kind]
     epochs = {"jobs": 1, "reports": epochs, "idle": 3}.get(kind) or max(3, round(60 / pause))
     if kind != "jobs":
@@ -205,9 +237,8 @@ def one(side: str, kind: str, workers: int, jobs: int, epochs: int, rate: float)
         meter.sample()
         run = trainable(workers, there, pause)
         {"ours": ours, "plain": plain}[side](run, Path(place), jobs, epochs, meter)
-        size = np.mean([_memory_mb(pid) for pid in _workers()] or [np.nan])
         cluster.disconnect()
-    held = {"side": side, "kind": kind, "workers": workers, "worker_mb": float(size)}
+    held = {"side": side, "kind": kind, "workers": workers, "worker_mb": meter.worker_mb}
     whole = {"cpu_in_all": time.process_time() - before, "jobs": meter.jobs}
     return held | whole | middle(pd.DataFrame(meter.samples), kind) | {"memory": _growth(meter)}
 
@@ -218,7 +249,6 @@ def wait(futures: int) -> dict[str, Any]:
     Returns:
         `main_ms`: of the driver's main thread for an event, `look_ms` for a look that finds none.
     """
-    import ray
     from ray.air.execution import PlacementGroupResourceManager, ResourceRequest
     from ray.air.execution._internal import RayActorManager
 
@@ -274,46 +304,6 @@ def _growth(meter: Meter) -> list[tuple[float, float]]:
     return held[:: max(1, len(held) // 40)]
 
 
-def _stat(pid: int | str) -> list[str]:
-    try:
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-    except OSError:  # it has ended
-        return ["", "", "0"]
-    return [name.partition("(")[2], *rest.split()]
-
-
-def _children(names: tuple[str, ...]) -> dict[str, int]:
-    """Name -> process, of this one's children."""
-    found = {pid.name: _stat(pid.name) for pid in Path("/proc").glob("[0-9]*")}
-    own = {stat[0]: int(pid) for pid, stat in found.items() if stat[2] == str(os.getpid())}
-    return {name: own[name] for name in names}
-
-
-def _workers() -> list[int]:
-    raylet = str(_children(SERVERS)["raylet"])
-    pids = [pid.name for pid in Path("/proc").glob("[0-9]*")]
-    return [int(pid) for pid in pids if _stat(pid)[2] == raylet and "ImplicitF" in _stat(pid)[0]]
-
-
-def _cpu_of(pid: int) -> float:
-    return sum(map(int, _stat(pid)[12:14])) / os.sysconf("SC_CLK_TCK")
-
-
-def _own_mb() -> float:
-    """Memory of this process that it shares with no file, MiB."""
-    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _memory_mb(pid: int) -> float:
-    """Of a process, what it shares with others divided among them, MiB."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
-
-
 def main() -> None:
     """Run every combination in turn, each in a process of its own, and print them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -345,7 +335,7 @@ def main() -> None:
                     if held.json:
                         text = json.dumps({"machine": describe(), "rows": rows}, indent=1)
                         held.json.write_text(text)
-    frame = pd.DataFrame(rows).drop(columns="memory")
+    frame = pd.DataFrame(rows).drop(columns="memory", errors="ignore")
     print(describe())
     print(frame.groupby(["kind", "workers", "side"]).median().T.to_string())
 
