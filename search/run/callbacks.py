@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -116,15 +117,17 @@ class Listener(Callback):  # type: ignore[misc]
         placed = self.searcher.placed.get(trial.trial_id)
         if placed:
             placed.heard = time.monotonic()
-        if result.get("kind") == "begin":
+        kind = result.get("kind")
+        if kind is None:
+            return
+        payload = json.loads(result["payload"])
+        if kind == "begin":
             now = time.monotonic()
-            self.searcher.placed[trial.trial_id] = Placed(
-                **result["payload"], began=now, heard=now
-            )
-        elif result.get("kind") == "epoch":
-            self._study.epoch(result["trial"], result["payload"])
-        elif result.get("kind") == "end":
-            self.searcher.ended[result["trial"]] = result["payload"]
+            self.searcher.placed[trial.trial_id] = Placed(**payload, began=now, heard=now)
+        elif kind == "epoch":
+            self._study.epoch(result["trial"], payload)
+        elif kind == "end":
+            self.searcher.ended[result["trial"]] = payload
 
     @_ours
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -1,10 +1,10 @@
 """What Ray Tune calls in a worker process: it runs a job and reports as that goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("begin", "epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for
-Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to
-judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA error
-leaves a process that no later trial could use.
+("begin", "epoch" or "end"), `trial` and a `payload`, one text of JSON; beside them, for Ray's own
+ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to judge. An
+exception in a trial is an "end" report too, and only then ends the worker: a CUDA error leaves a
+process that no later trial could use.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def run_job(config: dict[str, Any]) -> None:
     judge = Judge(worker_job)
 
     def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
-        held = {"kind": kind, "trial": worker_job.trial, "payload": dict(payload)}
+        # one text: of every number that it sees Ray keeps extremes and running means, for ever
+        held = {"kind": kind, "trial": worker_job.trial, "payload": json.dumps(payload)}
         tune.report({**held, "value": judge.value, **more})  # returns when the driver has taken it
 
     def epoch(row: Mapping[str, Any]) -> None:
@@ -56,9 +57,9 @@ def run_job(config: dict[str, Any]) -> None:
         with watch.paused():
             report("epoch", row, **at)
 
-    where, asked = _where(), json.loads(config.get("nodes", "[]"))
+    where = _where()
     report("begin", where)  # before any file is touched: whoever hangs in one is known by then
-    if asked and where["node_id"][:ID_LENGTH] not in asked:
+    if "nodes" in config and where["node_id"][:ID_LENGTH] not in json.loads(config["nodes"]):
         # it joined after the job was given out, and nobody knows yet what it has
         report("end", {"ending": "failed", "error": "", "unasked": True})
         return

@@ -62,7 +62,7 @@ def test_a_fault_in_taking_a_report_is_kept(given, monkeypatch, kind):
     study, searcher, listener, ray_trial, trial = given
     monkeypatch.setattr(study, "epoch", full_disk)
     row = {"epoch": 1, "val_accuracy": 0.5}
-    report = {"kind": kind, "trial": trial, "payload": row}
+    report = {"kind": kind, "trial": trial, "payload": json.dumps(row)}
     if kind == "end":
         report.pop("payload")  # a report that is not whole is a fault of ours, too
     with pytest.raises((OSError, KeyError)):
@@ -173,7 +173,7 @@ def test_a_silent_worker_is_looked_at_and_its_end_is_told_as_seen(given, monkeyp
 
     listener = Listener(study, searcher, end)
     where = {"node_id": "n1", "node": "here", "pid": 4711}
-    begin = {"kind": "begin", "trial": trial, "payload": where}
+    begin = {"kind": "begin", "trial": trial, "payload": json.dumps(where)}
     listener.on_trial_result(1, [], ray_trial, begin)
     monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
     listener.on_step_end(1, [])

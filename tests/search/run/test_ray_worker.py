@@ -52,7 +52,7 @@ def test_a_worker_that_hangs_in_its_run_folder_is_known_and_can_be_ended(
     process = worker('os.mkfifo(watch.stall_file(json.loads(sys.argv[1])["run"], "t"))')
     begin = json.loads(process.stdout.readline())
     assert begin["kind"] == "begin"
-    assert begin["payload"]["pid"] == process.pid
+    assert json.loads(begin["payload"])["pid"] == process.pid
     time.sleep(1.0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where that worker's step is marked
     said = end_if_hung(process.pid, 0.5)
@@ -74,4 +74,4 @@ def test_a_temporary_folder_without_room_is_told_as_a_full_disk(worker):
     told = process.communicate(timeout=50)[0].splitlines()
     begin, end = (json.loads(line) for line in told[:2])
     assert (begin["kind"], end["kind"], told[2:]) == ("begin", "end", ["failed"])
-    assert end["payload"]["disk"].endswith(".beat: No space left on device")
+    assert json.loads(end["payload"])["disk"].endswith(".beat: No space left on device")

@@ -114,7 +114,7 @@ def test_a_failed_job_is_reported_and_then_ends_its_worker(tmp_path, monkeypatch
     with pytest.raises(JobFailed):
         run_job({"job": json.dumps(vars(worker_job(tmp_path, edition="parquet")))})
     assert [r["kind"] for r in reports] == ["begin", "end"]
-    assert reports[-1]["payload"]["ending"] == "failed"
+    assert json.loads(reports[-1]["payload"])["ending"] == "failed"
 
 
 def test_divergence_is_told_without_numbers_that_are_none(tmp_path):
@@ -164,12 +164,24 @@ def test_ray_is_to_judge_every_epoch_but_the_last(tmp_path, monkeypatch):
     assert [r["kind"] for r in reports] == ["begin", "epoch", "epoch", "epoch", "end"]
 
 
+def test_ray_sees_no_number_of_a_report_but_the_one_it_judges(tmp_path, monkeypatch):
+    """It keeps extremes and running means of each, as long as the driver lives."""
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    run_job({"job": json.dumps(vars(worker_job(tmp_path)))})
+    assert len(reports) == 3
+    for report in reports:
+        assert {key for key, held in report.items() if not isinstance(held, str)} == {"value"}
+    assert json.loads(reports[1]["payload"])["epoch"] == 1
+    assert json.loads(reports[0]["payload"])["pid"] == os.getpid()
+
+
 def test_a_node_that_nobody_has_asked_yet_gives_the_job_back(tmp_path, monkeypatch):
     reports = []
     monkeypatch.setattr("ray.tune.report", reports.append)
     run_job({"job": json.dumps(vars(worker_job(tmp_path))), "nodes": '["0123456789abcdef"]'})
     assert [r["kind"] for r in reports] == ["begin", "end"]
-    assert reports[-1]["payload"]["unasked"]
+    assert json.loads(reports[-1]["payload"])["unasked"]
 
 
 def at(uri, job):
@@ -253,7 +265,7 @@ def run(job, monkeypatch):
     with pytest.raises(JobFailed):
         run_job({"job": json.dumps(vars(job))})
     assert reports[-1]["kind"] == "end"
-    return reports[-1]["payload"]
+    return json.loads(reports[-1]["payload"])
 
 
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "another study"])
@@ -308,7 +320,7 @@ def test_a_node_with_a_read_only_run_folder_tells_it(tmp_path):
     done = subprocess.run(["unshare", "-m", *words], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "failed", done.stdout + done.stderr
-    told = json.loads(lines[-2])["payload"]
+    told = json.loads(json.loads(lines[-2])["payload"])
     assert told["infrastructure"] == "run folder"
     assert f"cannot write to {tmp_path}/mine/checkpoints" in told["error"]
     assert "disk" not in told
