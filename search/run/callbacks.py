@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from search.run import (
 
 from ray.tune import Callback  # isort: skip
 
-from search.run.deadline import LOOK_EVERY
+from search.run.deadline import GONE, LOOK_EVERY
 from search.run.errors import InfrastructureError
 from search.run.job_searcher import JobSearcher, Placed
 
@@ -102,12 +104,13 @@ class Listener(Callback):  # type: ignore[misc]
     ) -> None:
         self._study, self.searcher, self._end = study, searcher, end
         self._looked, self._stuck = time.monotonic(), False
+        self._workers: dict[tuple[str, int], Placed] = {}  # all that have begun a job
 
     @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A job has found its worker."""
         if trial.trial_id in self.searcher.jobs:
-            self.searcher.started.add(trial.trial_id)
+            self.searcher.started[trial.trial_id] = time.monotonic()
 
     @_ours
     def on_trial_result(
@@ -123,7 +126,9 @@ class Listener(Callback):  # type: ignore[misc]
         payload = json.loads(result["payload"])
         if kind == "begin":
             now = time.monotonic()
-            self.searcher.placed[trial.trial_id] = Placed(**payload, began=now, heard=now)
+            where = Placed(**payload, began=now, heard=now)
+            self.searcher.placed[trial.trial_id] = where
+            self._workers[where.node_id, where.pid] = where
         elif kind == "epoch":
             self._study.epoch(result["trial"], payload)
         elif kind == "end":
@@ -146,9 +151,22 @@ class Listener(Callback):  # type: ignore[misc]
             self._looked = time.monotonic()
             for job, placed in self.searcher.overdue():
                 placed.ended = placed.ended or self._end(placed, job.stalled_seconds)
+            if self.searcher.unbegun():
+                self._end_idle()
             stuck, self._stuck = self._stuck, self.searcher.stuck
             if stuck and self._stuck:  # of both looks, and no job could begin in between
                 raise RuntimeError("all jobs that are out wait for nodes that take none any more")
+
+    def _end_idle(self) -> None:
+        """End workers that were stopped between two jobs: Ray gives the next one to such a worker.
+
+        Which of them has it only its first report would say.
+        """
+        busy = {(placed.node_id, placed.pid) for placed in self.searcher.placed.values()}
+        for key in self._workers.keys() - busy:
+            if seen := self._end(self._workers[key], math.inf):
+                held = replace(self._workers.pop(key), ended=seen)
+                self.searcher.ended_idle += [held] if seen != GONE else []
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""

@@ -53,7 +53,7 @@ TOKEN = (
     "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
 )
 GPU_WAIT = 1800.0  # seconds; others may hold every GPU of a cluster, and steps are few
-# what `disconnect` lets go of: the folder of a Ray started here, the watch of a head
+# what `disconnect` lets go of: the folder of a Ray started here, or the watch of a head
 _held = contextlib.ExitStack()
 
 

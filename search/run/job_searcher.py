@@ -73,10 +73,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         super().__init__()  # without a metric: Ray ends an experiment when a report lacks it
         self._study, self._slots, self._nodes = study, slots, nodes
         self.jobs: dict[str, WorkerJob] = {}  # that Ray has been given, by its trial's id
-        self.started: set[str] = set()  # of these, those that have found a worker
+        self.started: dict[str, float] = {}  # of these, when they found a worker, monotonic
         self._asked: dict[str, float] = {}  # of these, when: time of day
         self._may_take: dict[str, list[str]] = {}  # of these, nodes that may, as they were asked
         self.placed: dict[str, Placed] = {}  # of these, where: from their first report on
+        self.ended_idle: list[Placed] = []  # workers that the driver ended before a job began
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
         self.told = 0
@@ -96,7 +97,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 return None  # a job that was given out now would not see the node that comes back
             # else jobs of a small shape would take every place that a larger one waits for
             shapes = {(job.cpus, job.gpus) for job in self.jobs.values()}
-            if len(shapes) > 1 and not self.started >= set(self.jobs):
+            if len(shapes) > 1 and not self.started.keys() >= self.jobs.keys():
                 return None
             worker_job = self._study.ask()
         except Exception as error:
@@ -168,6 +169,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self.told += 1
             return
         cause, text = why_it_died(error)
+        if placed is None and self.ended_idle:
+            placed = self.ended_idle.pop()
         if placed and placed.ended:
             cause, text = "silent", placed.ended
         elif cause == "process" and placed:
@@ -197,7 +200,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         """Take a job off the list that Ray has; when it was asked for, and where it ran."""
         del self.jobs[trial_id]
         self._may_take.pop(trial_id, None)
-        self.started.discard(trial_id)
+        self.started.pop(trial_id, None)
         return self._asked.pop(trial_id), self.placed.pop(trial_id, None)
 
     def _lost(self, job: WorkerJob, placed: Placed | None, cause: str, text: str) -> None:
@@ -252,6 +255,15 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             if self.jobs[trial_id].trial not in self.ended
             and now - placed.heard > self.jobs[trial_id].stalled_seconds + MARGIN
         ]
+
+    def unbegun(self) -> bool:
+        """Whether a job has had its worker for as long, and has not begun there."""
+        now = time.monotonic()
+        return any(
+            now - since > self.jobs[trial_id].stalled_seconds + MARGIN
+            for trial_id, since in self.started.items()
+            if trial_id not in self.placed
+        )
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""

@@ -1,6 +1,7 @@
 """What Ray asks and is told, without Ray: a fault of our own is never taken for Ray's death."""
 
 import json
+import math
 
 import pytest
 
@@ -304,3 +305,34 @@ def test_jobs_that_wait_for_nodes_that_are_gone_are_given_out_anew(cluster, monk
     with pytest.raises(RuntimeError, match="take none any more"):
         listener.on_step_end(1, [])
     assert searcher.fault is None  # the study goes on in another experiment of Ray's
+
+
+def test_a_job_given_to_a_worker_that_was_stopped_between_two_jobs_comes_back(given, monkeypatch):
+    """It has reported nothing, so only the worker's job before it says where it may be."""
+    study, searcher, *_ = given
+    monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
+    looked = []
+
+    def end(placed, seconds):
+        looked.append((placed.pid, seconds))
+        return "no step between two jobs (stopped by a signal)" if placed.pid == 1 else ""
+
+    listener = Listener(study, searcher, end)
+    for pid, key in ((1, "r1"), (2, "r2")):  # both have begun a job; that of the first is over
+        assert key == "r1" or "job" in searcher.suggest(key)
+        where = {"node_id": "n1", "node": "here", "pid": pid}
+        begin = {"kind": "begin", "trial": searcher.jobs[key].trial, "payload": where}
+        listener.on_trial_result(1, [], RayTrial(key), begin)
+    searcher.on_trial_complete("r1")
+    assert "job" in searcher.suggest("r3")
+    listener.on_trial_start(1, [], RayTrial("r3"))
+    listener.on_step_end(1, [])
+    assert looked == []
+    searcher.started["r3"] -= searcher.jobs["r3"].stalled_seconds + MARGIN + 1
+    listener.on_step_end(1, [])
+    assert looked == [(1, math.inf)]
+    job = searcher.jobs["r3"].trial
+    searcher.on_trial_complete("r3", error=True)
+    listener.on_trial_error(1, [], RayTrial("r3", RuntimeError("The actor died")))
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert (lost["trial"], lost["cause"], lost["node"]) == (job, "silent", "here")
