@@ -30,7 +30,7 @@ from search.record import STUDY
 from search.run.errors import NotSharedError, StoreError
 from search.run.ray_folder import HELD, remove_if_left
 from trainables.errors import UserError
-from trainables.files import whole
+from trainables.files import own_partial
 from trainables.places import OURS
 
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before another try: a store that restarts is waited for
@@ -191,6 +191,8 @@ class Objects:
     def fetch(self, folder: str, to: Path) -> None:
         """Fetch all that lies in a folder to another, but what is there already.
 
+        What goes meanwhile, as a checkpoint of a study that runs, is left out.
+
         Raises:
             StoreError: see `get`.
         """
@@ -201,8 +203,12 @@ class Objects:
             path = to / name
             if path.is_file() and version.endswith(_version(path)):
                 continue
-            with whole(path) as partial:
-                self.get(f"{folder}/{name}", partial)
+            partial = own_partial(path)
+            try:
+                if self.get(f"{folder}/{name}", partial):
+                    partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
 
     def _listed(self, name: str, recursive: bool = False) -> list[Any]:
         """Files of that name's versions, those of its parts too if `recursive`."""

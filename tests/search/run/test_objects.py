@@ -202,6 +202,24 @@ def test_a_checkpoint_that_was_refused_meanwhile_is_handed_in_at_the_end(tmp_pat
         hand_in(path)
 
 
+def test_what_goes_while_a_folder_is_fetched_is_left_out(tmp_path, monkeypatch):
+    """A study that runs removes checkpoints; the list of them is older than the fetch of each."""
+    store = Objects(f"file://{tmp_path}/store")
+    store.make()
+    for name in ("a.pt", "b.pt", "c.pt"):
+        store.put(f"checkpoints/{name}", name.encode())
+    get = store.get
+
+    def late(name, path):
+        store.remove("checkpoints/b.pt")
+        return get(name, path)
+
+    monkeypatch.setattr(store, "get", late)
+    store.fetch("checkpoints", tmp_path / "to")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()}
+    assert found == {"a.pt": b"a.pt", "c.pt": b"c.pt"}
+
+
 def test_many_threads_use_one_store(tmp_path):
     store = Objects(f"file://{tmp_path}/store")
     store.make()
