@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from search.record import EPOCHS, JOURNAL, STUDY, JournalError, RecordError, load_study
 from search.record.run_folder import FOLDERS
 from search.record.terminal import shell
+from search.run import store_lock
 from search.run.errors import StoreError
 from search.run.objects import Objects
-from trainables.files import own_name, whole
+from search.run.store_lock import claimed, keep_young
+from trainables.files import whole
 
-EVERY = 4.0  # seconds between looks at what is new; the lock is made young at each
-LOST = 20.0  # seconds after which a driver whose lock was not made young is taken for dead
 SEGMENT = 2**20  # bytes of a log that are put at once; one that is full is never put again
 LOGS = (EPOCHS, JOURNAL)  # rows first, so that a trial that is told has them
 FRAMES = tuple(f"{name}.parquet" for name in ("trials", "curves", "per_image"))
@@ -99,9 +97,9 @@ class Mirror:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(EVERY):
+        while not self._stop.wait(store_lock.EVERY):
             try:
-                self._doubtful = _keep_young(self.store, self._owner, self._doubtful)
+                self._doubtful = keep_young(self.store, self._owner, self._doubtful)
                 self._hand_in()
                 if self._late:
                     self._say(f"{self.store.where}: it answers again")
@@ -162,7 +160,7 @@ def mirrored(
     store = Objects(uri)
     if new:
         store.make()
-    with _claimed(store, say) as owner:
+    with claimed(store, say) as owner:
         if new and store.read(STUDY) is not None:
             raise RecordError(
                 f"{uri} already holds a study. Go on with it: "
@@ -257,75 +255,3 @@ def _firsts(store: Objects, log: str) -> list[int]:
 def _write(path: Path, text: bytes) -> None:
     with whole(path) as partial:
         partial.write_bytes(text)
-
-
-# -- one driver -----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _claimed(store: Objects, say: Callable[[str], None]) -> Iterator[str]:
-    """Hold a store, as far as that can be; yields this driver's name there.
-
-    Raises:
-        JournalError: another driver holds it.
-    """
-    _wait_for_others(store, say)
-    owner = f"{own_name()}-{secrets.token_hex(4)}"
-    _put_lock(store, owner)
-    try:
-        ages = store.ages("lock")
-        # of two that begin in the same second both give way
-        if others := [n for n, age in ages.items() if n != owner and age <= ages[owner]]:
-            raise _held(store, others)
-        yield owner
-    finally:
-        with contextlib.suppress(StoreError):
-            store.remove(f"lock/{owner}")
-
-
-def _wait_for_others(store: Objects, say: Callable[[str], None]) -> None:
-    """Return when nobody holds the store, or whoever did is dead: by the store's clock alone."""
-    before, end = store.ages("lock"), time.monotonic() + LOST
-    if before:
-        say(f"{store.where}: {', '.join(before)} wrote there; waiting {LOST:g} s for a sign of it")
-    now = before
-    while now and time.monotonic() < end:
-        time.sleep(min(1.0, LOST / 5))
-        now = store.ages("lock")
-        if living := [name for name, age in now.items() if age > before.get(name, 0.0)]:
-            raise _held(store, living)
-    for name in now:
-        store.remove(f"lock/{name}")
-
-
-def _keep_young(store: Objects, owner: str, doubtful: bool) -> bool:
-    """Put this driver's lock anew; whether it was gone, as after a takeover, or with a disk.
-
-    Args:
-        store: the store.
-        owner: this driver.
-        doubtful: what this returned the last time; then one that is there too has taken over.
-
-    Raises:
-        JournalError: another driver has.
-    """
-    there = store.ages("lock").keys()
-    gone = owner not in there
-    if there - {owner} and (gone or doubtful):
-        raise JournalError(
-            f"{store.where}: another driver has taken the study over, since this one was not "
-            "heard of; this one ends"
-        )
-    _put_lock(store, owner)
-    return gone
-
-
-def _put_lock(store: Objects, owner: str) -> None:
-    store.put(f"lock/{owner}", owner.encode())  # its name and its age are all that is read
-
-
-def _held(store: Objects, others: list[str]) -> JournalError:
-    return JournalError(
-        f"{store.where} is being written by another process ({', '.join(others)}); wait for it, "
-        "or stop it first"
-    )

@@ -11,7 +11,7 @@ from search import record
 from search.record import JournalError, RecordError, manifest
 from search.record.journal import read_lines
 from search.record.run_folder import RunFolder
-from search.run import mirror, objects
+from search.run import mirror, objects, store_lock
 from search.run.errors import StoreError
 from search.run.fetch import fetch, looked_at
 from search.run.mirror import align, fetch_study, mirrored
@@ -27,8 +27,8 @@ HERE = {"versions": {}, "git": None, "machine": {}}
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    monkeypatch.setattr(mirror, "EVERY", 0.05)
-    monkeypatch.setattr(mirror, "LOST", 0.5)
+    monkeypatch.setattr(store_lock, "EVERY", 0.05)
+    monkeypatch.setattr(store_lock, "LOST", 0.5)
     monkeypatch.setattr(objects, "WAITS", ())
 
 
@@ -150,7 +150,7 @@ def test_a_long_log_is_handed_in_in_segments_and_each_full_one_once(
 
 def test_a_checkpoint_goes_only_when_the_store_knows_why(tmp_path, store_uri, monkeypatch):
     """Else a fresh driver would ask for its job, which would begin anew."""
-    monkeypatch.setattr(mirror, "EVERY", 1000.0)
+    monkeypatch.setattr(store_lock, "EVERY", 1000.0)
     with Driver(tmp_path / "a", store_uri) as driver:
         store, said = Objects(store_uri), 0
         while (job := driver.study.ask()) is not None:
@@ -216,7 +216,7 @@ def test_of_a_dead_driver_the_lock_is_waited_for_and_taken(tmp_path, store_uri):
     said = []
     started = time.monotonic()
     with Driver(tmp_path / "a", store_uri, said):
-        assert time.monotonic() - started >= mirror.LOST
+        assert time.monotonic() - started >= store_lock.LOST
         assert dead not in Objects(store_uri).names("lock")
     assert dead in said[0]
 
@@ -225,7 +225,7 @@ def test_a_driver_that_another_took_over_ends(tmp_path, store_uri):
     with Driver(tmp_path / "a", store_uri) as first:
         (own,) = Objects(store_uri).names("lock")
         Objects(store_uri).remove(f"lock/{own}")  # as one does that takes over
-        mirror._put_lock(Objects(store_uri), "other")
+        store_lock.put_lock(Objects(store_uri), "other")
         for _ in range(100):
             if first.mirror._fault is not None:
                 break
@@ -236,13 +236,13 @@ def test_a_driver_that_another_took_over_ends(tmp_path, store_uri):
 
 def test_two_that_begin_in_the_same_moment_give_way(tmp_path, store_uri, monkeypatch):
     store = Objects(store_uri)
-    put = mirror._put_lock
+    put = store_lock.put_lock
 
     def both(held, owner):
         put(held, "other")  # just before ours, after we looked
         put(held, owner)
 
-    monkeypatch.setattr(mirror, "_put_lock", both)
+    monkeypatch.setattr(store_lock, "put_lock", both)
     with (
         pytest.raises(JournalError, match=r"written by another process \(other\)"),
         mirrored(store_uri, tmp_path / "a", print, new=True),

@@ -13,6 +13,7 @@ from search.record import UserError
 from search.run import objects
 from search.run.errors import NotSharedError, StoreError
 from search.run.objects import Objects
+from search.run.scratch import SCRATCH
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +170,7 @@ def test_a_study_that_is_not_there_is_told(tmp_path):
 
 def test_scratch_that_a_killed_process_has_left_goes(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left = tmp_path / f"{objects.SCRATCH}left"
+    left = tmp_path / f"{SCRATCH}left"
     left.mkdir()
     (left / ".held").touch()
     os.utime(left, (0, 0))
