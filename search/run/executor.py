@@ -28,7 +28,7 @@ from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.callbacks import EndTune, Listener
 from search.run.deadline import end_if_hung
 from search.run.demand import Demand, withdrawn
-from search.run.errors import ExecutionError, InfrastructureError
+from search.run.errors import ExecutionError, InfrastructureError, TakenOverError
 from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, Placed, last_line
 from search.run.ray_schedulers import scheduler_of
 from search.run.signals import handled
@@ -89,10 +89,12 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
 
 
 def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
+    if isinstance(fault, TakenOverError):
+        return ExecutionError(f"{fault}. Nothing goes on from {study.folder}, its own copy")
     if isinstance(fault, OSError):
         text = f"{type(fault).__name__}: {in_words(fault)}"
     else:
-        told = isinstance(fault, DiskError | InfrastructureError)
+        told = isinstance(fault, DiskError | ExecutionError | InfrastructureError)
         text = str(fault) if told else f"{type(fault).__name__}: {fault}"
     return ExecutionError(
         f"the study cannot go on ({text}). Everything finished is on "

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from search.record import JournalError
-from search.run.errors import StoreError
+from search.record.terminal import shell
+from search.run.errors import StoreError, TakenOverError
 from search.run.objects import Objects
 from trainables.files import own_name
 
 EVERY = 4.0  # seconds between looks; the lock is made young at each
 LOST = 20.0  # seconds after which a driver whose lock was not made young is taken for dead
+SKEW = 900.0  # seconds by which clocks may differ; S3 itself refuses who differs by more
 
 
 @contextlib.contextmanager
@@ -56,23 +58,26 @@ def _wait_for_others(store: Objects, say: Callable[[str], None]) -> None:
         store.remove(f"lock/{name}")
 
 
-def keep_young(store: Objects, owner: str, doubtful: bool) -> bool:
+def keep_young(store: Objects, owner: str, doubtful: bool, went_on: Callable[[], bool]) -> bool:
     """Put this driver's lock anew; whether it was gone, as after a takeover, or with a disk.
 
     Args:
         store: the store.
         owner: this driver.
         doubtful: what this returned the last time; then one that is there too has taken over.
+        went_on: asked where the lock is gone: whether another has written there, and perhaps ended
+            since.
 
     Raises:
-        JournalError: another driver has.
+        TakenOverError: another driver has taken over.
     """
     there = store.ages("lock").keys()
     gone = owner not in there
-    if there - {owner} and (gone or doubtful):
-        raise JournalError(
+    if (there - {owner} and (gone or doubtful)) or (gone and went_on()):
+        raise TakenOverError(
             f"{store.where}: another driver has taken the study over, since this one was not "
-            "heard of; this one ends"
+            f"heard of; this one ends, and `{shell('resnet-search', 'status', store.where)}` "
+            "shows how the study goes on"
         )
     put_lock(store, owner)
     return gone
@@ -81,6 +86,20 @@ def keep_young(store: Objects, owner: str, doubtful: bool) -> bool:
 def put_lock(store: Objects, owner: str) -> None:
     """Put a driver's lock anew; its name and its age are all that is ever read of it."""
     store.put(f"lock/{owner}", owner.encode())
+
+
+def is_driven(store: Objects) -> bool:
+    """Whether a driver keeps its lock there young; one that was killed leaves its lock behind.
+
+    Ages are by the store's clock, which may differ from this machine's: of a lock that seems to
+    be a little too old it is seen whether it is put anew.
+    """
+    before = store.ages("lock")
+    age = time.time() - max(before.values(), default=0.0)
+    if age < LOST or age > SKEW:
+        return age < LOST
+    time.sleep(2 * EVERY)
+    return any(put > before.get(name, 0.0) for name, put in store.ages("lock").items())
 
 
 def _held(store: Objects, others: list[str]) -> JournalError:
