@@ -19,8 +19,9 @@ from types import TracebackType
 
 from search.record.uris import is_uri
 from trainables.files import own_name
-from trainables.places import stand_in
+from trainables.places import private_folder, stand_in
 
+_BEAT = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 ARM_EVERY = 1.0  # seconds; arming starts a thread, steps take a millisecond
 
 
@@ -58,8 +59,13 @@ def beat_file(pid: int) -> Path:
     """Where a process of this machine leaves the time of its last step, for the driver's deadline.
 
     Not in the run folder: a worker that hangs in a network's file system must be told by another.
+    In a folder of this user alone: the name can be guessed.
+
+    Raises:
+        PermissionError: that folder is somebody else's, or open to others.
     """
-    return Path(tempfile.gettempdir()) / f"resnet-tune-{os.getuid()}-{pid}.beat"
+    # the same for every process of the user here; `stand_in` goes elsewhere when a disk is full
+    return private_folder(Path(tempfile.gettempdir())) / f"{pid}.beat"
 
 
 class Watch:
@@ -83,7 +89,7 @@ class Watch:
         except OSError:  # the job itself says what is wrong with its run folder
             self._path = stalls_here(str(self._path.parent.parent)) / self._path.name
             self._file = self._path.open("a", encoding="utf-8")
-        self._beat = os.open(beat_file(os.getpid()), os.O_CREAT | os.O_WRONLY, 0o600)
+        self._beat = os.open(beat_file(os.getpid()), _BEAT, 0o600)
         self._arm()
         return self
 
