@@ -118,6 +118,8 @@ class Listener(Callback):  # type: ignore[misc]
             )
         elif result.get("kind") == "epoch":
             self._study.epoch(result["trial"], result["payload"])
+        elif result.get("kind") == "other checkpoint":
+            self._study.other_checkpoint(result["trial"], result["payload"]["differs"])
         elif result.get("kind") == "end":
             self.searcher.ended[result["trial"]] = result["payload"]
 

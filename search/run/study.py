@@ -175,6 +175,19 @@ class Study:
             self._watcher.reported(self._search.jobs[trial], row)
         self._refresh()
 
+    def other_checkpoint(self, trial: str, differs: str) -> None:
+        """A worker found another trial's checkpoint under this one's name, and took it for none.
+
+        Args:
+            trial: whose job it is.
+            differs: in what the checkpoint is another's, in words.
+        """
+        self.note({"event": "other checkpoint", "trial": trial, "differs": differs})
+        self._watcher.noted(
+            f"  {trial} found the checkpoint of another trial ({differs}), which is not gone on "
+            "from: it begins anew"
+        )
+
     def _say_repeated(self, job: Job, epoch: int) -> None:
         """Once a job: its worker, who alone can know, reports epochs that were known already."""
         if epoch > job.from_epoch or job.trial in self._repeats:

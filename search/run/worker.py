@@ -1,10 +1,10 @@
 """What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("begin", "epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for
-Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to
-judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA error
-leaves a process that no later trial could use.
+("begin", "epoch", "end", or "other checkpoint"), `trial` and a `payload` of plain numbers and
+texts; beside them, for Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and
+`epoch` where Ray is to judge. An exception in a trial is an "end" report too, and only then ends
+the worker: a CUDA error leaves a process that no later trial could use.
 """
 
 from __future__ import annotations
@@ -115,7 +115,11 @@ def run_job(config: dict[str, Any]) -> None:
             # it joined after the job was given out, and nobody knows yet what it has
             report("end", {"ending": "failed", "error": "", "unasked": True})
             return
-        told = execute(worker_job, epoch, watch.alive)
+
+        def other(text: str) -> None:
+            report("other checkpoint", {"differs": text})
+
+        told = execute(worker_job, epoch, watch.alive, other)
         report("end", told)
     if told["ending"] == "failed":
         raise JobFailed(worker_job.trial)
@@ -154,7 +158,10 @@ class Judge:
 
 
 def execute(
-    worker_job: WorkerJob, report: Any, alive: Callable[[], None] = lambda: None
+    worker_job: WorkerJob,
+    report: Any,
+    alive: Callable[[], None] = lambda: None,
+    other: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Run a job in this process.
 
@@ -162,6 +169,7 @@ def execute(
         worker_job: the job.
         report: called with the row of each epoch.
         alive: called before every step.
+        other: called where the checkpoint is another trial's, with what differs.
 
     Returns:
         The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`; of a
@@ -175,7 +183,7 @@ def execute(
                 f"node {platform.node()} has other code of resnet-tune ({code_digest()}) than the "
                 f"driver ({worker_job.code})",
             )
-        told = _train(worker_job, lambda row: report(_plain(row)), alive)
+        told = _train(worker_job, lambda row: report(_plain(row)), alive, other)
     except Exception as error:
         lines = traceback.format_exc().strip().splitlines()
         told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
@@ -199,7 +207,12 @@ def execute(
     }
 
 
-def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
+def _train(
+    worker_job: WorkerJob,
+    report: Any,
+    alive: Callable[[], None],
+    other: Callable[[str], None],
+) -> dict[str, Any]:
     import torch
 
     from trainables.engine.checkpoint import DamagedCheckpoint
@@ -217,7 +230,8 @@ def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dic
     for key in ("data_dir", "weights"):
         held[key] = Path(held[key]) if held[key] is not None else None
     with store.checkpoint(worker_job.trial) as (path, on_checkpoint):
-        job = TrainJob(**{**held, "checkpoint": path, "on_checkpoint": on_checkpoint})
+        told_of = {"study": worker_job.run_id, "on_other": other}
+        job = TrainJob(**{**held, **told_of, "checkpoint": path, "on_checkpoint": on_checkpoint})
         try:
             outcome = train(_task(worker_job), job, report, alive)
         except DamagedCheckpoint as error:  # by the name that a user can look for
