@@ -18,7 +18,7 @@ from search.record.read import (
     read_events,
     write,
 )
-from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
+from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
 from trainables.errors import RecordWarning, UserError
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "FORMAT",
     "JOURNAL",
     "LOCK",
+    "LOGS",
     "STUDY",
     "Choice",
     "JournalError",
@@ -41,6 +42,7 @@ __all__ = [
     "read_events",
     "setting_column",
     "short_choices",
+    "sizes_of",
     "trial_column",
     "write",
 ]

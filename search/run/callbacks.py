@@ -131,6 +131,8 @@ class Listener(Callback):  # type: ignore[misc]
             self._workers[where.node_id, where.pid] = where
         elif kind == "epoch":
             self._study.epoch(result["trial"], payload)
+        elif kind == "other checkpoint":
+            self._study.other_checkpoint(result["trial"], payload["differs"])
         elif kind == "end":
             self.searcher.ended[result["trial"]] = payload
 

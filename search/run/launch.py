@@ -282,7 +282,7 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
     try:
         done = execute(study)
     except BaseException:
-        with contextlib.suppress(OSError, StoreError, UserError):  # what ended it is told
+        with contextlib.suppress(OSError, ExecutionError, UserError):  # what ended it is told
             _end_session(study, run)
         raise
     try:

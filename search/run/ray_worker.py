@@ -1,7 +1,7 @@
 """What Ray Tune calls in a worker process: it runs a job and reports as that goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("begin", "epoch" or "end"), `trial` and a `payload`, one text of JSON; beside them, for Ray's own
+("begin", "epoch", "end" or "other checkpoint"), `trial` and a `payload`, one text of JSON; beside them, for Ray's own
 ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to judge. An
 exception in a trial is an "end" report too, and only then ends the worker: a CUDA error leaves a
 process that no later trial could use.
@@ -70,7 +70,12 @@ def run_job(config: dict[str, Any]) -> None:
         except OSError as error:
             report("end", failure(error))
             raise JobFailed(worker_job.trial) from None
-        told = execute(worker_job, epoch, watch.alive)
+
+        def other(text: str) -> None:
+            with watch.paused():
+                report("other checkpoint", {"differs": text})
+
+        told = execute(worker_job, epoch, watch.alive, other)
         with watch.paused():
             report("end", told)
     if told["ending"] == "failed":

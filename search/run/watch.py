@@ -20,10 +20,11 @@ from typing import IO
 
 from search.record.uris import is_uri
 from trainables.files import naming, own_name
-from trainables.places import stand_in
+from trainables.places import private_folder, stand_in
 
 # of one length: written in place, it asks a full disk for nothing
 STEPPING, WAITING = b"stepping", b"waiting "
+_BEAT = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 ARM_EVERY = 1.0  # seconds; arming starts a thread, steps take a millisecond
 
 
@@ -61,8 +62,13 @@ def beat_file(pid: int) -> Path:
     """Where a process of this machine leaves the time of its last step, for the driver's deadline.
 
     Not in the run folder: a worker that hangs in a network's file system must be told by another.
+    In a folder of this user alone: the name can be guessed.
+
+    Raises:
+        PermissionError: that folder is somebody else's, or open to others.
     """
-    return Path(tempfile.gettempdir()) / f"resnet-tune-{os.getuid()}-{pid}.beat"
+    # the same for every process of the user here; `stand_in` goes elsewhere when a disk is full
+    return private_folder(Path(tempfile.gettempdir())) / f"{pid}.beat"
 
 
 class Watch:
@@ -88,7 +94,7 @@ class Watch:
         # first: the file below may be on a file system that hangs
         beat = beat_file(os.getpid())
         with naming(beat):
-            self._beat = os.open(beat, os.O_CREAT | os.O_WRONLY, 0o600)
+            self._beat = os.open(beat, _BEAT, 0o600)
         try:
             with naming(beat):
                 self._mark(STEPPING)

@@ -70,7 +70,10 @@ class WorkerJob:
 
 
 def execute(
-    worker_job: WorkerJob, report: Any, alive: Callable[[], None] = lambda: None
+    worker_job: WorkerJob,
+    report: Any,
+    alive: Callable[[], None] = lambda: None,
+    other: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Run a job in this process.
 
@@ -78,6 +81,7 @@ def execute(
         worker_job: the job.
         report: called with the row of each epoch.
         alive: called before every step.
+        other: called where the checkpoint is another trial's, with what differs.
 
     Returns:
         The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`; of a
@@ -91,7 +95,7 @@ def execute(
                 f"node {platform.node()} has other code of resnet-tune ({code_digest()}) than the "
                 f"driver ({worker_job.code})",
             )
-        told = _train(worker_job, lambda row: report(_plain(row)), alive)
+        told = _train(worker_job, lambda row: report(_plain(row)), alive, other)
     except Exception as error:
         told = failure(error)
     seconds = time.perf_counter() - started
@@ -158,7 +162,8 @@ def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dic
     for key in ("data_dir", "weights"):
         held[key] = Path(held[key]) if held[key] is not None else None
     with store.checkpoint(worker_job.trial) as (path, on_checkpoint):
-        job = TrainJob(**{**held, "checkpoint": path, "on_checkpoint": on_checkpoint})
+        told_of = {"study": worker_job.run_id, "on_other": other}
+        job = TrainJob(**{**held, **told_of, "checkpoint": path, "on_checkpoint": on_checkpoint})
         try:
             outcome = train(task_of(worker_job), job, report, alive)
         except DamagedCheckpoint as error:  # by the name that a user can look for

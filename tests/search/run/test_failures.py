@@ -15,6 +15,7 @@ import torch
 from search.run.errors import InfrastructureError, NotSharedError, StoreError
 from search.run.failures import infrastructure, killed_for_memory, why_it_died
 from trainables.errors import WeightsError
+from trainables.files import disk_fault
 from trainables.task import DataError, MissingDataError
 
 # of Ray 2.60, of a worker that was ended by SIGKILL

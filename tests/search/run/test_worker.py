@@ -258,6 +258,24 @@ def test_a_damaged_checkpoint_is_told_as_such(tmp_path, body):
     assert "no checkpoint of ours" in execute(job, print)["error"]
 
 
+@pytest.mark.parametrize("where", ["folder", "store"])
+def test_a_job_does_not_go_on_from_another_config_s_checkpoint(tmp_path, where, monkeypatch):
+    """TPE draws another config for a name after a driver, and what it had told, was lost."""
+    job = longer(worker_job(tmp_path, score_test=False, lr=0.1, schedule="constant"))
+    job = at(f"file://{tmp_path}/store", job) if where == "store" else job
+    assert execute(job, lambda row: None)["ending"] == "value"
+    other = {**job.train, "config": {**job.train["config"], "lr": 0.001}, "seed": 2}
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    run_job({"job": json.dumps(vars(replace(job, train={**other, "to_epoch": 2})))})
+    assert [r["kind"] for r in reports] == ["begin", "other checkpoint", "epoch", "epoch", "end"]
+    differs = reports[1]["payload"]["differs"]
+    assert "lr 0.1 there, 0.001 here" in differs
+    assert "seed 1 there, 2 here" in differs
+    assert [r["payload"]["lr"] for r in reports[2:4]] == [0.001, 0.001]
+    assert reports[-1]["payload"]["began_at"] == 0
+
+
 def run(job, monkeypatch):
     """The reports of a job that fails, by the function that Ray calls."""
     reports = []
