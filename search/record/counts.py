@@ -159,9 +159,9 @@ def counts(held: Record) -> dict[int, Counts]:
 def _by_state(rows: pd.DataFrame) -> dict[int, dict[str, int]]:
     """Cell -> status -> trials."""
     found: dict[int, dict[str, int]] = {}
-    for at, n in rows.groupby(["cell", "status"]).size().items():
-        cell, status = at  # type: ignore[misc]
-        found.setdefault(int(cell), {})[str(status)] = int(n)
+    sizes = rows.groupby(["cell", "status"]).size().reset_index(name="n")
+    for row in sizes.to_dict("records"):
+        found.setdefault(int(row["cell"]), {})[str(row["status"])] = int(row["n"])
     return found
 
 
