@@ -152,10 +152,7 @@ def _with_marks(record: Record, values: list[CellValue]) -> list[CellValue]:
         value = replace(value, audit=audits.get(value.cell, NO_AUDIT))
         details = dict[str, str]()
         if value.skill == "not shown":
-            names = [
-                f"{c.name} ({c.value:.{value.digits}f})" for c in value.constants if c.refuted
-            ]
-            details["no skill"] = f"{value.metric} not shown to beat {', '.join(names)}"
+            details["no skill"] = _without_skill(value)
         if value.edges and value.status == "complete":
             details["edge"] = ", ".join(f"{e.key} {_SIDES[e.side]}" for e in value.edges)
         if value.audit.better:
@@ -171,6 +168,16 @@ def _with_marks(record: Record, values: list[CellValue]) -> list[CellValue]:
         marks = tuple(m for m in MARKS if m in value.marks or m in details)
         found.append(replace(value, marks=marks, details={**value.details, **details}))
     return found
+
+
+def _without_skill(value: CellValue) -> str:
+    """E.g. "mae worse than training mean (75.0), not shown to beat zero (124.0)"."""
+    said = []
+    for words, worse in (("worse than", True), ("not shown to beat", False)):
+        held = [c for c in value.constants if c.refuted and (c.lead.says == "worse") is worse]
+        names = ", ".join(f"{c.name} ({c.value:.{value.digits}f})" for c in held)
+        said += [f"{words} {names}"] if names else []
+    return f"{value.metric} {', '.join(said)}"
 
 
 _SIDES = {"lowest": "lowest tried", "highest": "highest tried", "only": "the only one tried"}

@@ -111,9 +111,9 @@ def images_of(record: Record, trials: Iterable[str], counts: Iterable[float] = (
     sets: dict[str, str] = {}
     truths: dict[str, Array] = {}
     predictions: dict[str, dict[str, Array]] = {}
-    codes = pd.Series(pd.factorize(frame["image"])[0], index=frame.index)
+    frame = frame.assign(code=pd.factorize(frame["image"])[0])
     for name, rows in frame.groupby("trial", sort=True):
-        names = codes[rows.index].to_numpy()
+        names = rows["code"].to_numpy()
         order = np.argsort(names, kind="stable")
         truth = rows["truth"].to_numpy(dtype=float)[order]
         held = names[order].tobytes() + truth.tobytes()
