@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,7 @@ from analysis.findings.stats import (
 from search.record import load
 
 ROUNDS = 2000
+ROOT = Path(__file__).parents[3]
 
 
 def share(hits):
@@ -108,28 +110,41 @@ def test_bca_intervals_are_scipys():
     assert ours == pytest.approx((found.low, found.high), abs=0.07 * width)
 
 
-def test_intervals_over_images_cover_of_182_images_at_least_90_percent(monkeypatch):
-    """Paired differences of MAE and root MSE; the truth is that of 200,000 images."""
+def recorded_errors():
+    """Truth and predictions `(6, 182)` of a shipped study: two cells of three seeds."""
+    frame = pd.read_parquet(ROOT / "results" / "crowd-a-64px" / "per_image.parquet")
+    table = frame.pivot_table(index="image", columns="trial", values="prediction")
+    truth = frame.groupby("image")["truth"].first().reindex(table.index)
+    return truth.to_numpy(), table.sort_index(axis=1).to_numpy().T
+
+
+def test_intervals_over_images_cover_with_the_errors_of_real_crowds(monkeypatch):
+    """Draws of 182 out of the 182 images of a real study, whose own scores are the truth."""
     monkeypatch.setattr(images, "DRAWS", 500)
     rng = np.random.default_rng(3)
-    truth, predictions = crowd_images(rng, 200_000, 2)
-    errors = predictions - truth
-    true = {"mae": np.abs(errors).mean(axis=1), "rmse": np.sqrt((errors**2).mean(axis=1))}
-    hits = {"mae": [], "rmse": [], "mae gap": [], "rmse gap": []}
-    for _ in range(300):
-        at = rng.integers(len(truth), size=182)
+    truth, predictions = recorded_errors()
+    true = samples(truth, predictions)
+    hits: dict[str, list[bool]] = {}
+    for _ in range(200):
+        at = rng.integers(len(truth), size=len(truth))
         held = samples(truth[at], predictions[:, at])
-        for metric, (first, second) in true.items():
-            one, two = held["0", metric], held["1", metric]
-            low, high = one.interval()
-            hits[metric].append(low <= first <= high)
-            low, high = (one - two).interval()
-            hits[f"{metric} gap"].append(low <= first - second <= high)
+        for metric in ("mae", "rmse"):
+            (one, two), (first, second) = (
+                [mean_of([of[str(3 * c + s), metric] for s in range(3)]) for c in (0, 1)]
+                for of in (held, true)
+            )
+            pairs = {
+                metric: (one, first.point),
+                f"{metric} gap": (one - two, (first - second).point),
+            }
+            for name, (sample, point) in pairs.items():
+                low, high = sample.interval()
+                hits.setdefault(name, []).append(low <= point <= high)
     found = {name: np.mean(h) for name, h in hits.items()}
-    assert found["mae"] >= 0.91, found
-    assert found["rmse"] >= 0.87, found  # squares of 182 skewed errors: no bootstrap holds 95 %
-    assert found["mae gap"] >= 0.92, found
-    assert found["rmse gap"] >= 0.89, found
+    assert found["mae gap"] >= 0.91, found  # what decides
+    assert found["rmse gap"] >= 0.91, found
+    assert found["mae"] >= 0.89, found
+    assert found["rmse"] >= 0.86, found  # squares of 182 skewed errors: short of 95 % by a few
 
 
 def test_both_uncertainties_together_cover_at_least_95_percent():
