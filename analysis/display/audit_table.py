@@ -27,7 +27,7 @@ def audit_table(record: Record) -> Table:
         "winner": f"{metric} of the winner",
         "better": "better than the winner",
     }
-    display = data.drop(columns="cell").rename(columns=heads)
+    display = words.settings_said(data, study).drop(columns="cell").rename(columns=heads)
     for name in ("value_then", "value_end", "winner"):
         display[heads[name]] = [
             _number(value, digits(study, study["metric"])) for value in data[name]

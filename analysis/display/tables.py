@@ -206,8 +206,10 @@ def _search(record: Record) -> Table:
         name: str(name).replace("reached_", "reached ").replace("best_", "best ").replace("_", " ")
         for name in data
     }
-    display = data.rename(columns=heads).map(
-        lambda value: DASH if value is None or pd.isna(value) else words.number(value)
+    display = (
+        words.settings_said(data, study)
+        .rename(columns=heads)
+        .map(lambda value: DASH if value is None or pd.isna(value) else words.number(value))
     )
     data = data.assign(**stamps(record))
     caption = " ".join(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from analysis.findings.cells import ALLOWED, NO_VALUE, CellValue, kept_out
 from search.record import Record, configs_planned
 
@@ -336,9 +339,15 @@ def _setting(key: str, value: Any) -> str:
 
 def setting(key: str, value: Any) -> str:
     """A setting's value, as tables, figures and sentences say it alike."""
-    if key == "pretrained" and isinstance(value, bool):
+    if key == "pretrained" and isinstance(value, bool | np.bool_):
         return "fine-tuned" if value else "from scratch"
     return number(value)
+
+
+def settings_said(frame: pd.DataFrame, study: Mapping[str, Any]) -> pd.DataFrame:
+    """A frame whose columns of cell parameters say their values as all outputs do."""
+    keys = [key for key in (study["cells"][0] if study["cells"] else ()) if key in frame]
+    return frame.assign(**{key: [setting(key, value) for value in frame[key]] for key in keys})
 
 
 def number(value: Any) -> str:

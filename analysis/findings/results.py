@@ -46,9 +46,11 @@ def _finals(record: Record) -> pd.Index[Any]:
     """Labels of the trials whose values are results: in full, and with a value of any metric."""
     study, trials = record.study, record.trials
     full = (trials["status"] == "completed") & (trials["epochs"] >= trials["budget"])
-    scored = pd.concat([shown(trials, study, m).notna() for m in study["metrics"]], axis=1)
-    stage = trials["stage"] == result_stage(study, trials)
-    return trials.index[full.fillna(False) & stage & scored.any(axis=1)]
+    stage = result_stage(study, trials)
+    # of the search the winner alone is scored on test, whichever split is shown
+    of = {**study, "shown_split": "test"} if stage == "search" else study
+    scored = pd.concat([shown(trials, of, m).notna() for m in study["metrics"]], axis=1)
+    return trials.index[full.fillna(False) & (trials["stage"] == stage) & scored.any(axis=1)]
 
 
 def _require_alike(study: Mapping[str, Any], cell: int, rows: pd.DataFrame) -> None:
@@ -83,7 +85,7 @@ def _of_cell(
         counts=counted,
     )
     rows = rows[rows["stage"] != "audit"]  # outside the selection, whatever it reached
-    longest = _longest(rows, study) if final.empty else None
+    longest = _longest(rows, study)
     found = []
     for metric in study["metrics"]:
         one = partial(
@@ -108,7 +110,7 @@ def _of_cell(
                     details=details,
                 )
             )
-        elif longest is not None:
+        elif len(longest):
             found.append(_partial(one, study, longest, metric, counted))
         else:
             found.append(one(status="empty"))
@@ -206,17 +208,18 @@ def _edges(
 def _partial(
     make: partial[CellValue],
     study: dict[str, Any],
-    row: pd.Series[Any],
+    held: pd.DataFrame,
     metric: str,
     counted: Counts,
 ) -> CellValue:
+    row = held.iloc[0]
     full = row["status"] == "completed" and int(row["epochs"]) >= int(row["budget"])
     mark = "unconfirmed" if full else "unfinished"
     seeds = counted.seeds
     return make(
         status="partial",
         epochs=int(row["epochs"]),
-        seen=float(_seen(row.to_frame().T, study, metric).iloc[0]),
+        seen=float(_seen(held, study, metric).iloc[0]),
         seen_split=study["watched"],
         config=config_of(row, study),
         trials=(str(row["trial"]),),
@@ -225,16 +228,13 @@ def _partial(
     )
 
 
-def _longest(rows: pd.DataFrame, study: dict[str, Any]) -> pd.Series[Any] | None:
-    """The trial that stands for an unfinished cell: most epochs, then best value; None if none."""
+def _longest(rows: pd.DataFrame, study: dict[str, Any]) -> pd.DataFrame:
+    """The trial that stands for an unfinished cell: most epochs, then best value; none of none."""
     seen = _seen(rows, study, study["metric"])
     held = rows[(rows["status"] != "diverged") & np.isfinite(seen.to_numpy())]
-    if held.empty:
-        return None
     sign = -1 if study["mode"] == "max" else 1
     order = pd.DataFrame({"epochs": -held["epochs"].astype(int), "value": sign * seen[held.index]})
-    order = order.sort_values(["epochs", "value"], kind="stable")
-    first: pd.Series[Any] = held.loc[order.index[0]]
+    first: pd.DataFrame = held.loc[order.sort_values(["epochs", "value"], kind="stable").index[:1]]
     return first
 
 

@@ -142,9 +142,11 @@ def configs_planned(study: Mapping[str, Any]) -> int:
 
 def counts(held: Record) -> dict[int, Counts]:
     """Counts of every cell, by its number."""
-    study = held.study
-    tried, audits = searched(held), held.trials[held.trials["stage"] == "audit"]
-    states, ended = _by_state(tried), _by_state(audits)
+    study, rows = held.study, held.trials[["stage", "cell", "status"]]
+    rows = rows[rows["stage"] != "confirm"]
+    audits = rows["stage"] == "audit"
+    states = _by_state(rows.assign(status=rows["status"].mask(audits, "stopped")))
+    ended = _by_state(rows[audits])
     planned, seeds = configs_planned(study), _seeds(held)
     none = Seeds(len(study["confirm_seeds"]) or 1)
     return {
@@ -173,9 +175,10 @@ def result_stage(study: Mapping[str, Any], trials: pd.DataFrame) -> str:
 
 def _seeds(held: Record) -> dict[int, Seeds]:
     study, trials = held.study, held.trials
-    stage = result_stage(study, trials)
-    rows = trials[trials["stage"] == stage]
-    tested = rows[f"test_{study['metric']}"]
+    stage, score = result_stage(study, trials), f"test_{study['metric']}"
+    rows = trials[["stage", "cell", "status", "epochs", "budget", score]]
+    rows = rows[rows["stage"] == stage]
+    tested = rows[score]
     scored = pd.Series(np.isfinite(tested.astype("float64").to_numpy()), index=rows.index)
     if stage == "search":  # of its trials the winner alone is to be scored
         rows, scored = rows[scored], scored[scored]
