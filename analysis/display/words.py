@@ -231,13 +231,7 @@ def _range(numbers: Iterable[int]) -> str:
 
 def training(study: Mapping[str, Any]) -> list[str]:
     """What training curves are of where it is not what the watched split's are of; [] if it is."""
-    side = study["settings"].get("crop") or any("crop" in at for at in study["cells"])
-    if study["task"] != "shanghaitech" or not side:
-        return []
-    return [
-        "Train values are of the crops that are trained on (people a crop), those of "
-        f"{study['watched']} of whole images (people an image): the two lines do not compare."
-    ]
+    return [text] if (text := study["about"].get("training")) else []
 
 
 def own_weights(study: Mapping[str, Any]) -> bool:

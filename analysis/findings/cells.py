@@ -130,8 +130,9 @@ def _with_images(value: CellValue, images: Images) -> CellValue:
 
 
 def _with_constants(record: Record, values: list[CellValue], images: Images) -> list[CellValue]:
-    held = {int(str(cell)): rows for cell, rows in record.trials.groupby("cell")}
-    none = record.trials.iloc[:0]
+    trials = record.trials[["cell", "baselines"]]
+    held = {int(str(cell)): rows for cell, rows in trials.groupby("cell")}
+    none = trials.iloc[:0]
     scores = {
         cell: applicable(record.study, recorded(held.get(cell, none)))
         for cell in {value.cell for value in values}

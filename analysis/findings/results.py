@@ -30,9 +30,10 @@ def results(record: Record) -> list[CellValue]:
     """
     study, counted = record.study, counts(record)
     finals, held = _finals(record), dict[int, pd.DataFrame]()
-    for cell, rows in record.trials.groupby("cell"):
+    trials = record.trials[_columns(study, record.trials)]  # slices of few columns are quick
+    for cell, rows in trials.groupby("cell"):
         held[int(str(cell))] = rows
-    none = record.trials.iloc[:0]
+    none = trials.iloc[:0]
     found = []
     for number, at in enumerate(study["cells"]):
         rows = held.get(number, none)
@@ -40,6 +41,19 @@ def results(record: Record) -> list[CellValue]:
         _require_alike(study, number, final)
         found += _of_cell(study, number, dict(at), rows, final, counted[number])
     return found
+
+
+def _columns(study: Mapping[str, Any], trials: pd.DataFrame) -> list[str]:
+    """The columns of trials that results are made of."""
+    own = ("trial", "cell", "stage", "status", "seed", "epochs", "budget", "rule", "metric")
+    measured = [
+        f"{at}_{metric}"
+        for metric in study["metrics"]
+        for at in ("test", *(f"{w}_{s}" for w in ("value", "last") for s in ("val", "test")))
+    ]
+    searched = [trial_column(study, key) for key in study["space_keys"]]
+    held = dict.fromkeys([*own, "collapsed", *searched, *measured])
+    return [name for name in held if name in trials]
 
 
 def _finals(record: Record) -> pd.Index[Any]:
@@ -86,6 +100,7 @@ def _of_cell(
     )
     rows = rows[rows["stage"] != "audit"]  # outside the selection, whatever it reached
     longest = _longest(rows, study)
+    edges = _edges(study, rows, config_of(final.iloc[0], study)) if len(final) else ()
     found = []
     for metric in study["metrics"]:
         one = partial(
@@ -96,7 +111,7 @@ def _of_cell(
             bounds=bounds(study, metric),
         )
         if len(final):
-            found.append(_complete(one, study, final, rows, metric, counted))
+            found.append(_complete(one, study, final, edges, metric, counted))
         elif _came_to_nothing(rows, counted):
             details = {
                 "failed": counted.seeds.words if counted.seeds.lost else "no config is left"
@@ -147,7 +162,7 @@ def _complete(
     make: partial[CellValue],
     study: dict[str, Any],
     final: pd.DataFrame,
-    rows: pd.DataFrame,
+    edges: tuple[Edge, ...],
     metric: str,
     counted: Counts,
 ) -> CellValue:
@@ -177,7 +192,7 @@ def _complete(
         beside_split=other if len(beside) else "",
         config=config,
         trials=tuple(there["trial"]),
-        edges=_edges(study, rows, config),
+        edges=edges,
         marks=tuple(marks),
         details=details,
     )

@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from search.cli.status import status_table
 from search.record import RecordWarning, load
 from tests.analysis.random_records import random_run
 
-EVERY = 25  # records at a time
+EVERY = 20  # records at a time
 SIGNS = {sign for sign, _ in words.MARKS.values()}
 NOT_FINITE = re.compile(r"(?i)\b(nan|none|inf|<na>)\b")
 
@@ -48,6 +49,7 @@ class Shown:
         self.status = {str(c.header): [str(x) for x in c.cells] for c in status.columns}
         self.cells = range(len(self.study["cells"]))
 
+    @cache  # noqa: B019 - a record at a time, gone with the test
     def column(self, metric):
         """Texts and bold of a metric in the table of all cells."""
         table = self.tables["cells"]
@@ -56,6 +58,7 @@ class Shown:
         (name,) = [h for h in table.display if h.startswith(head) and h[-1] in "↑↓"]
         return list(table.display[name]), list(table.bold[name])
 
+    @cache  # noqa: B019
     def scores(self, cell, metric):
         """Values of the seeds of a cell that count, out of the trials alone."""
         stage = "confirm" if self.study["confirm_seeds"] else "search"
@@ -65,6 +68,7 @@ class Shown:
         name = f"test_{metric}" if split == "test" else f"value_{split}_{metric}"
         return [float(v) for v in rows[name].dropna()]
 
+    @cache  # noqa: B019
     def constants(self, metric):
         """Scores of constant predictors that are of the split shown."""
         trials, split = self.record.trials, self.study["shown_split"]
@@ -84,11 +88,11 @@ class Shown:
 
 def bold_is_read_from_one_verdict(shown):
     data = shown.tables["cells"].data
+    markdown = tables.render(shown.tables["cells"], "md")
     for metric in shown.study["metrics"]:
         texts, bold = shown.column(metric)
         rows = data[(data["metric"] == metric) & (data["status"] != "constant")]
         assert list(rows["bold"]) == bold[: len(shown.cells)]
-        markdown = tables.render(shown.tables["cells"], "md")
         for text, on in zip(texts, bold, strict=True):
             assert (f"**{text}**".replace("|", r"\|") in markdown) or not on
 
