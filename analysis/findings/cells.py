@@ -31,6 +31,7 @@ from analysis.findings.verdict import (
     kept_out,
 )
 from search.record import Record, short_choices
+from search.record.image_parts import SHARES
 
 __all__ = [
     "ALLOWED",
@@ -49,7 +50,6 @@ __all__ = [
     "require_comparable",
 ]
 
-SHARES = ("accuracy",)  # means of what is right or wrong of each image
 # a record is read, never changed, and drawing test images anew takes a second
 _known: dict[int, tuple[weakref.ref[Record], list[CellValue]]] = {}
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from search.record import Record
+from search.record.image_parts import ERRORS, image_part
 
 Array = NDArray[np.float64]
 DRAWS = 2000
@@ -150,32 +151,15 @@ def _columns(
     found: dict[Key, tuple[Array, bool]] = {}
     for metric in metrics:
         for trial, said in predictions.items():
-            part = _part(metric, truth, said)
+            part = image_part(metric, truth, said)
             recorded = tests.get((trial, metric), math.nan)
             if part is not None and math.isclose(_score(*part), recorded, rel_tol=CLOSE):
                 found["trial", trial, metric] = part
-        for count in dict.fromkeys(counts) if metric in ("mae", "rmse") else ():
-            part = _part(metric, truth, np.full(len(truth), count))
+        for count in dict.fromkeys(counts) if metric in ERRORS else ():
+            part = image_part(metric, truth, np.full(len(truth), count))
             if part is not None:
                 found["constant", count, metric] = part
     return found
-
-
-def _part(metric: str, truth: Array, said: Array) -> tuple[Array, bool] | None:
-    """Of each image, what a metric is the mean of, or the root of the mean; None if unknown."""
-    if metric == "accuracy":
-        return (said == truth).astype(float), False
-    if metric == "balanced_accuracy":
-        _, at, sizes = np.unique(truth, return_inverse=True, return_counts=True)
-        right = (said == truth).astype(float)
-        recall = np.bincount(at, right) / sizes
-        # around the score, so that only what is right within a class is drawn, not the classes
-        return recall.mean() + (right - recall[at]) * len(truth) / (len(sizes) * sizes[at]), False
-    if metric == "mae":
-        return np.abs(said - truth), False
-    if metric in ("rmse", "loss"):
-        return (said - truth) ** 2, metric == "rmse"
-    return None
 
 
 def _score(part: Array, root: bool) -> float:
