@@ -8,11 +8,12 @@ of them alone leaves open. Where results of each image are not on record (a loss
 classification; a value of validation) the seeds alone decide, and captions say so.
 
 The leader is the best mean, picked first, and held against every other cell. These comparisons are
-decided together (Holm): of a leader named beforehand, no more than 5 % of studies would call any cell worse
-that is not. Picked first, as here, it looks a little surer than it is: of equal cells a best was
-named in at most 4 % of simulated studies, and any of ten called worse in 8 %
-(tests/analysis/findings/test_coverage.py). Only if all are decided is the leader called the best (bold).
-Otherwise it and all that are not decided share one mark: the best is among them.
+decided together (Holm): of a leader named beforehand, in no more than 5 % of studies would any
+cell be called worse that is not. Picked first, as here, it looks a little surer than it is: of
+equal cells a best was named in at most 4 % of simulated studies, and any of ten was called worse
+in 8 % (tests/analysis/findings/test_coverage.py simulates both). Only if all are decided is the
+leader called the best (bold). Otherwise it and all that are not decided share one mark: the best
+is among them.
 """
 
 from __future__ import annotations
