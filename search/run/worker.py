@@ -144,7 +144,12 @@ def task_of(worker_job: WorkerJob) -> Task:
     return task
 
 
-def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
+def _train(
+    worker_job: WorkerJob,
+    report: Any,
+    alive: Callable[[], None],
+    other: Callable[[str], None],
+) -> dict[str, Any]:
     import torch
 
     from trainables.engine.checkpoint import DamagedCheckpoint
@@ -162,8 +167,8 @@ def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dic
     for key in ("data_dir", "weights"):
         held[key] = Path(held[key]) if held[key] is not None else None
     with store.checkpoint(worker_job.trial) as (path, on_checkpoint):
-        told_of = {"study": worker_job.run_id, "on_other": other}
-        job = TrainJob(**{**held, **told_of, "checkpoint": path, "on_checkpoint": on_checkpoint})
+        calls = {"on_other": other, "on_checkpoint": on_checkpoint}
+        job = TrainJob(**{**held, **calls, "study": worker_job.run_id, "checkpoint": path})
         try:
             outcome = train(task_of(worker_job), job, report, alive)
         except DamagedCheckpoint as error:  # by the name that a user can look for
