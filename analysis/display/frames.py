@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import MARKS, mixed_parts
+from analysis.display.words import MARKS, digest, mixed_parts
 from analysis.findings.cells import CellValue, best
 from analysis.findings.facts import beside, data_of, side_of
 from analysis.findings.stats import interval_kind
@@ -94,6 +94,7 @@ def stamps(record: Record) -> dict[str, Any]:
         "synthetic": bool(study["synthetic"]),
         "protocol": study["protocol"],
         "mixed": mixed_parts(record),
+        "digest": digest(record),
     }
 
 
@@ -113,7 +114,7 @@ def long_frame(
         Columns study, cell, the cell parameters, the searched ones, metric, split, rule, status,
         marks, details (of marks), n, mean, sd, lo, hi, interval, values, seeds, seeds_due, val or
         test mean beside, seen and its split (of an unfinished cell), epochs, budget, published,
-        trials, synthetic, protocol, mixed, commit.
+        trials, synthetic, protocol, mixed, digest, commit.
     """
     study, rows = record.study, []
     stamped = {key: text for key, text in stamps(record).items() if key != "study"}

@@ -177,7 +177,7 @@ def _search(record: Record) -> Table:
             f"Study {study['name']}. Rungs: {', '.join(str(r) for r in study['rungs'])} epochs;",
             "reached e: configs trained for at least e epochs; the columns after say how each",
             "stands now. Where nothing is searched, a cell's seeds are counted.",
-            words.origin(study),
+            words.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
@@ -213,7 +213,7 @@ def _configs(record: Record) -> Table:
             "Ranks are among the configs of one cell at one rung; of equal values the config with "
             f"the lower number goes first. {words.scheduling(study)} Step by step: "
             "record.load(run).decisions.",
-            words.origin(study),
+            words.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)

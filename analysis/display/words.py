@@ -24,6 +24,7 @@ MARKS = {
     "mixed": ("⊕", "made of parts that were not computed alike"),
     "fewer configs": ("◊", "fewer configs than planned to choose among"),
 }
+DIGITS = 16  # of a digest in captions
 RULES = {
     "best": "checkpoint of the best epoch",
     "last": "checkpoint of the last epoch",
@@ -53,7 +54,7 @@ def banners(record: Record) -> list[str]:
                 else "."
             )
         )
-    return [*found, *mixed(record), *damage(record)]
+    return [*damage(record), *found, *mixed(record)]
 
 
 def mixed(record: Record) -> list[str]:
@@ -96,7 +97,7 @@ def caption(record: Record, values: Iterable[CellValue]) -> str:
     marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
     parts += [f"{MARKS[mark][0]} {MARKS[mark][1]}{_details(held, mark)}." for mark in marks]
     parts.append(f"Data: {'; '.join(data_words(study))}.")
-    parts.append(origin(study))
+    parts.append(origin(record))
     return " ".join(part for part in parts if part)
 
 
@@ -212,9 +213,15 @@ def commit(study: Mapping[str, Any]) -> str:
     return ", then ".join(dict.fromkeys(found)) or "commit not recorded"
 
 
-def origin(study: Mapping[str, Any]) -> str:
-    """Date and commit."""
-    return f"Run {dates(study)}, {commit(study)}."
+def origin(record: Record) -> str:
+    """Date, commit, and the digest by which a record is known anywhere."""
+    study = record.study
+    return f"Run {dates(study)}, {commit(study)}. Record {digest(record)}."
+
+
+def digest(record: Record) -> str:
+    """The first digits of a record's digest; `resnet-report verify` prints all of it."""
+    return record.digest[:DIGITS]
 
 
 def cell_label(at: Mapping[str, Any], without: Iterable[str] = ()) -> str:

@@ -16,7 +16,7 @@ from search.record import Record, trial_column
 
 COLUMNS = (
     *("trial", "cell", "ended_at", "rank", "n", "value_then", "value_end", "winner", "better"),
-    *("study", "synthetic", "protocol", "mixed"),
+    *("study", "synthetic", "protocol", "mixed", "digest"),
 )
 
 

@@ -19,6 +19,7 @@ from search.record.read import (
     write,
 )
 from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
+from search.record.verification import Verification, verify
 from trainables.errors import RecordWarning, UserError
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RecordError",
     "RecordWarning",
     "UserError",
+    "Verification",
     "build",
     "load",
     "load_study",
@@ -42,5 +44,6 @@ __all__ = [
     "setting_column",
     "short_choices",
     "trial_column",
+    "verify",
     "write",
 ]

@@ -76,14 +76,25 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from search.record.beside import check_size, check_trials, notes_on, traces
+from search.record.beside import (
+    check_size,
+    check_trials,
+    frame_notes,
+    image_notes,
+    notes_on,
+    score_notes,
+    traces,
+)
 from search.record.completeness import gap_notes, lacking_epochs, rows_of_curves
+from search.record.digest import digest_of
 from search.record.epoch_log import check_rows, whole_epochs
 from search.record.forms import from_json
 from search.record.frames import (
@@ -99,15 +110,22 @@ from search.record.misfit import misfit
 from search.record.mixed import Mixed, mixtures
 from search.record.stored import (
     EPOCHS,
+    FRAMES,
     JOURNAL,
+    PARQUET,
     STAMP,
     STUDY,
     Frames,
     RecordError,
+    changed_files,
     frames_of,
+    logs_begin_so,
     make_stamp,
     per_image,
+    sizes_in,
     sizes_of,
+    stamp_of,
+    sums_of_frames,
 )
 from search.record.study_form import study_fault
 from search.record.terminal import shell
@@ -146,6 +164,7 @@ class Record:
             of the n may go on; only of a complete rung), verdict, rule.
         notes: what is damaged in it and could be passed over, a sentence each.
         mixed: what of it was computed with more than one code, set of versions or settings.
+        sizes: bytes that were read of its logs, by name.
     """
 
     run: Path
@@ -156,6 +175,12 @@ class Record:
     decisions: pd.DataFrame
     notes: tuple[str, ...] = ()
     mixed: Mixed = field(default_factory=Mixed)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what it was read from; see search.record.digest."""
+        return digest_of(self.run, self.sizes, self.per_image)
 
 
 def load(run: Path | str) -> Record:
@@ -173,20 +198,55 @@ def load(run: Path | str) -> Record:
     events = read_events(folder, sizes.get(JOURNAL), study)
     asked = {e["job"]["trial"] for e in events if e["event"] == "ask"}
     before = frames_of(folder, sizes, trial_columns(study))
-    if before and set(before.trials["trial"]) == asked and before.hold(folder, sizes):
+    stamp = stamp_of(folder) or {}
+    changed = changed_files(folder, stamp, PARQUET)
+    sound = before is not None and before.known and not changed
+    if before and sound and set(before.trials["trial"]) == asked and before.hold(folder, sizes):
         trials, curves = before.trials, before.curves
         rows = rows_of_curves(curves)
         notes = gap_notes(lacking_epochs(events, rows), set())
     else:
         trials, curves, notes = _made(folder, study, events, sizes, before)
         rows = rows_of_curves(curves)
-    decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
+        if stamp and not sound:
+            held = {"trials": trials, "curves": curves}
+            notes += frame_notes(folder, held, changed, sizes_in(stamp) == sizes)
     images = per_image(folder, study["name"])
-    notes = [*notes, *notes_on(folder, study, events, rows, images)]
+    notes += image_notes(folder, images, changed)
+    notes += notes_on(folder, events, rows, images)
+    notes += score_notes(study, events, images)
     for note in notes:
         warnings.warn(f"{folder}: {note}", RecordWarning, stacklevel=2)
+    return _record(folder, study, events, (trials, curves, images), notes, sizes)
+
+
+def read_from_logs(folder: Path, sizes: Mapping[str, int]) -> tuple[Record, list[dict[str, Any]]]:
+    """The record as so many bytes of its logs give it, whatever its frames say, and its events.
+
+    Its notes are of the logs alone.
+
+    Raises:
+        RecordError, JournalError: see `load`.
+    """
+    study = load_study(folder)
+    events = read_events(folder, sizes.get(JOURNAL), study)
+    trials, curves, notes = _made(folder, study, events, sizes, None)
+    images = per_image(folder, study["name"])
+    notes += notes_on(folder, events, rows_of_curves(curves), images)
+    return _record(folder, study, events, (trials, curves, images), notes, sizes), events
+
+
+def _record(
+    folder: Path,
+    study: dict[str, Any],
+    events: list[dict[str, Any]],
+    frames: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame],
+    notes: list[str],
+    sizes: Mapping[str, int],
+) -> Record:
+    decisions = pd.DataFrame([e for e in events if e["event"] == "decision"], columns=DECISION)
     mixed = mixtures(study, events)
-    return Record(folder, study, trials, curves, images, decisions, tuple(notes), mixed)
+    return Record(folder, study, *frames, decisions, tuple(notes), mixed, sizes)
 
 
 DECISION = ["time", "trial", "cell", "epoch", "value", "rank", "n", "goes_on", "verdict", "rule"]
@@ -282,7 +342,7 @@ def _made(
     folder: Path,
     study: dict[str, Any],
     events: list[dict[str, Any]],
-    sizes: dict[str, int],
+    sizes: Mapping[str, int],
     before: Frames | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The trials and curves frames made from the logs, and notes on these.
@@ -292,6 +352,8 @@ def _made(
     """
     epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
     trials, curves = build(study, events, epochs)
+    if before and before.stamp.get("sums") and logs_begin_so(folder, before.stamp):
+        before = None  # no number of the logs is another: if one of the frames is, it was changed
     check_rows(folder, epochs, curves, before, ":" not in study["task"])
     if before:
         check_trials(folder, trials, before.trials, setting_columns(study))
@@ -309,7 +371,8 @@ def write(folder: Path) -> None:
     before = frames_of(folder, sizes, trial_columns(study))
     trials, curves, notes = _made(folder, study, events, sizes, before)
     stamp = make_stamp(folder, sizes)
-    frames = {"trials": trials, "curves": curves, "per_image": per_image(folder, study["name"])}
+    held = (trials, curves, per_image(folder, study["name"]))
+    frames = dict(zip(FRAMES, held, strict=True))
     (folder / "csv").mkdir(exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
     for name, frame in frames.items():
@@ -320,4 +383,5 @@ def write(folder: Path) -> None:
     if notes:
         return
     with whole(folder / STAMP) as partial:
+        stamp["frames"] = sums_of_frames(folder)
         partial.write_text(json.dumps(stamp), encoding="utf-8")
