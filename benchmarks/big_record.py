@@ -2,8 +2,8 @@
 
     python benchmarks/big_record.py FOLDER [--trials 10000] [--epochs 200]
 
-Ten cells, every config trained in full, sixteen jobs at once, then two seeds a cell that are scored
-on test, with predictions of an image. An epoch has seven numbers, as one of CIFAR-10 has.
+Ten cells, every config trained in full, sixteen jobs at once, then two seeds a cell that are
+scored on test, with predictions of an image. An epoch has seven numbers, as one of CIFAR-10 has.
 """
 
 from __future__ import annotations

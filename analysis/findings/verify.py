@@ -28,8 +28,8 @@ def _summary(found: Verification) -> str:
     counts = ((len(found.faults), "not holding"), (len(found.unchecked), "not checked"))
     short = ", ".join(f"{n} {what}" for n, what in counts if n)
     return (
-        f"{found.record.study['name']}: {frames} held against the logs, scores on test of {trials} "
-        f"computed again: {short or 'all of it holds'}"
+        f"{found.record.study['name']}: {frames} held against the logs, scores on test of "
+        f"{trials} computed again: {short or 'all of it holds'}"
     )
 
 

@@ -32,7 +32,7 @@ def digest_of(folder: Path, sizes: Mapping[str, int], images: pd.DataFrame) -> s
     _add(found, STUDY, hashlib.sha256(text.encode()).digest())
     for name in LOGS:
         _add(found, name, _log(folder / name, sizes.get(name, 0)))
-    for trial, rows in sorted(images.groupby("trial", sort=False), key=lambda held: held[0]):
+    for trial, rows in images.groupby("trial", sort=True):
         numbers = rows[["truth", "prediction"]].to_numpy(dtype="<f8", na_value=np.nan)
         names = "\n".join(rows["image"].astype(str)).encode()
         _add(found, str(trial), hashlib.sha256(names + b"\n" + numbers.tobytes()).digest())

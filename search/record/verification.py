@@ -19,7 +19,6 @@ from search.record.scores import misscored, recomputable, told_scores, without_p
 from search.record.stored import (
     CSV,
     FRAMES,
-    LOGS,
     PARQUET,
     PER_IMAGE,
     STAMP,

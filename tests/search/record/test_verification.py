@@ -20,7 +20,7 @@ FILES = ("study.json", "*.jsonl", "*.parquet", STAMP)
 
 @pytest.fixture(params=["as shipped", "written anew"])
 def crowd(tmp_path, request):
-    """A real record of crowd counting, with the stamp of an earlier version and with one of ours."""
+    """A real record of crowd counting, with an earlier version's stamp and with one of ours."""
     return shipped("crowd-a-64px", tmp_path, anew=request.param == "written anew")
 
 
