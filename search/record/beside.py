@@ -144,7 +144,9 @@ def frame_notes(
     notes = []
     for name, frame in made.items():
         file = f"{name}.parquet"
-        if exact and (folder / file).is_file():
+        if not (folder / file).is_file():
+            continue
+        if exact:
             if found := differences(frame, read_parquet(folder / file), name, file):
                 notes.append(f"{_first(found)}: {CHANGED}")
         elif file in changed:
@@ -228,12 +230,21 @@ def _unasked(
     events: Events, rows: set[tuple[str, int]], scored: set[str]
 ) -> tuple[set[tuple[str, int]], set[str]]:
     """Of rows those beyond what any ask allows, of scored trials those that no ask has scored."""
-    most: dict[str, int] = {}
-    tested = set()
-    for event in events:
-        if event["event"] == "ask":
-            job = event["job"]
-            most[job["trial"]] = max(most.get(job["trial"], 0), job["to_epoch"])
-            if job.get("score_test"):
-                tested.add(job["trial"])
+    asks = [event["job"] for event in events if event["event"] == "ask"]
+    tested, most = {job["trial"] for job in asks if job.get("score_test")}, _asked_to(asks)
     return {(t, epoch) for t, epoch in rows if epoch > most.get(t, 0)}, scored - tested
+
+
+def _asked_to(jobs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Trial -> the last epoch that any of its jobs was to reach."""
+    most: dict[str, int] = {}
+    for job in jobs:
+        most[job["trial"]] = max(most.get(job["trial"], 0), job["to_epoch"])
+    return most
+
+
+def unasked(events: Events, curves: pd.DataFrame) -> bool:
+    """Whether a curves frame has rows that no ask of the journal allows."""
+    most = _asked_to(event["job"] for event in events if event["event"] == "ask")
+    newest = curves.groupby("trial", sort=False)["epoch"].max()
+    return any(epoch > most.get(str(trial), 0) for trial, epoch in newest.items())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from trainables.errors import UserError
 from trainables.files import contents, unfit
@@ -125,15 +126,6 @@ class Frames:
     curves: pd.DataFrame
     stamp: Mapping[str, Any]
 
-    @property
-    def known(self) -> bool:
-        """Whether the stamp has the checksums of their files."""
-        return "frames" in self.stamp
-
-    def hold(self, folder: Path, sizes: Mapping[str, int]) -> bool:
-        """Whether they were made from just these bytes of the logs."""
-        return sizes_in(self.stamp) == sizes and logs_begin_so(folder, self.stamp)
-
 
 def sizes_in(stamp: Mapping[str, Any]) -> dict[str, int]:
     """Bytes of the logs that a stamp tells of, by name."""
@@ -149,6 +141,59 @@ def logs_begin_so(folder: Path, stamp: Mapping[str, Any]) -> bool:
     """
     paths = {folder / name: (stamp.get(name, 0), n) for name, n in stamp.get("sums", {}).items()}
     return all(p.is_file() and checksum(p, size) == n for p, (size, n) in paths.items())
+
+
+@dataclass(frozen=True)
+class Written:
+    """Frames that are as they were written, by checksum, of logs that begin with just these bytes.
+
+    Attributes:
+        trials: the trials frame.
+        sizes: bytes of the logs that they were made of, by name.
+    """
+
+    trials: pd.DataFrame
+    sizes: Mapping[str, int]
+    _file: pa.NativeFile  # of the curves; stays what it is, whatever takes its place
+
+    def curves(self) -> pd.DataFrame:
+        """The curves, which are not read before: of a large study they are most of it."""
+        return pd.read_parquet(self._file)
+
+    def rows_of(self, trials: Collection[str]) -> pd.DataFrame:
+        """The curves of some trials."""
+        if not trials:
+            return pd.DataFrame(columns=CURVES)
+        return pd.read_parquet(self._file, filters=[("trial", "in", [*trials])])
+
+
+def written_frames(
+    folder: Path, sizes: Mapping[str, int], columns: Collection[str]
+) -> Written | None:
+    """The frames as written, where nothing of them and of what they were made of is otherwise.
+
+    Args:
+        folder: the run folder.
+        sizes: of its logs, which may have grown since.
+        columns: that the trials frame should have.
+    """
+    stamp = stamp_of(folder)
+    if stamp is None or not {*PARQUET} <= {*stamp.get("frames", {})}:
+        return None
+    then = sizes_in(stamp)
+    if any(size > sizes.get(name, 0) for name, size in then.items()):
+        return None
+    if changed_files(folder, stamp, PARQUET) or not logs_begin_so(folder, stamp):
+        return None
+    try:
+        file = pa.OSFile(str(folder / "curves.parquet"))
+        trials = read_parquet(folder / "trials.parquet")
+    except (OSError, RecordError):  # gone or replaced meanwhile
+        return None
+    # a running study removes its stamp before it replaces them
+    if stamp_of(folder) != stamp or list(trials) != list(columns):
+        return None
+    return Written(trials, then, file)
 
 
 def frames_of(folder: Path, sizes: Mapping[str, int], columns: Collection[str]) -> Frames | None:
