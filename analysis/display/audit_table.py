@@ -38,7 +38,7 @@ def audit_table(record: Record) -> Table:
     display = display.map(lambda v: v if isinstance(v, str) else words.number(v))
     data = data.assign(**stamps(record))
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    caption = " ".join([*words.banners(record), _verdict(data), words.origin(study)])
+    caption = " ".join([*words.banners(record), _verdict(data), words.origin(record)])
     title = "Late-bloomer audit: was the rule right to end them?"
     return Table(study["name"], "audit", title, caption, display, bold, data)
 

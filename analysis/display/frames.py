@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import mixed_parts, signs
+from analysis.display.words import digest, mixed_parts, signs
 from analysis.findings.cells import CellValue
 from analysis.findings.constants import constants_by_side
 from analysis.findings.facts import beside
@@ -97,6 +97,7 @@ def stamps(record: Record) -> dict[str, Any]:
         "synthetic": bool(study["synthetic"]),
         "protocol": study["protocol"],
         "mixed": mixed_parts(record),
+        "digest": digest(record),
     }
 
 
@@ -119,7 +120,7 @@ def long_frame(
         the best over it, at its level), skill, constants, edges, audited (ended), audited_better,
         values, seeds, seeds_due, seeds_complete, configs, configs_planned, val or test mean
         beside, seen and its split (of an unfinished cell), epochs, budget, published, trials,
-        synthetic, protocol, mixed, commit.
+        synthetic, protocol, mixed, digest, commit.
     """
     study, rows = record.study, []
     stamped = {key: text for key, text in stamps(record).items() if key != "study"}

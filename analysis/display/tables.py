@@ -219,7 +219,7 @@ def _search(record: Record) -> Table:
             "reached e: configs trained for at least e epochs; the columns after say how each",
             "stands now; audited ones, trained on outside the selection, as the rule left them. "
             "Where nothing is searched, a cell's seeds are counted.",
-            words.origin(study),
+            words.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
@@ -257,7 +257,7 @@ def _configs(record: Record) -> Table:
             "Ranks are among the configs of one cell at one rung; of equal values the config with "
             f"the lower number goes first. {words.scheduling(study)} Step by step: "
             "record.load(run).decisions.",
-            words.origin(study),
+            words.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)

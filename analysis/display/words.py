@@ -34,6 +34,7 @@ MARKS = {
     "fewer configs": ("◊", "fewer configs than planned to choose among"),
     "not told apart": ("≈", "the best is among the cells so marked, which is not decided"),
 }
+DIGITS = 16  # of a digest in captions
 RULES = {
     "best": "checkpoint of the best epoch",
     "last": "checkpoint of the last epoch",
@@ -63,7 +64,7 @@ def banners(record: Record) -> list[str]:
                 else "."
             )
         )
-    return [*found, *mixed(record), *damage(record)]
+    return [*damage(record), *found, *mixed(record)]
 
 
 def mixed(record: Record) -> list[str]:
@@ -106,7 +107,7 @@ def caption(record: Record, values: Iterable[CellValue]) -> str:
     parts.append(study["about"]["formulas"])
     parts += [f"{sign} {text}." for sign, text in legend(held)]
     parts.append(f"Data: {'; '.join(data_words(study))}.")
-    parts.append(origin(study))
+    parts.append(origin(record))
     return " ".join(part for part in parts if part)
 
 
@@ -315,9 +316,15 @@ def commit(study: Mapping[str, Any]) -> str:
     return ", then ".join(dict.fromkeys(found)) or "commit not recorded"
 
 
-def origin(study: Mapping[str, Any]) -> str:
-    """Date and commit."""
-    return f"Run {dates(study)}, {commit(study)}."
+def origin(record: Record) -> str:
+    """Date, commit, and the digest by which a record is known anywhere."""
+    study = record.study
+    return f"Run {dates(study)}, {commit(study)}. Record {digest(record)}."
+
+
+def digest(record: Record) -> str:
+    """The first digits of a record's digest; `resnet-report verify` prints all of it."""
+    return record.digest[:DIGITS]
 
 
 def cell_label(at: Mapping[str, Any], without: Iterable[str] = ()) -> str:

@@ -21,7 +21,7 @@ __all__ = ["audit_frame", "audit_of_cells", "searched"]
 COLUMNS = (
     *("trial", "cell", "ended_at", "rank", "n", "value_then", "status", "epochs"),
     *("value_end", "winner", "better"),
-    *("study", "synthetic", "protocol", "mixed"),
+    *("study", "synthetic", "protocol", "mixed", "digest"),
 )
 
 

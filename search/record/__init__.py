@@ -29,6 +29,7 @@ from search.record.read import (
     write,
 )
 from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
+from search.record.verification import Verification, verify
 from trainables.errors import RecordWarning, UserError
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "RecordWarning",
     "Seeds",
     "UserError",
+    "Verification",
     "build",
     "configs_planned",
     "counts",
@@ -62,5 +64,6 @@ __all__ = [
     "short_choices",
     "sizes_of",
     "trial_column",
+    "verify",
     "write",
 ]

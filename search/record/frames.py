@@ -272,6 +272,12 @@ def _from_rows(
         trial[f"value_{name}"] = chosen.get(name)
 
 
+def row_columns(study: Mapping[str, Any]) -> list[str]:
+    """The columns of trials.parquet that come of the log of epochs, but for what was repeated."""
+    measured = [f"{at}_{name}" for name in study["row_metrics"] for at in ("last", "value")]
+    return ["epochs", "best", "last", *measured]
+
+
 def setting_columns(study: Mapping[str, Any]) -> list[str]:
     """The columns of trials.parquet that hold cell parameters and searched ones."""
     keys = [*study["cells"][0]] if study["cells"] else []
