@@ -173,6 +173,14 @@ class Lost(_Event):
     cause: str
     node: str
     error: str
+    epoch: int = 0  # reported by then
+
+
+class OtherCheckpoint(_Event):
+    """Under a trial's name was the checkpoint of another one, which was taken for none."""
+
+    trial: str
+    differs: str
 
 
 class Node(_Event):
@@ -232,6 +240,7 @@ EVENTS: dict[str, Any] = {
     "ray died": Died,
     "cut": Cut,
     "lost": Lost,
+    "other checkpoint": OtherCheckpoint,
     "node": Node,
     "node gone": NodeGone,
     "quarantine": Quarantine,

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from search.run import head
 from search.run.errors import ExecutionError
 from search.run.ray_folder import KEEP, ray_folder
 from search.run.reach import HERE, check_address
@@ -51,7 +52,9 @@ import ray  # noqa: E402
 TOKEN = (
     "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
 )
-_held = contextlib.ExitStack()  # what `disconnect` lets go of: the folder of a Ray started here
+GPU_WAIT = 1800.0  # seconds; others may hold every GPU of a cluster, and steps are few
+# what `disconnect` lets go of: the folder of a Ray started here, or the watch of a head
+_held = contextlib.ExitStack()
 
 
 def connect(
@@ -59,6 +62,7 @@ def connect(
     cores: int | None = None,
     say: Callable[[str], None] = lambda text: None,
     ship: bool = False,
+    hint: str = "",
 ) -> None:
     """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
 
@@ -67,6 +71,7 @@ def connect(
         cores: CPU cores that a local Ray gives out; None for all it finds.
         say: told of what is not as usual.
         ship: give the nodes of a cluster this package's code; see `search.run.shipping`.
+        hint: what is said beside the fault when a cluster loses its head; see `search.run.head`.
 
     Raises:
         PreflightError: it is no address.
@@ -90,6 +95,7 @@ def connect(
                 "with a token and a private address (deploy/two-machines shows how: else `ray "
                 f"start` lets in whoever reaches this machine), or {HERE}"
             ) from error
+    _held.enter_context(head.watched(ray.get_runtime_context().gcs_address, hint))
 
 
 @contextlib.contextmanager
@@ -174,10 +180,19 @@ def on_gpu(labels: Mapping[str, str] | None, function: Callable[..., Any], *argu
         labels: that its node must have, as Ray's `label_selector`.
         function: what runs there.
         arguments: of it.
+
+    Raises:
+        TimeoutError: no GPU was free, or it did not end, within GPU_WAIT seconds.
+        Exception: whatever the function raises.
     """
     where = {"label_selector": dict(labels)} if labels else {}
     task = ray.remote(num_gpus=1, max_calls=1, max_retries=0, **where)(function)
-    return ray.get(task.remote(*arguments))
+    held = task.remote(*arguments)
+    try:
+        return ray.get(held, timeout=GPU_WAIT)
+    except ray.exceptions.GetTimeoutError as error:
+        ray.cancel(held, force=True)
+        raise TimeoutError(f"no whole GPU was to be had within {GPU_WAIT:g} s") from error
 
 
 def resources() -> list[dict[str, float]]:
