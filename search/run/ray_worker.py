@@ -1,10 +1,10 @@
 """What Ray Tune calls in a worker process: it runs a job and reports as that goes.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("begin", "epoch", "end" or "other checkpoint"), `trial` and a `payload`, one text of JSON; beside them, for Ray's own
-ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to judge. An
-exception in a trial is an "end" report too, and only then ends the worker: a CUDA error leaves a
-process that no later trial could use.
+("begin", "epoch", "end" or "other checkpoint"), `trial` and a `payload`, one text of JSON; beside
+them, for Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray
+is to judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA
+error leaves a process that no later trial could use.
 """
 
 from __future__ import annotations
