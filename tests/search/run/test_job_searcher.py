@@ -321,7 +321,7 @@ def test_a_job_given_to_a_worker_that_was_stopped_between_two_jobs_comes_back(gi
     for pid, key in ((1, "r1"), (2, "r2")):  # both have begun a job; that of the first is over
         assert key == "r1" or "job" in searcher.suggest(key)
         where = {"node_id": "n1", "node": "here", "pid": pid}
-        begin = {"kind": "begin", "trial": searcher.jobs[key].trial, "payload": where}
+        begin = {"kind": "begin", "trial": searcher.jobs[key].trial, "payload": json.dumps(where)}
         listener.on_trial_result(1, [], RayTrial(key), begin)
     searcher.on_trial_complete("r1")
     assert "job" in searcher.suggest("r3")

@@ -326,7 +326,7 @@ def test_another_trial_s_checkpoint_is_told_and_on_record(make_study):
     job = study.ask()
     searcher = SimpleNamespace(placed={}, fault=None)
     payload = {"differs": "lr 0.1 there, 0.001 here"}
-    result = {"kind": "other checkpoint", "trial": job.trial, "payload": payload}
+    result = {"kind": "other checkpoint", "trial": job.trial, "payload": json.dumps(payload)}
     Listener(study, searcher).on_trial_result(0, [], SimpleNamespace(trial_id="x"), result)
     assert f"{job.trial} found the checkpoint of another trial (lr 0.1 there" in said[0]
     study.close()

@@ -269,11 +269,12 @@ def test_a_job_does_not_go_on_from_another_config_s_checkpoint(tmp_path, where, 
     monkeypatch.setattr("ray.tune.report", reports.append)
     run_job({"job": json.dumps(vars(replace(job, train={**other, "to_epoch": 2})))})
     assert [r["kind"] for r in reports] == ["begin", "other checkpoint", "epoch", "epoch", "end"]
-    differs = reports[1]["payload"]["differs"]
+    told = [json.loads(report["payload"]) for report in reports]
+    differs = told[1]["differs"]
     assert "lr 0.1 there, 0.001 here" in differs
     assert "seed 1 there, 2 here" in differs
-    assert [r["payload"]["lr"] for r in reports[2:4]] == [0.001, 0.001]
-    assert reports[-1]["payload"]["began_at"] == 0
+    assert [row["lr"] for row in told[2:4]] == [0.001, 0.001]
+    assert told[-1]["began_at"] == 0
 
 
 def run(job, monkeypatch):
