@@ -9,18 +9,16 @@ scored on test, with predictions of an image. An epoch has seven numbers, as one
 from __future__ import annotations
 
 import argparse
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from studies import begun
 
-from search.record import manifest
 from search.record.run_folder import RunFolder
-from search.run.study import Places, Study
+from search.run.study import Study
 from search.run.worker import WorkerJob
-from search.spec.study_spec import parse_spec
 
 CELLS, SEEDS, AT_ONCE, IMAGES = 10, (1, 2), 16, 1000
 TEXT = """
@@ -64,12 +62,8 @@ def make(folder: Path, trials: int, epochs: int) -> None:
         epochs: of each.
     """
     text = TEXT.format(trials=trials // CELLS, epochs=epochs, seeds=list(SEEDS))
-    spec = parse_spec(tomllib.loads(text), "big.toml")
-    data = {"data": "synthetic", "edition": "synthetic", "synthetic": True}
-    data |= {"train_images": 50_000, "test_images": IMAGES}
     with RunFolder.make(folder) as run:
-        run.create(manifest.describe_study(spec, text, [], [data], {}, HERE))
-        study = Study(spec, run, Places(folder, {}, {}), Silent())
+        study = begun(run, text, Silent(), images=(50_000, IMAGES), here=HERE)
         _drive(study, run, epochs)
 
 

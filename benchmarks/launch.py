@@ -18,7 +18,6 @@ import json
 import os
 import resource
 import tempfile
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
@@ -26,31 +25,10 @@ from time import perf_counter, process_time
 import numpy as np
 import pandas as pd
 from machine import describe
+from studies import begun, trivial_study
 
-from search.record import manifest
 from search.record.run_folder import RunFolder
-from search.run import cluster, executor, machine
-from search.run.study import Places, Study
-from search.spec.study_spec import parse_spec
-
-CELLS = 10
-TEXT = """
-name = "launch"
-task = "cifar10"
-[cells]
-batch_size = {cells}
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-edition = "synthetic"
-[budget]
-trials_per_cell = {trials}
-max_epochs = 9
-grace_epochs = 1
-audit_share = 0.0
-"""
+from search.run import cluster, executor
 
 
 class Clocks:
@@ -100,15 +78,8 @@ def beginning(config: dict[str, object]) -> None:
 def ours(jobs: int, folder: Path, run_job: Callable[..., None]) -> list[tuple[float, float]]:
     """A study of about so many jobs; wall and CPU seconds at the end of each."""
     executor.run_job, clocks = run_job, Clocks()
-    # of n trials a cell, n/3 and n/9 go on, and each cell's winner is scored
-    trials = round((jobs / CELLS - 1) / (1 + 1 / 3 + 1 / 9))
-    cells = [16 * (n + 1) for n in range(CELLS)]
-    spec = parse_spec(tomllib.loads(TEXT.format(cells=cells, trials=trials)), "launch")
-    data = {"data": "synthetic", "edition": "synthetic", "synthetic": True}
-    data |= {"train_images": 1, "test_images": 1}
     with RunFolder.make(folder) as run:
-        run.create(manifest.describe_study(spec, "", [], [data], {}, machine.here()))
-        study = Study(spec, run, Places(folder, {}, {}), clocks)
+        study = begun(run, trivial_study("launch", jobs), clocks)
         if not executor.execute(study):
             raise RuntimeError("the study did not end")
         study.write_views()

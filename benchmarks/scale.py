@@ -30,7 +30,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,39 +43,18 @@ import numpy as np
 import pandas as pd
 from machine import describe
 from processes import SERVERS, cpu_of, own_mb, private_mb, ray_workers, servers
+from studies import begun, trivial_study
 
-from search.record import manifest
 from search.record.run_folder import RunFolder
-from search.run import cluster, executor, machine
+from search.run import cluster, executor
 from search.run.ray_schedulers import InOrder
-from search.run.study import Places, Study
-from search.spec.study_spec import parse_spec
 
 import ray  # isort: skip
 
-CELLS = 10
 EVERY = 0.2  # seconds between samples
 ROW = {"lr": 0.1, "train_loss": 1.0123456789012345, "train_accuracy": 0.5123456789012345}
 ROW |= {"val_loss": 1.0123456789012345, "val_accuracy": 0.5123456789, "seconds": 1.8396320720}
 TOLD = {"seconds": 0.0, "node": "node", "device": "CPU", "code": "c"}
-TEXT = """
-name = "scale"
-task = "cifar10"
-scheduler = "{scheduler}"
-[cells]
-batch_size = {cells}
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-edition = "synthetic"
-[budget]
-trials_per_cell = {trials}
-max_epochs = {epochs}
-grace_epochs = {grace}
-audit_share = 0.0
-"""
 
 
 class Meter:
@@ -149,26 +127,11 @@ def trainable(workers: int, folder: Path, pause: float) -> Callable[[dict[str, A
     return trivial
 
 
-def _study(held: RunFolder, folder: Path, jobs: int, epochs: int, meter: Meter) -> Study:
-    cells, trials = [16], jobs
-    rungs = {"epochs": epochs, "grace": epochs, "scheduler": "none"}
-    if epochs == 1:
-        cells = [16 * (n + 1) for n in range(CELLS)]
-        rungs = {"epochs": 9, "grace": 1, "scheduler": "cell-promote"}
-        trials = round((jobs / CELLS - 1) / (1 + 1 / 3 + 1 / 9))  # a third of a rung goes on
-    text = TEXT.format(cells=cells, trials=trials, **rungs)
-    spec = parse_spec(tomllib.loads(text), "scale")
-    data = {"data": "synthetic", "edition": "synthetic", "synthetic": True}
-    data |= {"train_images": 1, "test_images": 1}
-    held.create(manifest.describe_study(spec, "", [], [data], {}, machine.here()))
-    return Study(spec, held, Places(folder, {}, {}), meter)  # type: ignore[arg-type]
-
-
 def ours(run: Callable[..., None], folder: Path, jobs: int, epochs: int, meter: Meter) -> None:
     """A study of about so many jobs of so many epochs each."""
     executor.run_job = run
     with RunFolder.make(folder / "scale") as held:
-        if not executor.execute(_study(held, folder, jobs, epochs, meter)):
+        if not executor.execute(begun(held, trivial_study("scale", jobs, epochs), meter)):
             raise RuntimeError("the study did not end")
 
 
@@ -178,7 +141,7 @@ def alone(jobs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with RunFolder.make(folder / "scale") as held:
-            study = _study(held, folder, jobs, 1, meter)
+            study = begun(held, trivial_study("scale", jobs), meter)
             while job := study.ask():
                 meter.sample()
                 study.epoch(job.trial, {"epoch": 1, **ROW})

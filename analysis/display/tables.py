@@ -142,8 +142,8 @@ def _with_constants(
                     value = fixed_point(scores[metric], digits(study, metric))
                     own[_head(record, metric)] = value
             rows.append({**dict.fromkeys(heads, DASH), **own})
-    return rows, [dict.fromkeys(heads, False) | (bold[n] if n < len(bold) else {})
-                  for n in range(len(rows))]  # fmt: skip
+    none = dict.fromkeys(heads, False)
+    return rows, [none | held for held in bold] + [none] * (len(rows) - len(bold))
 
 
 def _verdict(value: CellValue) -> str:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri  # scipy.stats takes two seconds to import
 
 from search.record import Record
-from search.record.image_parts import ERRORS, image_part
+from search.record.image_parts import ERRORS, image_part, score
 
 Array = NDArray[np.float64]
 DRAWS = 2000
@@ -58,13 +58,13 @@ class Sample:
         if np.ptp(self.draws) == 0:
             return self.point, self.point
         below = np.mean(self.draws < self.point) + np.mean(self.draws == self.point) / 2
-        bias = float(stats.norm.ppf(np.clip(below, 1e-4, 1 - 1e-4)))
+        bias = float(ndtri(np.clip(below, 1e-4, 1 - 1e-4)))
         spread = float((self.pull**2).sum()) ** 1.5
         skew = float((self.pull**3).sum()) / (6 * spread) if spread else 0.0
         ends = []
         for share in ((1 - level) / 2, (1 + level) / 2):
-            z = bias + float(stats.norm.ppf(share))
-            ends.append(stats.norm.cdf(bias + z / max(1 - skew * z, 1e-3)))
+            z = bias + float(ndtri(share))
+            ends.append(ndtr(bias + z / max(1 - skew * z, 1e-3)))
         low, high = np.quantile(self.draws, ends)
         return float(min(low, self.point)), float(max(high, self.point))
 
@@ -153,18 +153,13 @@ def _columns(
         for trial, said in predictions.items():
             part = image_part(metric, truth, said)
             recorded = tests.get((trial, metric), math.nan)
-            if part is not None and math.isclose(_score(*part), recorded, rel_tol=CLOSE):
+            if part is not None and math.isclose(score(*part), recorded, rel_tol=CLOSE):
                 found["trial", trial, metric] = part
         for count in dict.fromkeys(counts) if metric in ERRORS else ():
             part = image_part(metric, truth, np.full(len(truth), count))
             if part is not None:
                 found["constant", count, metric] = part
     return found
-
-
-def _score(part: Array, root: bool) -> float:
-    mean = float(part.mean())
-    return math.sqrt(mean) if root else mean
 
 
 def _drawn(columns: Mapping[Key, tuple[Array, bool]], n: int) -> dict[Key, Sample]:
@@ -183,9 +178,9 @@ def _drawn(columns: Mapping[Key, tuple[Array, bool]], n: int) -> dict[Key, Sampl
     draws[:, roots] = np.sqrt(draws[:, roots])
     found = {}
     for place, (key, (part, root)) in enumerate(columns.items()):
-        score = _score(part, root)
-        pull = (part - part.mean()) / (2 * score if root and score else 1.0)
-        found[key] = Sample(score, draws[:, place], pull)
+        point = score(part, root)
+        pull = (part - part.mean()) / (2 * point if root and point else 1.0)
+        found[key] = Sample(point, draws[:, place], pull)
     return found
 
 

@@ -113,18 +113,7 @@ def _of_cell(
         if len(final):
             found.append(_complete(one, study, final, edges, metric, counted))
         elif _came_to_nothing(rows, counted):
-            details = {
-                "failed": counted.seeds.words if counted.seeds.lost else "no config is left"
-            }
-            found.append(
-                one(
-                    status="failed",
-                    epochs=int(rows["epochs"].max()),
-                    trials=tuple(rows["trial"]),
-                    marks=("failed",),
-                    details=details,
-                )
-            )
+            found.append(_failed(one, rows, counted))
         elif len(longest):
             found.append(_partial(one, study, longest, metric, counted))
         else:
@@ -133,21 +122,13 @@ def _of_cell(
 
 
 def _failed(make: partial[CellValue], rows: pd.DataFrame, counted: Counts) -> CellValue:
-    told = counted.seeds.words if counted.seeds.lost else _ends(counted)
     return make(
         status="failed",
         epochs=int(rows["epochs"].max()),
         trials=tuple(rows["trial"]),
         marks=("failed",),
-        details={"failed": told},
+        details={"failed": counted.seeds.words if counted.seeds.lost else "no config is left"},
     )
-
-
-def _ends(counted: Counts) -> str:
-    """What became of configs that are all lost, e.g. "of 3 configs 2 failed, 1 diverged"."""
-    held = [(counted.configs.states.get(kind, 0), kind) for kind in ENDED]
-    said = [f"{n} {kind}" for n, kind in held if n]
-    return f"of {counted.configs.run} configs {', '.join(said)}"
 
 
 def _came_to_nothing(rows: pd.DataFrame, counted: Counts) -> bool:

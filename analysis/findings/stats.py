@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri, stdtrit  # scipy.stats takes two seconds to import
 
 Values = Sequence[float] | NDArray[np.float64]
 Kind = Literal["none", "range", "t"]
@@ -121,7 +121,7 @@ def difference(first: Values, second: Values, level: float = LEVEL) -> tuple[flo
     (mean, sd), (other, spread) = mean_sd(first), mean_sd(second)
     parts, free = (sd**2 / len(first), spread**2 / len(second)), (len(first) - 1, len(second) - 1)
     freedom = sum(parts) ** 2 / sum(p**2 / f for p, f in zip(parts, free, strict=True))
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(sum(parts))
+    half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(sum(parts))
     return mean - other - half, mean - other + half
 
 
@@ -139,7 +139,7 @@ def mean_interval(values: Values, level: float = LEVEL) -> tuple[float, float]:
     if len(values) < 2:
         return math.nan, math.nan
     mean, sd = mean_sd(values)
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * sd / math.sqrt(len(values))
     return mean - half, mean + half
 
 
@@ -196,7 +196,7 @@ def share_interval(count: float, n: int, level: float = LEVEL) -> tuple[float, f
         n: at least 1.
         level: coverage, in (0, 1).
     """
-    z, share = float(stats.norm.ppf((1 + level) / 2)), count / n
+    z, share = float(ndtri((1 + level) / 2)), count / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -231,11 +231,11 @@ def _unasked(
 ) -> tuple[set[tuple[str, int]], set[str]]:
     """Of rows those beyond what any ask allows, of scored trials those that no ask has scored."""
     asks = [event["job"] for event in events if event["event"] == "ask"]
-    tested, most = {job["trial"] for job in asks if job.get("score_test")}, _asked_to(asks)
+    tested, most = {job["trial"] for job in asks if job.get("score_test")}, asked_to(asks)
     return {(t, epoch) for t, epoch in rows if epoch > most.get(t, 0)}, scored - tested
 
 
-def _asked_to(jobs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def asked_to(jobs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Trial -> the last epoch that any of its jobs was to reach."""
     most: dict[str, int] = {}
     for job in jobs:
@@ -245,6 +245,6 @@ def _asked_to(jobs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def unasked(events: Events, curves: pd.DataFrame) -> bool:
     """Whether a curves frame has rows that no ask of the journal allows."""
-    most = _asked_to(event["job"] for event in events if event["event"] == "ask")
+    most = asked_to(event["job"] for event in events if event["event"] == "ask")
     newest = curves.groupby("trial", sort=False)["epoch"].max()
     return any(epoch > most.get(str(trial), 0) for trial, epoch in newest.items())

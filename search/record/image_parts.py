@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,3 +39,9 @@ def image_part(metric: str, truth: Array, said: Array) -> tuple[Array, bool] | N
     if metric in ("rmse", "loss"):
         return (said - truth) ** 2, metric == "rmse"
     return None
+
+
+def score(part: Array, root: bool) -> float:
+    """The metric on the images, of what `image_part` gives."""
+    mean = float(part.mean())
+    return math.sqrt(mean) if root else mean

@@ -5,40 +5,19 @@ The loss is not among them: what a network gave every class is not on record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from search.record.compare import Difference
+from search.record.image_parts import ERRORS, SHARES, image_part, score
 from search.record.stored import JOURNAL
 
 SLACK = 1e-5  # of a score, or of 1: the sums of a GPU are of 32 bits
 
 
-def _balanced(images: pd.DataFrame) -> pd.Series[float]:
-    """Mean recall of the classes that occur."""
-    right = (images["truth"] == images["prediction"]).astype(float)
-    recall = right.groupby([images["trial"], images["truth"]], sort=False).mean()
-    return recall.groupby(level=0, sort=False).mean()
-
-
-def _of_errors(images: pd.DataFrame, power: int) -> pd.Series[float]:
-    errors = (images["truth"] - images["prediction"]).astype(float).abs() ** power
-    return errors.groupby(images["trial"], sort=False).mean() ** (1 / power)
-
-
-METRICS: dict[str, Callable[[pd.DataFrame], pd.Series[float]]] = {
-    "accuracy": lambda images: (
-        (images["truth"] == images["prediction"])
-        .astype(float)
-        .groupby(images["trial"], sort=False)
-        .mean()
-    ),
-    "balanced_accuracy": _balanced,
-    "mae": lambda images: _of_errors(images, 1),
-    "rmse": lambda images: _of_errors(images, 2),
-}
+METRICS = (*SHARES, "balanced_accuracy", *ERRORS)
 
 
 def scores_of(images: pd.DataFrame, metrics: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -48,11 +27,13 @@ def scores_of(images: pd.DataFrame, metrics: Iterable[str]) -> dict[str, dict[st
         images: predictions as in per_image.parquet.
         metrics: of the study.
     """
-    return {
-        name: {str(trial): float(score) for trial, score in METRICS[name](images).items()}
-        for name in metrics
-        if name in METRICS
-    }
+    found: dict[str, dict[str, float]] = {name: {} for name in metrics if name in METRICS}
+    for trial, rows in images.groupby("trial", sort=False):
+        truth, said = (rows[key].to_numpy(dtype=float) for key in ("truth", "prediction"))
+        for name, scores in found.items():
+            if part := image_part(name, truth, said):
+                scores[str(trial)] = score(*part)
+    return found
 
 
 def told_scores(events: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -79,10 +60,10 @@ def misscored(
         return []
     told, found = told_scores(events), list[Difference]()
     for metric, scores in scores_of(images, study["metrics"]).items():
-        for trial, score in scores.items():
+        for trial, again in scores.items():
             if trial in told:
                 said = told[trial]["test"].get(metric)
-                found += _unlike(trial, f"test.{metric}", said, score)
+                found += _unlike(trial, f"test.{metric}", said, again)
     return found + _constants(told, images)
 
 
@@ -101,10 +82,10 @@ def _constants(told: Mapping[str, Mapping[str, Any]], images: pd.DataFrame) -> l
     return found
 
 
-def _unlike(trial: str, what: str, said: float | None, score: float) -> list[Difference]:
-    if said is None or abs(score - said) <= SLACK * max(1.0, abs(said)):
+def _unlike(trial: str, what: str, said: float | None, again: float) -> list[Difference]:
+    if said is None or abs(again - said) <= SLACK * max(1.0, abs(said)):
         return []
-    return [Difference(JOURNAL, trial, what, repr(said), f"{score!r} by its predictions")]
+    return [Difference(JOURNAL, trial, what, repr(said), f"{again!r} by its predictions")]
 
 
 def without_predictions(events: Iterable[Mapping[str, Any]], there: Collection[str]) -> list[str]:

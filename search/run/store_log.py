@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from search.record import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, load_study
+from search.record.beside import asked_to
 from search.record.run_folder import FOLDERS
 from search.run.objects import Objects
 from trainables.files import whole
@@ -76,13 +77,10 @@ def align(store: Objects, folder: Path) -> None:
 
 def _asked_for(journal: bytes, epochs: bytes) -> int:
     """Bytes of a log of epochs up to the first row that no ask in a journal is for."""
-    asked: dict[str, int] = {}
     size = 0
     try:
-        for event in map(json.loads, journal.splitlines()):
-            if event["event"] == "ask":
-                job = event["job"]
-                asked[job["trial"]] = max(asked.get(job["trial"], 0), job["to_epoch"])
+        events = map(json.loads, journal.splitlines())
+        asked = asked_to(event["job"] for event in events if event["event"] == "ask")
         for text in epochs.splitlines(keepends=True):
             line = json.loads(text)
             if line["row"]["epoch"] > asked.get(line["trial"], 0):

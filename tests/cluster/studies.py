@@ -10,33 +10,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from search import record
-from search.record.journal import read_lines
+import pandas as pd
 
-STUDY = """
-name = "tiny"
-task = "cifar10"
-stalled_seconds = 60
-[cells]
-network = ["own:build"]
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-edition = "synthetic"
-batch_size = 16
-train_images = 32
-val_images = 16
-test_images = 20
-[budget]
-trials_per_cell = 6
-max_epochs = 8
-grace_epochs = 2
-reduction_factor = 2
-[confirm]
-seeds = [1]
-"""
+from search import record
+from tests.tiny import tiny_study
+
+STUDY = tiny_study(
+    'network = ["own:build"]', trials=6, epochs=(2, 8), fixed="", top="stalled_seconds = 60"
+)
 NETWORK = """
 import platform
 import time
@@ -81,7 +62,10 @@ def events(run: Path) -> list[dict]:
     return [json.loads(line) for line in lines[:-1]]
 
 
-def decisions(run: Path) -> list[dict]:
-    """What was decided, and why: everything but when, and where it stands in the journal."""
-    made = [e for e in read_lines(run / record.JOURNAL) if e["event"] == "decision"]
-    return [{k: v for k, v in e.items() if k not in ("time", "line")} for e in made]
+def results(run: Path) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Values of every trial and epoch, and the winner of each cell."""
+    held = record.load(run)
+    curves = held.curves[held.curves["name"].isin(["val_accuracy", "train_loss"])]
+    table = curves.set_index(["trial", "epoch", "name"])["value"].sort_index()
+    chosen = held.decisions[held.decisions["verdict"] == "select"]
+    return table, dict(zip(chosen["cell"], chosen["trial"], strict=True))

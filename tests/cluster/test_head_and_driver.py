@@ -14,8 +14,9 @@ import pytest
 from search import record
 from search.run.head import LOST, PATIENCE
 from tests.cluster.lab import Lab, wait
-from tests.cluster.studies import decisions, events, write_study
+from tests.cluster.studies import events, write_study
 from tests.processes import tree
+from tests.tiny import decisions
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 

@@ -16,7 +16,7 @@ import pytest
 
 from search import record
 from tests.cluster.lab import Lab, wait
-from tests.cluster.studies import events, write_study
+from tests.cluster.studies import events, results, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -28,18 +28,9 @@ def lost(run: Path, node: str) -> list[dict]:
     return [e for e in events(run) if e["event"] == "lost" and e["node"] == node]
 
 
-def values(run: Path) -> tuple[pd.Series, dict[int, str]]:
-    """Values of every trial and epoch, and the winner of each cell."""
-    held = record.load(run)
-    curves = held.curves[held.curves["name"].isin(["val_accuracy", "train_loss"])]
-    chosen = held.decisions[held.decisions["verdict"] == "select"]
-    table = curves.set_index(["trial", "epoch", "name"])["value"].sort_index()
-    return table, dict(zip(chosen["cell"], chosen["trial"], strict=True))
-
-
 def alike(run: Path, undisturbed: Path) -> None:
     """All that both have trained came out equal, and they chose the same."""
-    one, other = values(run), values(undisturbed)
+    one, other = results(run), results(undisturbed)
     both = pd.concat([one[0], other[0]], axis=1, join="inner")
     print("epochs with equal values:", len(both) // 2, "of", len(other[0]) // 2)
     assert (both.iloc[:, 0] == both.iloc[:, 1]).all()

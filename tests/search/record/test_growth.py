@@ -62,14 +62,6 @@ def append(folder, **line):
         file.write(json.dumps(line) + "\n")
 
 
-@pytest.fixture
-def finished(make_study):
-    study = make_study()
-    drive(study)
-    study.close()
-    return study.folder
-
-
 def test_an_epoch_that_was_trained_again_is_read_with_all_the_others(finished):
     append(finished, trial="00-seed1", row={"epoch": 2, "val_loss": 0.5, "seconds": 3.0})
     assert grown(finished) is None
