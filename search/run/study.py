@@ -228,8 +228,7 @@ class Study:
         self._losses[trial] = _one_more(self._losses.get(trial), epoch)
         count, most, at = self._losses[trial].times, self.spec.losses, f" on {node}" * bool(node)
         if count > most:
-            where = f"at epoch {epoch}" if epoch else "before its first epoch"
-            error = f"lost {count} times {where}; the last time: {text}"
+            error = f"lost {most + 1} times; the last time: {text}"
             self.tell(trial, {"ending": "failed", "error": error, "node": node, "lost": True})
             return
         self.put_back(trial)
