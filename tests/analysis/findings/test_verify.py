@@ -44,9 +44,9 @@ def test_a_page_says_first_what_does_not_hold_and_is_made_of_the_logs(tmp_path, 
     assert main(["verify", str(folder)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any("trial 00-seed1, test.mae is 2" in line for line in lines)
-    table = folder / "report" / "tables" / "crowd-a-64px-cells.csv"
-    shipped = SHIPPED / "report" / "tables" / "crowd-a-64px-cells.csv"
-    pd.testing.assert_series_equal(pd.read_csv(table)["mean"], pd.read_csv(shipped)["mean"])
+    table = pd.read_csv(folder / "report" / "tables" / "crowd-a-64px-cells.csv")
+    by_logs = tables.make(record.load(SHIPPED), "cells").data
+    assert list(table["mean"].dropna()) == list(by_logs["mean"].dropna())
 
 
 def test_every_form_of_every_table_says_of_which_record_it_is():
