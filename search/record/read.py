@@ -80,9 +80,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 
 from search.record.beside import (
     check_size,
@@ -391,6 +393,15 @@ def _made(
     return trials, curves, notes
 
 
+def _write_csv(name: str, frame: pd.DataFrame, file: IO[bytes]) -> None:
+    """A frame as csv; one of many rows by pyarrow, in a tenth of the time."""
+    if name == "trials":
+        frame.to_csv(file, index=False)
+        return
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(quoting_style="needed"))
+
+
 def write(folder: Path) -> None:
     """Write the parquet and csv files from the logs, each whole or not at all.
 
@@ -413,7 +424,7 @@ def write(folder: Path) -> None:
         with whole(folder / f"{name}.parquet") as partial, partial.open("wb") as file:
             frame.to_parquet(file, index=False, write_page_checksum=True)
         with whole(folder / "csv" / f"{name}.csv") as partial, partial.open("wb") as file:
-            frame.to_csv(file, index=False)
+            _write_csv(name, frame, file)
     if notes or unasked(events, curves):
         return
     with whole(folder / STAMP) as partial:
