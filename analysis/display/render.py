@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
+from typing import Any, Literal
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -12,6 +15,7 @@ from pandas.io.formats.style import Styler
 from search.record import UserError
 
 FORMATS = ("csv", "md", "tex", "html")
+RowKind = Literal["ours", "setting", "published", "constant"]
 # Styler escapes what LaTeX reserves, not what it lacks
 LATEX = {
     "±": r"$\pm$",
@@ -42,6 +46,10 @@ class Table:
         display: `(rows, columns)` strings; column names are the headers, each once.
         bold: `(rows, columns)` booleans, same labels; computed on numbers, not on strings.
         data: what it was made from, full precision, for csv.
+        heads: upper and lower head of each column, where they have two levels; () where not.
+        kinds: what each row holds, a rule between kinds; () where all rows are of one.
+        cells: (row, column) by place -> number of the cell that a string is of.
+        short: the most needed of the caption, where there is room for a line only.
     """
 
     study: str
@@ -51,6 +59,19 @@ class Table:
     display: pd.DataFrame
     bold: pd.DataFrame
     data: pd.DataFrame = field(repr=False)
+    heads: tuple[tuple[str, str], ...] = ()
+    kinds: tuple[RowKind, ...] = ()
+    cells: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    short: str = ""
+
+    def new_kinds(self) -> list[int]:
+        """Rows, by place, that begin another kind than the row before."""
+        pairs = itertools.pairwise(self.kinds)
+        return [n for n, (before, now) in enumerate(pairs, 1) if _block(before) != _block(now)]
+
+
+def _block(kind: RowKind) -> RowKind:
+    return "ours" if kind == "setting" else kind  # what was chosen belongs to the values above it
 
 
 def render(table: Table, form: str) -> str:
@@ -84,8 +105,11 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    escaped = table.display.rename(columns=lambda name: _escape(str(name)))
-    bold = table.bold.set_axis(escaped.columns, axis=1)
+    heads: pd.Index[Any] = pd.Index([_escape(str(name)) for name in table.display])
+    if table.heads:
+        heads = pd.MultiIndex.from_tuples([(_escape(a), _escape(b)) for a, b in table.heads])
+    escaped = table.display.set_axis(heads, axis=1)
+    bold = table.bold.set_axis(heads, axis=1)
     styled = _styled(escaped, bold, "textbf:--rwrap;").format(_escape)
     text = styled.to_latex(
         hrules=True,
@@ -93,8 +117,18 @@ def _latex(table: Table) -> str:
         label=f"tab:{table.study}-{table.key}",
         column_format="l" + "r" * (table.display.shape[1] - 1),
         position_float="centering",
+        multicol_align="c",
     )
-    return str(text)
+    return _ruled(str(text), table.new_kinds())
+
+
+def _ruled(text: str, rows: list[int]) -> str:
+    """LaTeX of a table with a rule above these of its rows."""
+    lines = text.splitlines(keepends=True)
+    first = lines.index("\\midrule\n") + 1
+    for row in reversed(rows):
+        lines.insert(first + row, "\\midrule\n")
+    return "".join(lines)
 
 
 def _escape(value: object) -> str:
