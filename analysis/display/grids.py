@@ -50,11 +50,7 @@ def grid(record: Record, key: str) -> Table:
         )
     values = {(v.cell, v.metric): v for v in cell_values(record) if v.cell in numbers}
     published = {
-        (v.cell, v.metric): found
-        for v in values.values()
-        if (found := published_value(key, study, v.given, v.metric)) is not None
-        and not study["synthetic"]  # which no number of real images belongs beside
-        and not words.limits(settings_of(study, v.given))  # nor one of all beside one of a few
+        place: value for place, value in published_values(record, key).items() if place in values
     }
     sheet = arrange(record, key, values, published)
     display, bold = sheet.frames()
@@ -70,8 +66,31 @@ def grid(record: Record, key: str) -> Table:
         heads=sheet.two_levels(),
         kinds=tuple(sheet.kinds),
         cells=sheet.cells,
-        short=words.protocol(study),
+        short=held[key]["note"] if published else "",
     )
+
+
+def published_values(record: Record, key: str | None = None) -> dict[tuple[int, str], float]:
+    """Cell and metric -> what the course report published of it.
+
+    Args:
+        record: the study.
+        key: of one of its tables; None of the first that has the cell.
+    """
+    study = record.study
+    if study["synthetic"]:  # no number of real images belongs beside it
+        return {}
+    found: dict[tuple[int, str], float] = {}
+    for name in [key] if key else grid_keys(study):
+        for cell in cells_of(study, name):
+            at = study["cells"][cell]
+            if words.limits(settings_of(study, at)):  # nor one of all beside one of a few
+                continue
+            for metric in study["metrics"]:
+                value = published_value(name, study, at, metric)
+                if value is not None:
+                    found.setdefault((cell, metric), value)
+    return found
 
 
 def published_value(

@@ -97,7 +97,7 @@ def _across(record: Record, key: str, values: Values, published: Old) -> Sheet:
     study, table = record.study, record.study["about"]["tables"][key]
     cells = list(dict.fromkeys(cell for cell, _ in values))
     stub, columns = _columns(study, table, cells)
-    sheet = Sheet({stub: ("", stub), **{name: head for name, head in columns.values()}})
+    sheet = Sheet({stub: ("", stub), **dict(columns.values())})
     best = bold_cells(values.values())
     for metric in study["metrics"]:
         row = sheet.add("ours", {stub: head(study, metric)})
@@ -157,9 +157,10 @@ def _by_side(record: Record, key: str, values: Values, published: Old) -> Sheet:
     sheet = Sheet({_heading(n): ("", _heading(n)) for n in stubs or [table["first"]]})
     sheet.heads |= _side_heads(study, cells)
     best = bold_cells(values.values())
-    for place, held in _by_place(labels, study).items():
-        row = sheet.add("ours", held[1])
-        for cell in held[0]:
+    places = _by_place(labels)
+    for shared, label in places:
+        row = sheet.add("ours", label)
+        for cell in shared:
             up = side_head(study, study["cells"][cell])
             for metric in study["metrics"]:
                 name, bold = f"{up} {head(study, metric)}".strip(), (cell, metric) in best
@@ -168,39 +169,37 @@ def _by_side(record: Record, key: str, values: Values, published: Old) -> Sheet:
                 chosen = values[cell, study["metric"]].config.get(searched)
                 shown = DASH if chosen is None else words.number(chosen)
                 sheet.put(row, f"{up} {searched}".strip(), shown, cell)
-    _published_rows(sheet, study, table, _by_place(labels, study), published)
+    _published_rows(sheet, study, table, places, published)
     _constant_rows(sheet, record, cells)
     return sheet
 
 
 def _side_heads(study: Mapping[str, Any], cells: list[int]) -> dict[str, tuple[str, str]]:
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for up in dict.fromkeys(side_head(study, study["cells"][cell]) for cell in cells):
         lower = [head(study, metric) for metric in study["metrics"]]
         found |= {f"{up} {low}".strip(): (up, low) for low in [*lower, *study["space_keys"]]}
     return found
 
 
-def _by_place(
-    labels: Mapping[int, Mapping[str, Any]], study: Mapping[str, Any]
-) -> dict[tuple[Any, ...], tuple[list[int], dict[str, str]]]:
-    """Cells of one row, and its labels, by what they have in common."""
+def _by_place(labels: Mapping[int, Mapping[str, Any]]) -> list[tuple[list[int], dict[str, str]]]:
+    """The cells of each row, and its labels."""
     found: dict[tuple[Any, ...], tuple[list[int], dict[str, str]]] = {}
     for cell, at in labels.items():
         shown = {_heading(name): words.number(value) for name, value in at.items()}
         found.setdefault(tuple(at.values()), ([], shown))[0].append(cell)
-    return found
+    return list(found.values())
 
 
 def _published_rows(
     sheet: Sheet,
     study: Mapping[str, Any],
     table: Mapping[str, Any],
-    places: Mapping[tuple[Any, ...], tuple[list[int], dict[str, str]]],
+    places: list[tuple[list[int], dict[str, str]]],
     published: Old,
 ) -> None:
     first = next(iter(sheet.heads))
-    for cells, label in places.values():
+    for cells, label in places:
         if not any((cell, metric) in published for cell in cells for metric in study["metrics"]):
             continue
         named = f"{label.get(first, '')} published {table['split']}".strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from analysis.display.markup import fragment
 from search.record import UserError
 
 FORMATS = ("csv", "md", "tex", "html")
@@ -93,7 +93,7 @@ def render(table: Table, form: str) -> str:
     if form == "tex":
         return _latex(table)
     if form == "html":
-        return _html(table)
+        return fragment(table)
     raise UserError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")
 
 
@@ -136,21 +136,6 @@ def _escape(value: object) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {sign: "\\" + sign for sign in "&%$#_{}"}
     return "".join({**special, **LATEX}.get(sign, sign) for sign in text)
-
-
-def _html(table: Table) -> str:
-    styled = _styled(table.display, table.bold, "font-weight: bold").format(escape="html")
-    caption = f"{table.key}. {table.title}. {table.caption}"
-    # only our own text goes in, but a study is named by hand
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        caption = caption.replace(sign, entity)
-    styled = styled.set_caption(caption).set_uuid(_identifier(table))
-    return str(styled.to_html(table_attributes='class="numbers"'))
-
-
-def _identifier(table: Table) -> str:
-    """A name that is unique on a page and safe in CSS."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", f"{table.study}-{table.key}")
 
 
 def _styled(display: pd.DataFrame, bold: pd.DataFrame, props: str) -> Styler:
