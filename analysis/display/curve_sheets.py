@@ -44,14 +44,16 @@ class Row:
     under: pd.DataFrame | None
 
 
-def _lines(record: Record, cells: Sequence[int], without: set[str]) -> pd.DataFrame:
+def _lines(
+    record: Record, cells: Sequence[int], without: set[str], known: set[str]
+) -> pd.DataFrame:
     """The curves that stand for cells: their confirmation trials, else the trial they show."""
     study, trials = record.study, record.trials
     shown = {v.cell: v.trials for v in cell_values(record) if v.metric == study["metric"]}
     rows = []
     for number, cell in enumerate(cells):
         held = trials[trials["cell"] == cell]
-        confirms = held[(held["stage"] == "confirm") & held["trial"].isin(record.curves["trial"])]
+        confirms = held[(held["stage"] == "confirm") & held["trial"].isin(list(known))]
         wanted = list(confirms["trial"]) or list(shown[cell])
         for trial in held[held["trial"].isin(wanted)].to_dict("records"):
             full = trial["status"] == "completed" and trial["epochs"] >= trial["budget"]
@@ -71,15 +73,15 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
     """Learning curves as the task has them: sheets of one key are one figure, a row each."""
     if record.curves.empty:
         return []
+    known = set(record.curves["trial"].unique())  # once: there may be millions of points
     rows: dict[str, list[Row]] = {}
     for sheet, side, cells in _sheets(record.study):
-        lines = _lines(record, cells, set(sheet["without"]))
+        lines = _lines(record, cells, set(sheet["without"]), known)
         if not lines.empty:
             under = _matching(published, record.study, sheet, side, cells)
             key = f"{sheet['key']}-{side}" if side else sheet["key"]
             rows.setdefault(key, []).append(Row(sheet, side, lines, under))
     shown = set().union(*(row.lines["trial"] for held in rows.values() for row in held))
-    # once, of a frame that may hold millions of points
     curves = record.curves[record.curves["trial"].isin(list(shown))]
     return [_curve_plate(record, key, held, curves) for key, held in rows.items()]
 

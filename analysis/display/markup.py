@@ -86,10 +86,10 @@ def model(
         of each column), edges (whether a column begins another upper head).
     """
     columns = _columns(table.display)
-    refs = _references(table)
+    refs, begins = _references(table), table.new_kinds()
     kept = _kept([cell for cell, _ in refs], most)
     rows = [
-        _row(table, n, columns, refs[n], study, cells)
+        _row(table, n, columns, refs[n], study, cells, begins)
         for n in range(len(table.display))
         if kept[n]
     ]
@@ -177,10 +177,12 @@ def _row(
     ref: tuple[int | None, str],
     study: str,
     cells: int,
+    begins: Sequence[int],
 ) -> dict[str, Any]:
     cell, trial = ref
+    texts, bold = table.strings
     entries = []
-    for place, text in enumerate(table.display.iloc[at]):
+    for place, text in enumerate(texts[at]):
         of = table.cells.get((at, place), cell)
         # of a trial's own row only the first entry: the way to its cell
         linked = place == 0 if trial else columns[place]["look"] == "num" or place == 0
@@ -189,7 +191,7 @@ def _row(
             {
                 "text": shown,
                 "signs": [(sign, SIGNS[sign]) for sign in signs],
-                "bold": bool(table.bold.iloc[at, place]),
+                "bold": bool(bold[at][place]),
                 "href": f"#{cell_id(study, of)}"
                 if study and linked and of is not None and of < cells and text != DASH
                 else "",
@@ -197,7 +199,6 @@ def _row(
             }
         )
     kind = table.kinds[at] if table.kinds else "ours"
-    begins = at in table.new_kinds()
     name = trial_id(study, trial) if study and trial and table.key == "configs" else ""
     own = cell if study and not table.kinds else None
     return {
@@ -205,7 +206,7 @@ def _row(
         "trial": trial,
         "cell": own,
         "kind": kind,
-        "begins": begins,
+        "begins": at in begins,
         "cells": entries,
     }
 

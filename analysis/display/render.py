@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import StringIO
 from typing import Any, Literal
 
@@ -63,6 +64,11 @@ class Table:
     kinds: tuple[RowKind, ...] = ()
     cells: Mapping[tuple[int, int], int] = field(default_factory=dict)
     short: str = ""
+
+    @cached_property
+    def strings(self) -> tuple[list[list[str]], list[list[bool]]]:
+        """`display` and `bold` as lists of rows, quick to go through."""
+        return self.display.to_numpy().tolist(), self.bold.to_numpy().tolist()
 
     def new_kinds(self) -> list[int]:
         """Rows, by place, that begin another kind than the row before."""
