@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import DASH, fixed_point, spread, text
+from analysis.display.frames import DASH, ends, fixed_point, spread, text
 from analysis.display.grids import published_values
 from analysis.display.markup import cell_id, trial_id
 from analysis.display.sketch import chosen_lines, curves_of, sketch
 from analysis.findings.audit import searched
 from analysis.findings.cells import CellValue, cell_values, config_of
 from analysis.findings.facts import direction, metric_name
-from analysis.findings.stats import interval_kind
 from search.record import Record
 
 MOST_CELLS = 200  # that have a section
@@ -50,7 +49,7 @@ def cell_sections(record: Record, name: str, rows: set[str]) -> list[dict[str, A
                 "split": first.split,
                 "has": _rows(first, any((number, v.metric) in old for v in values[number])),
                 "values": [_value(study, v, old.get((number, v.metric))) for v in values[number]],
-                "marks": [_mark(first, mark) for mark in first.marks],
+                "marks": words.legend(values[number]),
                 "config": words.cell_label(first.config) if first.config else "",
                 "metrics": [f"{study['shown_split']} {_title(study, v)}" for v in values[number]],
                 "seeds": _seeds(study, own, first, name),
@@ -75,13 +74,11 @@ def _title(study: Mapping[str, Any], value: CellValue) -> str:
 
 def _value(study: Mapping[str, Any], value: CellValue, old: float | None) -> dict[str, str]:
     """One metric of a cell: what tables show, its interval, the other split, the published."""
-    kind = interval_kind(value.n) if value.status == "complete" else "none"
-    ends = " to ".join(fixed_point(end, value.digits) for end in value.interval)
-    said = {"none": DASH, "range": f"{ends} (range)", "t": ends}[kind]
     return {
         "name": _title(study, value),
         "value": text(value),
-        "interval": said,
+        "interval": ends(value.seed_interval, value.digits),
+        "images": ends(value.image_interval, value.digits),
         "beside": spread(value.beside, value.digits),
         "published": DASH if old is None else f"{old:.4f}",
     }
@@ -91,16 +88,11 @@ def _rows(value: CellValue, published: bool) -> dict[str, str]:
     """Labels of what is known of a cell's metrics; "" for what is not."""
     return {
         "value": "mean ± sd (seeds)" if value.status == "complete" else value.status,
-        "interval": "95 % interval" if value.status == "complete" and value.n > 1 else "",
+        "interval": "95 % over seeds" if value.seed_interval.known else "",
+        "images": "95 % over test images" if value.image_interval.known else "",
         "beside": f"{value.beside_split} of the same" if value.beside else "",
         "published": "published" if published else "",
     }
-
-
-def _mark(value: CellValue, mark: str) -> tuple[str, str]:
-    sign, told = words.MARKS[mark]
-    detail = value.details.get(mark)
-    return sign, f"{told}; {detail}" if detail else told
 
 
 def _seeds(

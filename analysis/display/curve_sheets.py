@@ -91,16 +91,12 @@ def _curve_plate(record: Record, key: str, rows: list[Row], curves: pd.DataFrame
     names = [f"{side} {row.side}" if row.side else row.sheet["name"] for row in rows]
     title = "Learning curves" + (f": {' and '.join(names)}" if any(names) else "")
     said = ["Unsmoothed, one line a seed; an x ends a curve short of its budget."]
-    ways = {row.sheet.get("train", "beside") for row in rows}
-    if "apart" in ways:
-        said.append(
-            "Training values are of images as they are augmented for training and compare with "
-            "no others, so they have a panel of their own."
-        )
     if any(len(row.lines) > figures.MOST_LINES for row in rows):
         said.append(f"Of many cells the first {figures.MOST_NAMED} are in colour, others grey.")
     figure = _curves(study, rows, names, curves)
-    return Plate(key, title, " ".join([*said, *words.damage(record)]), figure)
+    return Plate(
+        key, title, " ".join([*said, *words.training(study), *words.damage(record)]), figure
+    )
 
 
 def _sheets(study: dict[str, Any]) -> list[tuple[Mapping[str, Any], str, list[int]]]:

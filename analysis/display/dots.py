@@ -14,7 +14,7 @@ from analysis.display import words
 from analysis.display.frames import baselines_by_side, text
 from analysis.display.grids import published_values
 from analysis.display.scale import Scale
-from analysis.findings.cells import CellValue, cell_values
+from analysis.findings.cells import ALLOWED, CellValue, cell_values, kept_out
 from analysis.findings.facts import digits, direction, metric_name, side_of
 from analysis.findings.stats import interval_kind
 from search.record import Record
@@ -89,7 +89,7 @@ def _row(
         "low": low,
         "high": high,
         "seeds": [scale.at(seed) for seed in value.values] if value.n > 1 else [],
-        "marked": bool(value.marks),
+        "marked": bool(kept_out(value, ALLOWED)),
         "published": None if published is None else scale.at(published),
         "published_text": None if published is None else f"{published:.4f}",
     }

@@ -44,9 +44,9 @@ def _final_plates(record: Record) -> list[Plate]:
         return []
     key = "depth" if "depth" in numeric else numeric[0]
     groups, side = dict[str, list[CellValue]](), study["about"]["side"]
-    for value in cell_values(record):
-        if value.metric == study["metric"]:
-            groups.setdefault(side_of(study, value.given), []).append(value)
+    main = [value for value in cell_values(record) if value.metric == study["metric"]]
+    for value in main:
+        groups.setdefault(side_of(study, value.given), []).append(value)
     constants = baselines_by_side(record) if study["shown_split"] == "test" else {}
     figure, axes = new(1, len(groups), 5.2, 3.8)
     for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
@@ -63,12 +63,9 @@ def _final_plates(record: Record) -> list[Plate]:
     legend(figure, list(axes.flat))
     caption = (
         "Dots are seeds, diamonds means, bars the 95 % t interval (of two seeds, their range). "
-        "Cells without a result stand at the foot"
+        "Cells without a result stand at the foot, — not begun. "
+        + " ".join(f"{sign} {text}." for sign, text in words.legend(main))
     )
-    held = [v for values in groups.values() for v in values]
-    marks = [m for m in words.MARKS if m != "synthetic" and any(m in v.marks for v in held)]
-    empty = ["— not begun"] if any(v.status == "empty" for v in held) else []
-    caption = "; ".join([caption, *empty, *(" ".join(words.MARKS[mark]) for mark in marks)]) + "."
     title = f"Final {study['shown_split']} {metric_name(study, study['metric'])} by {key}"
     return [Plate(f"final-{key}", title, caption, figure)]
 

@@ -137,7 +137,7 @@ def _columns(
         upper = upper if others - {stub} else ""
         # without a parameter that varies, the one that the table is by, as it is set
         level = at.get(stub, study["settings"].get(table["first"], "all"))
-        lower = words.number(level)
+        lower = words.setting(stub, level)
         found[cell] = f"{upper}, {stub} {lower}" if upper else lower, (upper, lower)
     if len({name for name, _ in found.values()}) < len(found):  # alike to three digits
         found = {cell: (repr(given[cell]), ("", repr(given[cell]))) for cell in given}
@@ -186,7 +186,7 @@ def _by_place(labels: Mapping[int, Mapping[str, Any]]) -> list[tuple[list[int], 
     """The cells of each row, and its labels."""
     found: dict[tuple[Any, ...], tuple[list[int], dict[str, str]]] = {}
     for cell, at in labels.items():
-        shown = {_heading(name): words.number(value) for name, value in at.items()}
+        shown = {_heading(name): words.setting(name, value) for name, value in at.items()}
         found.setdefault(tuple(at.values()), ([], shown))[0].append(cell)
     return list(found.values())
 

@@ -125,7 +125,7 @@ def _columns(display: pd.DataFrame) -> list[dict[str, Any]]:
     for at, name in enumerate(display):
         texts = [text for text in display.iloc[:, at] if text != DASH]
         plain = [_split(text) for text in texts]
-        numeric = bool(plain) and name != "trial" and all(map(_numeric, plain))
+        numeric = name != "trial" and 2 * sum(map(_numeric, plain)) > len(plain)
         wide = max((len(text) for text in texts), default=0) > LONG
         signs = max((len(signs) for _, signs in plain), default=0)
         look = "num" if numeric else "words" if wide else ""
@@ -134,7 +134,7 @@ def _columns(display: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _numeric(held: tuple[str, str]) -> bool:
-    return bool(_NUMBER.match(held[0])) or held[0] == "failed"
+    return bool(_NUMBER.match(held[0]))
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -149,12 +149,16 @@ def _references(table: Table) -> list[tuple[int | None, str]]:
     if "cell" not in data or table.heads or table.kinds:
         return [(None, "")] * count
     cells: Sequence[Any] = list(data["cell"])
-    if len(data) != count:  # a row a cell, of data with a row a metric
-        cells = list(dict.fromkeys(cells))
+    if len(data) != count:  # a row a cell, then constants, of data with a row a metric
+        cells = [cell for cell in dict.fromkeys(cells) if not pd.isna(cell)]
+        cells += [None] * (count - len(cells))
     trials = list(data["trial"]) if "trial" in data and len(data) == count else [""] * count
     if len(cells) != count:
         return [(None, "")] * count
-    return [(int(cell), str(trial)) for cell, trial in zip(cells, trials, strict=True)]
+    return [
+        (None if cell is None else int(cell), str(trial))
+        for cell, trial in zip(cells, trials, strict=True)
+    ]
 
 
 def _kept(cells: Sequence[int | None], most: int) -> list[bool]:

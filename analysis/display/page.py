@@ -19,6 +19,7 @@ from analysis.display.provenance import casualties, facts
 from analysis.display.render import Table, render
 from analysis.display.sentences import answer_sentences
 from analysis.display.svg import inline
+from analysis.findings.cells import cell_values
 from search.record import Record, UserError, load, missing
 
 ROOM = 3_500_000  # characters of figures in a page; those beyond are named as files beside it
@@ -111,7 +112,7 @@ def _section(
         "id": name,
         "name": study["name"],
         "state": state,
-        "protocol": words.protocol(study),
+        "protocol": words.protocol(study, cell_values(record)),
         "description": study["spec"].get("description", ""),
         "banners": banners,
         "answers": answer_sentences(record),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.display import words
 from analysis.display.render import Table
-from analysis.findings.cells import config_of
+from analysis.findings.cells import cell_values, config_of
 from search.record import Record
 
 
@@ -17,7 +17,6 @@ def facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
     """Name and lines of each fact; `state` is how far the study is."""
     study = record.study
     machine = study.get("machine") or {}
-    budget = study["spec"].get("budget", {})
     gpus = ", ".join(str(gpu) for gpu in machine.get("gpus") or []) or "no GPU"
     versions = study.get("versions") or {}
     sessions = study.get("sessions") or []
@@ -25,9 +24,9 @@ def facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
     told = [
         ("task", study["about"]["title"]),
         ("state", state),
-        ("protocol", f"{study['protocol']}. {words.protocol(study)}"),
+        ("protocol", f"{study['protocol']}. {words.protocol(study, cell_values(record))}"),
         ("rungs", f"{', '.join(str(rung) for rung in study['rungs'])} epochs"),
-        ("configs a cell", str(budget.get("trials_per_cell", 1)) if study["space_keys"] else "1"),
+        ("configs", words.configs(study, cell_values(record)) if study["space_keys"] else ""),
         ("weights", "; ".join(_weights(depth, held) for depth, held in weights.items())),
         ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
         ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores, {gpus}"),

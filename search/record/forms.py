@@ -176,6 +176,13 @@ class Lost(_Event):
     epoch: int = 0  # reported by then
 
 
+class OtherCheckpoint(_Event):
+    """Under a trial's name was the checkpoint of another one, which was taken for none."""
+
+    trial: str
+    differs: str
+
+
 class Node(_Event):
     """A node that was asked what it has, and whether it may take jobs; see search.run.nodes."""
 
@@ -233,6 +240,7 @@ EVENTS: dict[str, Any] = {
     "ray died": Died,
     "cut": Cut,
     "lost": Lost,
+    "other checkpoint": OtherCheckpoint,
     "node": Node,
     "node gone": NodeGone,
     "quarantine": Quarantine,

@@ -267,6 +267,8 @@ def _say_about(study: dict[str, Any]) -> None:
     if "about" not in study and isinstance(metrics, list):
         metrics = [str(name) for name in metrics]  # what is no text is refused for itself
         study["about"] = SHIPPED.get(task) or plain(task, metric, mode, tuple(metrics))
+    elif task in SHIPPED and isinstance(study["about"], dict):  # from before this was said
+        study["about"].setdefault("training", SHIPPED[task].get("training", ""))
 
 
 def build(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -12,17 +11,11 @@ import pytest
 
 from search import record
 from tests.cluster.lab import ADDRESS, Lab, wait
+from tests.cluster.studies import events
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(400)]
 
 CHANGES = ["--set", "budget.max_epochs=8", "--set", "fixed.train_images=160"]
-
-
-def events(run: Path) -> list[dict]:
-    """The journal so far, also while it is written."""
-    path = run / record.JOURNAL
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines[:-1]]
 
 
 def results(run: Path) -> tuple[pd.DataFrame, dict[int, str]]:

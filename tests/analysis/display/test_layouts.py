@@ -32,7 +32,7 @@ def test_t1_and_t2_have_depth_across_and_the_metrics_down(tmp_path):
             "Uniform guess: loss",
             "Uniform guess: accuracy",
         ]
-        assert list(table.display.iloc[1][1:]) == ["0.6000 ± 0.0100 (3)", "0.7000 ± 0.0100 (3)"]
+        assert list(table.display.iloc[1][1:]) == ["0.6000 ± 0.0100 (3)", "0.7000 ± 0.0100 (3)≈"]
         assert list(table.display.iloc[3][1:]) == losses
         assert list(table.display.iloc[6][1:]) == ["0.1000", "0.1000"]
 

@@ -58,9 +58,9 @@ def done(folder, *words):
 
 
 def decisions(run):
-    """What was decided, and why: everything but times."""
+    """What was decided, and why: everything but when, and where it stands in the journal."""
     events = [e for e in read_lines(run / record.JOURNAL) if e["event"] == "decision"]
-    return [{key: value for key, value in e.items() if key != "time"} for e in events]
+    return [{k: v for k, v in e.items() if k not in ("time", "line")} for e in events]
 
 
 @pytest.mark.cluster
