@@ -19,8 +19,9 @@ gets `plain`.
         match   settings by which a cell finds its published value
         only    settings under which published values may stand beside ours
     sheets      learning curves: key, name, where, without (parameters not repeated in labels),
-                metrics, mode and only (of the published curves); with `side`, one for each of its
-                values
+                metrics, mode and only (of the published curves), train ("beside" what is watched,
+                "apart" where it is of other images, "none"); sheets of one key are one figure, a
+                row each; with `side`, one for each of its values
 """
 
 from __future__ import annotations
@@ -80,13 +81,16 @@ CIFAR10: About = {
             "name": name,
             "where": {"pretrained": tuned},
             "without": ["pretrained"],
-            "metrics": ["loss", "accuracy"],
-            "mode": mode,
+            "metrics": metrics,
+            "mode": "pretrained" if tuned else "scratch",
             "only": {"network": "resnet"},
+            "train": train,
         }
-        for key, name, tuned, mode in (
-            ("F1", "from scratch", False, "scratch"),
-            ("F2", "fine-tuned", True, "pretrained"),
+        for key, name, tuned, metrics, train in (
+            ("F1", "from scratch", False, ["loss", "accuracy"], "beside"),
+            ("F1", "fine-tuned", True, ["loss", "accuracy"], "beside"),
+            ("F2", "accuracy by depth, from scratch", False, ["accuracy"], "none"),
+            ("F3", "loss by depth, from scratch", False, ["loss"], "none"),
         )
     ],
 }
@@ -135,6 +139,7 @@ SHANGHAITECH: About = {
             "metrics": ["mae"],
             "mode": "scratch",
             "only": {"network": "resnet"},
+            "train": "apart",  # of crops; what is watched is of whole images
         }
     ],
 }

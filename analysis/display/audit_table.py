@@ -40,7 +40,8 @@ def audit_table(record: Record) -> Table:
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
     caption = " ".join([*words.banners(record), _verdict(data), words.origin(record)])
     title = "Late-bloomer audit: was the rule right to end them?"
-    return Table(study["name"], "audit", title, caption, display, bold, data)
+    short = _verdict(data)
+    return Table(study["name"], "audit", title, caption, display, bold, data, short=short)
 
 
 def _verdict(data: pd.DataFrame) -> str:

@@ -6,16 +6,16 @@ plain objects that nobody else sees and nobody has to close.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from analysis.display.words import MARKS, signs
@@ -23,18 +23,10 @@ from analysis.findings.cells import CellValue
 
 # Okabe and Ito's colours, told apart by most colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F6A00", "#000000")
-GREY = "#9a9a9a"
+GREY, SOFT, INK, PAPER = "#9a9a9a", "#606060", "#000000", "#ffffff"
 DASHES = {"train": (0, (4, 2)), "val": "-", "test": "-"}
-MOST_TICKS = 4  # of a logarithmic axis: more labels touch in small panels
-# status -> marker, filled
-ENDINGS = {
-    "completed": ("o", True),
-    "stopped": ("o", False),
-    "paused": ("s", False),
-    "running": (">", False),
-    "diverged": ("x", False),
-    "failed": ("+", False),
-}
+MOST_LINES = 60  # trials of a panel that are lines of their own
+MOST_NAMED = 8  # cells in colour where there are more
 
 
 def colour(number: int) -> str:
@@ -49,50 +41,91 @@ def learning_curves(
     metric: str,
     watched: str,
     published: pd.DataFrame | None = None,
+    splits: Sequence[str] = ("train", "watched"),
 ) -> Axes:
     """One metric over the epochs: training dashed, the watched split solid.
+
+    Beyond MOST_LINES trials those of the cells that come first in `lines` are in colour and the
+    others one grey layer under them.
 
     Args:
         ax: drawn on.
         curves: columns trial, epoch, name, value.
-        lines: one row a curve: trial, label, colour, unfinished; equal labels enter once.
+        lines: one row a curve: trial, cell, label, colour, unfinished; equal labels enter once.
         metric: e.g. loss.
         watched: val or test.
         published: curves of the course report to lay under: run, depth, lr, epoch, name, value.
+        splits: which of "train" and "watched" to draw.
     """
-    if published is not None:
+    drawn = [watched if split == "watched" else split for split in splits]
+    if published is not None and watched in drawn:
         _published(ax, published, f"{watched}_{metric}")
+    found = {
+        (trial, name): (held["epoch"].to_numpy(float), held["value"].to_numpy(float))
+        for (trial, name), held in _points_of(curves, lines, [f"{s}_{metric}" for s in drawn])
+    }
+    own = lines
+    if len(lines) > MOST_LINES:
+        own = lines[lines["label"].isin(list(dict.fromkeys(lines["label"]))[:MOST_NAMED])]
+        own = own.head(MOST_LINES)
+        rest = lines[~lines["trial"].isin(own["trial"])]
+        _bulk(ax, [xy for (trial, _), xy in found.items() if trial in set(rest["trial"])])
     named: set[str] = set()
-    for line in lines.itertuples():
-        for split in ("train", watched):
-            held = curves[
-                (curves["trial"] == line.trial) & (curves["name"] == f"{split}_{metric}")
-            ]
-            held = held.dropna(subset="value").sort_values("epoch")
-            if held.empty:
-                continue
-            label = str(line.label) if split == watched and line.label not in named else None
-            named |= {str(line.label)} if split == watched else set()
-            x, y = held["epoch"].to_numpy(float), held["value"].to_numpy(float)
-            style: Any = {"color": line.colour, "linestyle": DASHES[split]}
-            # a single epoch makes no line, so it gets a dot
-            dot = "." if len(x) == 1 else None
-            ax.plot(
-                x,
-                y,
-                linewidth=1.2 if split != "train" else 0.9,
-                alpha=0.85,
-                label=label,
-                marker=dot,
-                **style,
-            )
-            if line.unfinished:
-                ax.plot(x[-1:], y[-1:], marker="x", color=str(line.colour), linestyle="none")
+    for line in own.itertuples():
+        for split in drawn:
+            xy = found.get((str(line.trial), f"{split}_{metric}"))
+            if xy is not None:
+                label = str(line.label) if split == drawn[-1] and line.label not in named else None
+                named |= {str(line.label)} if label else set()
+                _line(ax, xy, line, split, label)
     ax.set(xlabel="epoch", ylabel=metric)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_title(f"{metric}: train dashed, {watched} solid", fontsize="medium")
+    how = f"{metric}: train dashed, {watched} solid" if len(drawn) > 1 else f"{drawn[0]} {metric}"
+    ax.set_title(how, fontsize="medium")
     ax.grid(alpha=0.25)
     return ax
+
+
+def _points_of(curves: pd.DataFrame, lines: pd.DataFrame, names: Sequence[str]) -> Any:
+    """The recorded points of these trials, by trial and name."""
+    held = curves[curves["name"].isin(list(names)) & curves["trial"].isin(list(lines["trial"]))]
+    held = held.dropna(subset="value").sort_values("epoch")
+    return held.groupby(["trial", "name"], sort=False)
+
+
+def _line(ax: Axes, xy: tuple[Any, Any], line: Any, split: str, label: str | None) -> None:
+    """A curve, which carries in svg whose it is; one that ends before its budget ends in an x."""
+    x, y = xy
+    style: Any = {"color": line.colour, "gid": f"{line.trial}|{line.cell}|{split}"}
+    # a single epoch makes no line, so it gets a dot
+    dot = "." if len(x) == 1 else None
+    width = 0.9 if split == "train" else 1.2
+    ax.plot(
+        x,
+        y,
+        linewidth=width,
+        alpha=0.85,
+        label=label,
+        marker=dot,
+        linestyle=DASHES[split],
+        **style,
+    )
+    if line.unfinished:
+        ax.plot(x[-1:], y[-1:], marker="x", linestyle="none", **style)
+
+
+def _bulk(ax: Axes, paths: Sequence[tuple[Any, Any]]) -> None:
+    """Many curves as one grey layer of pixels."""
+    bundle = LineCollection(
+        [np.column_stack(xy) for xy in paths],
+        colors=GREY,
+        linewidths=0.4,
+        alpha=0.35,
+        rasterized=True,
+        zorder=1,
+    )
+    ax.add_collection(bundle)
+    ax.autoscale_view()
 
 
 def _published(ax: Axes, published: pd.DataFrame, name: str) -> None:
@@ -173,105 +206,12 @@ def final_metric(
             ha="right",
             va="bottom",
             fontsize="small",
-            color="#606060",
+            color=SOFT,
         )
     ax.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
     ax.set_xlim(-0.5, len(levels) - 0.5)
     ax.set(xlabel=key)
     ax.grid(alpha=0.25)
-    return ax
-
-
-def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bool) -> Axes:
-    """Value at the last rung reached against a searched parameter, for one cell.
-
-    Values of different rungs are not comparable, so each has its epochs written beside it. Trials
-    without a value (diverged, failed) stand at the foot.
-
-    Args:
-        ax: drawn on.
-        trials: rows of the record: key, value, status, epochs.
-        key: the searched parameter.
-        metric: name of `value`, for the axis.
-        log: logarithmic x axis.
-    """
-    if log:
-        ax.set_xscale("log")
-    for trial in trials.dropna(subset=key).to_dict("records"):
-        marker, filled = ENDINGS[trial["status"]]
-        look: dict[str, Any] = {
-            "marker": marker,
-            "color": COLOURS[3] if trial["status"] in ("diverged", "failed") else COLOURS[0],
-            "fillstyle": "full" if filled else "none",
-            "linestyle": "none",
-            "clip_on": False,
-        }
-        if pd.isna(trial["value"]):
-            ax.plot([trial[key]], [0.04], transform=ax.get_xaxis_transform(), **look)
-        else:
-            ax.plot([trial[key]], [trial["value"]], **look)
-            ax.annotate(
-                f"{trial['epochs']}",
-                (trial[key], trial["value"]),
-                xytext=(4, 3),
-                textcoords="offset points",
-                fontsize="x-small",
-                color="#606060",
-            )
-    ax.margins(0.12)
-    if log:
-        _label_decades(ax, trials[key].dropna())
-    ax.set(xlabel=key, ylabel=metric)
-    ax.grid(alpha=0.25)
-    return ax
-
-
-def _label_decades(ax: Axes, values: pd.Series[Any]) -> None:
-    """Ticks at 1 and 3 of each decade, or at some decades; of fewer than two, at the ends."""
-    ax.xaxis.set_minor_formatter(NullFormatter())  # minor labels overlap in small panels
-    low, high = ax.get_xlim()
-    ends = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [d * 10.0**power for power in ends for d in (1, 3) if low <= d * 10.0**power <= high]
-    if len(ticks) > MOST_TICKS:
-        ticks = [10.0**power for power in ends if low <= 10.0**power <= high]
-        ticks = ticks[:: math.ceil(len(ticks) / MOST_TICKS)]
-    if len(ticks) < 2 and len(values):
-        ticks = sorted({float(values.min()), float(values.max())})
-    ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], fontsize="small")
-
-
-def rung_ladder(ax: Axes, trials: pd.DataFrame, rungs: Sequence[int]) -> Axes:
-    """How far a cell's configs were trained: one bar a trial, longest first, its end by status.
-
-    Args:
-        ax: drawn on.
-        trials: rows of the record: epochs, status.
-        rungs: epochs, increasing.
-    """
-    held = trials.sort_values("epochs", ascending=False, kind="stable")
-    for place, (epochs, status) in enumerate(zip(held["epochs"], held["status"], strict=True)):
-        marker, filled = ENDINGS[status]
-        shade = COLOURS[3] if status in ("diverged", "failed") else COLOURS[0]
-        ax.plot([0, epochs], [place, place], color=shade, linewidth=1.5)
-        ax.plot(
-            [epochs],
-            [place],
-            marker=marker,
-            color=shade,
-            clip_on=False,
-            fillstyle="full" if filled else "none",
-            markerfacecolor=None if filled else "white",
-        )
-    for rung in rungs:
-        ax.axvline(rung, color=GREY, linestyle=":", linewidth=0.8, zorder=0)
-    # linear below the first rung, so that a trial of no epochs has a place
-    ax.set_xscale("symlog", linthresh=rungs[0])
-    ax.set_xticks(list(rungs), [str(rung) for rung in rungs])
-    ax.set_xticks([], minor=True)
-    ax.set_xlim(0, rungs[-1] * 1.15)
-    ax.set_ylim(max(len(held), 1) - 0.5, -0.5)
-    ax.set_yticks([])
-    ax.set(xlabel="epochs", ylabel="configs")
     return ax
 
 

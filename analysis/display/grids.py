@@ -8,26 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import (
-    DASH,
-    baselines_by_side,
-    bold_cells,
-    fixed_point,
-    long_frame,
-    stamps,
-    text,
-)
+from analysis.display.frames import long_frame, stamps
+from analysis.display.layouts import arrange, predictors
 from analysis.display.render import Table
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import (
-    digits,
-    direction,
-    has_settings,
-    is_of_published,
-    metric_name,
-    settings_of,
-    side_of,
-)
+from analysis.findings.facts import has_settings, is_of_published, settings_of
 from analysis.findings.published import published_frame
 from search.record import Record, UserError
 
@@ -65,13 +50,10 @@ def grid(record: Record, key: str) -> Table:
         )
     values = {(v.cell, v.metric): v for v in cell_values(record) if v.cell in numbers}
     published = {
-        (v.cell, v.metric): found
-        for v in values.values()
-        if (found := published_value(key, study, v.given, v.metric)) is not None
-        and not study["synthetic"]  # which no number of real images belongs beside
-        and not words.limits(settings_of(study, v.given))  # nor one of all beside one of a few
+        place: value for place, value in published_values(record, key).items() if place in values
     }
-    display, bold = _rows(record, key, values, published)
+    sheet = arrange(record, key, values, published)
+    display, bold = sheet.frames()
     caption = words.caption(record, values.values())
     return Table(
         study["name"],
@@ -81,7 +63,34 @@ def grid(record: Record, key: str) -> Table:
         display,
         bold,
         _data(record, values, published),
+        heads=sheet.two_levels(),
+        kinds=tuple(sheet.kinds),
+        cells=sheet.cells,
+        short=held[key]["note"] if published else "",
     )
+
+
+def published_values(record: Record, key: str | None = None) -> dict[tuple[int, str], float]:
+    """Cell and metric -> what the course report published of it.
+
+    Args:
+        record: the study.
+        key: of one of its tables; None of the first that has the cell.
+    """
+    study = record.study
+    if study["synthetic"]:  # no number of real images belongs beside it
+        return {}
+    found: dict[tuple[int, str], float] = {}
+    for name in [key] if key else grid_keys(study):
+        for cell in cells_of(study, name):
+            at = study["cells"][cell]
+            if words.limits(settings_of(study, at)):  # nor one of all beside one of a few
+                continue
+            for metric in study["metrics"]:
+                value = published_value(name, study, at, metric)
+                if value is not None:
+                    found.setdefault((cell, metric), value)
+    return found
 
 
 def published_value(
@@ -102,113 +111,6 @@ def published_value(
     return float(rows["value"].iloc[0]) if len(rows) == 1 else None
 
 
-def _row_labels(table: Mapping[str, Any], at: Mapping[str, Any]) -> dict[str, Any]:
-    """What heads a row: the table's own parameter first, then what else varies."""
-    first = table["first"]
-    names = [first] if first in at else []
-    names += [name for name in at if name not in table["implied"] and name != first]
-    return {name: at[name] for name in names}
-
-
-def _rows(
-    record: Record,
-    key: str,
-    values: Mapping[tuple[int, str], CellValue],
-    published: Mapping[tuple[int, str], float],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Strings and bold mask, one row a value of the row labels, then the constant predictors."""
-    study = record.study
-    heads: dict[str, str] = {}  # a dict keeps the order of columns
-    rows: dict[tuple[Any, ...], dict[str, str]] = {}
-    best = bold_cells(values.values())
-    marked: set[tuple[tuple[Any, ...], str]] = set()
-    for cell in cells_of(study, key):
-        at = study["cells"][cell]
-        labels = _row_labels(study["about"]["tables"][key], at)
-        place = tuple(labels.values())
-        shown = {
-            name.capitalize() if name != "lr" else name: words.setting(name, v)
-            for name, v in labels.items()
-        }
-        row = rows.setdefault(place, shown)
-        heads.update(dict.fromkeys(shown, ""))
-        for metric in study["metrics"]:
-            head = _head(study, at, metric)
-            value = values[cell, metric]
-            row[head] = text(value)
-            if published:
-                old = published.get((cell, metric))
-                row[_published_head(key, study, at, metric)] = (
-                    DASH if old is None else f"{old:.4f}"
-                )
-            if (cell, metric) in best:
-                marked.add((place, head))
-        for name in study["space_keys"]:
-            chosen = value.config.get(name)
-            row[f"{_side(study, at)}{name}"] = DASH if chosen is None else words.number(chosen)
-        heads.update(dict.fromkeys(row, ""))
-    frame = pd.DataFrame(list(rows.values()), columns=list(heads)).fillna(DASH)
-    bold = pd.DataFrame(
-        [[(place, head) in marked for head in heads] for place in rows], columns=list(heads)
-    )
-    constants = _constant_rows(record, key, list(heads))
-    frame = pd.concat([frame, constants], ignore_index=True)
-    return frame, bold.reindex(frame.index, fill_value=False)
-
-
-def _side(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
-    """E.g. "Part A "; "" where tables are not split."""
-    value = side_of(study, at)
-    return f"{study['about']['side'].capitalize()} {value} " if value else ""
-
-
-def _head(study: Mapping[str, Any], at: Mapping[str, Any], metric: str) -> str:
-    """E.g. "Test loss ↓" or "Part A MSE (root) ↓"; the split is left out where it is test."""
-    name, up = metric_name(study, metric), words.arrow(direction(study, metric))
-    if study["about"]["side"] and study["shown_split"] == "test":
-        return f"{_side(study, at)}{name} {up}"
-    return f"{_side(study, at)}{study['shown_split'].capitalize()} {name} {up}"
-
-
-def _published_head(key: str, study: Mapping[str, Any], at: Mapping[str, Any], metric: str) -> str:
-    """E.g. "Published val loss" or "Part A published MAE"."""
-    split = study["about"]["tables"][key]["split"]
-    name = f"published {split}{metric_name(study, metric)}"
-    return f"{_side(study, at)}{name}" if _side(study, at) else name.capitalize()
-
-
-def _predictors(record: Record) -> dict[str, dict[str, dict[str, float]]]:
-    """Name of a constant predictor -> side -> metric -> value on test."""
-    about = record.study["about"]
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for name in about["constants"]:
-        found[_constant(about, name)] = {}  # a row also while nothing has been scored
-    for side, held in baselines_by_side(record).items():
-        for name, scores in held.items():
-            found.setdefault(_constant(about, name), {})[side] = scores
-    return found or {name: {"": scores} for name, scores in about["chance"].items()}
-
-
-def _constant(about: Mapping[str, Any], name: str) -> str:
-    """A constant predictor as a row's label."""
-    return name if name in about["chance"] else f"predict {name}"
-
-
-def _constant_rows(record: Record, key: str, heads: list[str]) -> pd.DataFrame:
-    study = record.study
-    rows = []
-    for name, by_side in _predictors(record).items():
-        row = dict.fromkeys(heads, DASH)
-        row[heads[0]] = name if study["shown_split"] == "test" else f"{name} (on test)"
-        for cell in cells_of(study, key):
-            at = study["cells"][cell]
-            scores = by_side.get(side_of(study, at), {})
-            for metric in set(study["metrics"]) & set(scores):
-                row[_head(study, at, metric)] = fixed_point(scores[metric], digits(study, metric))
-        rows.append(row)
-    return pd.DataFrame(rows, columns=heads)
-
-
 def _data(
     record: Record,
     values: Mapping[tuple[int, str], CellValue],
@@ -227,7 +129,7 @@ def _data(
             "marks": name,
             "mean": scores[metric],
         }
-        for name, by_side in _predictors(record).items()
+        for name, by_side in predictors(record).items()
         for value, scores in by_side.items()
         for metric in study["metrics"]
         if metric in scores

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from analysis.display import tables, words
-from analysis.display.figure_set import plates, save
+from analysis.display.cell_sections import MOST_CELLS, cell_sections
+from analysis.display.dots import dot_plots
+from analysis.display.figure_set import Plate, plates, save
+from analysis.display.markup import environment, identifier, model
+from analysis.display.provenance import casualties, facts
 from analysis.display.render import Table, render
 from analysis.display.sentences import answer_sentences
-from analysis.findings.cells import cell_values, config_of
+from analysis.display.svg import inline
+from analysis.findings.cells import cell_values
 from analysis.findings.verify import verified
 from search.record import Record, UserError, missing
+
+ROOM = 3_500_000  # characters of figures in a page; those beyond are named as files beside it
+WIDE = 6.5  # inches from which a figure has a row of its own
+PARTS = (  # of a study's page: which tables and figures stand under which head
+    ("curves", "Learning curves and samples", (), ("F", "curves", "final")),
+    ("search", "The search", ("search", "configs"), ("search", "rungs")),
+    ("audit", "Audit", ("audit",), ()),
+)
 
 
 def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None) -> Path:
@@ -44,15 +55,23 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
     if twice:  # their files would overwrite each other
         raise UserError(f"two runs of the name {twice[0]}; build them into two folders")
     out.mkdir(parents=True, exist_ok=True)
-    sections = [_section(record, out, published) for record in records]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        files("analysis.display").joinpath("template.html").read_text(encoding="utf-8")
-    )
+    sections = [
+        _section(record, out, published, f"study-{n}") for n, record in enumerate(records, 1)
+    ]
     title = ", ".join(names)
     if any(record.study["synthetic"] for record in records):
         title += f" ({words.SYNTHETIC})"
-    page = template.render(title=title, studies=sections, marks=list(words.MARKS.values()))
+    page = (
+        environment()
+        .get_template("template.html")
+        .render(
+            title=title,
+            studies=sections,
+            marks=list(words.MARKS.values()),
+            style=_own("style.css"),
+            script=_own("page.js"),
+        )
+    )
     path = out / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -69,33 +88,90 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     return paths
 
 
-def _section(record: Record, out: Path, published: pd.DataFrame | None) -> dict[str, Any]:
+def _own(name: str) -> str:
+    return files("analysis.display").joinpath(name).read_text(encoding="utf-8")
+
+
+def _section(
+    record: Record, out: Path, published: pd.DataFrame | None, name: str
+) -> dict[str, Any]:
     """What the template needs of one study; its files are written on the way."""
     study = record.study
     made = [tables.make(record, key) for key in tables.keys(record)]
     for table in made:
         write_table(table, out / "tables")
-    pictures = []
-    for plate in plates(record, published):
-        png = save(plate, out / "figures", study["name"])[0]
-        coded = base64.b64encode(png.read_bytes()).decode("ascii")
-        pictures.append({"key": plate.key, "caption": plate.caption, "png": coded})
+    lost, cells = casualties(record), min(len(study["cells"]), MOST_CELLS)
+    shown = {t.key: model(t, f"{name}-{t.key}", name, cells) for t in [*made, lost]}
+    pictures = _pictures(plates(record, published), out / "figures", study["name"], name)
+    rows = {row["trial"] for row in shown["configs"]["rows"]} if "configs" in shown else set()
     state, unfinished = state_of(record)
     banners = words.banners(record)
     if unfinished:
         banners.append(f"UNFINISHED STUDY: {state}.")
+    taken = {key for _, _, keys, _ in PARTS for key in (*keys, "lost")}
     return {
+        "id": name,
         "name": study["name"],
         "state": state,
+        "protocol": words.protocol(study, cell_values(record)),
         "description": study["spec"].get("description", ""),
         "banners": banners,
         "answers": answer_sentences(record),
-        "facts": _facts(record, state),
-        "tables": [render(table, "html") for table in made],
-        "figures": pictures,
-        "casualties": _casualties(record),
+        "dots": dot_plots(record),
+        "signs": _signs(made),
+        "tables": [held for key, held in shown.items() if key not in taken],
+        "parts": _parts(name, shown, pictures),
+        "cells": cell_sections(record, name, rows),
+        "more_cells": len(study["cells"]) - cells,
+        "facts": facts(record, state),
+        "lost": shown["lost"],
         "text": study.get("text", ""),
     }
+
+
+def _signs(made: Sequence[Table]) -> list[str]:
+    """Marks that occur in these tables."""
+    text = "".join(str(entry) for table in made[:5] for entry in table.display.to_numpy().flat)
+    return [sign for sign, _ in words.MARKS.values() if sign in text]
+
+
+def _parts(
+    name: str, shown: dict[str, Any], pictures: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Those parts of a study's page that hold anything."""
+    found = []
+    for key, title, keys, heads in PARTS:
+        held = [shown[k] for k in keys if k in shown]
+        drawn = [p for p in pictures if heads and p["key"].startswith(heads)]
+        if held or drawn:
+            part = {"id": f"{name}-{key}-part", "title": title, "tables": held, "figures": drawn}
+            found.append(part)
+    return found
+
+
+def _pictures(
+    drawn: Sequence[Plate], folder: Path, prefix: str, name: str
+) -> list[dict[str, Any]]:
+    """Figures, saved, and as elements of the page as long as there is room."""
+    found, room = [], ROOM
+    for plate in drawn:
+        paths = {path.suffix: path for path in save(plate, folder, prefix)}
+        own = f"{name}-{identifier(plate.key)}"
+        text = inline(paths[".svg"].read_text(encoding="utf-8"), f"{own}-svg", plate.title)
+        fits = len(text) <= room
+        room -= len(text) if fits else 0
+        found.append(
+            {
+                "id": own,
+                "key": plate.key,
+                "title": plate.title,
+                "caption": plate.caption,
+                "svg": text if fits else "",
+                "wide": plate.figure.get_figwidth() > WIDE,
+                "file": f"figures/{paths['.png'].name}",
+            }
+        )
+    return found
 
 
 def state_of(record: Record) -> tuple[str, bool]:
@@ -105,70 +181,3 @@ def state_of(record: Record) -> tuple[str, bool]:
     if lacking.open:
         text += f"; trials running or waiting when last written: {lacking.open}"
     return text, lacking.anything
-
-
-def _facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
-    """Name and lines of each fact."""
-    study = record.study
-    machine = study.get("machine") or {}
-    gpus = ", ".join(str(gpu) for gpu in machine.get("gpus") or []) or "no GPU"
-    versions = study.get("versions") or {}
-    sessions = study.get("sessions") or []
-    weights = study.get("weights") or {}
-    facts = [
-        ("record", f"sha256 {record.digest}"),
-        ("task", study["about"]["title"]),
-        ("state", state),
-        ("protocol", f"{study['protocol']}. {words.protocol(study, cell_values(record))}"),
-        ("rungs", f"{', '.join(str(rung) for rung in study['rungs'])} epochs"),
-        ("configs", words.configs(study, cell_values(record)) if study["space_keys"] else ""),
-        ("weights", "; ".join(_weights(depth, held) for depth, held in weights.items())),
-        ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
-        ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores, {gpus}"),
-        ("commit", words.commit(study)),
-        ("dates", f"{words.dates(study)}, sessions: {len(sessions)}"),
-    ]
-    lines = [(name, [text]) for name, text in facts if text]
-    lines.insert(3, ("data", words.data_words(study)))  # one thing that is odd in it a line
-    more = (("mixed parts", words.mixed_lines(record)), ("changes accepted", accepted(study)))
-    return lines + [(name, texts) for name, texts in more if texts]
-
-
-def accepted(study: Mapping[str, Any]) -> list[str]:
-    """What was not as on record when a study was resumed, and was taken all the same."""
-    return [
-        f"{str(session.get('started') or 'date not recorded')[:10]}: {text}"
-        for session in study.get("sessions") or []
-        for text in session.get("accepted") or ()
-    ]
-
-
-def _weights(depth: str, held: Mapping[str, Any]) -> str:
-    official = "torchvision's own" if held["official"] else "not torchvision's file"
-    text = f"depth {depth}: {held['file']} ({official}, sha256 {held['sha256'][:8]})"
-    if origin := held.get("origin"):
-        scores = origin.get("value")
-        held = scores if isinstance(scores, dict) else {}
-        told = "".join(f", {key} {words.number(value)}" for key, value in held.items())
-        text += f", trial {origin.get('trial')} of study {origin.get('study')}{told}"
-    return text
-
-
-def _casualties(record: Record) -> list[dict[str, str]]:
-    """Trials that failed or diverged, with the reason and the last line of the error."""
-    rows = record.trials[record.trials["status"].isin(["failed", "diverged"])]
-    found = []
-    for trial in rows.to_dict("records"):
-        error = trial["error"]
-        last = "" if pd.isna(error) or not error else f": {str(error).strip().splitlines()[-1]}"
-        found.append(
-            {
-                "trial": str(trial["trial"]),
-                "cell": words.cell_label(record.study["cells"][trial["cell"]]),
-                "config": words.cell_label(config_of(trial, record.study)),
-                "status": str(trial["status"]),
-                "epochs": f"{trial['epochs']}/{trial['budget']}",
-                "reason": f"{trial['reason']}{last}",
-            }
-        )
-    return found

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import StringIO
+from typing import Any, Literal
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from analysis.display.markup import fragment
 from search.record import UserError
 
 FORMATS = ("csv", "md", "tex", "html")
+RowKind = Literal["ours", "setting", "published", "constant"]
 # Styler escapes what LaTeX reserves, not what it lacks
 LATEX = {
     "±": r"$\pm$",
@@ -45,6 +50,10 @@ class Table:
         display: `(rows, columns)` strings; column names are the headers, each once.
         bold: `(rows, columns)` booleans, same labels; computed on numbers, not on strings.
         data: what it was made from, full precision, for csv.
+        heads: upper and lower head of each column, where they have two levels; () where not.
+        kinds: what each row holds, a rule between kinds; () where all rows are of one.
+        cells: (row, column) by place -> number of the cell that a string is of.
+        short: the most needed of the caption, where there is room for a line only.
     """
 
     study: str
@@ -54,6 +63,24 @@ class Table:
     display: pd.DataFrame
     bold: pd.DataFrame
     data: pd.DataFrame = field(repr=False)
+    heads: tuple[tuple[str, str], ...] = ()
+    kinds: tuple[RowKind, ...] = ()
+    cells: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    short: str = ""
+
+    @cached_property
+    def strings(self) -> tuple[list[list[str]], list[list[bool]]]:
+        """`display` and `bold` as lists of rows, quick to go through."""
+        return self.display.to_numpy().tolist(), self.bold.to_numpy().tolist()
+
+    def new_kinds(self) -> list[int]:
+        """Rows, by place, that begin another kind than the row before."""
+        pairs = itertools.pairwise(self.kinds)
+        return [n for n, (before, now) in enumerate(pairs, 1) if _block(before) != _block(now)]
+
+
+def _block(kind: RowKind) -> RowKind:
+    return "ours" if kind == "setting" else kind  # what was chosen belongs to the values above it
 
 
 def render(table: Table, form: str) -> str:
@@ -75,7 +102,7 @@ def render(table: Table, form: str) -> str:
     if form == "tex":
         return _latex(table)
     if form == "html":
-        return _html(table)
+        return fragment(table)
     raise UserError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")
 
 
@@ -87,8 +114,11 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    escaped = table.display.rename(columns=lambda name: _escape(str(name)))
-    bold = table.bold.set_axis(escaped.columns, axis=1)
+    heads: pd.Index[Any] = pd.Index([_escape(str(name)) for name in table.display])
+    if table.heads:
+        heads = pd.MultiIndex.from_tuples([(_escape(a), _escape(b)) for a, b in table.heads])
+    escaped = table.display.set_axis(heads, axis=1)
+    bold = table.bold.set_axis(heads, axis=1)
     styled = _styled(escaped, bold, "textbf:--rwrap;").format(_escape)
     text = styled.to_latex(
         hrules=True,
@@ -96,8 +126,18 @@ def _latex(table: Table) -> str:
         label=f"tab:{table.study}-{table.key}",
         column_format="l" + "r" * (table.display.shape[1] - 1),
         position_float="centering",
+        multicol_align="c",
     )
-    return str(text)
+    return _ruled(str(text), table.new_kinds())
+
+
+def _ruled(text: str, rows: list[int]) -> str:
+    """LaTeX of a table with a rule above these of its rows."""
+    lines = text.splitlines(keepends=True)
+    first = lines.index("\\midrule\n") + 1
+    for row in reversed(rows):
+        lines.insert(first + row, "\\midrule\n")
+    return "".join(lines)
 
 
 def _escape(value: object) -> str:
@@ -105,21 +145,6 @@ def _escape(value: object) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {sign: "\\" + sign for sign in "&%$#_{}"}
     return "".join({**special, **LATEX}.get(sign, sign) for sign in text)
-
-
-def _html(table: Table) -> str:
-    styled = _styled(table.display, table.bold, "font-weight: bold").format(escape="html")
-    caption = f"{table.key}. {table.title}. {table.caption}"
-    # only our own text goes in, but a study is named by hand
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        caption = caption.replace(sign, entity)
-    styled = styled.set_caption(caption).set_uuid(_identifier(table))
-    return str(styled.to_html(table_attributes='class="numbers"'))
-
-
-def _identifier(table: Table) -> str:
-    """A name that is unique on a page and safe in CSS."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", f"{table.study}-{table.key}")
 
 
 def _styled(display: pd.DataFrame, bold: pd.DataFrame, props: str) -> Styler:

@@ -61,6 +61,7 @@ class Sheet(Form):
     metrics: Texts
     mode: str
     only: Table = Field(default_factory=dict)
+    train: Literal["beside", "apart", "none"] = "beside"
 
 
 class About(Form):

@@ -9,7 +9,7 @@ import pytest
 from make_run import Run, cifar, crowd
 from matplotlib.figure import Figure
 
-from analysis.display import figure_set, figures
+from analysis.display import curve_sheets, figures, search_figures
 from analysis.display.figure_set import plates, save
 from analysis.findings.cells import cell_values
 from analysis.findings.published import load_published
@@ -36,10 +36,8 @@ def curves(**values):
 
 
 def lines(*trials, unfinished=False):
-    return pd.DataFrame(
-        [{"trial": t, "label": "depth 18", "colour": "#000000", "unfinished": unfinished}
-         for t in trials]
-    )  # fmt: skip
+    row = {"cell": 0, "label": "depth 18", "colour": "#000000", "unfinished": unfinished}
+    return pd.DataFrame([{"trial": trial, **row} for trial in trials])
 
 
 def test_curves_are_drawn_as_recorded_train_dashed_val_solid(ax):
@@ -116,7 +114,7 @@ def test_search_values_tell_endings_apart(ax):
             "epochs": [9, 3, 2],
         }
     )
-    figures.search_values(ax, trials, "lr", "val accuracy", log=True)
+    search_figures.search_values(ax, trials, "lr", "val accuracy", log=True)
     done, stopped, diverged = ax.get_lines()
     assert (done.get_fillstyle(), stopped.get_fillstyle()) == ("full", "none")
     assert diverged.get_marker() == "x"
@@ -130,7 +128,7 @@ def test_labels_of_rates_do_not_touch(ax, rates):
         {"lr": rates, "value": [0.5, 0.6], "status": "completed", "epochs": [3, 3]}
     )
     ax.figure.set_size_inches(2.4, 2.6)
-    figures.search_values(ax, trials, "lr", "val accuracy", log=True)
+    search_figures.search_values(ax, trials, "lr", "val accuracy", log=True)
     ax.figure.canvas.draw()
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     assert len(boxes) >= 2
@@ -139,10 +137,45 @@ def test_labels_of_rates_do_not_touch(ax, rates):
 
 def test_the_ladder_has_a_bar_a_trial_of_its_epochs(ax):
     trials = pd.DataFrame({"epochs": [1, 9, 0], "status": ["stopped", "completed", "failed"]})
-    figures.rung_ladder(ax, trials, [1, 3, 9])
-    bars = [line for line in ax.get_lines() if len(line.get_xdata()) == 2 and
-            line.get_linestyle() == "-"]  # fmt: skip
-    assert [int(bar.get_xdata()[1]) for bar in bars] == [9, 1, 0]
+    search_figures.rung_ladder(ax, trials, [1, 3, 9])
+    (bars,) = ax.collections
+    assert [int(bar[1][0]) for bar in bars.get_segments()] == [9, 1, 0]
+    ends = {tuple(line.get_xdata()) for line in ax.get_lines() if line.get_linestyle() == "None"}
+    assert ends == {(9.0,), (1.0,), (0.0,)}
+
+
+def test_thousands_of_configs_are_a_few_artists(ax):
+    """A line and a label a trial took minutes."""
+    rng = np.random.default_rng(0)
+    trials = pd.DataFrame(
+        {
+            "lr": rng.uniform(0.001, 1, 5000),
+            "value": rng.random(5000),
+            "status": rng.choice(["completed", "stopped", "diverged"], 5000),
+            "epochs": rng.choice([2, 7, 22, 66, 200], 5000),
+        }
+    )
+    search_figures.search_values(ax, trials, "lr", "val accuracy", log=True)
+    assert len(ax.get_lines()) <= 15
+    assert len(ax.texts) <= 3
+    assert sum(len(line.get_xdata()) for line in ax.get_lines()) == 5000
+    ladder = Figure().subplots()
+    search_figures.rung_ladder(ladder, trials, [2, 7, 22, 66, 200])
+    assert len(ladder.get_lines()) + len(ladder.collections) <= 9
+    assert all(artist.get_rasterized() for artist in (*ax.get_lines(), *ladder.collections))
+
+
+def test_of_very_many_curves_some_are_in_colour_and_all_are_drawn(ax):
+    held = curves(**{f"t{n}_val_loss": [4.0, 1.0 + n] for n in range(100)})
+    many = pd.DataFrame(
+        [{"trial": f"t{n}", "cell": n, "label": f"depth {n}", "colour": "#0072B2",
+          "unfinished": False} for n in range(100)]
+    )  # fmt: skip
+    figures.learning_curves(ax, held, many, "loss", "val")
+    (rest,) = ax.collections
+    assert len(rest.get_segments()) + len(ax.get_lines()) == 100
+    assert len(ax.get_lines()) == figures.MOST_NAMED
+    assert ax.get_ylim()[1] >= 100  # the grey ones count for the axes
 
 
 def test_maps_of_truth_and_prediction_share_one_scale():
@@ -168,9 +201,50 @@ def test_which_figures_a_study_has(tmp_path):
     crowd(tmp_path / "t").samples("00-seed42")
     keys = {name: [p.key for p in plates(load(tmp_path / name))] for name in ("c", "t")}
     assert keys == {
-        "c": ["F1", "F2", "F3", "search-lr", "rungs"],
-        "t": ["curves-A", "curves-B", "F3", "F4-cell0"],
+        "c": ["F1", "F2", "F3", "final-depth", "search-lr", "rungs"],
+        "t": ["curves-A", "curves-B", "F4-cell0", "final-lr"],
     }
+
+
+def test_f1_to_f3_are_as_in_the_report(tmp_path):
+    """F1 both modes on one sheet, F2 validation accuracy and F3 loss by depth, from scratch."""
+    cifar(tmp_path / "c")
+    held = {plate.key: plate.figure for plate in plates(load(tmp_path / "c"))}
+    heads = {key: [ax.get_title() for ax in figure.axes] for key, figure in held.items()}
+    assert heads["F1"] == [
+        "from scratch, loss: train dashed, val solid",
+        "from scratch, accuracy: train dashed, val solid",
+        "fine-tuned, loss: train dashed, val solid",
+        "fine-tuned, accuracy: train dashed, val solid",
+    ]
+    assert (heads["F2"], heads["F3"]) == (["val accuracy"], ["val loss"])
+    shown = [text.get_text() for text in held["F2"].legends[0].get_texts()]
+    assert shown == ["depth 18", "depth 34"]
+    scratch = {line.get_gid().split("|")[1] for line in held["F2"].axes[0].get_lines()}
+    assert scratch == {"0", "2"}  # the cells that are not pretrained
+
+
+def test_training_values_of_crops_stand_in_no_panel_of_whole_images(tmp_path):
+    crowd(tmp_path / "t")
+    (plate,) = [p for p in plates(load(tmp_path / "t")) if p.key == "curves-A"]
+    assert [ax.get_title() for ax in plate.figure.axes] == ["test mae", "train mae"]
+    splits = [
+        {line.get_gid().split("|")[2] for line in ax.get_lines()} for ax in plate.figure.axes
+    ]
+    assert splits == [{"test"}, {"train"}]
+
+
+def test_a_final_figure_has_the_sign_that_tables_have(tmp_path):
+    """Fully trained but not confirmed is not unfinished."""
+    run = Run(tmp_path / "s", cells=[{"depth": 18}, {"depth": 34}])
+    run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}] * 3, lr=0.1)
+    run.trial("01-000", 1, value=0.9, epochs=9, lr=0.1)
+    (plate,) = [p for p in plates(load(tmp_path / "s")) if p.key == "final-depth"]
+    texts = [text.get_text() for text in plate.figure.axes[0].texts]
+    assert "°" in texts
+    assert "†" not in texts
+    assert "° fully trained in the search" in plate.caption
+    assert "†" not in plate.caption
 
 
 def test_half_written_samples_are_passed_over(tmp_path):
@@ -192,8 +266,10 @@ def test_saved_as_png_and_pdf_without_type_3_fonts(tmp_path):
     Run(tmp_path / "s", cells=[{"depth": 18}])
     (plate,) = plates(load(tmp_path / "s"))
     before = mpl.rcParams["pdf.fonttype"]
-    png, pdf = save(plate, tmp_path / "out", "s")
-    assert (png.name, pdf.name) == ("s-F3.png", "s-F3.pdf")
+    png, pdf, svg = save(plate, tmp_path / "out", "s")
+    names = ("s-final-depth.png", "s-final-depth.pdf", "s-final-depth.svg")
+    assert (png.name, pdf.name, svg.name) == names
+    assert "<text" in svg.read_text(encoding="utf-8")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert b"/Type3" not in pdf.read_bytes()
     assert mpl.rcParams["pdf.fonttype"] == before
@@ -222,6 +298,6 @@ def test_curves_of_the_report_s_resnets_lie_under_no_other_network():
     cells = [{"network": name} for name in ("densenet121", "resnet")]
     study = {"task": "cifar10", "settings": {"depth": 18}, "cells": cells, "about": CIFAR10}
     sheet = CIFAR10["sheets"][0]
-    found = [figure_set._matching(published, study, sheet, "", [n]) for n in range(2)]
+    found = [curve_sheets._matching(published, study, sheet, "", [n]) for n in range(2)]
     assert found[0] is None
     assert list(found[1]["depth"]) == [18]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 import re
 
 import pytest
@@ -23,14 +25,88 @@ def built(tmp_path_factory):
 
 def test_one_page_that_needs_no_other_file(built):
     page = built.read_text(encoding="utf-8")
-    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert sources
-    assert all(s.startswith(("data:image/png;base64,", "#")) for s in sources)
-    assert "<script" not in page
+    held = re.sub(r' xmlns(:\w+)?="[^"]*"', "", page)  # names, not addresses
+    assert re.findall(r'\bhref="([^"]*)"', held)
+    for source in re.findall(r'\b(?:src|href)="([^"]*)"', held):
+        assert source.startswith(("#", "data:image/png;base64,"))
+    assert not re.findall(r"https?://", held)
     assert "@import" not in page
-    assert "url(" not in page
-    png = base64.b64decode(sources[0].partition(",")[2])
-    assert png.startswith(b"\x89PNG")
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_the_page_has_one_script_of_its_own(built):
+    page = built.read_text(encoding="utf-8")
+    assert len(re.findall(r"<script>", page)) == 1
+    assert not re.findall(r"<script[^>]*\bsrc=", page)
+    assert not re.findall(r"\bon(?:click|load|error|change)=", page)
+
+
+def test_every_anchor_has_its_place_and_every_place_is_one(tmp_path):
+    cifar(tmp_path / "c")
+    crowd(tmp_path / "t").samples("00-seed42")
+    page = build([tmp_path / "c", tmp_path / "t"], tmp_path / "out").read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    wanted = re.findall(r'(?:href="#|url\(#|aria-labelledby=")([^")]+)', page)
+    assert wanted
+    assert set(wanted) <= set(ids)
+
+
+def test_every_number_of_a_cell_leads_to_its_section_and_every_trial_to_its_row(tmp_path):
+    cifar(tmp_path / "c")
+    page = build([tmp_path / "c"], tmp_path / "out").read_text(encoding="utf-8")
+    t1 = page[page.index('id="study-1-T1"') : page.index('id="study-1-T2"')]
+    assert re.search(r'<a href="#study-1-cell-2">0.7000 ± 0.0100 \(3\)</a>', t1)
+    numbers = [n for n in re.findall(r"<td class=\"num\"[^>]*>(.*?)</td>", t1) if "±" in n]
+    assert len(numbers) == 4
+    assert all("href=" in number for number in numbers)
+    for trial in ("00-000", "03-003", "02-seed3"):
+        assert page.count(f'id="study-1-t-{trial}"') == 1
+
+
+def test_a_cells_section_says_what_its_result_is_made_of(tmp_path):
+    run = Run(tmp_path / "s", cells=[{"depth": 18}])
+    run.trial("00-000", value=0.8, lr=0.1)
+    run.trial("00-001", epochs=2, ending="diverged", lr=0.3)
+    run.confirm(0, [{"loss": 1.0, "accuracy": a} for a in (0.5, 0.6)], lr=0.1)
+    run.trial("00-seed3", stage="confirm", seed=3, ending="failed", epochs=4, lr=0.1)
+    page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
+    own = page[page.index('<section class="cell"') : page.index('id="study-1-provenance"')]
+    seeds = re.findall(r"<tr[^>]*>.*?</tr>", own[own.index("in the result") :], re.DOTALL)
+    told = {re.search(r">(00-seed\d)<", row)[1]: row for row in seeds}
+    assert [">yes<" in told[f"00-seed{n}"] for n in (1, 2, 3)] == [True, True, False]
+    assert "no: " in told["00-seed3"]
+    assert "1 completed, 1 diverged" in own
+    assert "§" in own
+    assert len(re.findall(r"<polyline", own)) == 5
+
+
+def test_large_tables_are_packed_and_nothing_of_them_is_lost(tmp_path):
+    run = Run(tmp_path / "s", cells=[{"depth": 18}, {"depth": 34}], rungs=[1])
+    names = [f"{cell:02d}-{n:03d}" for cell in (0, 1) for n in range(150)]
+    for name in names:
+        run.trial(name, int(name[:2]), value=0.5, epochs=1, lr=0.1)
+    page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
+    packed = re.search(r'data-packed="study-1-configs">([^<]*)<', page)[1]
+    rows = json.loads(gzip.decompress(base64.b64decode(packed)))
+    shown = re.findall(r'<tr id="study-1-t-([^"]*)"', page)
+    assert len(shown) == 200
+    assert sorted([*shown, *(row[1] for row in rows)]) == names
+    assert {row[0] for row in rows} == {0, 1}
+    assert "Load all 300 rows" in page
+    csv = (tmp_path / "out" / "tables" / "s-configs.csv").read_text(encoding="utf-8")
+    assert len(csv.splitlines()) == 301
+
+
+def test_figures_of_a_page_follow_its_colours(built):
+    page = built.read_text(encoding="utf-8")
+    drawn = re.findall(r"<svg class=\"plate\".*?</svg>", page, re.DOTALL)
+    assert len(drawn) == 4
+    for svg in drawn:
+        shades = set(re.findall(r"#[0-9a-f]{6}\b", svg))
+        assert not shades & {"#000000", "#ffffff", "#0072b2"}
+        assert "var(--" in svg
+    assert "svg.plate text { fill: var(--ink)" in page  # of text that has no colour of its own
 
 
 def test_tables_and_figures_lie_beside_it(built):
@@ -39,7 +115,9 @@ def test_tables_and_figures_lie_beside_it(built):
             for form in ("csv", "md", "tex", "html")} == tables  # fmt: skip
     figures = {p.name for p in (built.parent / "figures").iterdir()}
     assert {
-        f"t-{k}.{f}" for k in ("F3", "F4-cell0", "curves-A", "curves-B") for f in ("png", "pdf")
+        f"t-{k}.{f}"
+        for k in ("final-lr", "F4-cell0", "curves-A", "curves-B")
+        for f in ("png", "pdf", "svg")
     } == figures
 
 
@@ -70,7 +148,7 @@ def test_the_page_says_which_cell_leads_before_the_tables(tmp_path):
     cifar(tmp_path / "s")
     page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
     said = page.index("a tie of depth 34, from scratch (0.7000) and depth 34, fine-tuned (0.7000)")
-    assert page.index("<h2>s</h2>") < said < page.index("<table")
+    assert page.index("<h1>s</h1>") < said < page.index('class="dots"') < page.index("<table")
 
 
 def test_synthetic_data_is_in_title_banner_and_tables(tmp_path):
@@ -90,7 +168,7 @@ def test_a_study_killed_in_the_middle_of_a_line_builds(tmp_path):
         file.write('{"event": "te')
     page = build([tmp_path / "k"], tmp_path / "out").read_text(encoding="utf-8")
     assert "UNFINISHED STUDY: 0 of 4 cells complete" in page
-    assert "0.6000 val @2/9†" in page
+    assert "0.6000 val @2/9" in page
     assert "out of memory" in page
     assert "02-000" in page
 
@@ -132,7 +210,8 @@ def test_two_studies_of_one_name_are_refused(tmp_path):
 def test_what_a_person_wrote_is_escaped(tmp_path):
     Run(tmp_path / "s", spec={"fixed": {}, "description": "<script>alert(1)</script>"})
     page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
-    assert "<script>" not in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
 
 
 def test_equal_records_give_equal_files(tmp_path):

@@ -1,0 +1,103 @@
+"""A figure ready to be saved, and what every figure has: its axes, its labels, its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis.display import words
+from analysis.display.figures import GREY, SOFT
+from search.record import Record
+
+FORMS = ("png", "pdf", "svg")
+NAME = "plate-name"  # of a title that a page, which has its own, can hide
+DPI = {"png": 130, "pdf": 130, "svg": 100}  # in pdf and svg of what is kept as pixels
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure ready to be saved.
+
+    Attributes:
+        key: e.g. F1, search-lr; unique in a study.
+        title: what it is of.
+        caption: what it shows.
+        figure: the figure.
+    """
+
+    key: str
+    title: str
+    caption: str
+    figure: Figure = field(repr=False)
+
+
+def save(plate: Plate, folder: Path, prefix: str) -> list[Path]:
+    """Write png, pdf and svg, `<prefix>-<key>`; the pdf holds TrueType fonts, the svg text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    salt = f"{prefix}-{plate.key}"  # equal records give equal files
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": salt}):
+        for form in FORMS:
+            path = folder / f"{prefix}-{plate.key}.{form}"
+            undated: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+            clear = form == "svg"  # a page of any colour may lie under it
+            plate.figure.savefig(
+                path, dpi=DPI[form], metadata=undated.get(form), transparent=clear
+            )
+            paths.append(path)
+            # laid out by the first; costs as much as drawing
+            plate.figure.set_layout_engine("none")
+    return paths
+
+
+def new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure and its axes `(rows, columns)`, each of so many inches."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[:].set_color(GREY)
+        ax.tick_params(which="both", color=GREY, labelcolor=SOFT)
+    return figure, axes
+
+
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend of all panels, beside them; none where there is only one thing to name."""
+    held = {
+        name: handle
+        for ax in axes
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    if held and list(held) != ["all"]:
+        figure.legend(
+            list(held.values()),
+            list(held),
+            loc="outside right center",
+            fontsize="small",
+            frameon=False,
+        )
+
+
+def label(plate: Plate, record: Record) -> None:
+    """Name a figure, and write over it what nobody may overlook."""
+    study = record.study
+    signs = [words.SYNTHETIC] if study["synthetic"] else []
+    signs += [words.REPORT_PROTOCOL] if study["protocol"] == "report" else []
+    signs += [words.MIXED_PARTS] if words.mixed_parts(record) else []
+    title = f"{study['name']}: {plate.key}"
+    named = plate.figure.suptitle(" · ".join([*signs, title]), fontsize="medium", color=SOFT)
+    if not signs:
+        named.set_gid(NAME)
+    if study["synthetic"]:
+        plate.figure.text(
+            0.5, 0.5, words.SYNTHETIC, fontsize=30, color="#cc0000", alpha=0.13,
+            ha="center", va="center", rotation=20, in_layout=False,
+        )  # fmt: skip

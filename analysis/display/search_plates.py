@@ -1,0 +1,86 @@
+"""Figures of the search: a panel a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.display import search_figures, words
+from analysis.display.plates import Plate, new
+from analysis.findings.audit import searched
+from analysis.findings.facts import metric_name
+from search.record import Record, trial_column
+
+MOST_PANELS = 40
+
+
+def search_plates(record: Record) -> list[Plate]:
+    """Values against each searched parameter, and how far configs came."""
+    study = record.study
+    tried = searched(record)
+    if tried.empty:
+        return []
+    found = []
+    metric = f"{study['watched']} {metric_name(study, study['metric'])}"
+    for key in study["space_keys"]:
+        column = trial_column(study, key)
+        if not pd.api.types.is_numeric_dtype(tried[column]):
+            continue
+        log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
+
+        def draw(ax: Axes, held: pd.DataFrame, column: str = column, log: bool = log) -> None:
+            search_figures.search_values(ax, held, column, metric, log)
+
+        caption = (
+            f"{_judged(study, metric)} against {key}; a number is the epochs trained, a larger "
+            "mark longer training, and only equally long ones compare. Trials without a value "
+            f"stand at the foot.{_first(study)}"
+        )
+        title = f"{key} tried, and what it gave"
+        found.append(Plate(f"search-{key}", title, caption, _panels(record, tried, draw)))
+    caption = f"One bar a config, dotted: rungs; the mark says how it ended.{_first(study)}"
+    rungs = study["rungs"]
+    ladder = _panels(record, tried, lambda ax, held: search_figures.rung_ladder(ax, held, rungs))
+    return [*found, Plate("rungs", "How far each config was trained", caption, ladder)]
+
+
+def _first(study: Mapping[str, Any]) -> str:
+    """That not every cell has a panel, where that is so."""
+    count = len(study["cells"])
+    return f" Panels: the first {MOST_PANELS} of {count} cells." if count > MOST_PANELS else ""
+
+
+def _judged(study: Mapping[str, Any], metric: str) -> str:
+    """What a config is ranked by at a rung."""
+    if study["checkpoint_rule"] == "best":
+        return f"Best {metric} up to the last rung reached"
+    return f"{metric} at the last rung reached"
+
+
+def _panels(
+    record: Record, trials: pd.DataFrame, draw: Callable[[Axes, pd.DataFrame], Any]
+) -> Figure:
+    """A small panel for each cell, and what the markers say."""
+    cells = record.study["cells"][:MOST_PANELS]
+    columns = min(5, len(cells))
+    figure, axes = new(math.ceil(len(cells) / columns), columns, 2.6, 2.4)
+    for cell, ax in enumerate(axes.flat):
+        if cell >= len(cells):
+            ax.set_axis_off()
+            continue
+        draw(ax, trials[trials["cell"] == cell])
+        ax.set_title(words.cell_label(cells[cell]), fontsize="small")
+    handles = [
+        Line2D([], [], marker=marker, linestyle="none", label=status, color="#404040",
+               fillstyle="full" if filled else "none")
+        for status, (marker, filled) in search_figures.ENDINGS.items()
+        if (trials["status"] == status).any()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside right center", fontsize="small", frameon=False)
+    return figure
