@@ -49,7 +49,7 @@ _CROWDS = {
     "first": "depth",
     "implied": ["part"],
     "match": ["depth", "part"],
-    "only": {"network": "resnet", "pretrained": False, "crop": CROP},
+    "only": {"network": "resnet", "head": "fc", "pretrained": False, "crop": CROP},
     "split": "",
 }
 
@@ -131,7 +131,7 @@ SHANGHAITECH: About = {
             "without": ["part"],
             "metrics": ["mae"],
             "mode": "scratch",
-            "only": {"network": "resnet"},
+            "only": {"network": "resnet", "head": "fc"},
         }
     ],
 }
