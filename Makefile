@@ -32,8 +32,9 @@ demo: venv clean-demo
 clean-demo:
 	@rm -rf runs/quickstart-cifar10 runs/quickstart-crowd runs/quickstart
 
+# two processes: while the one waits for a Ray to start, the other computes; a file stays in one
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: venv
 	$(BIN)/python -m pytest -n auto -m "not slow and not long"

@@ -25,8 +25,14 @@ class WeightsError(UserError):
     """Pretrained weights are missing or unfit; the message names depth, file and what to do."""
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, and those behind it, the newest first."""
+def causes(error: BaseException | None, implied: bool = True) -> Iterator[BaseException]:
+    """An exception, and those behind it, the newest first.
+
+    Args:
+        error: the newest.
+        implied: with what was being handled when it was raised, unless it was raised `from` else.
+    """
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        behind = error.__context__ if implied and not error.__suppress_context__ else None
+        error = error.__cause__ or behind

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from search import record
+from search.cli.cache_command import add_cache, show_cache
 from search.cli.doctor_command import add_doctor, doctor
 from search.cli.plan_commands import add_commands
 from search.cli.run_commands import (
@@ -92,6 +93,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     )
     optuna.add_argument("run", type=Path, metavar="RUN", help="its run folder")
     optuna.set_defaults(command=_optuna)
+    add_cache(commands).set_defaults(command=_cache)
     studies = commands.add_parser("studies", help="list the shipped studies")
     studies.set_defaults(command=_studies)
     settings = commands.add_parser(
@@ -127,6 +129,10 @@ def _optuna(arguments: argparse.Namespace) -> int:
     look = terminal.shell("optuna-dashboard", os.path.relpath(path))
     print(f"{path}: a study a cell. Look: {look}")
     return 0
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    return show_cache(arguments, make_console())
 
 
 def _studies(arguments: argparse.Namespace) -> int:

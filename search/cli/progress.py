@@ -106,8 +106,11 @@ class Progress:
             if job.to_epoch == self._plan.rungs[-1] and job.stage != "audit":
                 self._note_best(job.cell, value)
             tested = "".join(f", test {k} {v:.4g}" for k, v in (told.get("test") or {}).items())
-            text = f"{self._metric} {value:.4g} at epoch {told['value_epoch']}{tested}"
-            self._line(job, f"{text} ({told['seconds']:.0f} s)")
+            # of its epochs the rule may have taken an earlier one
+            of = told["value_epoch"]
+            chosen = f" (of epoch {of})" if of != told["epoch"] else ""
+            text = f"epoch {told['epoch']} done: {self._metric} {value:.4g}{chosen}{tested}"
+            self._line(job, f"{text}, {told['seconds']:.0f} s")
         elif told["ending"] == "stopped":
             self._line(job, f"ended by Ray's ASHA at epoch {told['epoch']}")
         elif told["ending"] == "diverged":

@@ -173,6 +173,7 @@ class Lost(_Event):
     cause: str
     node: str
     error: str
+    epoch: int = 0  # reported by then
 
 
 class Node(_Event):

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from search import record
 from search.record.journal import Event
 from search.record.mixed import as_text, computes, handed_out
 from search.record.terminal import shell
 from search.run.options import PreflightError
 from search.schedule.sampler import CellSampler
 from search.spec.cells import common_settings, make_plan, seed_of
+from search.spec.overrides import apply_overrides
 from search.spec.plan import Job
-from search.spec.study_spec import StudySpec
+from search.spec.study_spec import StudySpec, parse_spec
 from trainables import find_task
 from trainables.engine.train import watched_split
 from trainables.own_code import changes_of_code
+
+OF_A_CELL = ("trials_per_cell", "full_per_cell", "audit_share")  # the rest of [budget] is in rungs
 
 
 class Change(NamedTuple):
@@ -48,6 +53,7 @@ def find_changes(
     """
     found = [
         *_of_meaning(spec, study),
+        *_of_plan(spec, study),
         *_of_settings(spec, study, events),
         *_of_draws(spec, events),
         *_of_code(spec, study, here),
@@ -127,6 +133,19 @@ def _of_meaning(spec: StudySpec, study: Mapping[str, Any]) -> list[Change]:
         for key, value in now.items()
         if study[key] != value
     ]
+
+
+def _of_plan(spec: StudySpec, study: Mapping[str, Any]) -> list[Change]:
+    """How much its file asked for of each cell; the file as it was stands in study.json, too."""
+    try:
+        raw = apply_overrides(tomllib.loads(study.get("text") or ""), study["overrides"])
+        held = parse_spec(raw, record.STUDY, study.get("task_dir"))
+    except (KeyError, ValueError):  # of before it was kept, or when files had another form
+        return []
+    now = spec.budget.model_dump()
+    pairs = [(f"budget.{key}", held.budget.model_dump()[key], now[key]) for key in OF_A_CELL]
+    pairs += [(key, getattr(held, key), getattr(spec, key)) for key in ("scheduler", "sampler")]
+    return [Change(_words(*pair)) for pair in pairs if not _same(*pair[1:])]
 
 
 def _of_settings(

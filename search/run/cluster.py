@@ -51,6 +51,7 @@ import ray  # noqa: E402
 TOKEN = (
     "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
 )
+GPU_WAIT = 1800.0  # seconds; others may hold every GPU of a cluster, and steps are few
 _held = contextlib.ExitStack()  # what `disconnect` lets go of: the folder of a Ray started here
 
 
@@ -174,10 +175,19 @@ def on_gpu(labels: Mapping[str, str] | None, function: Callable[..., Any], *argu
         labels: that its node must have, as Ray's `label_selector`.
         function: what runs there.
         arguments: of it.
+
+    Raises:
+        TimeoutError: no GPU was free, or it did not end, within GPU_WAIT seconds.
+        Exception: whatever the function raises.
     """
     where = {"label_selector": dict(labels)} if labels else {}
     task = ray.remote(num_gpus=1, max_calls=1, max_retries=0, **where)(function)
-    return ray.get(task.remote(*arguments))
+    held = task.remote(*arguments)
+    try:
+        return ray.get(held, timeout=GPU_WAIT)
+    except ray.exceptions.GetTimeoutError as error:
+        ray.cancel(held, force=True)
+        raise TimeoutError(f"no whole GPU was to be had within {GPU_WAIT:g} s") from error
 
 
 def resources() -> list[dict[str, float]]:

@@ -7,9 +7,9 @@ nobody reads that.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -38,27 +38,34 @@ class Demand(Callback):  # type: ignore[misc]
     """
 
     def __init__(self, study: Study) -> None:
-        self._study, self._next = study, 0.0
+        self._study, self._next, self._refused = study, 0.0, False
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Ask anew where the number of jobs that could run has changed."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + EVERY
-        ask(bundles(self._study))
+        wanted = bundles(self._study)
+        try:
+            ask(wanted)
+        except Exception as error:  # the study itself can go on with the nodes that are there
+            if not self._refused:
+                self._study.say(f"note: no room can be asked of an autoscaler ({error})")
+            self._refused = True
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""
         return {}
 
 
-@contextmanager
+@contextlib.contextmanager
 def withdrawn() -> Iterator[None]:
     """Around experiments: a request stands until it is withdrawn, and keeps idle nodes."""
     try:
         yield
     finally:
-        ask([])
+        with contextlib.suppress(Exception):  # of a cluster that is gone; what ended it is told
+            ask([])
 
 
 def ask(wanted: Bundles) -> None:

@@ -43,7 +43,8 @@ def infrastructure(error: BaseException) -> str:
     """
     from trainables.task import MissingDataError
 
-    for one in causes(error):
+    # what was handled before is no reason: `except ImportError` may be how a trial tries its luck
+    for one in causes(error, implied=False):
         if isinstance(one, InfrastructureError):
             return one.cause
         if isinstance(one, NotSharedError):

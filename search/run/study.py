@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from search import record
 from search.record import optuna_view
@@ -107,7 +107,7 @@ class Study:
         self._search = Search(spec, [held.get(n) or 1.0 for n in range(len(self._cells))])
         events = run.events()
         missing = self._search.replay(events, str(self.folder / record.JOURNAL))
-        self._losses = _losses(events)
+        self._losses, self._newest = _losses(events), dict[str, int]()
         cut = run.open_logs()
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._write_decisions(missing)
@@ -160,6 +160,7 @@ class Study:
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
         """Take the row of an epoch."""
         self._run.append_epoch(trial, row)
+        self._newest[trial] = max(row["epoch"], self._newest.get(trial, 0))
         if trial in self._search.jobs:
             self._say_repeated(self._search.jobs[trial], row["epoch"])
             self._watcher.reported(self._search.jobs[trial], row)
@@ -194,21 +195,23 @@ class Study:
     def lost(self, trial: str, cause: str, node: str, text: str) -> None:
         """A job that its node, process or network has ended: it goes on from its checkpoint.
 
-        One that was lost more than `losses` times fails like any other: then it may well be its
-        own fault.
+        One that was lost more than `losses` times, and came no epoch further in between, fails
+        like any other: then it may well be its own fault.
         """
-        self._losses[trial] += 1
+        job = self._search.jobs[trial]
+        epoch = max(job.from_epoch, self._newest.get(trial, 0))
         event = {"event": "lost", "trial": trial, "cause": cause, "node": node, "error": text}
-        self.note(event)
-        most, at = self.spec.losses, f" on {node}" if node else ""
-        if self._losses[trial] > most:
-            told = {"ending": "failed", "error": f"lost {most + 1} times; the last time: {text}"}
-            self.tell(trial, {**told, "node": node, "lost": True})
+        self.note({**event, "epoch": epoch})
+        self._losses[trial] = _one_more(self._losses.get(trial), epoch)
+        count, most, at = self._losses[trial].count, self.spec.losses, f" on {node}" * bool(node)
+        if count > most:
+            where = f"at epoch {epoch}" if epoch else "before its first epoch"
+            error = f"lost {count} times {where}; the last time: {text}"
+            self.tell(trial, {"ending": "failed", "error": error, "node": node, "lost": True})
             return
         self.put_back(trial)
         self._watcher.noted(
-            f"  {trial} lost{at} ({text}); it goes on from its checkpoint "
-            f"(loss {self._losses[trial]} of {most})"
+            f"  {trial} lost{at} ({text}); it goes on from its checkpoint (loss {count} of {most})"
         )
 
     def put_back_all(self) -> None:
@@ -359,12 +362,33 @@ def _plain(decision: Event) -> Event:
     return {**decision, "value": value if value == value else None}
 
 
-def _losses(events: Sequence[Event]) -> Counter[str]:
-    """How often the job of a trial was lost, since it was last tried again as failed."""
-    found = Counter[str]()
+class Losses(NamedTuple):
+    """How often the job of a trial was lost without coming an epoch further in between.
+
+    Attributes:
+        count: so often.
+        epoch: the newest that it had reported by then.
+    """
+
+    count: int
+    epoch: int
+
+
+def _one_more(held: Losses | None, epoch: int) -> Losses:
+    """A loss at an epoch, after those that are held of the trial."""
+    if held is None or epoch > held.epoch:
+        return Losses(1, epoch)
+    return Losses(held.count + 1, held.epoch)
+
+
+def _losses(events: Sequence[Event]) -> dict[str, Losses]:
+    """Losses by trial, since it was last tried again as failed; see Losses."""
+    found = dict[str, Losses]()
     for event in events:
         if event["event"] == "lost":
-            found[event["trial"]] += 1
+            trial = event["trial"]
+            # without an epoch: of before gains were counted
+            found[trial] = _one_more(found.get(trial), event.get("epoch", 0))
         elif event["event"] == "retry failed":
             for trial in event["trials"]:
                 found.pop(trial, None)

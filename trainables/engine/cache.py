@@ -137,6 +137,42 @@ def _made(entry: Path, make: Callable[[], Arrays]) -> Arrays | None:
         return None
 
 
+def entries() -> list[tuple[Path, int, float]]:
+    """What lies in the cache, oldest first: its folder, bytes, and when it was made (time of day).
+
+    What a killed process left half-made is in it too.
+
+    Raises:
+        OSError: see `cache_dir`, or it cannot be read.
+    """
+    folder = cache_dir()
+    held = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_dir() and not path.is_symlink():
+            size = sum(at.stat().st_size for at in path.rglob("*") if at.is_file())
+            held.append((path, size, path.stat().st_mtime))
+    return sorted(held, key=lambda entry: entry[2])
+
+
+def remove(entry: Path) -> bool:
+    """Take an entry out of the cache, unless it is being made right now; whether it is gone.
+
+    Trials that have it open keep what they mapped; the next that asks makes it again.
+
+    Raises:
+        OSError: it may not be removed.
+    """
+    name = entry.name.removesuffix(".partial")
+    lock = entry.with_name(f"{name}.lock")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(entry)
+    return True
+
+
 def _warn(why: str) -> None:
     warnings.warn(
         f"the data cache: {why}; each trial decodes for itself. Name another folder with "

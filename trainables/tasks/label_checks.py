@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrc  # scipy.stats takes two seconds to import
 
 from trainables.tasks.inventory import are, many, named
 
@@ -50,8 +50,9 @@ def unbalanced(labels: Labels, classes: int) -> list[str]:
     for split, held in labels.items():
         counts = np.bincount(held, minlength=classes)
         share = counts / len(held)
-        chance = binom(len(held), even)
-        off = np.minimum(chance.cdf(counts), chance.sf(counts - 1)) < BY_CHANCE
+        # so few of a class by chance, or so many: the binomial distribution
+        few, much = bdtr(counts, len(held), even), bdtrc(counts - 1, len(held), even)
+        off = np.minimum(few, much) < BY_CHANCE
         off &= (share < LEAST * even) | (share > MOST * even)
         off &= counts > 0  # classes that are absent are told by themselves
         if off.any():

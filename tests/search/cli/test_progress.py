@@ -7,6 +7,7 @@ from rich.console import Console
 from search import record
 from search.cli.progress import Progress
 from search.spec.cells import make_plan
+from search.spec.plan import Job
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import TEXT, drive
 
@@ -32,6 +33,20 @@ def test_piped_output_is_a_plain_line_an_event(shown):
     assert "\x1b" not in text
     for piece in ("00-000 epoch 0 to 1: depth=18 lr=", "promote", "select", "stop", "rank 1 of"):
         assert piece in text
+
+
+def test_a_job_ends_at_its_last_epoch_whichever_one_is_chosen():
+    spec = parse_spec(tomllib.loads(TEXT), "tiny.toml")
+    out = io.StringIO()
+    console = Console(file=out, width=120)
+    with Progress(spec, make_plan(spec), console, "val_accuracy") as progress:
+        job = Job("00-000", "search", 0, 0, None, 0, 2, False)
+        told = {"ending": "value", "value": 0.5, "epoch": 2, "seconds": 3.0}
+        progress.told(job, {**told, "value_epoch": 1}, [])
+        progress.told(job, {**told, "value_epoch": 2}, [])
+    lines = [line.split(" ", 3)[3].strip() for line in out.getvalue().splitlines()]
+    assert lines[0] == "00-000 epoch 2 done: val_accuracy 0.5 (of epoch 1), 3 s"
+    assert lines[1] == "00-000 epoch 2 done: val_accuracy 0.5, 3 s"
 
 
 def test_a_resumed_study_shows_what_was_done_before(make_study):

@@ -20,6 +20,7 @@ from search.run.launch import Beginning
 from search.run.options import Options, PreflightError
 from search.run.preflight import fingerprints
 from search.run.study import Places
+from search.spec.overrides import apply_overrides
 from search.spec.study_spec import parse_spec, recorded_spec
 from tests.search.conftest import TEXT, Silent, drive, open_study
 
@@ -292,3 +293,35 @@ def test_code_of_ones_own_that_changed_is_named_with_both_checksums(tmp_path, mo
     assert before == held[1]["sha256"] != after
     (tmp_path / "mine_changes.py").unlink()
     assert changes_of_code(["mine_changes:TASK"], held)[0][2] == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("trials_per_cell", 3, "budget.trials_per_cell: 5 -> 3"),
+        ("audit_share", 0.0, "budget.audit_share: 0.4 -> 0"),
+        ("full_per_cell", 2, "budget.full_per_cell: 1 -> 2"),
+    ],
+)
+def test_an_edited_budget_is_listed_and_marks_what_is_made_of_it(
+    started, capsys, key, value, words
+):
+    folder = started(most=3)
+    edit(folder, lambda study: study["spec"]["budget"].update({key: value}))
+    assert words in refusal(capsys)
+    taken = accept(folder)
+    assert any(words in text for text in taken)
+    go_on(folder, Beginning("resume", taken))
+    assert record.load(folder).mixed.whole
+
+
+def test_what_the_command_line_changed_is_no_edit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["budget.trials_per_cell=3", "scheduler=cell-stop"]
+    raw = apply_overrides(tomllib.loads(STUDY), overrides)
+    spec = parse_spec(raw, "tiny.toml")
+    data = fingerprints(spec, options(tmp_path))
+    with RunFolder.make(tmp_path / "runs" / "tiny") as run:
+        run.create(manifest.describe_study(spec, STUDY, overrides, data, {}, machine.here()))
+        go_on_spec = recorded_spec(run.study, "study.json")
+        assert find_changes(go_on_spec, run.study, [], machine.here()) == []

@@ -52,6 +52,26 @@ def test_what_could_run_is_what_so_many_workers_are_given(make_study):
     study.close()
 
 
+def test_an_autoscaler_that_does_not_answer_is_told_once_and_hides_no_error(
+    make_study, monkeypatch
+):
+    def gone(bundles):
+        raise RuntimeError("GCS is gone")
+
+    monkeypatch.setattr(demand, "request_resources", gone)
+    study, said = make_study(), []
+    study._watcher.noted = said.append
+    asks = demand.Demand(study)
+    for _ in range(3):
+        asks._next = 0.0
+        asks.on_step_begin(0, [])
+    assert said == ["note: no room can be asked of an autoscaler (GCS is gone)"]
+    monkeypatch.setattr(demand, "_asked", [{"CPU": 1.0}])
+    with pytest.raises(OSError, match="a full disk"), demand.withdrawn():
+        raise OSError("a full disk")
+    study.close()
+
+
 @pytest.fixture
 def autoscaled(tmp_path, monkeypatch):
     """A Ray whose autoscaler adds up to two nodes of a CPU; (address, nodes there are now)."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
 from search.run.errors import InfrastructureError, NotSharedError, StoreError
 from search.run.failures import infrastructure, why_it_died
 from trainables.errors import WeightsError
+from trainables.files import disk_fault
 from trainables.task import DataError, MissingDataError
 
 
@@ -56,3 +58,39 @@ def test_whose_fault_a_failure_is(error: Exception, cause: str) -> None:
 )
 def test_why_a_worker_died(text: str, cause: str) -> None:
     assert why_it_died(text)[0] == cause
+
+
+def raised(how):
+    try:
+        how()
+    except Exception as error:
+        return error
+
+
+def test_what_was_handled_before_is_no_reason():
+    """A trial may try its luck with an import or a file, and then fail by itself."""
+
+    def by_itself():
+        try:
+            import no_such_module  # noqa: F401
+        except ImportError:
+            {}["missing"]
+
+    def with_its_own_words():
+        try:
+            Path("no such file").read_text()
+        except FileNotFoundError:
+            raise ValueError("the config is wrong") from None
+
+    def because_of_it():
+        try:
+            Path("no such file").read_text()
+        except FileNotFoundError as error:
+            raise RuntimeError("no data") from error
+
+    assert infrastructure(raised(by_itself)) == ""
+    assert infrastructure(raised(with_its_own_words)) == ""
+    assert infrastructure(raised(because_of_it)) == "read or write"
+    full = raised(with_its_own_words)
+    full.__context__.errno = errno.ENOSPC
+    assert disk_fault(full) == ""

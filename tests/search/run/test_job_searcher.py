@@ -121,7 +121,10 @@ def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study
     assert study.failed == trials[:1]
     told = read_events(study.folder)
     last = [e for e in told if e["event"] == "tell"][-1]
-    assert last["error"] == "lost 3 times; the last time: its worker process died"
+    assert (
+        last["error"]
+        == "lost 3 times before its first epoch; the last time: its worker process died"
+    )
 
     study.close()
     study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))

@@ -495,3 +495,44 @@ def test_a_decision_that_nothing_led_to_is_noticed(make_study):
         file.write(json.dumps({**made[-1], "line": last, "verdict": "select"}) + "\n")
     with pytest.raises(JournalError, match="decides nothing more"):
         make_study()
+
+
+def row(epoch):
+    values = {"lr": 0.1, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5, "seconds": 1.0}
+    return {"epoch": epoch, **values}
+
+
+def lose(study, gained, times):
+    """Losses of one trial that comes so many epochs further before each; those it survived."""
+    for loss in range(times):
+        job = study.ask()
+        for _ in range(gained):
+            lose.epoch += 1
+            study.epoch(job.trial, row(lose.epoch))
+        study.lost(job.trial, "node", f"spot-{loss}", "its node is gone")
+        if study.failed:
+            return loss
+    return times
+
+
+LONG = TEXT.replace("seed = 3", "seed = 3\nretries = 0\nlosses = 2")
+LONG = LONG.replace("max_epochs = 4", "max_epochs = 200").replace(
+    "grace_epochs = 1", "grace_epochs = 100"
+)
+
+
+def test_a_trial_that_comes_further_between_losses_is_never_given_up(make_study):
+    study, lose.epoch = make_study(text=LONG), 0
+    assert lose(study, gained=3, times=12) == 12
+    assert lose(study, gained=0, times=12) == 1  # beside the last one of before
+    study.close()
+
+
+def test_a_resumed_study_counts_losses_on(make_study):
+    study, lose.epoch = make_study(text=LONG), 0
+    assert lose(study, gained=3, times=5) == 5
+    assert lose(study, gained=0, times=1) == 1
+    study.close()
+    again = make_study(text=LONG)
+    assert lose(again, gained=0, times=12) == 0
+    again.close()
