@@ -17,7 +17,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 Kernel = Literal["gaussian", "disc", "adaptive", "dots"]
@@ -113,6 +112,8 @@ def adaptive_sigmas(points: Tensor, alone: float) -> Tensor:
     count = min(neighbours, len(points) - 1)
     if count < 1:
         return torch.full((len(points),), float(alone))
+    from scipy.spatial import cKDTree  # not at each start of the program: few studies need it
+
     found: Any = cKDTree(points.numpy()).query(points.numpy(), k=count + 1)[0]
     return torch.from_numpy(factor * found[:, 1:].mean(1)).float().clamp(min=LEAST_SIGMA)
 

@@ -51,3 +51,12 @@ def test_health_of_a_constant_is_finite():
     found = health(np.array([5, 5]), np.array([3.0, 3.0]), 0.0, np.array([5, 5]))
     assert all(np.isfinite(list(found.values())))
     assert found["rank"] == 0
+
+
+def test_ranks_are_scipys():
+    from scipy.stats import spearmanr
+
+    one = np.random.default_rng(0).integers(0, 9, 40)
+    other = one + np.random.default_rng(1).integers(0, 9, 40)
+    found = health(one, other.astype(float), 1.0, TRAIN)["rank"]
+    assert found == pytest.approx(spearmanr(one, other).statistic)
