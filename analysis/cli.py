@@ -9,7 +9,8 @@ from pathlib import Path
 from analysis.display import tables
 from analysis.display.page import build
 from analysis.findings.published import load_published
-from search.record import UserError, load, terminal
+from analysis.findings.verify import verdict_lines
+from search.record import UserError, load, terminal, verify
 from search.record.uris import refuse_uri
 
 
@@ -20,8 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0, or with one line on stderr 2 where the input is at fault and 1 where the
-        system refuses something, such as a full disk.
+        Exit code: 0, 1 where a record that is verified does not hold, or with one line on stderr
+        2 where the input is at fault and 1 where the system refuses something, such as a full
+        disk.
     """
 
     def command() -> int:
@@ -29,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, value in vars(args).items():
             if isinstance(value, Path) and name != "run":  # of a run `load` says what to do
                 refuse_uri(f"--{name.replace('_', '-')}", value)
+        if args.command == "verify":
+            return _verify(args.run)
         print(_build(args) if args.command == "build" else _table(args))
         return 0
 
@@ -37,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="build|table")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="build|table|verify")
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
     page.add_argument("--out", type=Path, help="folder to write to (of one run: RUN/report)")
@@ -53,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         "--table", default="cells", help="T1 to T4, cells (default), search, configs or audit"
     )
     one.add_argument("--format", default="md", choices=tables.FORMATS, help="default: md")
+    check = commands.add_parser(
+        "verify", help="check a record in full: exit status 0 only if all of it holds"
+    )
+    check.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
     return parser
 
 
@@ -61,6 +69,12 @@ def _build(args: argparse.Namespace) -> str:
         raise UserError("several runs need --out DIR, the folder to write to")
     published = load_published(args.published_curves) if args.published_curves else None
     return str(build(args.runs, args.out or args.runs[0] / "report", published))
+
+
+def _verify(run: Path) -> int:
+    found = verify(run)
+    print("\n".join(verdict_lines(found)))
+    return 0 if found.holds else 1
 
 
 def _table(args: argparse.Namespace) -> str:

@@ -2,61 +2,47 @@
 
     python benchmarks/launch.py [--jobs 400 4000] [--repeats 3] [--json FILE]
 
-Both sides run the same trivial trainable (one epoch's report, one end's) with actor reuse on the
+All sides run the same trivial trainable (one epoch's report, one end's) with actor reuse on the
 same Ray in the same process, in turn. Plain Ray Tune samples one float at random. Ours runs a
-whole study of ten cells: scheduler, samplers, journal forced to disk, Optuna file, frames.
+whole study of ten cells: scheduler, samplers, journal forced to disk, Optuna file, frames; and its
+jobs report once more, as real ones do, when they begin. `silent` is ours without that report.
 Times are from the first job's start to the last one's end, the start of Ray and of the first
-workers aside.
+workers aside; `cpu` is what the driver's process took of it, which other programs on the machine
+change less.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import tempfile
-import tomllib
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import pandas as pd
 from machine import describe
+from studies import begun, trivial_study
 
-from search import record
-from search.record import manifest
-from search.record.journal import read_lines
 from search.record.run_folder import RunFolder
-from search.run import cluster, executor, machine
-from search.run.study import Places, Study
-from search.spec.study_spec import parse_spec
-
-CELLS = 10
-TEXT = """
-name = "launch"
-task = "cifar10"
-[cells]
-batch_size = {cells}
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-edition = "synthetic"
-[budget]
-trials_per_cell = {trials}
-max_epochs = 9
-grace_epochs = 1
-audit_share = 0.0
-"""
+from search.run import cluster, executor
 
 
-class Silent:
-    """A watcher that looks away."""
+class Clocks:
+    """A watcher that only notes when jobs end."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[float, float]] = []  # wall and CPU seconds at each
+
+    def told(self, *_: object) -> None:
+        """A job has ended."""
+        self.ends.append((perf_counter(), process_time()))
 
     def __getattr__(self, name: str) -> object:
-        """Every hook of a watcher, doing nothing."""
+        """Every other hook of a watcher, doing nothing."""
         return lambda *args: None
 
 
@@ -68,38 +54,47 @@ def trivial(config: dict[str, object]) -> None:
     epoch = held["train"]["to_epoch"]
     value = hash(str(held["trial"])) % 1000 / 1000
     row = {"epoch": epoch, "lr": 0.1, "train_loss": 1.0, "val_accuracy": value, "seconds": 0.0}
-    tune.report({"kind": "epoch", "trial": held["trial"], "payload": row})
-    told = {"ending": "value", "value": value, "epoch": epoch, "value_epoch": epoch}
-    tune.report({"kind": "end", "trial": held["trial"], "payload": {**told, "seconds": 0.0}})
+    tune.report({"kind": "epoch", "trial": held["trial"], "payload": json.dumps(row)})
+    told = {
+        "ending": "value",
+        "value": value,
+        "epoch": epoch,
+        "value_epoch": epoch,
+        "seconds": 0.0,
+    }
+    tune.report({"kind": "end", "trial": held["trial"], "payload": json.dumps(told)})
 
 
-def ours(jobs: int, folder: Path) -> tuple[int, list[float]]:
-    """A study of about so many jobs; jobs told, and the times of their tells in seconds."""
-    # of n trials a cell, n/3 and n/9 go on, and each cell's winner is scored
-    trials = round((jobs / CELLS - 1) / (1 + 1 / 3 + 1 / 9))
-    cells = [16 * (n + 1) for n in range(CELLS)]
-    spec = parse_spec(tomllib.loads(TEXT.format(cells=cells, trials=trials)), "launch")
-    data = {"data": "synthetic", "edition": "synthetic", "synthetic": True}
-    data |= {"train_images": 1, "test_images": 1}
+def beginning(config: dict[str, object]) -> None:
+    """The same with the report that a job of ours begins with."""
+    from ray import tune
+
+    where = {"node_id": "a" * 56, "node": "node", "pid": os.getpid()}
+    trial = json.loads(config["job"])["trial"]
+    tune.report({"kind": "begin", "trial": trial, "payload": json.dumps(where)})
+    trivial(config)
+
+
+def ours(jobs: int, folder: Path, run_job: Callable[..., None]) -> list[tuple[float, float]]:
+    """A study of about so many jobs; wall and CPU seconds at the end of each."""
+    executor.run_job, clocks = run_job, Clocks()
     with RunFolder.make(folder) as run:
-        run.create(manifest.describe_study(spec, "", [], [data], {}, machine.here()))
-        study = Study(spec, run, Places(folder, {}, {}), Silent())
+        study = begun(run, trivial_study("launch", jobs), clocks)
         if not executor.execute(study):
             raise RuntimeError("the study did not end")
         study.write_views()
-    tells = [e["time"] for e in read_lines(folder / record.JOURNAL) if e["event"] == "tell"]
-    return len(tells), [datetime.fromisoformat(text).timestamp() for text in tells]
+    return clocks.ends
 
 
-def plain(jobs: int, folder: Path) -> list[float]:
-    """So many trials of plain Ray Tune; the times of their ends in seconds."""
+def plain(jobs: int, folder: Path) -> list[tuple[float, float]]:
+    """So many trials of plain Ray Tune; wall and CPU seconds at the end of each."""
     from ray import tune
 
-    times: list[float] = []
+    clocks = Clocks()
 
     class Ends(tune.Callback):
         def on_trial_complete(self, iteration, trials, trial, **info):
-            times.append(perf_counter())
+            clocks.told()
 
     tune.Tuner(
         tune.with_resources(trivial, {"CPU": 1}),
@@ -109,15 +104,17 @@ def plain(jobs: int, folder: Path) -> list[float]:
             name="plain", storage_path=str(folder), callbacks=[Ends()], verbose=0
         ),
     ).fit()
-    return times
+    return clocks.ends
 
 
-def per_job(times: list[float]) -> dict[str, float]:
-    """Seconds a job after the first few, and of each fifth."""
-    steady = np.asarray(times[5:])  # the first ones wait for the workers to start
-    fifths = [np.diff(part).mean() for part in np.array_split(steady, 5)]
+def per_job(ends: list[tuple[float, float]]) -> dict[str, float]:
+    """Seconds a job after the first few, and of each fifth; CPU seconds of the driver a job."""
+    steady = np.asarray(ends[5:])  # the first ones wait for the workers to start
+    fifths = [np.diff(part).mean() for part in np.array_split(steady[:, 0], 5)]
+    seconds, cpu = (steady[-1] - steady[0]) / (len(steady) - 1)
     return {
-        "seconds_a_job": float((steady[-1] - steady[0]) / (len(steady) - 1)),
+        "seconds_a_job": float(seconds),
+        "cpu_a_job": float(cpu),
         **{f"fifth_{n}": float(held) for n, held in enumerate(fifths, 1)},
     }
 
@@ -129,25 +126,30 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     held = parser.parse_args()
-    executor.run_job = trivial
     cluster.connect("local")
     rows = []
     for jobs in held.jobs:
         for repeat in range(held.repeats):
-            with tempfile.TemporaryDirectory() as folder:
-                done, times = ours(jobs, Path(folder) / "launch")
-                rows.append({"side": "ours", "jobs": done, "repeat": repeat} | per_job(times))
-                rows[-1]["driver_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                ends = plain(done, Path(folder))
-                rows.append({"side": "plain", "jobs": done, "repeat": repeat} | per_job(ends))
-                rows[-1]["driver_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            done, sides = jobs, {"ours": beginning, "silent": trivial, "plain": None}
+            order = list(sides)[repeat % 3 :] + list(sides)[: repeat % 3]  # the load beside drifts
+            for side in order:
+                run_job = sides[side]
+                with tempfile.TemporaryDirectory() as place:
+                    folder = Path(place) / "launch"
+                    ends = ours(jobs, folder, run_job) if run_job else plain(done, folder)
+                done = len(ends)
+                mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                row = {"side": side, "jobs": done, "repeat": repeat, **per_job(ends)}
+                rows.append({**row, "driver_mb": mb, "load": os.getloadavg()[0]})
     cluster.disconnect()
     frame = pd.DataFrame(rows)
     print(describe())
     print(frame.to_string(index=False, float_format="{:.4f}".format))
-    wide = frame.pivot_table("seconds_a_job", ["jobs", "repeat"], "side")
-    wide["ratio"] = wide["ours"] / wide["plain"]
-    print(wide.to_string(float_format="{:.4f}".format))
+    for column in ("seconds_a_job", "cpu_a_job"):
+        wide = frame.pivot_table(column, ["jobs", "repeat"], "side")
+        wide["ours_of_plain"] = wide["ours"] / wide["plain"]
+        wide["ours_of_silent"] = wide["ours"] / wide["silent"]
+        print(column, wide.to_string(float_format="{:.4f}".format), sep="\n")
     if held.json:
         held.json.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1))
 

@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from search.record.frames import trials_frame
-from search.run.worker import Judge, WorkerJob
+from search.run.ray_worker import Judge
+from search.run.worker import WorkerJob
 from search.schedule.curves import read_curves
 from tests.trainables.engine.test_train import Toy, go, toy_config
 from trainables.judging import judged_epochs

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from search import record
+from search.record.journal import read_lines
+
 TINY = """
 name = "tiny"
 task = "cifar10"
+{top}
 [cells]
 {cells}
 [space.lr]
@@ -12,7 +18,7 @@ low = 0.01
 high = 0.1
 log = true
 [fixed]
-depth = 18
+{fixed}
 edition = "synthetic"
 batch_size = 16
 train_images = 32
@@ -20,19 +26,35 @@ val_images = 16
 test_images = 20
 [budget]
 trials_per_cell = {trials}
-max_epochs = 4
-grace_epochs = 1
+max_epochs = {epochs[1]}
+grace_epochs = {epochs[0]}
 reduction_factor = 2
 [confirm]
 seeds = [1]
 """
 
 
-def tiny_study(cells: str = "momentum = [0.8, 0.9]", trials: int = 4) -> str:
+def tiny_study(
+    cells: str = "momentum = [0.8, 0.9]",
+    trials: int = 4,
+    epochs: tuple[int, int] = (1, 4),
+    fixed: str = "depth = 18",
+    top: str = "",
+) -> str:
     """Its file, tiny.toml.
 
     Args:
         cells: the table of that name.
         trials: of each cell.
+        epochs: of the first rung and of a full training.
+        fixed: settings beside those of the data.
+        top: keys above the tables.
     """
-    return TINY.format(cells=cells, trials=trials)
+    held = {"cells": cells, "trials": trials, "epochs": epochs, "fixed": fixed, "top": top}
+    return TINY.format(**held)
+
+
+def decisions(run: Path) -> list[dict]:
+    """What was decided, and why: everything but when, and where it stands in the journal."""
+    made = [e for e in read_lines(run / record.JOURNAL) if e["event"] == "decision"]
+    return [{k: v for k, v in e.items() if k not in ("time", "line")} for e in made]

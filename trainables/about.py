@@ -6,6 +6,7 @@ gets `plain`.
     title       what tables and captions call it
     metrics     name -> {title: as tables head it, mode: max or min, digits: behind the point}
     formulas    a sentence on metrics that the field writes in several ways; "" for none
+    training    a sentence on training values that are of other things than those of validation
     images      settings that say which images a value is of: never compared across
     side        the setting whose values stand side by side in a table, e.g. part; "" for none
     chance      constant predictors known without data: name -> metric -> value
@@ -98,6 +99,8 @@ SHANGHAITECH: About = {
     },
     "formulas": "MAE = mean |z - z'|, MSE (root) = sqrt(mean (z - z')^2) over the images, z heads "
     "annotated and z' predicted; people an image.",
+    "training": "Train values are of the crops that are trained on (people a crop), those of "
+    "validation and test of whole images (people an image): the two lines do not compare.",
     "images": ["edition", "part"],
     "side": "part",
     "chance": {},

@@ -101,12 +101,23 @@ def stand_in() -> Path:
     base, faults = temporary_folder()
     if base is None:
         raise FileNotFoundError(errno.ENOENT, f"{'; '.join(faults)}; set TMPDIR", "TMPDIR")
+    return private_folder(base)
+
+
+def private_folder(base: Path) -> Path:
+    """`resnet-tune-UID` in a temporary folder, for this user alone; made if it is missing.
+
+    Raises:
+        PermissionError: it is somebody else's, or open to others.
+    """
     path = base / f"resnet-tune-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     held = path.lstat()
     if not stat.S_ISDIR(held.st_mode) or held.st_uid != os.getuid() or held.st_mode & 0o077:
         raise PermissionError(
-            errno.EACCES, "is not a folder of this user alone; set HOME to one that is", str(path)
+            errno.EACCES,
+            "is not a folder of this user alone; set HOME, or TMPDIR, to one that is",
+            str(path),
         )
     return path
 

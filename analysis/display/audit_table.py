@@ -23,10 +23,11 @@ def audit_table(record: Record) -> Table:
         "ended_at": "ended at epoch",
         "value_then": f"{metric} then",
         "value_end": f"{metric} in full",
+        "epochs": "epochs by now",
         "winner": f"{metric} of the winner",
         "better": "better than the winner",
     }
-    display = data.drop(columns="cell").rename(columns=heads)
+    display = words.settings_said(data, study).drop(columns="cell").rename(columns=heads)
     for name in ("value_then", "value_end", "winner"):
         display[heads[name]] = [
             _number(value, digits(study, study["metric"])) for value in data[name]
@@ -37,21 +38,26 @@ def audit_table(record: Record) -> Table:
     display = display.map(lambda v: v if isinstance(v, str) else words.number(v))
     data = data.assign(**stamps(record))
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    caption = " ".join([*words.banners(record), _verdict(data["better"]), words.origin(study)])
+    caption = " ".join([*words.banners(record), _verdict(data), words.origin(record)])
     title = "Late-bloomer audit: was the rule right to end them?"
     return Table(study["name"], "audit", title, caption, display, bold, data)
 
 
-def _verdict(better: pd.Series[Any]) -> str:
-    known = better.dropna()
+def _verdict(data: pd.DataFrame) -> str:
+    known = data[data["better"].notna()]
+    left = len(data) - len(known)
+    lost = f" {left} of {len(data)} audited trials are on their way or were lost." if left else ""
     if known.empty:
-        return "No audited trial has reached the full budget yet."
-    wrong, n = int(known.sum()), len(known)
+        return f"No audited trial has come to an end yet.{lost}"
+    wrong, n = int(known["better"].eq(True).sum()), len(known)
+    gone = int((known["status"] == "diverged").sum())
     low, high = share_interval(wrong, n)
+    diverged = f", {gone} diverged, which counts as worse" if gone else ""
     return (
-        f"Of {n} trials that the rule had ended, and that were trained on outside the selection, "
-        f"{wrong} ended better than their cell's winner: {wrong / n:.0%}, 95 % Wilson interval "
-        f"{low:.0%} to {high:.0%}. Values of one run each, on validation."
+        f"Of {n} trial{'s' * (n != 1)} that the rule had ended, and that "
+        f"{'were' if n != 1 else 'was'} trained on outside the selection, {wrong} ended better "
+        f"than their cell's winner{diverged}: {wrong / n:.0%}, 95 % Wilson interval {low:.0%} to "
+        f"{high:.0%}. Values of one run each, on validation.{lost}"
     )
 
 

@@ -137,7 +137,7 @@ def _curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]
         name = f"{study['about']['side']} {side}" if side else sheet["name"]
         told = f"Learning curves, {name}" if name else "Learning curves"
         caption = f"{told}, unsmoothed; an x ends a curve short of its budget."
-        caption = " ".join([caption, *words.damage(record)])
+        caption = " ".join([caption, *words.training(study), *words.damage(record)])
         key = f"{sheet['key']}-{side}" if side else sheet["key"]
         found.append(Plate(key, caption, plate))
     return found
@@ -219,9 +219,9 @@ def _final_plates(record: Record) -> list[Plate]:
         return []
     key = "depth" if "depth" in numeric else numeric[0]
     groups, side = dict[str, list[CellValue]](), study["about"]["side"]
-    for value in cell_values(record):
-        if value.metric == study["metric"]:
-            groups.setdefault(side_of(study, value.given), []).append(value)
+    main = [value for value in cell_values(record) if value.metric == study["metric"]]
+    for value in main:
+        groups.setdefault(side_of(study, value.given), []).append(value)
     constants = baselines_by_side(record) if study["shown_split"] == "test" else {}
     figure, axes = _new(1, len(groups), 5.2, 3.8)
     for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
@@ -238,8 +238,8 @@ def _final_plates(record: Record) -> list[Plate]:
     _legend(figure, axes[0][0])
     caption = (
         f"Final {study['shown_split']} {study['metric']} by {key}: dots are seeds, diamonds "
-        "means, bars the 95 % t interval (of two seeds, their range); † not finished, × failed, "
-        "— not begun, ‡ collapsed, § seeds missing."
+        "means, bars the 95 % t interval (of two seeds, their range); — not begun. "
+        + " ".join(f"{sign} {text}." for sign, text in words.legend(main))
     )
     return [Plate("F3", caption, figure)]
 

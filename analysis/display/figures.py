@@ -18,7 +18,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from analysis.display.words import MARKS
+from analysis.display.words import MARKS, signs
 from analysis.findings.cells import CellValue
 
 # Okabe and Ito's colours, told apart by most colour-blind readers
@@ -150,14 +150,14 @@ def final_metric(
         )
         for at, value in zip(x, done, strict=True):
             ax.plot([at] * value.n, value.values, ".", color=shade, alpha=0.5, markersize=7)
-            signs = "".join(MARKS[mark][0] for mark in value.marks if mark != "synthetic")
-            ax.annotate(signs, (at, value.mean), xytext=(5, 5), textcoords="offset points")
+            marks = signs(value).replace(MARKS["synthetic"][0], "")
+            ax.annotate(marks, (at, value.mean), xytext=(5, 5), textcoords="offset points")
             if value.n >= 2:
                 ax.vlines(at, *value.interval, color=shade, linewidth=1.2)
         for value in held:
             if value.status != "complete":
                 at = levels.index(value.given[key]) + shift
-                sign = {"failed": "×", "partial": "†"}.get(value.status, "—")
+                sign = signs(value).replace(MARKS["synthetic"][0], "") or "—"
                 ax.text(
                     at, 0.01, sign, transform=ax.get_xaxis_transform(), color=shade, ha="center"
                 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import MARKS, mixed_parts
-from analysis.findings.cells import CellValue, best
-from analysis.findings.facts import beside, data_of, side_of
-from analysis.findings.stats import interval_kind
+from analysis.display.words import digest, mixed_parts, signs
+from analysis.findings.cells import CellValue
+from analysis.findings.constants import constants_by_side
+from analysis.findings.facts import beside
+from analysis.findings.stats import Interval, interval_kind, mean_sd
 from search.record import Record
 
 DASH = "—"
@@ -27,63 +27,66 @@ def fixed_point(value: float, digits: int) -> str:
 
 def text(value: CellValue) -> str:
     """What a table's cell says: never a number without its seeds or, unfinished, its epoch."""
-    signs = "".join(MARKS[mark][0] for mark in value.marks)
+    marks = signs(value)
     if value.status == "empty":
         return DASH
     if value.status == "failed":
-        return f"failed{signs}"
+        told = "not finite" if "not finite" in value.marks else value.details["failed"]
+        return f"{told}{marks}"
     if value.status == "partial":
         split = "" if value.seen_split == value.split else f" {value.seen_split}"
         at = f"@{value.epochs}/{value.budget}"
-        return f"{fixed_point(value.seen, value.digits)}{split} {at}{signs}"
-    return spread(value.values, value.digits) + signs
+        return f"{fixed_point(value.seen, value.digits)}{split} {at}{marks}"
+    return spread(value.values, value.digits) + marks
 
 
 def spread(values: tuple[float, ...], digits: int) -> str:
     """Mean ± sd (n) of three or more; both values of two; a value alone of one."""
-    held = pd.Series(values, dtype=float)
-    if held.empty:
+    if not values:
         return DASH
-    mean = fixed_point(float(held.mean()), digits)
-    kind = interval_kind(len(held))
+    mean, sd = mean_sd(values)
+    text, kind = fixed_point(mean, digits), interval_kind(len(values))
     if kind == "t":
-        mean += f" ± {fixed_point(float(held.std(ddof=1)), digits)}"
+        text += f" ± {fixed_point(sd, digits)}"
     elif kind == "range":
-        mean += f" [{fixed_point(held.min(), digits)}, {fixed_point(held.max(), digits)}]"
-    return f"{mean} ({len(held)})"
+        text += f" [{fixed_point(min(values), digits)}, {fixed_point(max(values), digits)}]"
+    return f"{text} ({len(values)})"
+
+
+def ends(held: Interval, digits: int) -> str:
+    """An interval, e.g. "0.6960 to 0.7062"; a dash where there is none."""
+    return f"{held.low:.{digits}f} to {held.high:.{digits}f}" if held.known else DASH
+
+
+def constant_rows(record: Record) -> pd.DataFrame:
+    """Constant predictors as rows of a table's data, with status "constant"."""
+    study, side = record.study, record.study["about"]["side"]
+    rows = [
+        {
+            **stamps(record),
+            **({side: value} if value else {}),
+            "metric": metric,
+            "split": "test",
+            "status": "constant",
+            "marks": name,
+            "mean": scores[metric],
+        }
+        for value, held in baselines_by_side(record).items()
+        for name, scores in held.items()
+        for metric in study["metrics"]
+        if metric in scores
+    ]
+    return pd.DataFrame(rows)
 
 
 def bold_cells(values: Iterable[CellValue]) -> set[tuple[int, str]]:
-    """(cell, metric) of the best value of each metric and data set."""
-    groups: dict[tuple[str, str], list[CellValue]] = {}
-    for value in values:
-        groups.setdefault((value.data, value.metric), []).append(value)
-    return {(cell, metric) for (_, metric), held in groups.items() for cell in best(held)}
-
-
-def baselines(record: Record) -> dict[str, dict[str, dict[str, float]]]:
-    """Constant predictors: data (see CellValue) -> name -> metric -> value on test.
-
-    Empty where no trial has been scored on test yet.
-    """
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    scored = record.trials[record.trials["baselines"].notna()]
-    for _, row in scored.iterrows():
-        held = json.loads(row["baselines"])
-        if held:
-            found.setdefault(data_of(record.study, record.study["cells"][int(row["cell"])]), held)
-    return found
+    """(cell, metric) of the values that are decided to be the best of those beside them."""
+    return {(value.cell, value.metric) for value in values if value.bold}
 
 
 def baselines_by_side(record: Record) -> dict[str, dict[str, dict[str, float]]]:
-    """The same by what tables are split by, e.g. the part; "" where they are not."""
-    found = {}
-    held = baselines(record)
-    for at in record.study["cells"]:
-        data = data_of(record.study, at)
-        if data in held:
-            found[side_of(record.study, at)] = held[data]
-    return found
+    """Constant predictors by what tables are split by, e.g. the part; "" where they are not."""
+    return constants_by_side(record, range(len(record.study["cells"])))
 
 
 def stamps(record: Record) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def stamps(record: Record) -> dict[str, Any]:
         "synthetic": bool(study["synthetic"]),
         "protocol": study["protocol"],
         "mixed": mixed_parts(record),
+        "digest": digest(record),
     }
 
 
@@ -111,9 +115,12 @@ def long_frame(
 
     Returns:
         Columns study, cell, the cell parameters, the searched ones, metric, split, rule, status,
-        marks, details (of marks), n, mean, sd, lo, hi, interval, values, seeds, seeds_due, val or
-        test mean beside, seen and its split (of an unfinished cell), epochs, budget, published,
-        trials, synthetic, protocol, mixed, commit.
+        marks, details (of marks), n, mean, sd, lo, hi and interval (over seeds), images_lo,
+        images_hi and images_interval (over test images), standing, bold, behind_* (the lead of
+        the best over it, at its level), skill, constants, edges, audited (ended), audited_better,
+        values, seeds, seeds_due, seeds_complete, configs, configs_planned, val or test mean
+        beside, seen and its split (of an unfinished cell), epochs, budget, published, trials,
+        synthetic, protocol, mixed, digest, commit.
     """
     study, rows = record.study, []
     stamped = {key: text for key, text in stamps(record).items() if key != "study"}
@@ -132,11 +139,15 @@ def long_frame(
             "lo": low,
             "hi": high,
             "interval": interval_kind(v.n),
+            **_verdict_columns(v),
             "values": " ".join(repr(x) for x in v.values),
             "seeds": " ".join(str(seed) for seed in v.seeds),
             "seeds_due": v.seeds_due,
+            "seeds_complete": v.counts.seeds.complete,
+            "configs": v.counts.configs.run,
+            "configs_planned": v.counts.configs.planned,
             "beside_split": v.beside_split,
-            "beside_mean": pd.Series(v.beside, dtype=float).mean(),
+            "beside_mean": mean_sd(v.beside)[0],
             "seen": v.seen,
             "seen_split": v.seen_split,
             "epochs": v.epochs,
@@ -150,3 +161,25 @@ def long_frame(
         taken = ["study", "cell", *own]
         rows.append({"study": v.study, "cell": v.cell, **beside(given, taken), **own})
     return pd.DataFrame(rows)
+
+
+def _verdict_columns(value: CellValue) -> dict[str, Any]:
+    """What is decided of a value, as columns."""
+    behind, images = value.behind, value.image_interval
+    pair = behind.both if behind else images
+    return {
+        "images_lo": images.low,
+        "images_hi": images.high,
+        "images_interval": images.kind,
+        "standing": value.standing,
+        "bold": value.bold,
+        "behind_by": behind.point if behind else math.nan,
+        "behind_lo": pair.low if behind else math.nan,
+        "behind_hi": pair.high if behind else math.nan,
+        "behind_level": behind.level if behind else math.nan,
+        "skill": value.skill,
+        "constants": " | ".join(f"{c.name} {c.value!r}: {c.lead.says}" for c in value.constants),
+        "edges": " | ".join(f"{edge.key} {edge.side}" for edge in value.edges),
+        "audited": value.audit.ended,
+        "audited_better": value.audit.better,
+    }

@@ -127,7 +127,7 @@ def _rows(
         labels = _row_labels(study["about"]["tables"][key], at)
         place = tuple(labels.values())
         shown = {
-            name.capitalize() if name != "lr" else name: words.number(v)
+            name.capitalize() if name != "lr" else name: words.setting(name, v)
             for name, v in labels.items()
         }
         row = rows.setdefault(place, shown)

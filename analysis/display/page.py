@@ -16,8 +16,9 @@ from analysis.display import tables, words
 from analysis.display.figure_set import plates, save
 from analysis.display.render import Table, render
 from analysis.display.sentences import answer_sentences
-from analysis.findings.cells import config_of
-from search.record import Record, UserError, load, missing
+from analysis.findings.cells import cell_values, config_of
+from analysis.findings.verify import verified
+from search.record import Record, UserError, missing
 
 
 def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None) -> Path:
@@ -35,7 +36,7 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         UserError: no run, two of one name, a run folder cannot be read, or its trials mix what
             cannot be compared.
     """
-    records = [load(run) for run in runs]
+    records = [verified(run) for run in runs]
     if not records:
         raise UserError("no run folder given")
     names = Counter(record.study["name"] for record in records)
@@ -110,17 +111,17 @@ def _facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
     """Name and lines of each fact."""
     study = record.study
     machine = study.get("machine") or {}
-    budget = study["spec"].get("budget", {})
     gpus = ", ".join(str(gpu) for gpu in machine.get("gpus") or []) or "no GPU"
     versions = study.get("versions") or {}
     sessions = study.get("sessions") or []
     weights = study.get("weights") or {}
     facts = [
+        ("record", f"sha256 {record.digest}"),
         ("task", study["about"]["title"]),
         ("state", state),
-        ("protocol", f"{study['protocol']}. {words.protocol(study)}"),
+        ("protocol", f"{study['protocol']}. {words.protocol(study, cell_values(record))}"),
         ("rungs", f"{', '.join(str(rung) for rung in study['rungs'])} epochs"),
-        ("configs a cell", str(budget.get("trials_per_cell", 1)) if study["space_keys"] else "1"),
+        ("configs", words.configs(study, cell_values(record)) if study["space_keys"] else ""),
         ("weights", "; ".join(_weights(depth, held) for depth, held in weights.items())),
         ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
         ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores, {gpus}"),
@@ -128,7 +129,7 @@ def _facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
         ("dates", f"{words.dates(study)}, sessions: {len(sessions)}"),
     ]
     lines = [(name, [text]) for name, text in facts if text]
-    lines.insert(2, ("data", words.data_words(study)))  # one thing that is odd in it a line
+    lines.insert(3, ("data", words.data_words(study)))  # one thing that is odd in it a line
     more = (("mixed parts", words.mixed_lines(record)), ("changes accepted", accepted(study)))
     return lines + [(name, texts) for name, texts in more if texts]
 

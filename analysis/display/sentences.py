@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.display import words
-from analysis.display.frames import fixed_point
+from analysis.display.frames import ends, fixed_point
 from analysis.findings.answer import Answer, answers
 from analysis.findings.cells import CellValue
 from analysis.findings.facts import metric_name
@@ -14,7 +14,7 @@ from search.record import Record
 
 
 def answer_sentences(record: Record) -> list[str]:
-    """One text for each data set of which a study has several cells."""
+    """One text for each set of test images that cells of a study are scored on."""
     return [_sentence(record.study, answer) for answer in answers(record)]
 
 
@@ -22,11 +22,25 @@ def _sentence(study: Mapping[str, Any], answer: Answer) -> str:
     held = [*answer.compared, *(v for values in answer.out.values() for v in values)]
     head = f"{held[0].split} {metric_name(study, held[0].metric)}"
     left = "; ".join(
-        f"{' and '.join(words.cell_label(v.given) for v in values)} ({words.why_out(why)})"
-        for why, values in answer.out.items()
+        f"{' and '.join(words.cell_label(v.given) for v in same)} ({why})"
+        for why, same in _alike(answer).items()
     )
-    said = f"{head[0].upper()}{head[1:]}: {_lead(answer)}."
-    return said + (f" Left out: {left}." if left else "")
+    said = [f"{head[0].upper()}{head[1:]}: {_lead(answer)}."]
+    said += [text for text in (_skill(answer),) if text]
+    said += [f"Left out: {left}."] if left else []
+    said += _asides(held)
+    if study["synthetic"] and answer.verdict == "decided":
+        said.append("Of synthetic images: nothing is decided of real ones.")
+    return " ".join(said)
+
+
+def _alike(answer: Answer) -> dict[str, list[CellValue]]:
+    """Why cells are left out -> the cells of that reason."""
+    found: dict[str, list[CellValue]] = {}
+    for values in answer.out.values():
+        for value in values:
+            found.setdefault(words.why_out(value), []).append(value)
+    return found
 
 
 def _named(value: CellValue) -> str:
@@ -38,15 +52,67 @@ def _lead(answer: Answer) -> str:
         return "no cell can be compared"
     first = answer.compared[0]
     if answer.verdict == "alone":
+        if not answer.out:
+            return f"{_named(first)}, with no other cell on the same images to compare it with"
         return f"only {_named(first)} can be compared"
-    text = f"{_named(first)} leads, then {_named(answer.compared[1])}"
-    if answer.verdict in ("one seed", "no spread"):
-        few = answer.verdict == "one seed"
-        why = "with one seed a cell" if few else "with seeds that do not differ"
-        return f"{text}; {why} that decides nothing"
-    (low, high), digits = answer.lead, first.digits
-    sure = "decided" if answer.verdict == "decided" else "NOT decided"
-    return (
-        f"{text}; 95 % interval of the lead over seeds, on the same {first.split} images, "
-        f"{low:.{digits}f} to {high:.{digits}f} (Welch; the leader was picked first): {sure}"
-    )
+    others = [value for value in answer.among if value is not first]
+    if answer.verdict == "decided":
+        second, count = answer.compared[1], len(answer.compared) - 1
+        over = "the other one" if count == 1 else f"all {count} others"
+        return f"{_named(first)} leads, decided against {over}; next is {_by(second)}"
+    rest = "; ".join(_by(value) for value in others if not _tied(value))
+    if answer.verdict == "tie":
+        tied = " and ".join(_named(v) for v in (first, *filter(_tied, others)))
+        more = f"; not told apart from them: {rest}" if rest else ""
+        return f"NOT decided, a tie of {tied}{more}"
+    text = f"NOT decided. {_named(first)} has the best mean; not told apart from it: {rest}"
+    if answer.verdict == "not decided":
+        return text
+    few = answer.verdict == "one seed"
+    why = "with one seed a cell" if few else "with seeds that do not differ"
+    return f"{text}; {why} a lead decides nothing"
+
+
+def _tied(value: CellValue) -> bool:
+    return value.behind is not None and value.behind.tie
+
+
+def _by(value: CellValue) -> str:
+    """A cell and how far it is behind, e.g. "depth 18 (0.70), behind by 0.05 (95 %: ...)"."""
+    lead = value.behind
+    if lead is None:
+        return _named(value)
+    kinds = (("seeds", lead.seeds), ("test images", lead.images), ("both", lead.both))
+    said = [f"{what} {ends(held, value.digits)}" for what, held in kinds if held.known]
+    if not lead.images.known and said:
+        said = [f"over seeds alone {ends(lead.seeds, value.digits)}"]
+    level = f" ({100 * lead.level:.3g} %: {'; '.join(said)})" if said else ""
+    return f"{_named(value)}, behind by {fixed_point(lead.point, value.digits)}{level}"
+
+
+def _skill(answer: Answer) -> str:
+    """What those that the best is among are beside constant predictors."""
+    held = answer.among or answer.compared[:1]
+    if not held:
+        return ""
+    names = {c.name: c for value in held for c in value.constants}
+    told = ", ".join(f"{c.name} ({fixed_point(c.value, held[0].digits)})" for c in names.values())
+    it = "It beats" if len(held) == 1 else "They beat"
+    if all(value.skill == "shown" for value in held):
+        return f"{it} every constant predictor: {told}."
+    if any(value.skill == "no constants" for value in held):
+        return f"No constant predictor is on record for the {held[0].split} images."
+    few = "one seed" if min(value.n for value in held) < 2 else "seeds that do not differ"
+    return f"Whether a constant predictor is beaten ({told}) no interval says, of {few}."
+
+
+def _asides(held: list[CellValue]) -> list[str]:
+    """Where a cell may do better than it shows: an audit that lost, an end of what was tried."""
+    found = []
+    for mark, text in (
+        ("audit", "The rule ended better configs than it kept"),
+        ("edge", "Chosen at the end of what was tried"),
+    ):
+        said = [f"{words.cell_label(v.given)}: {v.details[mark]}" for v in held if mark in v.marks]
+        found += [f"{text}: {'; '.join(said)}."] if said else []
+    return found

@@ -10,8 +10,10 @@ from analysis.display import words
 from analysis.display.audit_table import audit_table
 from analysis.display.frames import (
     DASH,
-    baselines,
+    baselines_by_side,
     bold_cells,
+    constant_rows,
+    ends,
     fixed_point,
     long_frame,
     spread,
@@ -20,11 +22,11 @@ from analysis.display.frames import (
 )
 from analysis.display.grids import grid, grid_keys
 from analysis.display.render import FORMATS, Table, render
-from analysis.findings.audit import searched
+from analysis.findings.audit import audit_frame
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import beside, digits, direction, metric_name
 from analysis.findings.stats import skill
-from search.record import Record, trial_column
+from search.record import STATES, Record, counts, searched, trial_column
 
 __all__ = ["FORMATS", "Table", "keys", "make", "render", "search_frame"]
 
@@ -69,11 +71,14 @@ def _cells(record: Record) -> Table:
         rows.append(_cell_row(record, at, held))
         heads = {_head(record, m): (number, m) in best for m in held}
         bold.append({name: heads.get(name, False) for name in rows[-1]})
-    data = long_frame(record, values, {})
+    rows, bold = _with_constants(record, rows, bold)
+    frame = long_frame(record, values, {})
+    data = pd.concat([frame.astype(object), constant_rows(record).astype(object)])
+    data = data.reset_index(drop=True)
     caption = words.caption(record, values)
     if told := study["about"]["skill"]:
         metric = told["metric"]
-        held_skill = {v.cell: _skill(record, v) for v in values if v.metric == metric}
+        held_skill = {v.cell: _skill(v, told["over"]) for v in values if v.metric == metric}
         data["skill"] = data["cell"].map(held_skill).where(data["metric"] == metric)
         name = metric_name(study, metric)
         caption += (
@@ -94,61 +99,95 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
     study = record.study
     first = held[study["metric"]]
     row = {_head(record, metric): text(value) for metric, value in held.items()}
+    configs, seeds = first.counts.configs, first.counts.seeds
     other = "test" if study["shown_split"] == "val" else "val"
     if any(v.beside_split for v in held.values()) or study["watched"] == other:
         for metric, value in held.items():
             row[f"{other} {metric_name(study, metric)}"] = spread(value.beside, value.digits)
     if told := study["about"]["skill"]:
-        row["skill ↑"] = fixed_point(_skill(record, held[told["metric"]]), SKILL_DIGITS)
-    tried = searched(record)
+        row["skill ↑"] = fixed_point(_skill(held[told["metric"]], told["over"]), SKILL_DIGITS)
     row |= {
+        "95 % over seeds": ends(first.seed_interval, first.digits),
+        "95 % over test images": ends(first.image_interval, first.digits),
+        "verdict": _verdict(first),
         "epochs": f"{first.epochs}/{first.budget}",
         "split": first.split,
         "rule": first.rule,
-        "seeds": f"{first.n}/{first.seeds_due}",
-        "configs": str(int((tried["cell"] == first.cell).sum())) if len(tried) else "1",
+        "seeds": f"{seeds.complete}/{seeds.planned}",
+        "configs": f"{configs.run}/{configs.planned}" if configs.planned else DASH,
         "status": first.status,
-        "marks": ", ".join(first.marks) or DASH,
+        "marks": ", ".join(dict.fromkeys(m for v in held.values() for m in v.marks)) or DASH,
     }
-    given = {key: words.number(value) for key, value in at.items()}
+    if first.audit.ended:
+        row["audited better"] = f"{first.audit.better}/{first.audit.ended}"
+    given = {key: words.setting(key, value) for key, value in at.items()}
     for key in study["space_keys"]:
         given[f"{key} (chosen)"] = words.number(first.config.get(key, DASH))
     return beside(given, row) | row
 
 
-def _skill(record: Record, value: CellValue) -> float:
-    """Skill over the task's constant; NaN unless complete and of test, as the constants are."""
-    held = baselines(record).get(value.data, {}).get(record.study["about"]["skill"]["over"], {})
-    if value.status != "complete" or value.split != "test" or value.metric not in held:
-        return float("nan")
-    return skill(value.mean, held[value.metric])
+def _with_constants(
+    record: Record, rows: list[dict[str, str]], bold: list[dict[str, bool]]
+) -> tuple[list[dict[str, str]], list[dict[str, bool]]]:
+    """The rows with one a constant predictor, which each cell is held against."""
+    study, heads = record.study, list(dict.fromkeys(key for row in rows for key in row))
+    rows = [{head: row.get(head, DASH) for head in heads} for row in rows]
+    for side, held in baselines_by_side(record).items():
+        for name, scores in held.items():
+            where = f" ({study['about']['side']} {side})" if side else ""
+            test = "" if study["shown_split"] == "test" else " (on test)"
+            own = {heads[0]: f"{name}{where}{test}"} if heads else {}
+            for metric in study["metrics"]:
+                if metric in scores:
+                    value = fixed_point(scores[metric], digits(study, metric))
+                    own[_head(record, metric)] = value
+            rows.append({**dict.fromkeys(heads, DASH), **own})
+    none = dict.fromkeys(heads, False)
+    return rows, [none | held for held in bold] + [none] * (len(rows) - len(bold))
+
+
+def _verdict(value: CellValue) -> str:
+    """Where a value stands among those it can be compared with, in words."""
+    if value.behind is not None and value.standing == "behind":
+        return f"behind by {ends(value.behind.both, value.digits)}"
+    return "not compared" if value.standing == "out" else value.standing
+
+
+def _skill(value: CellValue, over: str) -> float:
+    """Skill over a constant; NaN unless complete and held against it."""
+    held = {constant.name: constant.value for constant in value.constants}
+    return skill(value.mean, held[over]) if over in held else float("nan")
 
 
 def search_frame(record: Record) -> pd.DataFrame:
     """What the search did, one row a cell.
 
     Returns:
-        Columns cell, the cell parameters, configs (started), reached_<e> (trials with at least e
-        epochs, for each rung e), completed, stopped, paused, running, diverged, failed, best_<key>
-        of each searched parameter, search_epochs, audit_epochs, confirm_epochs, hours (on a
-        worker). An audited trial counts as the rule left it.
+        Columns cell, the cell parameters, planned, configs (started), reached_<e> (trials with at
+        least e epochs, for each rung e), completed, stopped, paused, running, diverged, failed,
+        audited, best_<key> of each searched parameter, search_epochs, audit_epochs,
+        confirm_epochs, hours (on a worker). An audited trial counts as the rule left it, and once
+        more as audited.
     """
     study, trials = record.study, record.trials
     chosen = {v.cell: v.config for v in cell_values(record) if v.metric == study["metric"]}
     rows, tried = [], searched(record)
+    counted = counts(record)
     for number, at in enumerate(study["cells"]):
+        configs = counted[number].configs
         held = trials[trials["cell"] == number]
         search = tried[tried["cell"] == number]
         confirmed = held[held["stage"] == "confirm"]
         audits = held.loc[held["stage"] == "audit", "epochs"].sum()
-        counted = search if len(search) or study["space_keys"] else confirmed
-        row: dict[str, Any] = {"configs": len(counted)}
+        shown = search if len(search) or study["space_keys"] else confirmed
+        row: dict[str, Any] = {"planned": configs.planned, "configs": len(shown)}
         for rung in study["rungs"]:
             # the epoch in which a trial diverged is not one that it finished
-            finished = counted["epochs"] - (counted["status"] == "diverged").astype("Int64")
+            finished = shown["epochs"] - (shown["status"] == "diverged").astype("Int64")
             row[f"reached_{rung}"] = int((finished >= rung).fillna(False).sum())
-        for status in ("completed", "stopped", "paused", "running", "diverged", "failed"):
-            row[status] = int((counted["status"] == status).sum())
+        for status in STATES:
+            row[status] = int((shown["status"] == status).sum())
+        row["audited"] = configs.audited
         for key in study["space_keys"]:
             row[f"best_{key}"] = chosen[number].get(key)
         row["search_epochs"] = int(search["epochs"].sum())
@@ -167,8 +206,10 @@ def _search(record: Record) -> Table:
         name: str(name).replace("reached_", "reached ").replace("best_", "best ").replace("_", " ")
         for name in data
     }
-    display = data.rename(columns=heads).map(
-        lambda value: DASH if value is None or pd.isna(value) else words.number(value)
+    display = (
+        words.settings_said(data, study)
+        .rename(columns=heads)
+        .map(lambda value: DASH if value is None or pd.isna(value) else words.number(value))
     )
     data = data.assign(**stamps(record))
     caption = " ".join(
@@ -176,8 +217,9 @@ def _search(record: Record) -> Table:
             *words.banners(record),
             f"Study {study['name']}. Rungs: {', '.join(str(r) for r in study['rungs'])} epochs;",
             "reached e: configs trained for at least e epochs; the columns after say how each",
-            "stands now. Where nothing is searched, a cell's seeds are counted.",
-            words.origin(study),
+            "stands now; audited ones, trained on outside the selection, as the rule left them. "
+            "Where nothing is searched, a cell's seeds are counted.",
+            words.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
@@ -190,10 +232,11 @@ def _configs(record: Record) -> Table:
     metric = f"{study['watched']} {metric_name(study, study['metric'])}"
     order = tried.assign(_value=tried["value"] * (-1 if study["mode"] == "max" else 1))
     order = order.sort_values(["cell", "epochs", "_value"], ascending=[True, False, True])
+    audits = _audits(record)
     rule = "best so far" if study["checkpoint_rule"] == "best" else "of the last epoch"
     rows = []
     for trial in order.to_dict("records"):
-        at = {k: words.number(v) for k, v in study["cells"][trial["cell"]].items()}
+        at = {k: words.setting(k, v) for k, v in study["cells"][trial["cell"]].items()}
         drawn = {k: words.number(trial[trial_column(study, k)]) for k in study["space_keys"]}
         value = trial["value"]
         own = {
@@ -202,6 +245,7 @@ def _configs(record: Record) -> Table:
             if pd.isna(value)
             else fixed_point(float(value), digits(study, study["metric"])),
             "status": trial["status"],
+            **({"audit": audits.get(trial["trial"], DASH)} if audits else {}),
             "why": trial["reason"],
         }
         taken = ["trial", *own]
@@ -213,7 +257,7 @@ def _configs(record: Record) -> Table:
             "Ranks are among the configs of one cell at one rung; of equal values the config with "
             f"the lower number goes first. {words.scheduling(study)} Step by step: "
             "record.load(run).decisions.",
-            words.origin(study),
+            words.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
@@ -223,3 +267,16 @@ def _configs(record: Record) -> Table:
     data = data.assign(**stamps(record))
     title = "Every config, and why it ended"
     return Table(study["name"], "configs", title, caption, display, bold, data)
+
+
+def _audits(record: Record) -> dict[str, str]:
+    """Audited trial -> what became of it outside of the selection, e.g. "9/9: 0.7000, better"."""
+    study, budget = record.study, record.study["rungs"][-1]
+    places, found = digits(study, study["metric"]), {}
+    for row in audit_frame(record).to_dict("records"):
+        end, better = row["value_end"], row["better"]
+        told = [str(row["status"])] if pd.isna(end) else [fixed_point(float(end), places)]
+        if not pd.isna(better):
+            told.append("better than the winner" if better else "not better")
+        found[str(row["trial"])] = f"{row['epochs']}/{budget}: {', '.join(told)}"
+    return found

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.findings.cells import NO_VALUE, CellValue
-from search.record import Record
+import numpy as np
+import pandas as pd
+
+from analysis.findings.cells import ALLOWED, NO_VALUE, CellValue, kept_out
+from search.record import Record, configs_planned
 
 SYNTHETIC = "SYNTHETIC DATA"
 REPORT_PROTOCOL = "REPORT PROTOCOL"
@@ -15,15 +18,23 @@ MIXED_PARTS = "MIXED PARTS"
 MARKS = {
     "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
     "unconfirmed": ("°", "fully trained in the search, not yet confirmed: a validation value"),
-    "no skill": ("#", "no better than the best constant predictor on the same test images"),
+    "no skill": (
+        "#",
+        "not shown to beat every constant predictor: the 95 % interval over seeds and test "
+        "images, or the one value there is, does not leave it behind",
+    ),
     "collapsed": ("‡", "predictions barely differ between images (in at least one seed)"),
     "seeds missing": ("§", "fewer seeds than planned are complete"),
-    "edge": ("‖", "the lr chosen is the lowest or highest tried: the best may lie beyond"),
+    "not finite": ("∅", "not finite in at least one seed, which the value leaves out"),
+    "edge": ("‖", "a searched setting is the lowest or highest tried: the best may lie beyond"),
+    "audit": ("∇", "a config that the rule had ended did better than the winner, trained on"),
     "synthetic": ("¶", "synthetic data: says nothing about real images"),
-    "failed": ("×", "every trial of the cell failed or diverged"),
+    "failed": ("×", "no result: its trials, or all of its seeds, failed or diverged"),
     "mixed": ("⊕", "made of parts that were not computed alike"),
     "fewer configs": ("◊", "fewer configs than planned to choose among"),
+    "not told apart": ("≈", "the best is among the cells so marked, which is not decided"),
 }
+DIGITS = 16  # of a digest in captions
 RULES = {
     "best": "checkpoint of the best epoch",
     "last": "checkpoint of the last epoch",
@@ -53,7 +64,7 @@ def banners(record: Record) -> list[str]:
                 else "."
             )
         )
-    return [*found, *mixed(record), *damage(record)]
+    return [*damage(record), *found, *mixed(record)]
 
 
 def mixed(record: Record) -> list[str]:
@@ -86,49 +97,142 @@ def damage(record: Record) -> list[str]:
 def caption(record: Record, values: Iterable[CellValue]) -> str:
     """Banners, then split, rule, selection, budget, seeds, what ± is, data, date and commit."""
     held, study = list(values), record.study
-    parts = [*banners(record), f"Study {study['name']}.", protocol(study), pretraining(study)]
+    parts = [*banners(record), f"Study {study['name']}.", protocol(study, held)]
+    parts.append(pretraining(study))
     parts.append(
         "Shown: mean ± sample standard deviation over (n) seeds; of two seeds [both values]; "
-        "of one the value. Bold: best of the comparable, complete, unmarked (but for ‖) cells of "
-        "one data set."
+        "of one the value."
     )
+    parts += [deciding(held), *skill_words(study, held)]
     parts.append(study["about"]["formulas"])
-    marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
-    parts += [f"{MARKS[mark][0]} {MARKS[mark][1]}{_details(held, mark)}." for mark in marks]
+    parts += [f"{sign} {text}." for sign, text in legend(held)]
     parts.append(f"Data: {'; '.join(data_words(study))}.")
-    parts.append(origin(study))
+    parts.append(origin(record))
     return " ".join(part for part in parts if part)
+
+
+def legend(values: Iterable[CellValue]) -> list[tuple[str, str]]:
+    """Sign and meaning of each mark that any of the values carries, with what it is of here."""
+    held = list(values)
+    marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
+    return [(MARKS[mark][0], f"{MARKS[mark][1]}{_details(held, mark)}") for mark in marks]
+
+
+def deciding(values: Iterable[CellValue]) -> str:
+    """What bold is, and which uncertainties decided it."""
+    held = [value for value in values if value.standing in ("best", "among the best", "behind")]
+    if not held:
+        return "Bold: nothing, since no two cells can be compared."
+    images = [v.metric for v in held if v.behind is not None and v.behind.images.known]
+    alone = [v.metric for v in held if v.behind is not None and not v.behind.images.known]
+    over = [
+        f"{', '.join(dict.fromkeys(metrics))} {how}"
+        for metrics, how in (
+            (images, "over seeds (Welch) and test images (paired bootstrap) together"),
+            (alone, "over seeds alone (Welch), since results of each image do not give it"),
+        )
+        if metrics
+    ]
+    return (
+        "Bold: decided to be better than every other comparable, unmarked cell of the same images "
+        f"(95 %, Holm): {'; '.join(over)}; signs that keep no cell out: "
+        f"{' '.join(MARKS[mark][0] for mark in ALLOWED)}."
+    )
+
+
+def skill_words(study: Mapping[str, Any], values: Iterable[CellValue]) -> list[str]:
+    """Metrics of complete cells on whose skill nothing can be said, a sentence each."""
+    held, found = [v for v in values if v.status == "complete"], []
+    split = study["shown_split"]
+    for skill, text in (
+        ("no constants", f"No constant predictor is on record for the {split} images: {{}}."),
+        (
+            "unknown",
+            "Whether constants are beaten no interval over seeds or images says: {}.",
+        ),
+    ):
+        names = dict.fromkeys(v.metric for v in held if v.skill == skill)
+        if names:
+            found.append(text.format(", ".join(names)))
+    return found
 
 
 def _details(values: Iterable[CellValue], mark: str) -> str:
     """What a mark means in each cell that says so, e.g. ": depth 18: chosen among 3 of 4 ..."."""
-    held = {cell_label(v.given): v.details[mark] for v in values if mark in v.details}
-    return "".join(f"; {cell}: {text}" for cell, text in held.items())
+    held = dict.fromkeys(
+        f"; {cell_label(v.given)}: {v.details[mark]}" for v in values if mark in v.details
+    )
+    return "".join(held)
 
 
-def why_out(marks: Iterable[str]) -> str:
-    """What keeps a cell out of a comparison; see analysis.findings.cells.kept_out."""
-    return ", ".join("no value yet" if m == NO_VALUE else MARKS[m][1] for m in marks)
+def signs(value: CellValue) -> str:
+    """The signs of a value's marks, in the order of the legend."""
+    return "".join(MARKS[mark][0] for mark in MARKS if mark in value.marks)
 
 
-def protocol(study: Mapping[str, Any]) -> str:
-    """Split, checkpoint rule, selection, budget and seeds."""
+def why_out(value: CellValue) -> str:
+    """What keeps a cell out of a comparison; see analysis.findings.verdict.kept_out."""
+    return ", ".join(
+        "no value yet" if m == NO_VALUE else value.details.get(m, MARKS[m][1])
+        for m in kept_out(value)
+    )
+
+
+def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
+    """Split, checkpoint rule, selection, budget and seeds.
+
+    Args:
+        study: study.json.
+        values: of the cells that this is said of, for what was run of what was planned.
+    """
     watched = f"{study['watched']}_{study['metric']}"
     rule = RULES[study["checkpoint_rule"]]
     if study["checkpoint_rule"] == "best":
         rule += f" by {watched}"
     space = ", ".join(study["space_keys"])
-    tried = study["spec"].get("budget", {}).get("trials_per_cell", 1)
-    chosen = f"{space} selected by {watched} among {tried} configs a cell" if space else ""
-    seeds = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])
+    held = list(values)
+    chosen = f"{space} selected by {watched} among {configs(study, held)}" if space else ""
+    asked = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])
     sentences = [
         f"Split: {study['shown_split']}",
         f"rule: {rule}",
         chosen or "nothing searched",
         f"budget: {study['rungs'][-1]} epochs",
-        f"seeds: {seeds}",
+        f"seeds: {asked}{_seeds_there(held)}",
     ]
     return "; ".join(sentences) + "."
+
+
+def configs(study: Mapping[str, Any], values: Iterable[CellValue]) -> str:
+    """How many configs cells chose among, e.g. "8 configs a cell", "1 of 50 planned configs"."""
+    held = {v.cell: v.counts.configs for v in values}
+    planned = configs_planned(study)
+    run = _range(c.run for c in held.values())
+    if not held or run == str(planned):
+        planned_words = f"{planned} config{'s' * (planned != 1)} a cell"
+        return planned_words if held else f"{planned_words} (planned)"
+    return f"{run} of {planned} planned config{'s' * (planned != 1)} a cell"
+
+
+def _seeds_there(values: Iterable[CellValue]) -> str:
+    """What lacks of the seeds asked for, e.g. " (planned; 0 to 3 of 3 complete)"."""
+    held = {v.cell: v.counts.seeds for v in values}
+    planned = max((s.planned for s in held.values()), default=0)
+    there = _range(s.complete for s in held.values())
+    if not held or there == str(planned):
+        return ""
+    return f" (planned; {there} of {planned} complete a cell)"
+
+
+def _range(numbers: Iterable[int]) -> str:
+    """E.g. "3", or "3 to 5"."""
+    held = sorted(set(numbers))
+    return " to ".join(str(n) for n in dict.fromkeys((held[0], held[-1]))) if held else ""
+
+
+def training(study: Mapping[str, Any]) -> list[str]:
+    """What training curves are of where it is not what the watched split's are of; [] if it is."""
+    return [text] if (text := study["about"].get("training")) else []
 
 
 def own_weights(study: Mapping[str, Any]) -> bool:
@@ -220,9 +324,15 @@ def commit(study: Mapping[str, Any]) -> str:
     return ", then ".join(dict.fromkeys(found)) or "commit not recorded"
 
 
-def origin(study: Mapping[str, Any]) -> str:
-    """Date and commit."""
-    return f"Run {dates(study)}, {commit(study)}."
+def origin(record: Record) -> str:
+    """Date, commit, and the digest by which a record is known anywhere."""
+    study = record.study
+    return f"Run {dates(study)}, {commit(study)}. Record {digest(record)}."
+
+
+def digest(record: Record) -> str:
+    """The first digits of a record's digest; `resnet-report verify` prints all of it."""
+    return record.digest[:DIGITS]
 
 
 def cell_label(at: Mapping[str, Any], without: Iterable[str] = ()) -> str:
@@ -232,9 +342,21 @@ def cell_label(at: Mapping[str, Any], without: Iterable[str] = ()) -> str:
 
 
 def _setting(key: str, value: Any) -> str:
-    if key == "pretrained":
+    said = setting(key, value)
+    return said if key == "pretrained" else f"{key} {said}"
+
+
+def setting(key: str, value: Any) -> str:
+    """A setting's value, as tables, figures and sentences say it alike."""
+    if key == "pretrained" and isinstance(value, bool | np.bool_):
         return "fine-tuned" if value else "from scratch"
-    return f"{key} {number(value)}"
+    return number(value)
+
+
+def settings_said(frame: pd.DataFrame, study: Mapping[str, Any]) -> pd.DataFrame:
+    """A frame whose columns of cell parameters say their values as all outputs do."""
+    keys = [key for key in (study["cells"][0] if study["cells"] else ()) if key in frame]
+    return frame.assign(**{key: [setting(key, value) for value in frame[key]] for key in keys})
 
 
 def number(value: Any) -> str:

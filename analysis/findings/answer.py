@@ -1,64 +1,69 @@
-"""What a study says of its question: which cell leads, and whether the seeds decide it."""
+"""What a study says of its question: which cell is the best, and whether that is decided."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from analysis.findings.cells import CellValue, cell_values, kept_out
-from analysis.findings.stats import difference
+from analysis.findings.stats import equal, has_spread
 from search.record import Record
 
-ALLOWED = ("edge", "synthetic")  # a study of synthetic data says so in its banner
-Verdict = Literal["decided", "not decided", "one seed", "no spread", "alone", "none"]
+Verdict = Literal["decided", "not decided", "tie", "one seed", "no spread", "alone", "none"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The main metric of a study's cells of one data set, compared.
+    """The main metric of a study's cells that can be held beside each other.
 
     Attributes:
         compared: cells that can be compared, best first.
         out: what keeps cells out (see kept_out) -> those cells.
-        verdict: whether the first leads the second for sure; "one seed" and "no spread" are leads
-            that decide nothing, "alone" and "none" are no leads.
-        lead: 95 % interval of the first's lead over the second (Welch), NaN where there is none.
+        verdict: whether the first is the best of them; "one seed" and "no spread" decide nothing,
+            a "tie" has no first, "alone" and "none" have nothing to compare.
     """
 
     compared: tuple[CellValue, ...]
     out: dict[tuple[str, ...], tuple[CellValue, ...]]
     verdict: Verdict
-    lead: tuple[float, float] = (math.nan, math.nan)
+
+    @property
+    def among(self) -> tuple[CellValue, ...]:
+        """Those that the best is among: not told apart from the first, itself included."""
+        return tuple(v for v in self.compared if v.standing in ("best", "among the best"))
 
 
 def answers(record: Record) -> list[Answer]:
-    """One for each data set of which a study has several cells."""
+    """One for each set of test images that cells of a study are scored on."""
     main = [v for v in cell_values(record) if v.metric == record.study["metric"]]
-    kinds = dict.fromkeys(v.data for v in main)
-    held = [[v for v in main if v.data == kind] for kind in kinds]
-    return [_answer(values) for values in held if len(values) > 1]
+    groups: dict[str, list[CellValue]] = {}
+    for value in main:
+        groups.setdefault(value.images, []).append(value)
+    return [_answer(values) for values in groups.values()]
 
 
 def _answer(values: Sequence[CellValue]) -> Answer:
     out: dict[tuple[str, ...], tuple[CellValue, ...]] = {}
-    sound = []
     for value in values:
-        if why := kept_out(value, ALLOWED):
+        if why := kept_out(value):
             out[why] = (*out.get(why, ()), value)
-        else:
-            sound.append(value)
-    sound.sort(key=lambda v: v.mean, reverse=values[0].mode == "max")
+    sign = -1 if values[0].mode == "max" else 1
+    sound = [value for value in values if value.standing != "out"]
+    sound.sort(key=lambda value: (sign * value.mean, value.cell))
+    return Answer(tuple(sound), out, _verdict(sound))
+
+
+def _verdict(sound: Sequence[CellValue]) -> Verdict:
     if len(sound) < 2:
-        return Answer(tuple(sound), out, "alone" if sound else "none")
-    verdict, lead = _lead(sound[0], sound[1])
-    return Answer(tuple(sound), out, verdict, lead)
-
-
-def _lead(first: CellValue, second: CellValue) -> tuple[Verdict, tuple[float, float]]:
-    pair = (first, second) if first.mode == "max" else (second, first)
-    low, high = difference(pair[0].values, pair[1].values)
-    if math.isnan(low):
-        return ("one seed" if min(first.n, second.n) < 2 else "no spread"), (low, high)
-    return ("decided" if low > 0 else "not decided"), (low, high)
+        return "alone" if sound else "none"
+    first, second = sound[:2]
+    if first.standing == "best":
+        return "decided"
+    if equal(first.mean, second.mean):
+        return "tie"
+    if min(first.n, second.n) < 2:
+        return "one seed"
+    if not (has_spread(first.values) or has_spread(second.values)):
+        return "no spread"
+    return "not decided"

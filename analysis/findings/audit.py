@@ -7,32 +7,22 @@ rule was wrong.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from analysis.findings.facts import beside
-from search.record import Record, trial_column
+from analysis.findings.verdict import Audit
+from search.record import Record, searched, trial_column
+
+__all__ = ["audit_frame", "audit_of_cells", "searched"]
 
 COLUMNS = (
-    *("trial", "cell", "ended_at", "rank", "n", "value_then", "value_end", "winner", "better"),
-    *("study", "synthetic", "protocol", "mixed"),
+    *("trial", "cell", "ended_at", "rank", "n", "value_then", "status", "epochs"),
+    *("value_end", "winner", "better"),
+    *("study", "synthetic", "protocol", "mixed", "digest"),
 )
-
-
-def searched(record: Record) -> pd.DataFrame:
-    """The trials of the search as the rule left them; rows and columns as in the record.
-
-    An audited trial stands as it was ended: stopped, at its rung, with its value there.
-    """
-    rows = record.trials[record.trials["stage"].isin(["search", "audit"])].copy()
-    ended = record.decisions[record.decisions["verdict"] == "audit"].set_index("trial")
-    audited = rows["stage"] == "audit"
-    names = rows.loc[audited, "trial"]
-    rows.loc[audited, "status"] = "stopped"
-    rows.loc[audited, "epochs"] = names.map(ended["epoch"]).astype("Int64")
-    rows.loc[audited, "value"] = names.map(ended["value"]).astype("Float64")
-    return rows
 
 
 def audit_frame(record: Record) -> pd.DataFrame:
@@ -40,38 +30,59 @@ def audit_frame(record: Record) -> pd.DataFrame:
 
     Returns:
         Columns trial, cell, the cell parameters, the searched ones, ended_at (epoch), rank, n (of
-        its rung), value_then, value_end (at the full budget; NA where it was lost or is on its
-        way), winner (value of the selected trial), better (whether value_end beats it; NA where
-        one is missing).
+        its rung), value_then, status (how it stands now), epochs (trained by now), value_end (at
+        the full budget; NA where it has none), winner (value of the selected trial), better
+        (whether value_end beats it: no for one that diverged; NA where it was lost, is on its way,
+        or has no winner beside it).
     """
     study, decisions = record.study, record.decisions
-    ends = decisions[decisions["verdict"] == "audited"].set_index("trial")["value"]
-    winners = decisions[decisions["verdict"] == "select"].set_index("cell")["value"]
-    trials = record.trials.set_index("trial")
-    rows = []
-    for audit in decisions[decisions["verdict"] == "audit"].to_dict("records"):
-        end, winner = ends.get(audit["trial"]), winners.get(audit["cell"])
-        row = trials.loc[audit["trial"]]
-        drawn = {key: row[trial_column(study, key)] for key in study["space_keys"]}
-        rows.append(
-            {
-                "trial": audit["trial"],
-                "cell": audit["cell"],
-                **beside(study["cells"][audit["cell"]] | drawn, COLUMNS),
-                "ended_at": audit["epoch"],
-                "rank": audit["rank"],
-                "n": audit["n"],
-                "value_then": audit["value"],
-                "value_end": end,
-                "winner": winner,
-                "better": _better(end, winner, study["mode"]),
-            }
-        )
-    return pd.DataFrame(rows)
+    ends, winners = (
+        decisions[decisions["verdict"] == verdict].drop_duplicates(key, keep="last")
+        for verdict, key in (("audited", "trial"), ("select", "cell"))
+    )
+    frame = decisions[decisions["verdict"] == "audit"].drop_duplicates("trial", keep="last")
+    trials = record.trials.set_index("trial").loc[frame["trial"]].reset_index()
+    frame = frame.reset_index(drop=True)
+    keys = [*(study["cells"][0] if study["cells"] else ()), *study["space_keys"]]
+    columns = {key: trials[trial_column(study, key)] for key in keys}
+    found = pd.DataFrame(
+        {
+            **{key: frame[key] for key in ("trial", "cell")},
+            **beside(columns, COLUMNS),
+            "ended_at": frame["epoch"],
+            **{key: frame[key] for key in ("rank", "n")},
+            "value_then": frame["value"],
+            "status": trials["status"],
+            "epochs": trials["epochs"],
+            "value_end": frame["trial"].map(ends.set_index("trial")["value"]),
+            "winner": frame["cell"].map(winners.set_index("cell")["value"]),
+        }
+    )
+    pairs = zip(found["value_end"], found["winner"], found["status"], strict=True)
+    found["better"] = [_better(*pair, study["mode"]) for pair in pairs]
+    return found.astype({"better": object})
 
 
-def _better(value: float | None, winner: float | None, mode: str) -> Any:
+def _better(value: Any, winner: Any, status: str, mode: str) -> Any:
     """Whether a value beats the winner's; NA where one is missing."""
-    if value is None or winner is None:
+    if pd.isna(winner):
         return pd.NA
+    if pd.isna(value):
+        return False if status == "diverged" else pd.NA
     return bool(value > winner if mode == "max" else value < winner)
+
+
+def audit_of_cells(record: Record) -> dict[int, Audit]:
+    """What the audit found of each cell that had one, by its number."""
+    pick = "max" if record.study["mode"] == "max" else "min"
+    found = {}
+    for cell, rows in audit_frame(record).groupby("cell"):
+        known, better = rows[rows["better"].notna()], rows[rows["better"].eq(True)]
+        found[int(str(cell))] = Audit(
+            ended=len(known),
+            better=len(better),
+            open=len(rows) - len(known),
+            best=float(better["value_end"].agg(pick)) if len(better) else math.nan,
+            winner=float(rows["winner"].iloc[0]) if len(known) else math.nan,
+        )
+    return found

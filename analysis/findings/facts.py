@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from search.record import setting_column
+from search.record.forms import BOUNDS
 
 Mode = Literal["max", "min"]
 
@@ -75,3 +77,22 @@ def is_of_published(
     """
     held = settings_of(study, at)
     return all(held.get(key, value) == value for key, value in only.items())
+
+
+def bounds(study: Mapping[str, Any], metric: str) -> tuple[float, float]:
+    """What a metric of a task that ships can be, low and high; of a user's own, anything."""
+    if ":" in study["task"]:
+        return -math.inf, math.inf
+    return {**BOUNDS, "loss": (0.0, math.inf)}.get(
+        metric.rpartition("_")[2], (-math.inf, math.inf)
+    )
+
+
+def images_of_cell(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
+    """Which images a cell's shown values are of, by its settings: data, and a limit of the split.
+
+    Cells that differ here are of different images; those that agree are of the same ones unless
+    results of each image say otherwise.
+    """
+    limit = settings_of(study, at).get(f"{study['shown_split']}_images")
+    return " ".join(part for part in (data_of(study, at), str(limit or "")) if part)

@@ -147,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with one."""
-    from search.run.mirror import fetch_study
+    from search.run.store_log import fetch_study
     from search.spec.study_spec import recorded_spec
 
     folder, store = arguments.run, ""

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import fcntl
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
 
-from search.record import LOCK, Record, missing, short_choices
-
-STATES = ("completed", "running", "paused", "stopped", "diverged", "failed")
+from search.record import LOCK, STATES, Record, Seeds, counts, missing, short_choices
 
 
 def status_table(held: Record) -> Table:
     """One row a cell: searched trials by status, confirmed seeds, the best of the search.
 
-    An audited trial counts as what it is now: completed when it is through.
+    An audited trial counts as the rule left it, stopped, and once more as audited.
     """
     metric = f"{held.study['watched']}_{held.study['metric']}"
     table = Table(title=_title(held), title_justify="left", box=None, pad_edge=False)
     table.add_column("cell")
-    for name in (*STATES, "confirmed", f"best {metric}"):
+    for name in ("configs", *STATES, "audited", "confirmed", f"best {metric}"):
         table.add_column(name, justify="right")
     trials = held.trials
     if not is_running(held.run):  # what a killed driver left as running waits for the next one
         trials = trials.assign(status=trials["status"].replace("running", "paused"))
+    counted = counts(replace(held, trials=trials))
     for number, cell in enumerate(held.study["cells"]):
-        rows = trials[trials["cell"] == number]
-        search, confirm = rows[rows["stage"] != "confirm"], rows[rows["stage"] == "confirm"]
-        judged = rows[rows["stage"] == ("search" if len(search) else "confirm")]
+        rows, configs = trials[trials["cell"] == number], counted[number].configs
+        judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]
         complete = judged[judged["status"] == "completed"]
-        seeds = len(held.study["confirm_seeds"])
         table.add_row(
             " ".join(f"{k}={v}" for k, v in cell.items()),
-            *(str((search["status"] == state).sum()) for state in STATES),
-            f"{(confirm['status'] == 'completed').sum()}/{seeds}",
+            f"{configs.run}/{configs.planned}" if configs.planned else "-",
+            *(str(configs.states.get(state, 0)) for state in STATES),
+            f"{configs.audits_ended}/{configs.audited}" if configs.audited else "0",
+            _confirmed(counted[number].seeds),
             _best(complete["value"], held.study["mode"]),
         )
     return table
+
+
+def _confirmed(seeds: Seeds) -> str:
+    """Seeds that are complete, and those that will not be, e.g. "2/3, 1 diverged"."""
+    lost = ((seeds.diverged, "diverged"), (seeds.failed, "failed"), (seeds.unscored, "unscored"))
+    told = [f"{n} {what}" for n, what in lost if n]
+    return ", ".join([f"{seeds.complete}/{seeds.planned}", *told])
 
 
 def lost_lines(held: Record) -> list[str]:

@@ -5,6 +5,16 @@ at `read.py`, which describes every file and column.
 """
 
 from search.record.completeness import Choice, missing, short_choices
+from search.record.counts import (
+    STATES,
+    Configs,
+    Counts,
+    Seeds,
+    configs_planned,
+    counts,
+    result_stage,
+    searched,
+)
 from search.record.frames import setting_column, trial_column
 from search.record.journal import JournalError
 from search.record.read import (
@@ -18,7 +28,8 @@ from search.record.read import (
     read_events,
     write,
 )
-from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
+from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
+from search.record.verification import Verification, verify
 from trainables.errors import RecordWarning, UserError
 
 __all__ = [
@@ -27,20 +38,32 @@ __all__ = [
     "FORMAT",
     "JOURNAL",
     "LOCK",
+    "LOGS",
+    "STATES",
     "STUDY",
     "Choice",
+    "Configs",
+    "Counts",
     "JournalError",
     "Record",
     "RecordError",
     "RecordWarning",
+    "Seeds",
     "UserError",
+    "Verification",
     "build",
+    "configs_planned",
+    "counts",
     "load",
     "load_study",
     "missing",
     "read_events",
+    "result_stage",
+    "searched",
     "setting_column",
     "short_choices",
+    "sizes_of",
     "trial_column",
+    "verify",
     "write",
 ]

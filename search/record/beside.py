@@ -7,17 +7,19 @@ logs say that the journal has lost lines or was changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
+from search.record.compare import Difference, differences
 from search.record.completeness import named
 from search.record.epoch_log import unasked_note
 from search.record.journal import RESTORE, JournalError, read_lines
-from search.record.stored import EPOCHS, JOURNAL, STAMP, shrunk
+from search.record.scores import misscored
+from search.record.stored import EPOCHS, JOURNAL, PER_IMAGE, STAMP, read_parquet, shrunk
 
 Events = Iterable[Mapping[str, Any]]
 LEFT = ("parts/*.parquet", "samples/*.npz", "checkpoints/*.pt")  # by workers
@@ -125,18 +127,74 @@ def _plain(value: Any) -> Any:
     return "nothing" if pd.isna(value) else value
 
 
+def frame_notes(
+    folder: Path, made: Mapping[str, pd.DataFrame], changed: Collection[str], exact: bool
+) -> list[str]:
+    """What is to be said of frames that are not known to be as they were written.
+
+    Args:
+        folder: the run folder.
+        made: name -> the frame by the logs, which counts.
+        changed: files that are not as they were written.
+        exact: whether the files were made from just as much of the logs.
+
+    Raises:
+        RecordError: a file is damaged.
+    """
+    notes = []
+    for name, frame in made.items():
+        file = f"{name}.parquet"
+        if not (folder / file).is_file():
+            continue
+        if exact:
+            if found := differences(frame, read_parquet(folder / file), name, file):
+                notes.append(f"{_first(found)}: {CHANGED}")
+        elif file in changed:
+            notes.append(f"{file} has another checksum than {STAMP} tells: {CHANGED}")
+    return notes
+
+
+CHANGED = (
+    "it was changed after it was made of the logs, and these count; delete it, it is made again"
+)
+
+
+def image_notes(folder: Path, images: pd.DataFrame, changed: Collection[str]) -> list[str]:
+    """What is to be said of a frame of predictions that is not as it was written.
+
+    Args:
+        folder: the run folder.
+        images: the predictions, those of parts first.
+        changed: files that are not as they were written.
+    """
+    path = folder / PER_IMAGE
+    if PER_IMAGE not in changed or not path.is_file():
+        return []
+    held = read_parquet(path)
+    if found := differences(images, held, "per_image", PER_IMAGE):
+        return [f"{_first(found)}: it was changed, and the parts count; delete it"]
+    parts = {part.stem for part in (folder / "parts").glob("*.parquet")}
+    alone = set(held["trial"].unique()) - parts
+    if not alone:
+        return []
+    return [
+        f"{PER_IMAGE} has another checksum than {STAMP} tells, and no file of parts/ holds the "
+        f"predictions of {named(alone)}: it was changed; restore it from a copy"
+    ]
+
+
+def _first(found: Sequence[Difference]) -> str:
+    more = f" (and {len(found) - 1} more; `resnet-report verify` lists them)" * (len(found) > 1)
+    return f"{found[0].text}{more}"
+
+
 def notes_on(
-    folder: Path,
-    study: Mapping[str, Any],
-    events: Events,
-    rows: set[tuple[str, int]],
-    images: pd.DataFrame,
+    folder: Path, events: Events, rows: set[tuple[str, int]], images: pd.DataFrame
 ) -> list[str]:
     """What is to be said of rows and predictions that the journal does not account for.
 
     Args:
         folder: the run folder.
-        study: its study.json.
         events: of its journal.
         rows: trial and epoch of all that the log of epochs, or its frame, has.
         images: the predictions.
@@ -153,42 +211,40 @@ def notes_on(
             "asked for: that has lost lines; restore it from a copy. Until then what they came to "
             "is left out"
         )
-    if wrong := _misscored(study, events, images):
-        notes.append(
-            f"the predictions of {named(wrong)} (in parts/, else per_image.parquet) do not give "
-            f"the score on test that {JOURNAL} tells: they are another trial's, or one of both "
-            "was changed; restore the files from a copy"
-        )
     return notes
+
+
+def score_notes(study: Mapping[str, Any], events: Events, images: pd.DataFrame) -> list[str]:
+    """What is to be said of predictions that do not give the scores that the journal tells."""
+    wrong = {difference.trial for difference in misscored(study, events, images)}
+    if not wrong:
+        return []
+    return [
+        f"the predictions of {named(wrong)} (in parts/, else per_image.parquet) do not give "
+        f"the score on test that {JOURNAL} tells: they are another trial's, or one of both "
+        "was changed; restore the files from a copy"
+    ]
 
 
 def _unasked(
     events: Events, rows: set[tuple[str, int]], scored: set[str]
 ) -> tuple[set[tuple[str, int]], set[str]]:
     """Of rows those beyond what any ask allows, of scored trials those that no ask has scored."""
-    most: dict[str, int] = {}
-    tested = set()
-    for event in events:
-        if event["event"] == "ask":
-            job = event["job"]
-            most[job["trial"]] = max(most.get(job["trial"], 0), job["to_epoch"])
-            if job.get("score_test"):
-                tested.add(job["trial"])
+    asks = [event["job"] for event in events if event["event"] == "ask"]
+    tested, most = {job["trial"] for job in asks if job.get("score_test")}, asked_to(asks)
     return {(t, epoch) for t, epoch in rows if epoch > most.get(t, 0)}, scored - tested
 
 
-def _misscored(study: Mapping[str, Any], events: Events, images: pd.DataFrame) -> set[str]:
-    """Trials whose predictions do not give the score that was told; of our own tasks."""
-    metric = next((name for name in ("accuracy", "mae") if name in study["metrics"]), None)
-    if metric is None or ":" in study["task"] or not len(images):
-        return set()
-    truth, answer = images["truth"], images["prediction"]
-    each = truth == answer if metric == "accuracy" else (truth - answer).abs()
-    means = each.astype(float).groupby(images["trial"], sort=False).mean()
-    tells = (e for e in events if e["event"] == "tell" and e.get("test"))
-    told = {tell["trial"]: tell["test"].get(metric) for tell in tells}
-    return {
-        str(trial)
-        for trial, mean in means.items()
-        if (said := told.get(trial)) is not None and abs(mean - said) > 1e-5 * max(1.0, abs(said))
-    }
+def asked_to(jobs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Trial -> the last epoch that any of its jobs was to reach."""
+    most: dict[str, int] = {}
+    for job in jobs:
+        most[job["trial"]] = max(most.get(job["trial"], 0), job["to_epoch"])
+    return most
+
+
+def unasked(events: Events, curves: pd.DataFrame) -> bool:
+    """Whether a curves frame has rows that no ask of the journal allows."""
+    most = asked_to(event["job"] for event in events if event["event"] == "ask")
+    newest = curves.groupby("trial", sort=False)["epoch"].max()
+    return any(epoch > most.get(str(trial), 0) for trial, epoch in newest.items())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from search.record.counts import configs_planned, counts
+
 if TYPE_CHECKING:
     from search.record.read import Record
 
@@ -40,19 +42,18 @@ class Missing:
 
 def missing(held: Record) -> Missing:
     """What a record lacks."""
-    study, trials = held.study, held.trials
-    seeds = study["confirm_seeds"]
-    tested = trials[trials[f"test_{study['metric']}"].notna()]
-    tested = tested[tested["stage"] == ("confirm" if seeds else tested["stage"])]
-    per_cell = tested.groupby("cell").size()
+    trials = held.trials
     said = held.decisions[held.decisions["verdict"].isin(["short", "empty", "select"])]
     ends = said.groupby("cell")["verdict"].agg(list)  # an empty cell that was tried again has all
     short = {n for n, told in ends.items() if told[-1] == "empty" or "short" in told}
-    wanted = len(seeds) or 1
-    cells = range(len(study["cells"]))
+    seeds = {number: each.seeds for number, each in counts(held).items()}
     unscored = trials["reason"].str.endswith(UNSCORED).fillna(False)
     return Missing(
-        cells=tuple(n for n in cells if per_cell.get(n, 0) < wanted or n in short),
+        cells=tuple(
+            n
+            for n, held_seeds in seeds.items()
+            if held_seeds.complete < held_seeds.planned or n in short
+        ),
         open=int(trials["status"].isin(OPEN).sum()),
         lost=trials[trials["status"].isin(["failed", "diverged"]) | unscored],
     )
@@ -94,7 +95,7 @@ class Choice:
 def short_choices(held: Record) -> dict[int, Choice]:
     """Cells that choose among fewer configs than planned, as far as there is a choice left."""
     study, trials = held.study, held.trials
-    planned = study["spec"].get("budget", {}).get("trials_per_cell", 1)
+    planned = configs_planned(study)
     made = set(held.decisions.loc[held.decisions["verdict"] == "select", "cell"])
     gone = trials[(trials["stage"] == "search") & (trials["status"] == "failed")]
     found = {}

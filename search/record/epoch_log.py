@@ -21,7 +21,7 @@ from search.record.completeness import (
     rows_of_curves,
     rows_of_log,
 )
-from search.record.forms import line_fault, out_of_bounds
+from search.record.forms import from_json, line_fault, out_of_bounds
 from search.record.frames import latest_rows, repeats
 from search.record.journal import RESTORE, JournalError, out_of_order, read_lines
 from search.record.stored import EPOCHS, STAMP, Frames, curves_of, kept_rows, shrunk, stamp_of
@@ -46,6 +46,28 @@ def read_epochs(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
                 "out: what is then lacking is told"
             )
     return lines
+
+
+def read_new_epochs(folder: Path, start: int, size: int) -> list[dict[str, Any]] | None:
+    """The lines of a log of epochs behind its first bytes.
+
+    None where no line begins there, or one is damaged: it is told where all lines are read.
+    """
+    path = folder / EPOCHS
+    if size == start:
+        return []
+    with path.open("rb") as file:
+        file.seek(max(start - 1, 0))
+        held = file.read(size - max(start - 1, 0))
+    if start and held[:1] != b"\n":
+        return None
+    lines = []
+    for text in held[bool(start) :].split(b"\n")[:-1]:
+        try:
+            lines.append(from_json(text))
+        except ValueError:
+            return None
+    return None if any(line_fault(line) for line in lines) else lines
 
 
 def whole_epochs(

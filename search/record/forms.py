@@ -176,6 +176,13 @@ class Lost(_Event):
     epoch: int = 0  # reported by then
 
 
+class OtherCheckpoint(_Event):
+    """Under a trial's name was the checkpoint of another one, which was taken for none."""
+
+    trial: str
+    differs: str
+
+
 class Node(_Event):
     """A node that was asked what it has, and whether it may take jobs; see search.run.nodes."""
 
@@ -233,6 +240,7 @@ EVENTS: dict[str, Any] = {
     "ray died": Died,
     "cut": Cut,
     "lost": Lost,
+    "other checkpoint": OtherCheckpoint,
     "node": Node,
     "node gone": NodeGone,
     "quarantine": Quarantine,
@@ -283,7 +291,21 @@ class Line(Form):
 
 def line_fault(line: Any) -> str:
     """What is wrong with a line of the log of epochs; "" if nothing is."""
-    return fault_of(Line, line)
+    return "" if _is_plain(line) else fault_of(Line, line)
+
+
+def _is_plain(line: Any) -> bool:
+    """Whether a line is sound at first sight, in a tenth of the time that its form takes."""
+    if type(line) is not dict or type(line.get("trial")) is not str:
+        return False
+    row, number = line.get("row"), line.get("line", 1)
+    if type(row) is not dict or type(number) is not int or not 1 <= number < 2**63:
+        return False
+    at = row.get("epoch")
+    if type(at) is not int or not 1 <= at < 2**63:
+        return False
+    kinds = set(map(type, row.values()))
+    return kinds <= {int, float} and all(-1e300 < value < 1e300 for value in row.values())
 
 
 def out_of_bounds(name: str, value: float | None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from search.record.completeness import LOST, UNSCORED
@@ -51,6 +53,7 @@ DTYPES = {
     "code": "string",
     "error": "string",
 }
+Codes = np.ndarray[Any, np.dtype[np.int32]]
 Rows = dict[str, dict[int, dict[str, Any]]]  # trial -> epoch -> quantity -> value
 
 
@@ -89,23 +92,39 @@ def latest_rows(epochs: list[dict[str, Any]]) -> Rows:
 
 def curves_frame(study: str, latest: Rows) -> pd.DataFrame:
     """One row a trial, epoch and quantity."""
-    rows = [
-        (study, trial, epoch, name, value)
-        for trial, by_epoch in latest.items()
-        for epoch, row in by_epoch.items()
-        for name, value in row.items()
-        if name != "epoch"
-    ]
-    frame = pd.DataFrame(rows, columns=["study", "trial", "epoch", "name", "value"])
-    return frame.astype(
+    values, of_rows, epochs, counts = array("d"), list[Any](), array("q"), array("q")
+    layouts: dict[tuple[str, ...], Any] = {}  # quantities of a row -> their numbers
+    names: dict[str, int] = {}
+    lengths = array("q")  # of each trial, in rows of the frame
+    for by_epoch in latest.values():
+        before = len(values)
+        for epoch, row in by_epoch.items():
+            keys = tuple(row)
+            if keys not in layouts:
+                held = [names.setdefault(name, len(names)) for name in keys if name != "epoch"]
+                layouts[keys] = np.array(held, dtype="int32")
+            of_rows.append(layouts[keys])
+            values.extend([math.nan if row[n] is None else row[n] for n in keys if n != "epoch"])
+            epochs.append(epoch)
+            counts.append(len(layouts[keys]))
+        lengths.append(len(values) - before)
+    codes = np.concatenate(of_rows) if of_rows else np.empty(0, dtype="int32")
+    trials = np.repeat(np.arange(len(latest), dtype="int32"), np.asarray(lengths, dtype="int64"))
+    times = np.repeat(np.asarray(epochs, dtype="int64"), np.asarray(counts, dtype="int64"))
+    return pd.DataFrame(
         {
-            "study": "string",
-            "trial": "string",
-            "epoch": "Int64",
-            "name": "string",
-            "value": "float64",
+            "study": _texts(np.zeros(len(codes), dtype="int32"), [study]),
+            "trial": _texts(trials, list(latest)),
+            "epoch": pd.array(times, dtype="Int64"),
+            "name": _texts(codes, list(names)),
+            "value": np.asarray(values, dtype="float64"),
         }
     )
+
+
+def _texts(codes: Codes, texts: list[str]) -> Any:
+    """A column of texts by their numbers, without an object for every row."""
+    return pd.array(texts, dtype="string").take(codes)
 
 
 def repeats(epochs: list[dict[str, Any]]) -> dict[str, tuple[int, float]]:
@@ -271,6 +290,12 @@ def _from_rows(
     for name in study["row_metrics"]:
         trial[f"last_{name}"] = rows[newest].get(name)
         trial[f"value_{name}"] = chosen.get(name)
+
+
+def row_columns(study: Mapping[str, Any]) -> list[str]:
+    """The columns of trials.parquet that come of the log of epochs, but for what was repeated."""
+    measured = [f"{at}_{name}" for name in study["row_metrics"] for at in ("last", "value")]
+    return ["epochs", "best", "last", *measured]
 
 
 def setting_columns(study: Mapping[str, Any]) -> list[str]:

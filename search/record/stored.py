@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from trainables.errors import UserError
 from trainables.files import contents, unfit
@@ -23,6 +24,9 @@ JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
 LOGS = (JOURNAL, EPOCHS)
 STAMP = "frames.json"  # says how much of the logs the parquet files hold
 PER_IMAGE = "per_image.parquet"
+FRAMES = ("trials", "curves", "per_image")
+PARQUET = tuple(f"{name}.parquet" for name in FRAMES)
+CSV = tuple(f"csv/{name}.csv" for name in FRAMES)
 IMAGE = ["study", "trial", "split", "image", "truth", "prediction"]
 
 
@@ -39,15 +43,21 @@ def sizes_of(folder: Path) -> dict[str, int]:
 def stamp_of(folder: Path) -> dict[str, Any] | None:
     """What `write` said of the logs that it made the frames from; None if that is not known.
 
-    Their bytes by name and, of stamps of this version, `sums`: the checksum of so many bytes.
+    Their bytes by name and, of later stamps, `sums`: the checksum of so many bytes; of stamps of
+    this version `frames` too: the checksum of each file that was written.
     """
     path = folder / STAMP
     try:
         held = None if unfit(path) else json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    sizes = [held.get(name, 0) for name in LOGS] if isinstance(held, dict) else [None]
-    return held if all(type(size) is int for size in sizes) else None
+    if not isinstance(held, dict):
+        return None
+    sums = [held.get(key, {}) for key in ("sums", "frames")]
+    if not all(isinstance(table, dict) for table in sums):
+        return None
+    numbers = [held.get(name, 0) for name in LOGS] + [n for t in sums for n in t.values()]
+    return held if all(type(number) is int for number in numbers) else None
 
 
 def make_stamp(folder: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -58,12 +68,42 @@ def make_stamp(folder: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
     for name in sizes:
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
-    return {**sizes, "sums": {name: _sum(folder / name, n) for name, n in sizes.items()}}
+    return {**sizes, "sums": {name: checksum(folder / name, n) for name, n in sizes.items()}}
 
 
-def _sum(path: Path, size: int) -> int:
+def sums_of_frames(folder: Path) -> dict[str, int]:
+    """The checksum of each file of a frame that is there, by name."""
+    return {n: checksum(folder / n) for n in (*PARQUET, *CSV) if (folder / n).is_file()}
+
+
+def checksum(path: Path, size: int | None = None) -> int:
+    """CRC-32 of a file, or of its first bytes."""
+    found, left = 0, path.stat().st_size if size is None else size
     with path.open("rb") as file:
-        return zlib.crc32(file.read(size))
+        while left > 0 and (piece := file.read(min(left, PIECE))):
+            found, left = zlib.crc32(piece, found), left - len(piece)
+    return found
+
+
+PIECE = 2**22  # bytes in memory at once
+
+
+def changed_files(folder: Path, stamp: Mapping[str, Any], names: Collection[str]) -> list[str]:
+    """Files of frames that are not as they were written by their checksums, or that are gone.
+
+    Args:
+        folder: the run folder.
+        stamp: as `stamp_of` gives it.
+        names: of PARQUET and CSV, those to look at; one that the stamp does not tell of is none.
+    """
+    held: Mapping[str, int] = stamp.get("frames", {})
+    found = []
+    for name in (n for n in names if n in held):
+        path = folder / name
+        if not path.is_file() or checksum(path) != held[name]:
+            found.append(name)
+    # a running study removes its stamp before it replaces them
+    return found if not found or stamp_of(folder) == stamp else []
 
 
 def shrunk(folder: Path) -> dict[str, tuple[int, int]]:
@@ -86,11 +126,74 @@ class Frames:
     curves: pd.DataFrame
     stamp: Mapping[str, Any]
 
-    def hold(self, folder: Path, sizes: Mapping[str, int]) -> bool:
-        """Whether they were made from just these bytes of the logs."""
-        known = {name: self.stamp[name] for name in LOGS if name in self.stamp}
-        sums = self.stamp.get("sums", {})
-        return known == sizes and all(_sum(folder / n, sizes[n]) == sums.get(n) for n in sums)
+
+def sizes_in(stamp: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of the logs that a stamp tells of, by name."""
+    return {name: stamp[name] for name in LOGS if name in stamp}
+
+
+def logs_begin_so(folder: Path, stamp: Mapping[str, Any]) -> bool:
+    """Whether the logs begin with the bytes that a stamp tells of, by its checksums if it has any.
+
+    Args:
+        folder: the run folder.
+        stamp: as `stamp_of` gives it.
+    """
+    paths = {folder / name: (stamp.get(name, 0), n) for name, n in stamp.get("sums", {}).items()}
+    return all(p.is_file() and checksum(p, size) == n for p, (size, n) in paths.items())
+
+
+@dataclass(frozen=True)
+class Written:
+    """Frames that are as they were written, by checksum, of logs that begin with just these bytes.
+
+    Attributes:
+        trials: the trials frame.
+        sizes: bytes of the logs that they were made of, by name.
+    """
+
+    trials: pd.DataFrame
+    sizes: Mapping[str, int]
+    _file: pa.NativeFile  # of the curves; stays what it is, whatever takes its place
+
+    def curves(self) -> pd.DataFrame:
+        """The curves, which are not read before: of a large study they are most of it."""
+        return pd.read_parquet(self._file)
+
+    def rows_of(self, trials: Collection[str]) -> pd.DataFrame:
+        """The curves of some trials."""
+        if not trials:
+            return pd.DataFrame(columns=CURVES)
+        return pd.read_parquet(self._file, filters=[("trial", "in", [*trials])])
+
+
+def written_frames(
+    folder: Path, sizes: Mapping[str, int], columns: Collection[str]
+) -> Written | None:
+    """The frames as written, where nothing of them and of what they were made of is otherwise.
+
+    Args:
+        folder: the run folder.
+        sizes: of its logs, which may have grown since.
+        columns: that the trials frame should have.
+    """
+    stamp = stamp_of(folder)
+    if stamp is None or not {*PARQUET} <= {*stamp.get("frames", {})}:
+        return None
+    then = sizes_in(stamp)
+    if any(size > sizes.get(name, 0) for name, size in then.items()):
+        return None
+    if changed_files(folder, stamp, PARQUET) or not logs_begin_so(folder, stamp):
+        return None
+    try:
+        file = pa.OSFile(str(folder / "curves.parquet"))
+        trials = read_parquet(folder / "trials.parquet")
+    except (OSError, RecordError):  # gone or replaced meanwhile
+        return None
+    # a running study removes its stamp before it replaces them
+    if stamp_of(folder) != stamp or list(trials) != list(columns):
+        return None
+    return Written(trials, then, file)
 
 
 def frames_of(folder: Path, sizes: Mapping[str, int], columns: Collection[str]) -> Frames | None:

@@ -69,6 +69,7 @@ class About(Form):
     title: str
     metrics: dict[str, Metric]
     formulas: str
+    training: str = ""
     images: Texts
     side: str
     chance: dict[str, Scores]

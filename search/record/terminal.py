@@ -43,6 +43,8 @@ STAND_INS = {  # where a terminal's encoding lacks a mark
     "√": "sqrt",
     "°": "o",
     "‖": "||",
+    "∅": "{}",
+    "∇": "\\/",
     "⊕": "(+)",
     "◊": "<>",
     "↑": "^",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
+from search.run import (
+    cluster,  # noqa: F401 - first: it sets what ray reads when imported
+    head,
+)
 
 from ray.tune import Callback  # isort: skip
 
-from search.run.deadline import LOOK_EVERY
+from search.run.deadline import GONE, LOOK_EVERY
+from search.run.errors import InfrastructureError
 from search.run.job_searcher import JobSearcher, Placed
 
 if TYPE_CHECKING:
@@ -96,13 +103,14 @@ class Listener(Callback):  # type: ignore[misc]
         end: Callable[[Placed, float], str] = lambda placed, seconds: "",
     ) -> None:
         self._study, self.searcher, self._end = study, searcher, end
-        self._looked = time.monotonic()
+        self._looked, self._stuck = time.monotonic(), False
+        self._workers: dict[tuple[str, int], Placed] = {}  # all that have begun a job
 
     @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A job has found its worker."""
         if trial.trial_id in self.searcher.jobs:
-            self.searcher.started.add(trial.trial_id)
+            self.searcher.started[trial.trial_id] = time.monotonic()
 
     @_ours
     def on_trial_result(
@@ -112,14 +120,21 @@ class Listener(Callback):  # type: ignore[misc]
         placed = self.searcher.placed.get(trial.trial_id)
         if placed:
             placed.heard = time.monotonic()
-        if result.get("kind") == "begin":
-            self.searcher.placed[trial.trial_id] = Placed(
-                **result["payload"], heard=time.monotonic()
-            )
-        elif result.get("kind") == "epoch":
-            self._study.epoch(result["trial"], result["payload"])
-        elif result.get("kind") == "end":
-            self.searcher.ended[result["trial"]] = result["payload"]
+        kind = result.get("kind")
+        if kind is None:
+            return
+        payload = json.loads(result["payload"])
+        if kind == "begin":
+            now = time.monotonic()
+            where = Placed(**payload, began=now, heard=now)
+            self.searcher.placed[trial.trial_id] = where
+            self._workers[where.node_id, where.pid] = where
+        elif kind == "epoch":
+            self._study.epoch(result["trial"], payload)
+        elif kind == "other checkpoint":
+            self._study.other_checkpoint(result["trial"], payload["differs"])
+        elif kind == "end":
+            self.searcher.ended[result["trial"]] = payload
 
     @_ours
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -130,12 +145,30 @@ class Listener(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """End Ray's experiment when the study itself cannot go on."""
+        if gone := head.fault():
+            self.searcher.fault = self.searcher.fault or InfrastructureError("head", gone)
         if self.searcher.fault:
             raise self.searcher.fault
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
             for job, placed in self.searcher.overdue():
                 placed.ended = placed.ended or self._end(placed, job.stalled_seconds)
+            if self.searcher.unbegun():
+                self._end_idle()
+            stuck, self._stuck = self._stuck, self.searcher.stuck
+            if stuck and self._stuck:  # of both looks, and no job could begin in between
+                raise RuntimeError("all jobs that are out wait for nodes that take none any more")
+
+    def _end_idle(self) -> None:
+        """End workers that were stopped between two jobs: Ray gives the next one to such a worker.
+
+        Which of them has it only its first report would say.
+        """
+        busy = {(placed.node_id, placed.pid) for placed in self.searcher.placed.values()}
+        for key in self._workers.keys() - busy:
+            if seen := self._end(self._workers[key], math.inf):
+                held = replace(self._workers.pop(key), ended=seen)
+                self.searcher.ended_idle += [held] if seen != GONE else []
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""

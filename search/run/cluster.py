@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from search.run import head
 from search.run.errors import ExecutionError
 from search.run.ray_folder import KEEP, ray_folder
 from search.run.reach import HERE, check_address
@@ -52,7 +53,8 @@ TOKEN = (
     "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
 )
 GPU_WAIT = 1800.0  # seconds; others may hold every GPU of a cluster, and steps are few
-_held = contextlib.ExitStack()  # what `disconnect` lets go of: the folder of a Ray started here
+# what `disconnect` lets go of: the folder of a Ray started here, or the watch of a head
+_held = contextlib.ExitStack()
 
 
 def connect(
@@ -60,6 +62,7 @@ def connect(
     cores: int | None = None,
     say: Callable[[str], None] = lambda text: None,
     ship: bool = False,
+    hint: str = "",
 ) -> None:
     """Start Ray here (`local`), or join a cluster (`auto` or `host:port`).
 
@@ -68,6 +71,7 @@ def connect(
         cores: CPU cores that a local Ray gives out; None for all it finds.
         say: told of what is not as usual.
         ship: give the nodes of a cluster this package's code; see `search.run.shipping`.
+        hint: what is said beside the fault when a cluster loses its head; see `search.run.head`.
 
     Raises:
         PreflightError: it is no address.
@@ -91,6 +95,7 @@ def connect(
                 "with a token and a private address (deploy/two-machines shows how: else `ray "
                 f"start` lets in whoever reaches this machine), or {HERE}"
             ) from error
+    _held.enter_context(head.watched(ray.get_runtime_context().gcs_address, hint))
 
 
 @contextlib.contextmanager

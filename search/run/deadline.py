@@ -7,14 +7,16 @@ not been heard of for long is looked at from another process of its node.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
 from pathlib import Path
 
-from search.run.watch import beat_file
+from search.run.watch import WAITING, beat_file
 
 LOOK_EVERY = 10.0  # seconds
+GONE = "its process is gone"
 MARGIN = 30.0  # seconds after the worker's own watch would have ended it
 
 
@@ -23,25 +25,27 @@ def end_if_hung(pid: int, seconds: float) -> str:
 
     Args:
         pid: of the worker.
-        seconds: without a step, after which it is ended.
+        seconds: without a step, after which it is ended; inf of one between two jobs, which is
+            ended only where it is stopped.
     """
     state = _state(pid)
     if not state:
-        return "its process is gone"
+        return GONE
     beat = beat_file(pid)
     try:
-        waiting = beat.read_bytes() == b"waiting"
+        waiting = beat.read_bytes() == WAITING
         silent = time.time() - beat.stat().st_mtime
-    except OSError:  # between two trials
-        return ""
+    except OSError:  # it has not come to its watch yet, and has been silent for so long at least
+        waiting, silent = False, seconds
     stopped = state in "Tt"
-    if not stopped and (waiting or silent < seconds):
+    if not stopped and (waiting or silent < seconds or seconds == math.inf):
         return ""
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
     how = {"T": "stopped by a signal", "t": "held by a debugger", "D": "waiting for a disk"}
     said = how.get(state, "running without a step")
-    return f"no step for {silent:.0f} s ({said}); its process was ended by the driver"
+    for_ = "between two jobs" if silent == math.inf else f"for {silent:.0f} s"
+    return f"no step {for_} ({said}); its process was ended by the driver"
 
 
 def _state(pid: int) -> str:

@@ -9,6 +9,10 @@ class StoreError(ExecutionError):
     """A store refuses, or what it holds is not what was handed in; names the URI and its words."""
 
 
+class TakenOverError(ExecutionError):
+    """Another driver has taken the study over; nothing goes on from this one's own copy."""
+
+
 class NotSharedError(ExecutionError):
     """A node does not see the run folder, or may not write to it."""
 

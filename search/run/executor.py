@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # first: it sets what ray reads when imported
@@ -28,11 +29,13 @@ from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.callbacks import EndTune, Listener
 from search.run.deadline import end_if_hung
 from search.run.demand import Demand, withdrawn
-from search.run.errors import ExecutionError, InfrastructureError
+from search.run.errors import ExecutionError, InfrastructureError, TakenOverError
 from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, Placed, last_line
 from search.run.ray_schedulers import scheduler_of
+from search.run.ray_worker import run_job
+from search.run.scratch import scratch
 from search.run.signals import handled
-from search.run.worker import WorkerJob, run_job
+from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes
@@ -65,8 +68,12 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
         searcher = JobSearcher(study, _slots(study, nodes), nodes)
         end = EndTune()
         try:
-            with _stop_on_signals(searcher, study, end), end.watched():
-                _tuner(study, searcher, end, partial(_end_if_hung, nodes)).fit()
+            with (
+                scratch() as folder,
+                _stop_on_signals(searcher, study, end),
+                end.watched(),
+            ):
+                _tuner(study, folder, searcher, end, partial(_end_if_hung, nodes)).fit()
             text = "its experiment ended early"
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
@@ -89,10 +96,12 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
 
 
 def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
+    if isinstance(fault, TakenOverError):
+        return ExecutionError(f"{fault}. Nothing goes on from {study.folder}, its own copy")
     if isinstance(fault, OSError):
         text = f"{type(fault).__name__}: {in_words(fault)}"
     else:
-        told = isinstance(fault, DiskError | InfrastructureError)
+        told = isinstance(fault, DiskError | ExecutionError | InfrastructureError)
         text = str(fault) if told else f"{type(fault).__name__}: {fault}"
     return ExecutionError(
         f"the study cannot go on ({text}). Everything finished is on "
@@ -116,12 +125,17 @@ def _settle(study: Study, searcher: JobSearcher) -> None:
 
 def _tuner(
     study: Study,
+    folder: Path,
     searcher: JobSearcher,
     end: EndTune,
     end_job: Callable[[Placed, float], str],
 ) -> Tuner:
-    folder = study.folder / "ray"
-    shutil.rmtree(folder, ignore_errors=True)  # nothing in it is ever read
+    """Ray's experiment; in its folder Ray looks for pickles of errors, so it is private.
+
+    No other node needs it: nothing that a job reports is kept there.
+    """
+    # where earlier versions had it
+    shutil.rmtree(study.folder / "ray", ignore_errors=True)
     trainable = tune.with_resources(run_job, _resources)
     return Tuner(
         trainable,

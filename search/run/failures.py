@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import re
+from pathlib import Path
 
 from search.run.errors import InfrastructureError, NotSharedError, StoreError
 from trainables.errors import causes
@@ -39,7 +40,8 @@ def infrastructure(error: BaseException) -> str:
         error: that the job raised.
 
     Returns:
-        "code", "run folder", "store", "data", "import", "GPU", "read or write", or "".
+        "code", "run folder", "store", "data", "import", "GPU", "read or write", "memory" (the
+        node's, not a GPU's), or "".
     """
     from trainables.task import MissingDataError
 
@@ -59,7 +61,26 @@ def infrastructure(error: BaseException) -> str:
             return "read or write"
         if isinstance(one, RuntimeError) and _GPU.search(str(one)):
             return "GPU"
+        # as where the kernel ends the process, which no config is blamed for either
+        if isinstance(one, MemoryError) or _no_memory(one):
+            return "memory"
     return ""
+
+
+def _no_memory(error: BaseException) -> bool:
+    """Whether the system refuses memory; torch says that of a CPU's in a RuntimeError."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def killed_for_memory() -> int:
+    """How many processes this machine's kernel has ended for want of memory since it began."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def why_it_died(text: str) -> tuple[str, str]:
@@ -77,6 +98,7 @@ def why_it_died(text: str) -> tuple[str, str]:
         return "import", f"its worker cannot import the package ({missing})"
     if re.search(r"node (has )?died|node failure|node was terminated|NodeDied|preempted", text):
         return "node", "its node is gone"
-    if re.search(r"OutOfMemory|out of memory|OOM", text):
+    # not "OOM" alone: Ray names it as a guess for every process that is gone
+    if re.search(r"OutOfMemoryError|running low on memory", text):
         return "memory", "its worker process was ended for want of memory"
     return "process", "its worker process died"

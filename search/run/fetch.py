@@ -10,7 +10,9 @@ from pathlib import Path
 from search.record import RecordError
 from search.record.run_folder import RunFolder
 from search.record.uris import is_uri
-from search.run.mirror import RESULTS, align, fetch_study
+from search.run.mirror import RESULTS
+from search.run.store_lock import is_driven
+from search.run.store_log import align, fetch_study
 
 
 def fetch(uri: str, folder: Path, checkpoints: bool = False) -> None:
@@ -45,6 +47,6 @@ def looked_at(uri: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         store = fetch_study(uri, Path(folder))
         align(store, Path(folder))
-        if store.ages("lock"):
+        if is_driven(store):
             stack.enter_context(RunFolder(Path(folder)))
         yield Path(folder)

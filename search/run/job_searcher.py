@@ -17,8 +17,9 @@ from ray.tune.search import Searcher  # isort: skip
 from search.record.journal import Event
 from search.record.uris import is_uri
 from search.run.deadline import MARGIN
+from search.run.disk import full_here, of_run
 from search.run.errors import InfrastructureError
-from search.run.failures import why_it_died
+from search.run.failures import killed_for_memory, why_it_died
 from search.run.watch import stacks
 from search.run.worker import WorkerJob
 
@@ -40,14 +41,18 @@ class Placed:
         node_id: Ray's.
         node: name of its host.
         pid: of its worker there.
-        heard: when it reported last, on this process's monotonic clock.
+        began: when it began, on this process's monotonic clock.
+        heard: when it reported last.
+        killed: processes that the kernel there had ended for want of memory when it began.
         ended: what the driver saw when it ended it; "" if it did not.
     """
 
     node_id: str
     node: str
     pid: int
+    began: float
     heard: float
+    killed: int = 0
     ended: str = ""
 
 
@@ -68,13 +73,16 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         super().__init__()  # without a metric: Ray ends an experiment when a report lacks it
         self._study, self._slots, self._nodes = study, slots, nodes
         self.jobs: dict[str, WorkerJob] = {}  # that Ray has been given, by its trial's id
-        self.started: set[str] = set()  # of these, those that have found a worker
+        self.started: dict[str, float] = {}  # of these, when they found a worker, monotonic
         self._asked: dict[str, float] = {}  # of these, when: time of day
+        self._may_take: dict[str, list[str]] = {}  # of these, nodes that may, as they were asked
         self.placed: dict[str, Placed] = {}  # of these, where: from their first report on
+        self.ended_idle: list[Placed] = []  # workers that the driver ended before a job began
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
         self.told = 0
         self._in_a_row = 0
+        self._full: set[str] = set()  # nodes that found a disk full since a job ended well
         self.fault: Exception | None = None  # of ours; Ray would swallow it and go on without us
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -85,9 +93,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             # Ray asks one trial ahead; a decision is best made when a worker is really free
             if len(self.jobs) >= self._slots():
                 return None
+            if self._nodes and self._nodes.resting:
+                return None  # a job that was given out now would not see the node that comes back
             # else jobs of a small shape would take every place that a larger one waits for
             shapes = {(job.cpus, job.gpus) for job in self.jobs.values()}
-            if len(shapes) > 1 and not self.started >= set(self.jobs):
+            if len(shapes) > 1 and not self.started.keys() >= self.jobs.keys():
                 return None
             worker_job = self._study.ask()
         except Exception as error:
@@ -103,7 +113,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if not self._nodes:
             return config
         labels = self._nodes.labels()
-        config["nodes"] = json.dumps(self._nodes.asked())
+        self._may_take[trial_id] = self._nodes.asked()
+        config["nodes"] = json.dumps(self._may_take[trial_id])
         return {**config, "labels": json.dumps(labels)} if labels else config
 
     def on_trial_complete(
@@ -116,7 +127,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         told = self.ended.pop(job.trial, None)
         if told is None and error and not self.stopping:
             return  # Ray says the reason next: see `died`
-        asked, placed = self._forget(trial_id)
+        _, placed = self._forget(trial_id)
         try:
             if told is None and result and not self.stopping:
                 told = _stopped_by_ray(result)
@@ -127,12 +138,10 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 if self._nodes:
                     self._nodes.refresh()  # it takes no job more until it has answered
             elif told.get("disk"):
-                # no fault of the trial's, and none that another attempt would mend
-                self._study.put_back(job.trial)
-                self.fault = self.fault or DiskError(told["disk"])
+                self._disk_is_full(job, placed, told["disk"])
             elif told.get("infrastructure"):
                 text = last_line(told["error"])
-                self._lost(job, placed, asked, told["infrastructure"], text)
+                self._lost(job, placed, told["infrastructure"], text)
             else:
                 self._study.tell(job.trial, told)
                 self.told += 1
@@ -160,17 +169,26 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self.told += 1
             return
         cause, text = why_it_died(error)
+        if placed is None and self.ended_idle:
+            placed = self.ended_idle.pop()
         if placed and placed.ended:
             cause, text = "silent", placed.ended
-        elif (
-            cause == "process"
-            and placed
-            and self._nodes
-            # Ray misses a process at once, its node only after many heartbeats
-            and not self._nodes.answers(placed.node_id)
-        ):
-            cause, text = "node", "its node does not answer"
-        self._lost(job, placed, asked, cause, text)
+        elif cause == "process" and placed:
+            cause, text = self._seen_there(placed) or (cause, text)
+        self._lost(job, placed, cause, text)
+
+    def _seen_there(self, placed: Placed) -> tuple[str, str] | None:
+        """What its node has to say of a worker that is gone; None if nothing."""
+        # Ray misses a process at once, its node only after many heartbeats
+        killed = self._nodes.killed(placed.node_id) if self._nodes else killed_for_memory()
+        if killed is None:
+            return "node", "its node does not answer"
+        if killed <= placed.killed:
+            return None
+        return "memory", (
+            "its worker process died, and since the job began the kernel of its node has ended "
+            f"{killed - placed.killed} process(es) for want of memory"
+        )
 
     def _stacks(self, job: WorkerJob, placed: Placed | None, asked: float) -> list[Path]:
         """What its worker has written if it stalled; with a URI that is on its node at first."""
@@ -181,27 +199,52 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def _forget(self, trial_id: str) -> tuple[float, Placed | None]:
         """Take a job off the list that Ray has; when it was asked for, and where it ran."""
         del self.jobs[trial_id]
-        self.started.discard(trial_id)
+        self._may_take.pop(trial_id, None)
+        self.started.pop(trial_id, None)
         return self._asked.pop(trial_id), self.placed.pop(trial_id, None)
 
-    def _lost(
-        self, job: WorkerJob, placed: Placed | None, asked: float, cause: str, text: str
-    ) -> None:
+    def _lost(self, job: WorkerJob, placed: Placed | None, cause: str, text: str) -> None:
         """Put back what a node, a process or a network has ended; that node is looked at."""
         self._study.lost(job.trial, cause, placed.node if placed else "", text)
         if self._nodes:
             if placed:
-                self._nodes.lost(placed.node_id, time.time() - asked)
+                self._nodes.lost(placed.node_id, time.monotonic() - placed.began)
             return
         # on this machine alone nobody else could do better, and no config is to be lost by that
         self._in_a_row = self._in_a_row + 1 if cause not in OF_A_PROCESS else 0
         if self._in_a_row >= IN_A_ROW:
             self.fault = self.fault or InfrastructureError(cause, text)
 
+    def _disk_is_full(self, job: WorkerJob, placed: Placed | None, text: str) -> None:
+        """That of one node of several puts it aside; one that all write to ends the study.
+
+        It is no fault of the trial's, and none that another attempt there would mend.
+        """
+        if self._nodes and placed:
+            self._full.add(placed.node_id)
+            everyones = full_here(job.run, text) or (len(self._full) > 1 and of_run(job.run, text))
+            if not everyones and self._nodes.put_aside(placed.node_id, f"its disk ({text})"):
+                self._lost(job, placed, "disk", text)
+                return
+        self._study.put_back(job.trial)
+        self.fault = self.fault or DiskError(text)
+
     def _well(self, placed: Placed | None) -> None:
         self._in_a_row = 0
+        self._full.clear()
         if self._nodes and placed:
             self._nodes.well(placed.node_id)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether all jobs that are out wait for nodes that are gone or left out, and others came.
+
+        What a job asks of its node is fixed when it is given out.
+        """
+        if not self._nodes or not self.jobs or self.started:
+            return False
+        now = set(self._nodes.asked())
+        return bool(now) and not any(now & set(self._may_take[key]) for key in self.jobs)
 
     def overdue(self) -> list[tuple[WorkerJob, Placed]]:
         """Jobs that have not been heard of for longer than their own watch would have let them."""
@@ -209,8 +252,18 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         return [
             (self.jobs[trial_id], placed)
             for trial_id, placed in self.placed.items()
-            if now - placed.heard > self.jobs[trial_id].stalled_seconds + MARGIN
+            if self.jobs[trial_id].trial not in self.ended
+            and now - placed.heard > self.jobs[trial_id].stalled_seconds + MARGIN
         ]
+
+    def unbegun(self) -> bool:
+        """Whether a job has had its worker for as long, and has not begun there."""
+        now = time.monotonic()
+        return any(
+            now - since > self.jobs[trial_id].stalled_seconds + MARGIN
+            for trial_id, since in self.started.items()
+            if trial_id not in self.placed
+        )
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""

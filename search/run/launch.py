@@ -198,8 +198,10 @@ def _execute(
     from search.run import cluster, executor
 
     options.say(f"starting Ray ({options.address})")
+    again = shell("resnet-search", "resume", options.store or run.path, "--address", "HOST:PORT")
+    hint = f"Everything finished is on record: start a cluster, then `{again}`"
     try:
-        cluster.connect(options.address, machine.cores(), options.say, options.ship_code)
+        cluster.connect(options.address, machine.cores(), options.say, options.ship_code, hint)
         events: list[dict[str, Any]] = []
         nodes = _nodes(spec, run.path, options, inputs, events.append)
         held = nodes.resources() if nodes else cluster.resources()
@@ -280,7 +282,7 @@ def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> 
     try:
         done = execute(study)
     except BaseException:
-        with contextlib.suppress(OSError, StoreError, UserError):  # what ended it is told
+        with contextlib.suppress(OSError, ExecutionError, UserError):  # what ended it is told
             _end_session(study, run)
         raise
     try:

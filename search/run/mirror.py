@@ -3,32 +3,29 @@
 An object cannot be appended to. So a log is handed in as segments, `log/<name>.<first byte>`, of
 which the last is put anew as it grows until it is full; study.json and the frames go whole. What
 is handed in always ends with a whole line, and never holds less than a decision that has removed
-a checkpoint. One driver writes: it keeps an object under `lock/` young, and one that finds it old
-takes over. Object stores have no locks: two drivers that are both cut off from the store for a
-time can both believe they hold it, until the first of them looks again.
+a checkpoint. Rows of epochs go before the journal that tells of them: a driver that is lost in
+between leaves rows of jobs that the journal does not ask for, and `align` takes none of those.
+One driver writes, and looks whether it still may before it does: see `store_lock`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from search.record import EPOCHS, JOURNAL, STUDY, JournalError, RecordError, load_study
-from search.record.run_folder import FOLDERS
+from search.record import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
 from search.record.terminal import shell
-from search.run.errors import StoreError
+from search.run import store_lock
+from search.run.errors import ExecutionError, StoreError, TakenOverError
 from search.run.objects import Objects
-from trainables.files import own_name, whole
+from search.run.store_lock import claimed, keep_young
+from search.run.store_log import align, cut_log, read_log, segments
+from search.run.uri_files import in_a_line
 
-EVERY = 4.0  # seconds between looks at what is new; the lock is made young at each
-LOST = 20.0  # seconds after which a driver whose lock was not made young is taken for dead
 SEGMENT = 2**20  # bytes of a log that are put at once; one that is full is never put again
-LOGS = (EPOCHS, JOURNAL)  # rows first, so that a trial that is told has them
 FRAMES = tuple(f"{name}.parquet" for name in ("trials", "curves", "per_image"))
 RESULTS = ("parts", "samples", "stalls")  # that workers hand in and the record holds
 
@@ -49,25 +46,24 @@ class Mirror:
         self.store, self._folder, self._owner, self._say = store, folder, owner, say
         self._first, self._sent = dict.fromkeys(LOGS, 0), dict.fromkeys(LOGS, 0)
         for log in LOGS:
-            self._first[log] = max(_firsts(store, log), default=0)
-        self._sizes: dict[str, int] = {}
+            self._first[log] = max(segments(store, log), default=0)
         self._study = b""
-        self._fault: JournalError | None = None
+        self._fault: ExecutionError | None = None
         self._late = self._doubtful = False
+        self._looked = _clocks()
         self._busy, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
         self._thread.start()
 
-    def take(self) -> None:
-        """What the logs hold now may be handed in; call it between two lines.
+    def check(self) -> None:
+        """See that what the study writes is still handed in.
 
         Raises:
-            JournalError: another driver has taken the study over.
+            TakenOverError: another driver has taken the study over.
+            ExecutionError: something that no later try would mend.
         """
         if self._fault is not None:
             raise self._fault
-        paths = [self._folder / name for name in LOGS]
-        self._sizes = {path.name: path.stat().st_size for path in paths if path.is_file()}
 
     def flush(self, frames: bool = False) -> None:
         """Hand in all that there is, before this returns.
@@ -76,13 +72,14 @@ class Mirror:
             frames: the parquet files too.
 
         Raises:
-            StoreError: it could not be handed in; JournalError: see `take`.
+            StoreError: it could not be handed in; TakenOverError, ExecutionError: see `check`.
         """
-        self.take()
+        self.check()
         self._hand_in()
-        for name in FRAMES if frames else ():
-            if (self._folder / name).is_file():
-                self.store.put(name, self._folder / name)
+        with self._busy:
+            for name in FRAMES if frames else ():
+                if (self._folder / name).is_file():
+                    self._put(name, self._folder / name)
 
     def fetch_results(self) -> None:
         """Bring what workers have handed in to the run folder, for the frames.
@@ -99,44 +96,87 @@ class Mirror:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(EVERY):
-            try:
-                self._doubtful = _keep_young(self.store, self._owner, self._doubtful)
-                self._hand_in()
-                if self._late:
-                    self._say(f"{self.store.where}: it answers again")
-                self._late = False
-            except JournalError as fault:
-                self._fault = fault
-                return
-            except (StoreError, OSError) as error:
-                if not self._late:
-                    self._say(f"{error}; the study goes on, and is handed in when it answers")
-                self._late = True
+        try:
+            while not self._stop.wait(store_lock.EVERY):
+                self._try_to_hand_in()
+        except TakenOverError as fault:
+            self._fault = fault
+        except Exception as error:  # of whatever kind: nobody hears of a thread that has died
+            self._fault = ExecutionError(
+                f"{self.store.where}: what the study writes cannot be handed in any more "
+                f"({type(error).__name__}: {in_a_line(error)})"
+            )
+            self._fault.__cause__ = error
 
-    def _hand_in(self) -> None:
+    def _try_to_hand_in(self) -> None:
+        try:
+            self._hand_in(look=True)
+            if self._late:
+                self._say(f"{self.store.where}: it answers again")
+            self._late = False
+        except (StoreError, OSError) as error:
+            if not self._late:
+                self._say(f"{error}; the study goes on, and is handed in when it answers")
+            self._late = True
+
+    def _hand_in(self, look: bool = False) -> None:
         with self._busy:
+            if look:
+                self._look()
             path = self._folder / STUDY  # not there before the study begins
             study = path.read_bytes() if path.is_file() else self._study
             if study != self._study:
-                self.store.put(STUDY, study)
+                self._put(STUDY, study)
                 self._study = study
-            for name, size in self._sizes.items():
-                self._hand_in_log(name, size)
+            sizes = sizes_of(self._folder)  # the journal's is read first: no tell lacks its rows
+            for name in (EPOCHS, JOURNAL):
+                self._hand_in_log(name, sizes.get(name, 0))
 
     def _hand_in_log(self, name: str, size: int) -> None:
-        with contextlib.ExitStack() as stack:
-            file = None
-            while self._sent[name] < size:
-                first = self._first[name]
-                end = min(size, first + SEGMENT)
-                if file is None:
-                    file = stack.enter_context((self._folder / name).open("rb"))
-                file.seek(first)
-                self.store.put(f"log/{name}.{first:012d}", file.read(end - first))
-                self._sent[name] = end
-                if end - first == SEGMENT:
-                    self._first[name] = end
+        if size < max(self._first[name], self._sent[name]):  # its end was cut
+            self._first[name] = cut_log(self.store, name, size)
+            self._sent[name] = 0
+        first = self._first[name]
+        if size <= max(first, self._sent[name]):
+            return
+        with (self._folder / name).open("rb") as file:
+            file.seek(first)
+            held = file.read(size - first)
+        held = held[: held.rfind(b"\n") + 1]  # a line may be about to be written
+        while self._sent[name] < first + len(held):
+            at = self._first[name]
+            part = held[at - first :][:SEGMENT]
+            self._put(f"log/{name}.{at:012d}", part)
+            self._sent[name] = at + len(part)
+            if len(part) == SEGMENT:
+                self._first[name] = at + SEGMENT
+
+    def _put(self, name: str, source: Path | bytes) -> None:
+        """Put an object, unless this driver was suspended meanwhile and another took over."""
+        if any(
+            now - then > store_lock.EVERY
+            for now, then in zip(_clocks(), self._looked, strict=True)
+        ):
+            self._look()
+        self.store.put(name, source)
+
+    def _look(self) -> None:
+        now = _clocks()
+        self._doubtful = keep_young(self.store, self._owner, self._doubtful, self._went_on)
+        self._looked = now
+
+    def _went_on(self) -> bool:
+        """Whether the store holds what this driver has not written."""
+        return any(
+            not (self._folder / name).read_bytes().startswith(held)
+            for name in LOGS
+            if (held := read_log(self.store, name))
+        )
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds; the first clock is never set, and stands still while a machine sleeps."""
+    return time.monotonic(), time.time()
 
 
 @contextlib.contextmanager
@@ -162,7 +202,7 @@ def mirrored(
     store = Objects(uri)
     if new:
         store.make()
-    with _claimed(store, say) as owner:
+    with claimed(store, say) as owner:
         if new and store.read(STUDY) is not None:
             raise RecordError(
                 f"{uri} already holds a study. Go on with it: "
@@ -176,156 +216,3 @@ def mirrored(
             yield mirror
         finally:
             mirror.stop()
-
-
-def fetch_study(uri: str, folder: Path) -> Objects:
-    """Make a folder of a run that a store holds, as far as its study.json; see `align`.
-
-    Args:
-        uri: the run.
-        folder: where; one that holds this study already stays as it is.
-
-    Raises:
-        RecordError: no study is there, or the folder is another study's.
-        UserError, StoreError: see Objects.
-    """
-    store = Objects(uri)
-    text = store.read(STUDY)
-    if text is None:
-        raise RecordError(
-            f"{uri} holds no study: it has no {STUDY}. Name what `resnet-search run` was given as "
-            "--runs-dir, and behind it the study's name, e.g. s3://bucket/runs/quickstart"
-        )
-    if (folder / STUDY).exists():
-        if load_study(folder).get("run_id") != json.loads(text).get("run_id"):
-            raise RecordError(
-                f"{folder} holds another study than {uri}; name another folder (`resume`: "
-                "--local-dir, `fetch`: --to)"
-            )
-        return store
-    try:
-        for name in FOLDERS:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(f"{folder}: no folder can be made there ({error})") from error
-    _write(folder / STUDY, text)
-    return store
-
-
-def align(store: Objects, folder: Path) -> None:
-    """Bring a run folder to where the store is, if it is behind.
-
-    Raises:
-        RecordError: the two hold what no one driver has written, or a segment is missing.
-        StoreError: a segment is damaged, or the store does not answer.
-    """
-    for name in LOGS:
-        path, held = folder / name, _log(store, name)
-        own = path.read_bytes() if path.is_file() else b""
-        common = min(len(own), len(held))
-        if own[:common] != held[:common]:
-            raise RecordError(
-                f"{path} and {store.where} have gone apart: another driver went on from the "
-                "store. Go on from there too, with a --local-dir that has no folder of this study"
-            )
-        with path.open("ab") as file:
-            file.write(held[common:])
-    text = store.read(STUDY) or b"{}"
-    if len(json.loads(text).get("sessions", [])) > len(load_study(folder)["sessions"]):
-        _write(folder / STUDY, text)
-
-
-def _log(store: Objects, name: str) -> bytes:
-    """A log as the store has it."""
-    held = bytearray()
-    for first in _firsts(store, name):
-        if first != len(held):
-            raise RecordError(
-                f"{store.where}/log: {name} lacks what stands between byte {len(held)} and "
-                f"{first}; restore that object from a copy"
-            )
-        held += store.read(f"log/{name}.{first:012d}") or b""
-    return bytes(held)
-
-
-def _firsts(store: Objects, log: str) -> list[int]:
-    """Where each segment of a log begins."""
-    names = [name for name in store.names("log") if name.startswith(f"{log}.")]
-    return sorted(int(name.rpartition(".")[2]) for name in names)
-
-
-def _write(path: Path, text: bytes) -> None:
-    with whole(path) as partial:
-        partial.write_bytes(text)
-
-
-# -- one driver -----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _claimed(store: Objects, say: Callable[[str], None]) -> Iterator[str]:
-    """Hold a store, as far as that can be; yields this driver's name there.
-
-    Raises:
-        JournalError: another driver holds it.
-    """
-    _wait_for_others(store, say)
-    owner = f"{own_name()}-{secrets.token_hex(4)}"
-    _put_lock(store, owner)
-    try:
-        ages = store.ages("lock")
-        # of two that begin in the same second both give way
-        if others := [n for n, age in ages.items() if n != owner and age <= ages[owner]]:
-            raise _held(store, others)
-        yield owner
-    finally:
-        with contextlib.suppress(StoreError):
-            store.remove(f"lock/{owner}")
-
-
-def _wait_for_others(store: Objects, say: Callable[[str], None]) -> None:
-    """Return when nobody holds the store, or whoever did is dead: by the store's clock alone."""
-    before, end = store.ages("lock"), time.monotonic() + LOST
-    if before:
-        say(f"{store.where}: {', '.join(before)} wrote there; waiting {LOST:g} s for a sign of it")
-    now = before
-    while now and time.monotonic() < end:
-        time.sleep(min(1.0, LOST / 5))
-        now = store.ages("lock")
-        if living := [name for name, age in now.items() if age > before.get(name, 0.0)]:
-            raise _held(store, living)
-    for name in now:
-        store.remove(f"lock/{name}")
-
-
-def _keep_young(store: Objects, owner: str, doubtful: bool) -> bool:
-    """Put this driver's lock anew; whether it was gone, as after a takeover, or with a disk.
-
-    Args:
-        store: the store.
-        owner: this driver.
-        doubtful: what this returned the last time; then one that is there too has taken over.
-
-    Raises:
-        JournalError: another driver has.
-    """
-    there = store.ages("lock").keys()
-    gone = owner not in there
-    if there - {owner} and (gone or doubtful):
-        raise JournalError(
-            f"{store.where}: another driver has taken the study over, since this one was not "
-            "heard of; this one ends"
-        )
-    _put_lock(store, owner)
-    return gone
-
-
-def _put_lock(store: Objects, owner: str) -> None:
-    store.put(f"lock/{owner}", owner.encode())  # its name and its age are all that is read
-
-
-def _held(store: Objects, others: list[str]) -> JournalError:
-    return JournalError(
-        f"{store.where} is being written by another process ({', '.join(others)}); wait for it, "
-        "or stop it first"
-    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
@@ -12,6 +13,9 @@ import ray  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.run.node_probe import Facts
+
+if TYPE_CHECKING:
+    from search.run.asking import Answer
 
 
 @dataclass
@@ -26,7 +30,7 @@ class Node:
         facts: what it has answered; None before that.
         why_not: what it lacks; empty for one that takes jobs.
         clock_offset: of its clock to the driver's, in seconds.
-        asked: the probe that is under way, and when it began.
+        asked: its answer, while it is waited for.
         losses: jobs lost on it quickly, one after another.
         rests: quarantines so far since a job ended well on it.
         again_at: of one under quarantine, when it is asked again, on the monotonic clock.
@@ -39,7 +43,7 @@ class Node:
     facts: Facts | None = None
     why_not: list[str] = field(default_factory=list)
     clock_offset: float = 0.0
-    asked: tuple[Any, float] | None = None
+    asked: Future[Answer] | None = None
     losses: int = 0
     rests: int = 0
     again_at: float | None = None
@@ -70,7 +74,7 @@ def why(node: Node) -> str:
     return "; ".join(node.why_not) or "it has not answered yet"
 
 
-def on(node: Node, function: Any) -> Any:
-    """A function as a task of a node, which waits for none of its cores."""
-    at = NodeAffinitySchedulingStrategy(node.id, soft=False)
+def on(key: str, function: Any) -> Any:
+    """A function as a task of a node, by its id, which waits for none of its cores."""
+    at = NodeAffinitySchedulingStrategy(key, soft=False)
     return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=at)(function)

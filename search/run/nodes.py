@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,19 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 
 import ray  # isort: skip
 
+from search.run.asking import PING, Answer, Asking
 from search.run.deadline import end_if_hung
 from search.run.errors import ExecutionError, StoreError
-from search.run.failures import why_it_died
+from search.run.failures import killed_for_memory
 from search.run.node import Node, on, said, why
-from search.run.node_probe import (
-    CLOCK_SECONDS,
-    PROBE,
-    Facts,
-    Need,
-    clock,
-    lacks,
-    look,
-    odd_cuda,
-)
-from search.run.store import open_store
+from search.run.node_probe import CLOCK_SECONDS, Facts, Need, odd_cuda
+from search.run.ray_worker import ID_LENGTH
 from search.run.watch import stacks
-from search.run.worker import ID_LENGTH
 
 LABEL = "ray.io/node-id"
-FIRST_WAIT = 600.0  # seconds: a node may have to decode a data set before it can say what it has
-ARRIVES = 20.0  # seconds in which a file written on one node is seen on another
-PING = 15.0  # a node may have to start a process for it
-BARE = "install resnet-tune there as it is here, or --ship-code"
 QUICK = 60.0  # seconds within which a job that is lost says something of its node
 LOSSES = 2  # of those in a row, before a node takes no more
+SILENT = "it does not answer"
 REST = 30.0  # seconds until it is asked again; twice as long each time
 
 
@@ -62,9 +50,8 @@ class Nodes:
         say: Callable[[str], None],
         note: Callable[[dict[str, Any]], None],
     ) -> None:
-        self._need, self._ours, self.say, self.note = need, ours, say, note
-        self._nonce = secrets.token_hex(16)
-        self._store = open_store(need.run)
+        self._need, self.say, self.note = need, say, note
+        self._asking = Asking(need, ours, secrets.token_hex(16))
         self.all: dict[str, Node] = {}
         self._alone = False  # whether it was said that no node is left
 
@@ -77,7 +64,7 @@ class Nodes:
         Raises:
             ExecutionError: none may take jobs, or not all with `strict`.
         """
-        self._look(FIRST_WAIT)
+        self._look(wait=True)
         self._judge(set())
         left = [node for node in self.all.values() if not node.used]
         if left and (strict or len(left) == len(self.all)):
@@ -93,7 +80,7 @@ class Nodes:
         held = dict(self.all)
         self._end_quarantines()
         before = {node.id for node in self.all.values() if node.known}
-        self._look(0.0)
+        self._look(wait=False)
         for gone in held.keys() - self.all.keys():
             self.note({"event": "node gone", "node": held[gone].name, "id": gone})
             self.say(f"node {held[gone].name} ({held[gone].address}) is gone")
@@ -119,17 +106,20 @@ class Nodes:
         """Of every node that may take jobs, the first characters of its id."""
         return [node.id[:ID_LENGTH] for node in self.all.values() if node.used]
 
-    def answers(self, key: str) -> bool:
-        """Whether a node does; one that does not takes no job until it is asked again."""
+    def killed(self, key: str) -> int | None:
+        """Processes that the kernel of a node has ended for want of memory, ever.
+
+        None where it does not answer; such a node takes no job until it is asked again.
+        """
         node = self.all.get(key)
-        if node is None or not node.used:
-            return False
+        if node is None or node.why_not == [f"quarantine: {SILENT}"]:
+            return None
         try:
-            ray.get(on(node, clock).remote(), timeout=PING)
+            return int(ray.get(on(key, killed_for_memory).remote(), timeout=PING))
         except Exception:
-            self._rest(node, "it does not answer")
-            return False
-        return True
+            if node.used:
+                self._rest(node, SILENT)
+            return None
 
     def gpu_kinds(self) -> list[dict[str, str]]:
         """The label of one node for each kind of GPU that jobs may be put on."""
@@ -147,7 +137,7 @@ class Nodes:
 
         Args:
             key: of the node.
-            seconds: that the job was out.
+            seconds: that the job ran there.
         """
         node = self.all.get(key)
         if node is None or seconds > QUICK:
@@ -157,12 +147,42 @@ class Nodes:
             return
         self._rest(node, f"it lost {node.losses} jobs within {QUICK:g} s each")
 
+    def put_aside(self, key: str, why: str) -> bool:
+        """Give a node no jobs until it has been asked again, if there is another that takes them.
+
+        Args:
+            key: of the node.
+            why: for the record, and told.
+
+        Returns:
+            Whether another does.
+        """
+        if not any(node.used for node in self.all.values() if node.id != key):
+            return False
+        node = self.all.get(key)
+        if node is not None and node.used:
+            self._rest(node, why)
+        return True
+
+    @property
+    def resting(self) -> bool:
+        """Whether no node may take jobs now, but one may soon: it is asked again."""
+        return not self.resources() and any(
+            node.asked is not None or node.again_at is not None for node in self.all.values()
+        )
+
     def _rest(self, node: Node, text: str) -> None:
-        rest = REST * 2 ** min(node.rests, 5)
-        node.rests, node.again_at = node.rests + 1, time.monotonic() + rest
         node.why_not = [f"quarantine: {text}"]
-        self.note({"event": "quarantine", "node": node.name, "id": node.id, "seconds": rest})
+        rest = self._again_later(node)
+        about = {"node": node.name, "id": node.id, "seconds": rest, "why": text}
+        self.note({"event": "quarantine", **about})
         self.say(f"node {node.name}: {text}: quarantine; it is asked again in {rest:g} s")
+
+    def _again_later(self, node: Node) -> float:
+        """Ask it again in a while, in seconds; longer each time."""
+        rest = REST * 2.0 ** min(node.rests, 5)
+        node.rests, node.again_at = node.rests + 1, time.monotonic() + rest
+        return rest
 
     def well(self, key: str) -> None:
         """A job has ended well on a node."""
@@ -172,7 +192,7 @@ class Nodes:
     def _end_quarantines(self) -> None:
         for node in self.all.values():
             if node.again_at is not None and time.monotonic() >= node.again_at:
-                node.again_at, node.why_not, node.facts, node.asked = None, [], None, None
+                node.again_at, node.why_not, node.facts = None, [], None
 
     def stacks(self, key: str, run: str, trial: str, since: float) -> list[Path]:
         """What stalled workers of a trial have left on a node since a time of day of this one."""
@@ -180,7 +200,7 @@ class Nodes:
             return []
         node = self.all[key]
         try:
-            call = on(node, stacks).remote(run, trial, since + node.clock_offset)
+            call = on(key, stacks).remote(run, trial, since + node.clock_offset)
             return list(ray.get(call, timeout=PING))
         except Exception:  # it is gone, and nothing of it can be known
             return []
@@ -199,14 +219,15 @@ class Nodes:
         if key not in self.all:
             return ""
         try:
-            call = on(self.all[key], end_if_hung).remote(pid, seconds)
+            call = on(key, end_if_hung).remote(pid, seconds)
             return str(ray.get(call, timeout=PING))
         except Exception:  # Ray itself tells of a node that is gone
             return ""
 
     # -- asking -----------------------------------------------------------------------------------
 
-    def _look(self, wait: float) -> None:
+    def _look(self, wait: bool) -> None:
+        """See who is there, ask who is new, and take the answers; all of them if `wait`."""
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         for gone in self.all.keys() - alive.keys():
             del self.all[gone]
@@ -214,77 +235,29 @@ class Nodes:
             held = alive[key]
             address = str(held["NodeManagerAddress"])
             self.all[key] = Node(key, address, address, held["Resources"])
-        waiting = [node for node in self.all.values() if not node.known]
-        if not waiting:
-            return
-        new = [node for node in waiting if not node.asked]
+        for node in self.all.values():
+            if not node.known and node.asked is None:
+                node.asked = self._asking.ask(node.id)
+        for node in self.all.values():
+            if node.asked is not None and (wait or node.asked.done()):
+                self._take(node, node.asked, wait)
+
+    def _take(self, node: Node, asked: Future[Answer], wait: bool) -> None:
         try:
-            if new:
-                self._write_nonce()
+            answer = asked.result()
         except StoreError:
             if wait:
                 raise
-            return  # the study goes on without them, and they are asked when its store answers
-        for node in new:
-            node.asked = self._ask(node), time.monotonic()
-        self._collect(waiting, wait)
-        if all(node.known for node in self.all.values()):
-            self._store.remove_folder(PROBE)
-
-    def _write_nonce(self) -> None:
-        self._store.make_folder(PROBE)  # nodes make none
-        with self._store.writing(f"{PROBE}/nonce") as path:
-            path.write_text(self._nonce, encoding="ascii")
-
-    def _ask(self, node: Node) -> Any:
-        return on(node, look).remote(asdict(self._need), self._nonce, node.id)
-
-    def _collect(self, waiting: list[Node], wait: float) -> None:
-        """Take the answers that are there, and those that come within `wait` seconds."""
-        ends = time.monotonic() + wait
-        pending = {node.asked[0]: node for node in waiting if node.asked}
-        while pending:
-            left = max(0.0, ends - time.monotonic())
-            done, _ = ray.wait(list(pending), num_returns=1, timeout=left)
-            if not done:
-                break
-            self._take(pending.pop(done[0]), done[0])
-        for node in pending.values():
-            assert node.asked is not None
-            if time.monotonic() - node.asked[1] > FIRST_WAIT:
-                node.why_not = [f"it has not answered within {FIRST_WAIT:g} s"]
-
-    def _take(self, node: Node, answer: Any) -> None:
-        try:
-            facts: Facts = ray.get(answer)
-        except Exception as error:  # whatever a node that lacks the package, or dies, gives
-            node.why_not = [f"{why_it_died(str(error))[1]}: {BARE}"]
+            # the study goes on without it, and it is asked when the run's store answers
             return
-        node.name = str(facts["node"])
-        node.why_not = lacks(facts, self._need, self._ours, self._answered(node, facts))
-        node.clock_offset = self._clock_offset(node)
-        node.facts = facts
-
-    def _answered(self, node: Node, facts: Facts) -> str:
-        """The nonce, when it has come back through the run folder."""
-        ends = time.monotonic() + (0.0 if facts["folder"] else ARRIVES)
-        while True:
-            try:
-                if self._store.read(f"{PROBE}/{node.id}") == self._nonce.encode():
-                    return self._nonce
-            except (OSError, StoreError):
-                pass
-            if time.monotonic() >= ends:
-                return ""
-            time.sleep(0.2)
-
-    def _clock_offset(self, node: Node) -> float:
-        before = time.time()
-        try:
-            there = float(ray.get(on(node, clock).remote(), timeout=PING))
-        except Exception:  # it has just answered; what a clock says decides nothing
-            return 0.0
-        return there - (before + time.time()) / 2
+        finally:
+            node.asked = None
+        node.facts, node.why_not = answer.facts, list(answer.why_not)
+        node.clock_offset = answer.clock_offset
+        if answer.facts:
+            node.name = str(answer.facts["node"])
+        if node.why_not and node.rests:  # it may be mended yet
+            self._again_later(node)
 
     def _judge(self, before: set[str]) -> None:
         """Say of every node that was not known before whether it takes jobs.

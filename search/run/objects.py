@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -19,24 +18,20 @@ import platform
 import random
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
-from urllib.parse import urlsplit
 
 from search.record import STUDY
 from search.run.errors import NotSharedError, StoreError
-from search.run.ray_folder import HELD, remove_if_left
-from trainables.errors import UserError
-from trainables.files import whole
-from trainables.places import OURS
+from search.run.scratch import scratch
+from search.run.uri_files import in_a_line, open_uri
+from trainables.files import own_partial
 
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before another try: a store that restarts is waited for
 READS = 3  # of a version that is not what its name says, before an older one is taken
 CHUNK = 8 * 2**20  # bytes
-SCRATCH = f"{OURS}scratch-"  # a folder of ours in a temporary one
 _VERSION = re.compile(r"[0-9]{19}-[0-9a-f]{64}-[0-9]+")  # when, of its writer's clock; what
 T = TypeVar("T")
 
@@ -53,7 +48,7 @@ class Objects:
 
     def __init__(self, uri: str) -> None:
         self.where = uri
-        self._files, self._base = _connect(uri)
+        self._files, self._base = open_uri(uri)
         self._seen: set[str] = set()
         self._put: dict[str, str] = {}  # name -> the version that was put from here
 
@@ -98,7 +93,7 @@ class Objects:
             except StoreError as error:
                 late.append(error)
 
-        with _scratch() as folder:
+        with scratch() as folder:
             path = folder / Path(name).name
             self.get(name, path)
             yield path, hand_in
@@ -108,15 +103,14 @@ class Objects:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A path to write to; what is there when the block ends is handed in."""
-        with _scratch() as folder:
+        with scratch() as folder:
             path = folder / Path(name).name
             yield path
             self.put(name, path)
 
     def names(self, folder: str) -> list[str]:
         """Names of what lies in a folder, e.g. `00-001.pt` in `checkpoints`."""
-        found = self._listed(folder, recursive=True)
-        return sorted({Path(info.path).parent.name for info in found})
+        return sorted(self.ages(folder))
 
     def remove(self, name: str) -> None:
         """Remove every version of an object."""
@@ -191,6 +185,8 @@ class Objects:
     def fetch(self, folder: str, to: Path) -> None:
         """Fetch all that lies in a folder to another, but what is there already.
 
+        What goes meanwhile, as a checkpoint of a study that runs, is left out.
+
         Raises:
             StoreError: see `get`.
         """
@@ -201,8 +197,12 @@ class Objects:
             path = to / name
             if path.is_file() and version.endswith(_version(path)):
                 continue
-            with whole(path) as partial:
-                self.get(f"{folder}/{name}", partial)
+            partial = own_partial(path)
+            try:
+                if self.get(f"{folder}/{name}", partial):
+                    partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
 
     def _listed(self, name: str, recursive: bool = False) -> list[Any]:
         """Files of that name's versions, those of its parts too if `recursive`."""
@@ -265,43 +265,19 @@ class Objects:
                 return call()
             except OSError as error:
                 if wait is None or isinstance(error, FileNotFoundError):
-                    raise StoreError(f"{self.where}/{name}: {_words(error)}") from error
+                    raise StoreError(f"{self.where}/{name}: {in_a_line(error)}") from error
             time.sleep(wait * random.uniform(1.0, 1.5))  # workers must not come back all at once
         raise AssertionError
-
-
-def checkpoint_name(trial: str) -> str:
-    """What a trial's checkpoint is called in a store."""
-    return f"checkpoints/{trial}.pt"
-
-
-def _connect(uri: str) -> tuple[Any, str]:
-    from pyarrow import ArrowException, fs
-
-    if urlsplit(uri).password is not None:
-        raise UserError(
-            f"{urlsplit(uri).scheme}://...: a URI is kept on record, so it must hold no password; "
-            "give credentials by the environment, e.g. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    try:
-        files, base = fs.FileSystem.from_uri(uri)
-    except (OSError, ValueError, ArrowException) as error:
-        raise UserError(
-            f"{uri} cannot be opened ({_words(error)}); give a folder, or a URI such as "
-            "s3://bucket/runs, gs://bucket/runs or file:///mnt/runs"
-        ) from error
-    if not base and files.type_name != "local":
-        raise UserError(f"{uri} names no bucket; give a URI such as s3://bucket/runs")
-    return files, base.rstrip("/")
-
-
-def _words(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _age(info: Any) -> tuple[float, int]:
     """Sorts the newest first: by the store's clock, in one tick of it by the writer's."""
     return -info.mtime.timestamp(), -int(info.base_name.partition("-")[0])
+
+
+def checkpoint_name(trial: str) -> str:
+    """What a trial's checkpoint is called in a store."""
+    return f"checkpoints/{trial}.pt"
 
 
 @contextlib.contextmanager
@@ -312,8 +288,7 @@ def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
 
 def _version(path: Path) -> str:
     with path.open("rb") as file:
-        digest, size = _digest(file)
-    return f"{digest}-{size}"
+        return "{}-{}".format(*_digest(file))
 
 
 def _digest(file: IO[bytes]) -> tuple[str, int]:
@@ -323,15 +298,3 @@ def _digest(file: IO[bytes]) -> tuple[str, int]:
         held.update(chunk)
         size += len(chunk)
     return held.hexdigest(), size
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    """A temporary folder of this process; what killed ones have left goes first."""
-    base = Path(tempfile.gettempdir())
-    for left in base.glob(f"{SCRATCH}*"):
-        remove_if_left(left)
-    made = tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True)
-    with made as folder, (Path(folder) / HELD).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield Path(folder)

@@ -146,7 +146,12 @@ class Study:
         return held
 
     def ask(self) -> WorkerJob | None:
-        """The next job, journalled before it is handed out; None while there is none."""
+        """The next job, journalled before it is handed out; None while there is none.
+
+        Raises:
+            ExecutionError: a store takes it no more; see `Mirror.check`.
+        """
+        self._check_mirror()
         asked = self._search.ask()
         if asked is None:
             return None
@@ -158,13 +163,31 @@ class Study:
         return self._worker_job(job, config)
 
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
-        """Take the row of an epoch."""
+        """Take the row of an epoch.
+
+        Raises:
+            ExecutionError: see `ask`.
+        """
         self._run.append_epoch(trial, row)
+        self._check_mirror()
         self._newest[trial] = max(row["epoch"], self._newest.get(trial, 0))
         if trial in self._search.jobs:
             self._say_repeated(self._search.jobs[trial], row["epoch"])
             self._watcher.reported(self._search.jobs[trial], row)
         self._refresh()
+
+    def other_checkpoint(self, trial: str, differs: str) -> None:
+        """A worker found another trial's checkpoint under this one's name, and took it for none.
+
+        Args:
+            trial: whose job it is.
+            differs: in what the checkpoint is another's, in words.
+        """
+        self.note({"event": "other checkpoint", "trial": trial, "differs": differs})
+        self._watcher.noted(
+            f"  {trial} found the checkpoint of another trial ({differs}), which is not gone on "
+            "from: it begins anew"
+        )
 
     def _say_repeated(self, job: Job, epoch: int) -> None:
         """Once a job: its worker, who alone can know, reports epochs that were known already."""
@@ -203,10 +226,9 @@ class Study:
         event = {"event": "lost", "trial": trial, "cause": cause, "node": node, "error": text}
         self.note({**event, "epoch": epoch})
         self._losses[trial] = _one_more(self._losses.get(trial), epoch)
-        count, most, at = self._losses[trial].count, self.spec.losses, f" on {node}" * bool(node)
+        count, most, at = self._losses[trial].times, self.spec.losses, f" on {node}" * bool(node)
         if count > most:
-            where = f"at epoch {epoch}" if epoch else "before its first epoch"
-            error = f"lost {count} times {where}; the last time: {text}"
+            error = f"lost {most + 1} times; the last time: {text}"
             self.tell(trial, {"ending": "failed", "error": error, "node": node, "lost": True})
             return
         self.put_back(trial)
@@ -246,7 +268,7 @@ class Study:
         Raises:
             StoreError: they are written, and the store refuses them or what workers handed in.
         """
-        self._to_disk()
+        self._run.to_disk()
         try:
             if self._mirror is not None:
                 self._mirror.fetch_results()
@@ -343,9 +365,12 @@ class Study:
 
     def _to_disk(self) -> None:
         self._run.to_disk()
-        if self._mirror is not None:
-            self._mirror.take()
+        self._check_mirror()
         self._on_disk = time.monotonic()
+
+    def _check_mirror(self) -> None:
+        if self._mirror is not None:
+            self._mirror.check()
 
     def _refresh(self) -> None:
         if time.monotonic() - self._written < max(WRITE_EVERY, 50 * self._writing):
@@ -366,11 +391,11 @@ class Losses(NamedTuple):
     """How often the job of a trial was lost without coming an epoch further in between.
 
     Attributes:
-        count: so often.
+        times: so often.
         epoch: the newest that it had reported by then.
     """
 
-    count: int
+    times: int
     epoch: int
 
 
@@ -378,7 +403,7 @@ def _one_more(held: Losses | None, epoch: int) -> Losses:
     """A loss at an epoch, after those that are held of the trial."""
     if held is None or epoch > held.epoch:
         return Losses(1, epoch)
-    return Losses(held.count + 1, held.epoch)
+    return Losses(held.times + 1, held.epoch)
 
 
 def _losses(events: Sequence[Event]) -> dict[str, Losses]:

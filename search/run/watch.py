@@ -16,11 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from search.record.uris import is_uri
-from trainables.files import own_name
-from trainables.places import stand_in
+from trainables.files import naming, own_name
+from trainables.places import private_folder, stand_in
 
+# of one length: written in place, it asks a full disk for nothing
+STEPPING, WAITING = b"stepping", b"waiting "
+_BEAT = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 ARM_EVERY = 1.0  # seconds; arming starts a thread, steps take a millisecond
 
 
@@ -58,8 +62,13 @@ def beat_file(pid: int) -> Path:
     """Where a process of this machine leaves the time of its last step, for the driver's deadline.
 
     Not in the run folder: a worker that hangs in a network's file system must be told by another.
+    In a folder of this user alone: the name can be guessed.
+
+    Raises:
+        PermissionError: that folder is somebody else's, or open to others.
     """
-    return Path(tempfile.gettempdir()) / f"resnet-tune-{os.getuid()}-{pid}.beat"
+    # the same for every process of the user here; `stand_in` goes elsewhere when a disk is full
+    return private_folder(Path(tempfile.gettempdir())) / f"{pid}.beat"
 
 
 class Watch:
@@ -77,13 +86,22 @@ class Watch:
         self._path, self._seconds, self._armed = path, seconds, 0.0
 
     def __enter__(self) -> Watch:
-        """Start to watch."""
+        """Start to watch.
+
+        Raises:
+            OSError: neither can be written.
+        """
+        # first: the file below may be on a file system that hangs
+        beat = beat_file(os.getpid())
+        with naming(beat):
+            self._beat = os.open(beat, _BEAT, 0o600)
         try:
-            self._file = self._path.open("a", encoding="utf-8")
-        except OSError:  # the job itself says what is wrong with its run folder
-            self._path = stalls_here(str(self._path.parent.parent)) / self._path.name
-            self._file = self._path.open("a", encoding="utf-8")
-        self._beat = os.open(beat_file(os.getpid()), os.O_CREAT | os.O_WRONLY, 0o600)
+            with naming(beat):
+                self._mark(STEPPING)
+            self._file = self._opened()
+        except OSError:
+            self._end_beat()
+            raise
         self._arm()
         return self
 
@@ -95,8 +113,7 @@ class Watch:
     ) -> None:
         """Stop watching."""
         faulthandler.cancel_dump_traceback_later()
-        os.close(self._beat)
-        beat_file(os.getpid()).unlink(missing_ok=True)
+        self._end_beat()
         empty = not os.fstat(self._file.fileno()).st_size
         self._file.close()
         if empty:
@@ -111,17 +128,27 @@ class Watch:
     def paused(self) -> Iterator[None]:
         """While somebody else is waited for, such as a driver that was suspended."""
         faulthandler.cancel_dump_traceback_later()
-        self._mark(b"waiting")
+        self._mark(WAITING)
         try:
             yield
         finally:
             self._arm()
 
+    def _opened(self) -> IO[str]:
+        try:
+            return self._path.open("a", encoding="utf-8")
+        except OSError:  # the job itself says what is wrong with its run folder
+            self._path = stalls_here(str(self._path.parent.parent)) / self._path.name
+            return self._path.open("a", encoding="utf-8")
+
+    def _end_beat(self) -> None:
+        os.close(self._beat)
+        beat_file(os.getpid()).unlink(missing_ok=True)
+
     def _arm(self) -> None:
         self._armed = time.monotonic()
-        self._mark(b"stepping")
+        self._mark(STEPPING)
         faulthandler.dump_traceback_later(self._seconds + ARM_EVERY, exit=True, file=self._file)
 
     def _mark(self, how: bytes) -> None:
-        os.ftruncate(self._beat, 0)
         os.pwrite(self._beat, how, 0)

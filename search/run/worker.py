@@ -1,10 +1,6 @@
-"""What a Ray worker executes: one job is `train` from one epoch to another, reported as it goes.
+"""What a worker does: one job is `train` from one epoch to another, and what it came to.
 
-Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("begin", "epoch" or "end"), `trial` and a `payload` of plain numbers and texts; beside them, for
-Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray is to
-judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA error
-leaves a process that no later trial could use.
+See `ray_worker` for how Ray runs it. An exception in a trial is a result like any other.
 """
 
 from __future__ import annotations
@@ -12,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import platform
 import time
 import traceback
@@ -31,20 +26,14 @@ from search.run.errors import InfrastructureError
 from search.run.failures import infrastructure
 from search.run.objects import checkpoint_name
 from search.run.store import Folder, Store, open_store
-from search.run.watch import Watch, stall_file, stalls_here
+from search.run.watch import stalls_here
 from trainables.files import disk_fault
-from trainables.judging import judged_epochs
 
 if TYPE_CHECKING:
     from trainables.task import Task
 
-ID_LENGTH = 16  # characters of a node's id that tell it from any other
 ERROR_LINES = 12  # of a traceback, kept on record
 STACK_WRITTEN = 2.0  # seconds after which a stack is whole: its process ends when it is written
-
-
-class JobFailed(RuntimeError):
-    """Ends the worker of a failed job, after the failure was reported."""
 
 
 @dataclass(frozen=True)
@@ -80,81 +69,11 @@ class WorkerJob:
     run_id: str = ""
 
 
-def run_job(config: dict[str, Any]) -> None:
-    """The trainable: `config["job"]` holds the fields of a WorkerJob as JSON.
-
-    On a cluster `config["nodes"]` names the nodes that were asked what they have: the first
-    ID_LENGTH characters of their ids, as JSON.
-
-    Raises:
-        JobFailed: the job failed, and that has been reported; the next one gets a new process.
-    """
-    from ray import tune
-
-    worker_job = WorkerJob(**json.loads(config["job"]))
-    judge = Judge(worker_job)
-    watch = Watch(stall_file(worker_job.run, worker_job.trial), worker_job.stalled_seconds)
-
-    def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
-        held = {"kind": kind, "trial": worker_job.trial, "payload": dict(payload)}
-        with watch.paused():  # returns when the driver has taken it
-            tune.report({**held, "value": judge.value, **more})
-
-    def epoch(row: Mapping[str, Any]) -> None:
-        judge.see(row)
-        # Ray's ASHA passes over a report without an epoch; the last may be one of its rungs, and
-        # there it would end a training that is complete
-        judged = worker_job.judged and row["epoch"] < worker_job.train["to_epoch"]
-        at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
-        report("epoch", row, **at)
-
-    where, asked = _where(), json.loads(config.get("nodes", "[]"))
-    with watch:
-        report("begin", where)
-        if asked and where["node_id"][:ID_LENGTH] not in asked:
-            # it joined after the job was given out, and nobody knows yet what it has
-            report("end", {"ending": "failed", "error": "", "unasked": True})
-            return
-        told = execute(worker_job, epoch, watch.alive)
-        report("end", told)
-    if told["ending"] == "failed":
-        raise JobFailed(worker_job.trial)
-
-
-def _where() -> dict[str, Any]:
-    """Node and process that a job runs in; Ray's name for the node is "" outside of Ray."""
-    import ray
-
-    # asked where Ray is not there, it would start or join one
-    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
-    return {"node_id": node_id, "node": platform.node(), "pid": os.getpid()}
-
-
-class Judge:
-    """What a trial is worth so far, by the study's checkpoint rule."""
-
-    def __init__(self, worker_job: WorkerJob) -> None:
-        self._worker_job = worker_job
-        self._seen: list[tuple[int, float | None]] = []  # epoch and value of each row
-        self.value, self.epoch = math.nan, 0
-
-    def see(self, row: Mapping[str, Any]) -> None:
-        """Take an epoch's row; one without a finite metric makes the trial worth NaN."""
-        from trainables.engine.train import watched_metric
-
-        # not before a row: a task that cannot be imported here fails its job, which is told
-        task, config = _task(self._worker_job), self._worker_job.train["config"]
-        self._seen.append((int(row["epoch"]), row.get(watched_metric(task, config))))
-        values = (value for _, value in self._seen)
-        at = judged_epochs(values, config["checkpoint_rule"], task.mode)[-1]
-        self.value = math.nan
-        if at:
-            self.epoch, value = self._seen[at - 1]
-            self.value = math.nan if value is None else value
-
-
 def execute(
-    worker_job: WorkerJob, report: Any, alive: Callable[[], None] = lambda: None
+    worker_job: WorkerJob,
+    report: Any,
+    alive: Callable[[], None] = lambda: None,
+    other: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Run a job in this process.
 
@@ -162,6 +81,7 @@ def execute(
         worker_job: the job.
         report: called with the row of each epoch.
         alive: called before every step.
+        other: called where the checkpoint is another trial's, with what differs.
 
     Returns:
         The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`; of a
@@ -175,18 +95,9 @@ def execute(
                 f"node {platform.node()} has other code of resnet-tune ({code_digest()}) than the "
                 f"driver ({worker_job.code})",
             )
-        told = _train(worker_job, lambda row: report(_plain(row)), alive)
+        told = _train(worker_job, lambda row: report(_plain(row)), alive, other)
     except Exception as error:
-        lines = traceback.format_exc().strip().splitlines()
-        told = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
-        if out_of_memory(error):
-            told["out_of_memory"] = True
-        if _stays(error):
-            told["for_good"] = True
-        if cause := infrastructure(error):
-            told["infrastructure"] = cause
-        if full := disk_fault(error):
-            told["disk"] = full
+        told = failure(error)
     seconds = time.perf_counter() - started
     return {
         **told,
@@ -199,7 +110,46 @@ def execute(
     }
 
 
-def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dict[str, Any]:
+def failure(error: Exception) -> dict[str, Any]:
+    """The tell of a job that has raised; in the block that has caught it."""
+    lines = traceback.format_exc().strip().splitlines()
+    told: dict[str, Any] = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
+    if out_of_memory(error):
+        told["out_of_memory"] = True
+    if _stays(error):
+        told["for_good"] = True
+    if cause := infrastructure(error):
+        told["infrastructure"] = cause
+    if full := disk_fault(error):
+        told["disk"] = full
+    return told
+
+
+def task_of(worker_job: WorkerJob) -> Task:
+    """The task of a job; of the user's own only in the code that is on record.
+
+    Raises:
+        TaskError: its code was changed since the session began.
+    """
+    from trainables import find_task
+    from trainables.own_code import import_from
+
+    if worker_job.task_dir:
+        import_from(worker_job.task_dir)
+    task = find_task(worker_job.task)
+    names = (worker_job.task, str(worker_job.train["config"].get("network", "")))
+    own = tuple(name for name in names if ":" in name)
+    if own:
+        _check_code(own, json.dumps(list(worker_job.task_code)))
+    return task
+
+
+def _train(
+    worker_job: WorkerJob,
+    report: Any,
+    alive: Callable[[], None],
+    other: Callable[[str], None],
+) -> dict[str, Any]:
     import torch
 
     from trainables.engine.checkpoint import DamagedCheckpoint
@@ -217,9 +167,10 @@ def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dic
     for key in ("data_dir", "weights"):
         held[key] = Path(held[key]) if held[key] is not None else None
     with store.checkpoint(worker_job.trial) as (path, on_checkpoint):
-        job = TrainJob(**{**held, "checkpoint": path, "on_checkpoint": on_checkpoint})
+        calls = {"on_other": other, "on_checkpoint": on_checkpoint}
+        job = TrainJob(**{**held, **calls, "study": worker_job.run_id, "checkpoint": path})
         try:
-            outcome = train(_task(worker_job), job, report, alive)
+            outcome = train(task_of(worker_job), job, report, alive)
         except DamagedCheckpoint as error:  # by the name that a user can look for
             place = f"{store.where}/{checkpoint_name(worker_job.trial)}"
             raise DamagedCheckpoint(str(error).replace(str(path), place)) from error
@@ -237,25 +188,6 @@ def _train(worker_job: WorkerJob, report: Any, alive: Callable[[], None]) -> dic
         told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
         told["collapsed"] = outcome.test.collapsed
     return told
-
-
-def _task(worker_job: WorkerJob) -> Task:
-    """The task of a job; of the user's own only in the code that is on record.
-
-    Raises:
-        TaskError: its code was changed since the session began.
-    """
-    from trainables import find_task
-    from trainables.own_code import import_from
-
-    if worker_job.task_dir:
-        import_from(worker_job.task_dir)
-    task = find_task(worker_job.task)
-    names = (worker_job.task, str(worker_job.train["config"].get("network", "")))
-    own = tuple(name for name in names if ":" in name)
-    if own:
-        _check_code(own, json.dumps(list(worker_job.task_code)))
-    return task
 
 
 @cache  # a warm worker holds the code that it has imported, whatever becomes of the files

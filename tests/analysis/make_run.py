@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 CONSTANTS = {
     "zero": {"count": 0.0, "mae": 124.0, "rmse": 156.0},
@@ -151,6 +152,16 @@ class Run:
                 seed=seed,
                 test=test,
             )
+
+    def images(self, trial: str, truth: Any, prediction: Any, names: Any = None) -> None:
+        """What a worker writes of each test image of a trial."""
+        names = range(len(truth)) if names is None else names
+        columns = {"image": [str(name) for name in names], "truth": truth}
+        frame = pd.DataFrame({**columns, "prediction": prediction})
+        (self.folder / "parts").mkdir(exist_ok=True)
+        frame.astype({"truth": float, "prediction": float}).to_parquet(
+            self.folder / "parts" / f"{trial}.parquet"
+        )
 
     def samples(self, trial: str, size: int = 16) -> None:
         """The maps of three images."""

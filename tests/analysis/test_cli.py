@@ -23,7 +23,7 @@ def test_table_prints_csv_that_pandas_reads(tmp_path, capsys):
     crowd(tmp_path / "t")
     assert main(["table", str(tmp_path / "t"), "--format", "csv"]) == 0
     frame = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    assert len(frame) == 12
+    assert (frame["status"] != "constant").sum() == 12
 
 
 def test_build_writes_into_the_run_unless_told(tmp_path, capsys):

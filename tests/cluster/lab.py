@@ -76,6 +76,7 @@ class Lab:
         self.home = folder / "home"
         self.home.mkdir()
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self.address = ADDRESS  # of the head
         self._count = 0
         # a network of their own: other Rays of this machine, and of other tests, are not in it
         words = ["unshare", "-n", "bash", "-c", "ip link set lo up; echo up; exec sleep infinity"]
@@ -120,7 +121,7 @@ class Lab:
         return {**os.environ, **own}
 
     def start(self, name: str, setup: str = "true", cpus: int = 1, gpus: int = 0) -> None:
-        """Start a machine; the first is the head.
+        """Start a machine; where there is none, it is the head of a new cluster.
 
         Args:
             name: of its host.
@@ -139,9 +140,10 @@ class Lab:
             "--include-log-monitor=False",
         ]
         if head:
+            self.address = f"{ip}:{PORT}"
             words += ["--head", f"--port={PORT}", "--include-dashboard=False"]
         else:
-            words += [f"--address={ADDRESS}"]
+            words += [f"--address={self.address}"]
         script = f"hostname {name}; {setup}; exec {' '.join(words)}"
         with (self.folder / f"{name}.log").open("ab") as log:
             self.nodes[name] = subprocess.Popen(
@@ -159,7 +161,7 @@ class Lab:
     def ready(self, count: int) -> None:
         """Return when so many nodes are there."""
         done = subprocess.run(
-            self._inside(sys.executable, "-c", READY, ADDRESS, str(count), str(STARTS)),
+            self._inside(sys.executable, "-c", READY, self.address, str(count), str(STARTS)),
             timeout=2 * STARTS,
             env=self.environment,
             cwd=self.work,
@@ -168,11 +170,19 @@ class Lab:
         )
         assert done.returncode == 0, done.stderr
 
-    def driver(self, *words: str, log: str = "driver") -> subprocess.Popen[bytes]:
-        """Start `resnet-search` with these words; its output is in `{log}.log`."""
+    def driver(self, *words: str, log: str = "driver", on: str = "") -> subprocess.Popen[bytes]:
+        """Start `resnet-search` with these words; its output is in `{log}.log`.
+
+        Args:
+            words: of its command line.
+            log: name of its output.
+            on: the machine whose files it sees; this one where none is named.
+        """
+        place = ["nsenter", "-t", str(self.nodes[on].pid), "-m", "-u"] if on else []
+        place += ["env", f"--chdir={self.work}"]  # another machine's, where files lie over it
         with (self.folder / f"{log}.log").open("ab") as file:
             return subprocess.Popen(
-                self._inside(sys.executable, "-m", "search", *words),
+                self._inside(*place, sys.executable, "-m", "search", *words),
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -184,6 +194,16 @@ class Lab:
     def said(self, log: str = "driver") -> str:
         """What a driver has said so far."""
         return (self.folder / f"{log}.log").read_text(encoding="utf-8", errors="replace")
+
+    def at(self, name: str, script: str) -> None:
+        """Run shell commands on a machine, among its files."""
+        place = ["nsenter", "-t", str(self.nodes[name].pid), "-m", "-u"]
+        done = subprocess.run([*place, "bash", "-ec", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def seen(self, name: str, path: Path) -> Path:
+        """A path as a machine sees it."""
+        return Path(f"/proc/{self.nodes[name].pid}/root{path}")
 
     def workers(self, name: str) -> list[int]:
         """Processes of a node's Ray workers that are running a trial."""
@@ -197,10 +217,14 @@ class Lab:
                 os.kill(pid, signal.SIGKILL)
         held.wait()
 
-    def close(self) -> None:
+    def close_nodes(self) -> None:
         """Kill every machine."""
         for name in list(self.nodes):
             self.kill(name)
+
+    def close(self) -> None:
+        """End all of it."""
+        self.close_nodes()
         self._network.kill()
         self._network.wait()
 

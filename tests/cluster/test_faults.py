@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from search import record
 from tests.cluster.lab import ADDRESS, Lab, wait
+from tests.cluster.studies import events, results
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(400)]
 
 CHANGES = ["--set", "budget.max_epochs=8", "--set", "fixed.train_images=160"]
-
-
-def events(run: Path) -> list[dict]:
-    """The journal so far, also while it is written."""
-    path = run / record.JOURNAL
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def results(run: Path) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Values of every trial and epoch, and the winner of each cell."""
-    held = record.load(run)
-    curves = held.curves[held.curves["name"].isin(["val_accuracy", "train_loss"])]
-    table = curves.set_index(["trial", "epoch", "name"])["value"].sort_index()
-    chosen = held.decisions[held.decisions["verdict"] == "select"]
-    return table, dict(zip(chosen["cell"], chosen["trial"], strict=True))
 
 
 def test_worker_node_and_driver_die_and_the_results_are_those_of_an_undisturbed_run(

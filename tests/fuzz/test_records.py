@@ -238,6 +238,7 @@ OUTSIDE: dict[str, dict[str, Any]] = {  # events that come from nodes, sessions 
     "lost": {"trial": "00-000", "cause": "node", "node": "b", "error": "its node is gone"},
     "node": {**OF_NODE, "address": "1", "used": True, "why_not": ["?"], "clock_offset": 0.1},
     "node gone": OF_NODE,
+    "other checkpoint": {"trial": "00-000", "differs": "lr 0.1 there, 0.01 here"},
     "quarantine": {**OF_NODE, "seconds": 30.0},
 }
 

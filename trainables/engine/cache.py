@@ -162,14 +162,11 @@ def remove(entry: Path) -> bool:
     Raises:
         OSError: it may not be removed.
     """
-    name = entry.name.removesuffix(".partial")
-    lock = entry.with_name(f"{name}.lock")
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        shutil.rmtree(entry)
+    try:
+        with _alone(entry.with_name(entry.name.removesuffix(".partial")), wait=False):
+            shutil.rmtree(entry)
+    except BlockingIOError:
+        return False
     return True
 
 
@@ -182,11 +179,15 @@ def _warn(why: str) -> None:
 
 
 @contextmanager
-def _alone(entry: Path) -> Iterator[None]:
-    """Hold the lock of an entry; the system lets go of it when a process dies."""
+def _alone(entry: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of an entry; the system lets go of it when a process dies.
+
+    Raises:
+        BlockingIOError: another process holds it, and nobody is to wait for that.
+    """
     entry.parent.mkdir(parents=True, exist_ok=True)
     with entry.with_name(f"{entry.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 

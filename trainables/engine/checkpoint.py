@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import time
@@ -27,12 +28,18 @@ class DamagedCheckpoint(RuntimeError):
 
 @dataclass
 class Progress:
-    """How far a trial is: what a checkpoint holds beside network and optimizer."""
+    """How far a trial is: what a checkpoint holds beside network and optimizer.
+
+    `trial` is what makes the trial what it is, plain values by name. `other` is never written: in
+    what a checkpoint that was there is another trial's.
+    """
 
     epoch: int = 0
     rows: list[Row] = field(default_factory=list)
     best_epoch: int = 0
     best_weights: dict[str, Tensor] | None = None
+    trial: Mapping[str, Any] = field(default_factory=dict)
+    other: str = ""
 
 
 class Writer:
@@ -135,6 +142,7 @@ def state_of(
         with average.shown():
             held = _copied(held)
     return {
+        "trial": json.dumps(dict(progress.trial)),
         "epoch": progress.epoch,
         "rows": list(progress.rows),
         "best_epoch": progress.best_epoch,
@@ -151,9 +159,13 @@ def restore(
     device: str,
     net: nn.Module,
     optimizer: torch.optim.Optimizer,
+    trial: Mapping[str, Any],
     average: Average | None = None,
 ) -> Progress:
     """Bring network, optimizer and averages to the checkpoint, if any; says how far that is.
+
+    Another trial's is none: a driver that was lost may have drawn another config for the name. One
+    from before checkpoints said what they are of is taken.
 
     Raises:
         DamagedCheckpoint: the file is not what was written.
@@ -161,8 +173,10 @@ def restore(
     for left in path.parent.glob(f"{path.name}*.partial"):
         left.unlink(missing_ok=True)  # of a process that was killed while it wrote
     if not path.is_file():
-        return Progress()
+        return Progress(trial=trial)
     state = _read(path)
+    if other := _differing(path, state, trial):
+        return Progress(trial=trial, other=other)
     if state["net"] is not None:
         load_weights(net, state["net"])
     if state["optimizer"] is not None:
@@ -176,7 +190,24 @@ def restore(
         best = net.state_dict()
     if best is not None:
         best = {name: t.detach().to(device, copy=True) for name, t in best.items()}
-    return Progress(state["epoch"], state["rows"], state["best_epoch"], best)
+    return Progress(state["epoch"], state["rows"], state["best_epoch"], best, trial)
+
+
+def _differing(path: Path, state: Mapping[str, Any], trial: Mapping[str, Any]) -> str:
+    """In what a checkpoint is of another trial, in words; "" where it is of this one.
+
+    A setting that one of the two lacks is of another version, and `resume` has asked about that.
+    """
+    if "trial" not in state:
+        return ""
+    try:
+        held = dict(json.loads(state["trial"]))
+    except (TypeError, ValueError) as error:
+        raise DamagedCheckpoint(
+            f"{path} is no checkpoint of ours; remove it, and its epochs are trained again"
+        ) from error
+    keys = [key for key in held if key in trial and held[key] != trial[key]]
+    return ", ".join(f"{key} {held[key]!r} there, {trial[key]!r} here" for key in keys)
 
 
 def _read(path: Path) -> dict[str, Any]:

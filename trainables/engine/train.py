@@ -7,6 +7,7 @@ an uninterrupted one would have.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -55,6 +56,9 @@ class TrainJob:
         checkpoint_seconds: also write it when so many seconds have passed since the last one, and
             50 times what the last one took (a crowd net's is two gigabytes).
         on_checkpoint: called with the path, on the writing thread, when a checkpoint is whole.
+        study: which study the trial is of, told from all others; "" where that is not known.
+        on_other: called with what differs where the checkpoint that is there is another trial's;
+            it is taken for none then, and written over.
     """
 
     config: Config
@@ -70,6 +74,8 @@ class TrainJob:
     checkpoint_seconds: float = 120.0
     from_epoch: int = 0
     on_checkpoint: Callable[[Path], None] | None = None
+    study: str = ""
+    on_other: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,12 +132,15 @@ def train(
         The outcome; also when the loss stops being finite.
     """
     device = torch.device(job.device)
+    trial = _trial_of(task, job)
     config = {**job.config, "precision": resolve_precision(job.config, device)}
     job = replace(job, config=config)
     data = task.open_data(job.data_dir, config, job.split_seed, device)
     kit = kit_for(task, config, device, _network(task, job, data))
     net, optimizer = kit.net, kit.optimizer
-    progress = restore(job.checkpoint, job.device, net, optimizer, kit.step.average)
+    progress = restore(job.checkpoint, job.device, net, optimizer, trial, kit.step.average)
+    if progress.other and job.on_other is not None:
+        job.on_other(progress.other)
     began_at = progress.epoch
     alive()
     # whoever asked may have died before hearing of them
@@ -161,6 +170,13 @@ def train(
     outcome = Outcome(False, epoch, value, value_epoch, parameters, how)
     alive()
     return _score_test(task, job, kit, data, progress, outcome) if job.score_test else outcome
+
+
+def _trial_of(task: Task, job: TrainJob) -> dict[str, Any]:
+    """What makes a trial what it is: all that its numbers hang on, but for paths and device."""
+    held = {"task": task.name, "study": job.study, "max_epochs": job.max_epochs}
+    held |= {"seed": job.seed, "split_seed": job.split_seed, **job.config}
+    return dict(json.loads(json.dumps(held)))
 
 
 def _epochs(

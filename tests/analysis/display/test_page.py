@@ -69,7 +69,7 @@ def test_what_is_odd_in_the_data_stands_a_line_each_the_worst_first(tmp_path):
 def test_the_page_says_which_cell_leads_before_the_tables(tmp_path):
     cifar(tmp_path / "s")
     page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
-    said = page.index("depth 34, from scratch (0.7000) leads")
+    said = page.index("a tie of depth 34, from scratch (0.7000) and depth 34, fine-tuned (0.7000)")
     assert page.index("<h2>s</h2>") < said < page.index("<table")
 
 

@@ -24,16 +24,19 @@ def answer_of(folder, *cells, **study):
 def test_a_lead_beyond_the_spread_of_seeds_is_decided(tmp_path):
     (text,) = answer_of(tmp_path / "s", (0.59, 0.60, 0.61), (0.69, 0.70, 0.71))
     assert text == (
-        "Test accuracy: depth 34 (0.7000) leads, then depth 18 (0.6000); 95 % interval of the "
-        "lead over seeds, on the same test images, 0.0773 to 0.1227 (Welch; the leader was picked "
-        "first): decided."
+        "Test accuracy: depth 34 (0.7000) leads, decided against the other one; next is depth 18 "
+        "(0.6000), behind by 0.1000 (95 %: over seeds alone 0.0773 to 0.1227). It beats every "
+        "constant predictor: uniform guess (0.1000)."
     )
 
 
 def test_a_lead_within_it_is_not(tmp_path):
     (text,) = answer_of(tmp_path / "s", (0.55, 0.60, 0.66), (0.59, 0.61, 0.63))
-    assert text.startswith("Test accuracy: depth 34 (0.6100) leads, then depth 18 (0.6033)")
-    assert text.endswith("NOT decided.")
+    assert text.startswith(
+        "Test accuracy: NOT decided. depth 34 (0.6100) has the best mean; not told apart from it: "
+        "depth 18 (0.6033), behind by 0.0067"
+    )
+    assert "leads" not in text
 
 
 def test_less_is_better_where_the_metric_says_so(tmp_path):
@@ -43,14 +46,15 @@ def test_less_is_better_where_the_metric_says_so(tmp_path):
         tests = [{"mae": middle + s, "rmse": 60.0} for s in (-1, 0, 1)]
         run.confirm(cell, tests)
     (text,) = answers(load(tmp_path / "s"))
-    assert text.startswith("Val MAE: depth 34 (41.0) leads, then depth 18 (51.0)")
-    assert "on the same val images, 7.7 to 12.3" in text
-    assert text.endswith(": decided.")
+    assert text.startswith("Val MAE: depth 34 (41.0) leads, decided against the other one")
+    assert "over seeds alone 7.7 to 12.3" in text
+    assert "No constant predictor is on record for the val images" in text
 
 
 def test_seeds_that_do_not_differ_decide_nothing(tmp_path):
     (text,) = answer_of(tmp_path / "s", (0.5, 0.5, 0.5), (0.51, 0.51, 0.51))
-    assert "with seeds that do not differ that decides nothing" in text
+    assert "with seeds that do not differ a lead decides nothing" in text
+    assert "NOT decided" in text
 
 
 def test_one_seed_decides_nothing(tmp_path):
@@ -61,7 +65,7 @@ def test_one_seed_decides_nothing(tmp_path):
 def test_what_cannot_be_compared_is_left_out_with_its_reason(tmp_path):
     (text,) = answer_of(tmp_path / "s", (0.59, 0.60, 0.61), (0.9, 0.9))
     assert "only depth 18 (0.6000) can be compared" in text
-    assert "Left out: depth 34 (fewer seeds than planned are complete)." in text
+    assert "Left out: depth 34 (1 of 3 seeds not begun)." in text
 
 
 def test_nothing_to_compare_is_said(tmp_path):
@@ -71,8 +75,12 @@ def test_nothing_to_compare_is_said(tmp_path):
     )
 
 
-def test_a_single_cell_has_no_question(tmp_path):
-    assert answer_of(tmp_path / "s", (0.5, 0.6, 0.7)) == []
+def test_a_single_cell_is_held_against_constants(tmp_path):
+    (text,) = answer_of(tmp_path / "s", (0.5, 0.6, 0.7))
+    assert text == (
+        "Test accuracy: depth 18 (0.6000), with no other cell on the same images to compare it "
+        "with. It beats every constant predictor: uniform guess (0.1000)."
+    )
 
 
 def test_each_part_has_its_own_answer(tmp_path):

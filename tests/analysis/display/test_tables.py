@@ -73,13 +73,13 @@ def test_t3_has_the_reports_columns_and_values(crowd_run):
     ]
     assert list(shown.iloc[2]) == [
         "0.001",
-        "296.0 (1)",
+        "296.0 (1)≈",
         "324.5824",
-        "444.0 (1)",
+        "444.0 (1)≈",
         "503.7461",
-        "95.0 (1)",
+        "95.0 (1)≈",
         "277.9780",
-        "142.5 (1)",
+        "142.5 (1)≈",
         "433.7102",
     ]
 
@@ -212,11 +212,21 @@ def test_the_search_finds_its_learning_rate_beside_each_part(tmp_path):
     assert row["Part B MAE ↓"] == "—"
 
 
-def test_bold_goes_to_the_best_unmarked_cell_of_each_part(crowd_run):
-    bold = made(crowd_run, "T3").bold
-    assert list(bold["Part A MAE ↓"]) == [False, False, True, False, False, False]
+def three_seeds(folder):
+    """Two learning rates on both parts, 0.01 far better; on part B it collapsed."""
+    cells = [{"lr": lr, "part": part} for lr in (0.1, 0.01) for part in ("A", "B")]
+    run = Run(folder, "shanghaitech", cells, space_keys=[])
+    for cell in range(4):
+        tests = [{"mae": 60.0 - 10 * cell + s, "rmse": 70.0 - 10 * cell + s} for s in (-1, 0, 1)]
+        run.confirm(cell, tests, collapsed=cell == 3)
+    return folder
+
+
+def test_bold_goes_to_the_best_unmarked_cell_of_each_part(tmp_path):
+    bold = made(three_seeds(tmp_path / "s"), "T3").bold
+    assert list(bold["Part A MAE ↓"]) == [False, True, False, False, False]
     # the collapsed cell of part B stays out even where it would win
-    assert not bold["Part B MAE ↓"][0]
+    assert not bold["Part B MAE ↓"].any()
 
 
 def test_a_stopped_trial_is_never_bold_however_good(tmp_path):
@@ -239,7 +249,8 @@ def test_a_stopped_trial_is_never_bold_however_good(tmp_path):
     ("accuracies", "text"),
     [
         ([0.5], "0.5000 (1)§"),
-        ([0.5, 0.6], "0.5500 [0.5000, 0.6000] (2)§"),
+        ([0.58, 0.6], "0.5900 [0.5800, 0.6000] (2)§"),
+        ([0.5, 0.6], "0.5500 [0.5000, 0.6000] (2)#§"),  # t of one degree of freedom: -0.09 to 1.19
         ([0.5, 0.6, 0.7], "0.6000 ± 0.1000 (3)"),
     ],
 )
@@ -265,7 +276,7 @@ def test_the_general_table_says_how_each_number_came_about(tmp_path):
         "test",
         "best",
         "3/3",
-        "4",
+        "4/4",
         "complete",
     ]
 
@@ -324,11 +335,12 @@ def test_markdown_round_trips(crowd_run):
 
 
 def test_latex_is_booktabs_ascii_and_bold(crowd_run):
-    text = tables.render(made(crowd_run, "T3"), "tex")
+    text = tables.render(made(three_seeds(crowd_run.parent / "b"), "T3"), "tex")
     assert text.isascii()
     assert r"\toprule" in text
-    assert r"\textbf{296.0 (1)}" in text
+    assert r"\textbf{40.0 $\pm$ 1.0 (3)}" in text
     assert r"$^\ddagger$" in text
+    assert r"$\approx$" in tables.render(made(crowd_run, "T3"), "tex")
     assert "Part A MSE (root) $\\downarrow$" in text
 
 

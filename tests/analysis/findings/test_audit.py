@@ -4,9 +4,11 @@ import pytest
 
 from analysis.display import tables
 from analysis.display.page import build
+from analysis.display.sentences import answer_sentences
 from analysis.findings.audit import audit_frame, searched
 from analysis.findings.cells import cell_values
 from analysis.findings.stats import share_interval
+from search.cli.status import status_table
 from search.record import load
 from tests.analysis.make_run import cifar
 
@@ -30,20 +32,57 @@ def test_a_row_says_where_a_trial_was_ended_and_what_became_of_it(record):
     assert held.loc["00-002", "lr"] == 0.001
 
 
-def test_better_is_by_the_direction_of_the_metric_and_unknown_for_a_lost_trial(record):
+def test_better_is_by_the_direction_of_the_metric_and_never_one_that_diverged(record):
     better = audit_frame(record).set_index("trial")["better"]
-    assert better["00-002"] is True
-    assert better["01-002"] is False
-    assert better.isna()["02-002"]
+    assert list(better) == [True, False, False]
 
 
-def test_the_caption_gives_the_share_with_its_interval(record):
+def test_a_lost_audit_is_neither_better_nor_worse(tmp_path):
+    run = cifar(tmp_path / "s")
+    run.decide("00-001", 0, "select", 0.6)
+    run.decide("00-002", 0, "audit", 0.4, epoch=1)
+    run.trial("00-002", 0, stage="audit", ending="failed")
+    record = load(run.folder)
+    assert audit_frame(record)["better"].isna().all()
+    assert "1 of 1 audited trials are on their way or were lost" in (
+        tables.make(record, "audit").caption
+    )
+
+
+def test_the_caption_counts_a_diverged_audit_and_gives_the_share_with_its_interval(record):
     caption = tables.make(record, "audit").caption
-    assert "Of 2 trials" in caption
-    assert "1 ended better" in caption
-    assert "50%" in caption
-    low, high = share_interval(1, 2)
-    assert f"{low:.0%} to {high:.0%}" in caption
+    assert "Of 3 trials" in caption
+    assert "1 ended better than their cell's winner, 1 diverged, which counts as worse" in caption
+    low, high = share_interval(1, 3)
+    assert f"33%, 95 % Wilson interval {low:.0%} to {high:.0%}" in caption
+
+
+def test_an_audit_that_lost_is_told_in_the_row_of_its_cell_and_in_the_headline(record):
+    values = {v.cell: v for v in cell_values(record) if v.metric == "accuracy"}
+    assert "audit" in values[0].marks
+    assert "audit" not in values[1].marks
+    row = tables.make(record, "cells").display.iloc[0]
+    assert "∇" in row["test accuracy ↑"]
+    assert row["audited better"] == "1/1"
+    said = "depth 18, from scratch: 1 of 1 audited, 0.7000 against 0.6000 (val accuracy)"
+    assert said in " ".join(answer_sentences(record))
+    assert said in tables.make(record, "T1").caption
+
+
+def test_the_table_of_configs_says_that_an_audited_trial_was_trained_in_full(record):
+    shown = tables.make(record, "configs").display.set_index("trial")
+    assert list(shown.loc["00-002", ["epochs", "status"]]) == ["1/9", "stopped"]
+    assert shown.loc["00-002", "audit"] == "9/9: 0.7000, better than the winner"
+    assert shown.loc["02-002", "audit"] == "9/9: diverged, not better"
+    assert shown.loc["00-000", "audit"] == "—"
+
+
+def test_status_and_report_count_audited_trials_alike(record):
+    table = tables.search_frame(record)
+    columns = {c.header: list(c.cells) for c in status_table(record).columns}
+    for name in ("completed", "stopped", "diverged", "failed"):
+        assert [int(n) for n in columns[name]] == list(table[name])
+    assert columns["audited"] == ["1/1", "1/1", "1/1", "0"]
 
 
 def test_an_audited_trial_counts_as_it_was_ended(record):

@@ -7,6 +7,7 @@ import pytest
 from make_run import Run, cifar, crowd
 
 from analysis.findings.cells import best, cell_values, require_comparable
+from analysis.findings.standing import with_standing
 from search.record import load
 
 
@@ -83,7 +84,8 @@ def test_without_confirmation_the_scored_search_trial_counts(tmp_path):
         ((0.1, 0.2, 0.3), ("edge",)),
         ((0.01, 0.02, 0.1), ("edge",)),
         ((0.01, 0.1, 0.3), ()),
-        ((0.1, 0.3), ()),  # of two, either is at an edge
+        ((0.1, 0.3), ("edge",)),
+        ((0.1,), ("edge",)),
     ],
 )
 def test_a_learning_rate_with_none_tried_beyond_is_marked(tmp_path, tried, marks):
@@ -96,11 +98,27 @@ def test_a_learning_rate_with_none_tried_beyond_is_marked(tmp_path, tried, marks
     assert held(tmp_path / "s")[0].marks == marks
 
 
-def test_a_cell_at_the_edge_of_its_learning_rates_may_still_be_the_best(tmp_path):
-    cifar(tmp_path / "s")
-    values = held(tmp_path / "s")
-    marked = [replace(v, marks=("edge",)) for v in values]
-    assert best(marked) == best(values) != frozenset()
+def ranked(values, **marks):
+    """Values compared anew, some with other marks: cell -> mark."""
+    by_cell = {int(name[1:]): (mark,) for name, mark in marks.items()}
+    plain = [
+        replace(v, marks=by_cell.get(v.cell, ()), standing="out", behind=None) for v in values
+    ]
+    return with_standing(plain)
+
+
+@pytest.fixture
+def four(tmp_path):
+    """Accuracies of four cells, each 0.1 above the one before."""
+    run = Run(tmp_path / "s", cells=[{"depth": d} for d in (18, 34, 50, 101)])
+    for cell in range(4):
+        middle = 0.5 + cell / 10
+        run.confirm(cell, [{"loss": 1.0, "accuracy": middle + s / 100} for s in (-1, 0, 1)])
+    return held(tmp_path / "s")
+
+
+def test_a_cell_at_the_edge_of_its_learning_rates_may_still_be_the_best(four):
+    assert best(ranked(four, c3="edge")) == best(four) == {3}
 
 
 def test_a_running_seed_does_not_count_and_is_missed(tmp_path):
@@ -109,7 +127,8 @@ def test_a_running_seed_does_not_count_and_is_missed(tmp_path):
     run.trial("00-seed3", value=0.99, epochs=5, ending="running", stage="confirm", seed=3, lr=0.1)
     value = held(tmp_path / "s")[0]
     assert value.values == (0.6, 0.7)
-    assert value.marks == ("seeds missing",)
+    assert "seeds missing" in value.marks
+    assert value.details["seeds missing"] == "1 of 3 seeds on the way"
 
 
 def test_only_failures_make_a_failed_cell(tmp_path):
@@ -140,7 +159,7 @@ def test_collapsed_and_synthetic_are_marked(tmp_path):
     crowd(tmp_path / "s", synthetic=True)
     values = held(tmp_path / "s", "mae")
     assert values[1].marks == ("collapsed", "synthetic")
-    assert values[0].marks == ("synthetic",)
+    assert values[0].marks == ("synthetic", "not told apart")
 
 
 @pytest.mark.parametrize(("accuracy", "marks"), [(0.1, ("no skill",)), (0.11, ())])
@@ -186,17 +205,20 @@ def test_mixing_is_refused_by_name(tmp_path, name, other):
     require_comparable([one, two])
     with pytest.raises(ValueError, match=f"differ in {name}"):
         require_comparable([one, replace(two, **{name: other})])
-    with pytest.raises(ValueError, match=f"differ in {name}"):
-        best([one, replace(two, **{name: other})])
 
 
-def test_the_best_carries_no_mark(tmp_path):
+def test_the_best_carries_no_mark_that_keeps_it_out(four):
+    for mark in ("collapsed", "seeds missing", "no skill", "mixed", "not finite"):
+        assert best(ranked(four, c3=mark)) == {2}
+    assert best(ranked(four, c3="synthetic")) == frozenset()
+
+
+def test_cells_of_the_same_mean_are_a_tie_and_none_is_the_best(tmp_path):
     cifar(tmp_path / "s")
     values = held(tmp_path / "s")
-    assert best(values) == {2, 3}
-    for mark in ("collapsed", "seeds missing", "synthetic"):
-        marked = [replace(v, marks=(mark,)) if v.cell == 2 else v for v in values]
-        assert best(marked) == {3}
+    assert best(values) == frozenset()
+    assert [v.standing for v in values] == ["behind", "behind", *["among the best"] * 2]
+    assert values[3].behind.tie
 
 
 def test_one_cell_alone_is_not_the_best_of_anything(tmp_path):

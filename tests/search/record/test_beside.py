@@ -18,9 +18,8 @@ from search.record.stored import PER_IMAGE, STAMP
 from search.run.store import open_store
 from search.run.worker import _write_detail
 from tests.search.conftest import drive
-from tests.search.record.test_damage import change_line, finished, part_of
+from tests.search.record.test_damage import change_line, part_of
 
-__all__ = ["finished"]
 LONG = 0.12345678901234568  # as long as any number
 LOGS = (record.JOURNAL, record.EPOCHS)
 

@@ -21,15 +21,6 @@ from tests.search.conftest import drive
 REAL = {"data": "CIFAR-10", "edition": "parquet", "synthetic": False}
 
 
-@pytest.fixture
-def finished(make_study):
-    study = make_study()
-    drive(study)
-    study.write_views()
-    study.close()
-    return study.folder
-
-
 def change_study(folder, **keys):
     path = folder / record.STUDY
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))

@@ -10,14 +10,6 @@ from search.record import RecordError, RecordWarning, read, stored
 from tests.search.conftest import TEXT, drive, score
 
 
-@pytest.fixture
-def finished(make_study):
-    study = make_study()
-    drive(study)
-    study.close()
-    return study.folder
-
-
 def test_every_trial_asked_for_has_a_row_with_a_final_status(finished):
     events = [json.loads(line) for line in (finished / record.JOURNAL).read_text().splitlines()]
     asked = {e["job"]["trial"] for e in events if e["event"] == "ask"}

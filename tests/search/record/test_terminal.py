@@ -33,7 +33,7 @@ def test_marks_have_a_stand_in_where_the_terminal_lacks_them(env):
     assert done.returncode == 0, done.stderr
     shown = done.stdout.decode(env.get("PYTHONIOENCODING", "ascii"))
     assert "Test accuracy ^" in shown
-    assert "unmarked (but for ||)" in shown
+    assert "signs that keep no cell out: || \\/ ~ " in shown
 
 
 def test_every_mark_of_a_table_has_a_stand_in_of_its_own():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -83,3 +84,16 @@ def test_a_process_that_is_gone_is_said_so(worker):
     process = subprocess.Popen(["true"])
     process.wait()
     assert end_if_hung(process.pid, 1.0) == "its process is gone"
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_worker_between_two_jobs_is_ended_only_where_it_is_stopped(worker, stopped):
+    pid = worker("time.sleep(9)")
+    beat_file(pid).unlink()
+    if stopped:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.2)
+    said = end_if_hung(pid, math.inf)
+    assert ("no step between two jobs (stopped by a signal)" in said) == stopped
+    time.sleep(0.2)
+    assert running(pid) != stopped

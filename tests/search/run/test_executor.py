@@ -1,6 +1,9 @@
 """Real Ray: whole studies by the command line, and what happens when something dies."""
 
+import contextlib
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +39,9 @@ def start(folder: Path, *words: str) -> subprocess.Popen:
 
 
 def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
-    """Until a log has so many lines."""
-    for _ in range(1200):
+    """Until a log has so many lines; other work on the machine may hold a start up for minutes."""
+    ends = time.monotonic() + 300
+    while time.monotonic() < ends:
         if path.is_file() and path.read_bytes().count(b"\n") >= count:
             return
         assert process.poll() is None, process.stdout.read()
@@ -215,6 +219,43 @@ def test_jobs_that_fail_are_told_with_their_error_and_the_other_cell_is_filled(s
     assert output.count("is run again, since its job failed") == len(failed)
     other = trials[~trials["pretrained"] & (trials["stage"] == "confirm")]
     assert list(other["status"]) == ["completed"]
+
+
+class Trap:
+    """What a malicious pickle would do."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_that_somebody_puts_into_the_run_folder_is_not_run(study):
+    """Ray loads the error of a trial from a file of its experiment's folder."""
+    run, mark, trap = study / "runs" / "tiny", study / "was-run", study / "trap"
+    trap.write_bytes(pickle.dumps(Trap(mark)))
+    pickle.loads(trap.read_bytes())
+    assert mark.exists()  # it would bite
+    mark.unlink()
+    words = ("--weights-dir", "weights", "--set", "cells.pretrained=[true]")
+    process = start(study, "run", "tiny.toml", *words)
+    wait_for_lines(run / record.JOURNAL, 1, process)
+    for path in (study / "weights").iterdir():
+        path.write_bytes(b"no weights any more")
+    found = set()
+    while process.poll() is None:
+        for folder in run.rglob("jobs/*/"):
+            found.add(folder)
+            with contextlib.suppress(OSError):
+                shutil.copy(trap, folder / "new")
+                (folder / "new").replace(folder / "error.pkl")
+        time.sleep(0.002)
+    assert "WeightsError" in str(list(record.load(run).trials["error"]))
+    assert not mark.exists()
+    assert not found
+    assert not (run / "ray").exists()
+    process.stdout.close()
 
 
 def test_output_is_plain_lines_without_ray_s_own(study):

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from search.run.errors import InfrastructureError, NotSharedError, StoreError
-from search.run.failures import infrastructure, why_it_died
+from search.run.failures import infrastructure, killed_for_memory, why_it_died
 from trainables.errors import WeightsError
 from trainables.files import disk_fault
 from trainables.task import DataError, MissingDataError
+
+# of Ray 2.60, of a worker that was ended by SIGKILL
+RAY_SAYS = (
+    "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker "
+    "exit detail: Worker unexpectedly exits with a connection error code 2. End of file. Some "
+    "common causes include: (1) the process was killed by the OOM killer due to high memory "
+    "usage, (2) ray stop --force was called, or (3) the worker crashed unexpectedly due to "
+    "SIGSEGV or another unexpected error. If the process was killed by the kernel OOM killer "
+    "(verifiable by checking for OOM in dmesg of the OOMing node), consider enabling resource "
+    "isolation via --enable-resource-isolation to prevent node deaths by resource contention"
+)
 
 
 def caused(error: Exception, by: BaseException) -> Exception:
@@ -37,6 +53,8 @@ def caused(error: Exception, by: BaseException) -> Exception:
         (RuntimeError("CUDA error: an illegal memory access was encountered"), ""),
         (RuntimeError("CUDA error: device-side assert triggered"), ""),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ""),
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
         (DataError("IMG_1.jpg is cut"), ""),
         (WeightsError("depth 18"), ""),
         (ZeroDivisionError("division by zero"), ""),
@@ -52,7 +70,7 @@ def test_whose_fault_a_failure_is(error: Exception, cause: str) -> None:
         ("ModuleNotFoundError: No module named 'search'\nmore", "import"),
         ("The actor died because its node has died. Node Id: ab", "node"),
         ("Task was killed due to the node running low on memory. OutOfMemoryError", "memory"),
-        ("The actor is dead because its worker process has died.", "process"),
+        (RAY_SAYS, "process"),
         ("", "process"),
     ],
 )
@@ -94,3 +112,25 @@ def test_what_was_handled_before_is_no_reason():
     full = raised(with_its_own_words)
     full.__context__.errno = errno.ENOSPC
     assert disk_fault(full) == ""
+
+
+def test_memory_that_torch_does_not_get_is_the_nodes_fault() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert infrastructure(raised.value) == "memory"
+
+
+def test_the_kernel_counts_what_it_has_ended_for_want_of_memory() -> None:
+    """Where it can be had: a process in a group of its own that takes more than that allows."""
+    group = Path(f"/sys/fs/cgroup/memory/resnet-tune-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(32 * 2**20))
+    except OSError as error:
+        pytest.skip(f"no group of processes can be made here: {error}")
+    before = killed_for_memory()
+    script = f"echo $$ > {group}/cgroup.procs; exec {sys.executable} -c 'x = b\"1\" * 2**28'"
+    done = subprocess.run(["bash", "-c", script])
+    group.rmdir()
+    assert done.returncode == -signal.SIGKILL
+    assert killed_for_memory() > before

@@ -1,5 +1,8 @@
 """What Ray asks and is told, without Ray: a fault of our own is never taken for Ray's death."""
 
+import json
+import math
+
 import pytest
 
 from search.record import read_events
@@ -7,9 +10,13 @@ from search.run.callbacks import Listener
 from search.run.deadline import MARGIN
 from search.run.errors import ExecutionError, InfrastructureError
 from search.run.executor import _settle, execute
-from search.run.job_searcher import JobSearcher
+from search.run.job_searcher import DiskError, JobSearcher, Placed
+from search.run.node import Node
+from search.run.node_probe import Need
+from search.run.nodes import Nodes
 from search.run.study import Study
 from tests.search.conftest import TEXT
+from tests.search.run.test_node_probe import DATA, OURS, whole
 
 
 class RayTrial:
@@ -56,7 +63,7 @@ def test_a_fault_in_taking_a_report_is_kept(given, monkeypatch, kind):
     study, searcher, listener, ray_trial, trial = given
     monkeypatch.setattr(study, "epoch", full_disk)
     row = {"epoch": 1, "val_accuracy": 0.5}
-    report = {"kind": kind, "trial": trial, "payload": row}
+    report = {"kind": kind, "trial": trial, "payload": json.dumps(row)}
     if kind == "end":
         report.pop("payload")  # a report that is not whole is a fault of ours, too
     with pytest.raises((OSError, KeyError)):
@@ -121,10 +128,7 @@ def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study
     assert study.failed == trials[:1]
     told = read_events(study.folder)
     last = [e for e in told if e["event"] == "tell"][-1]
-    assert (
-        last["error"]
-        == "lost 3 times before its first epoch; the last time: its worker process died"
-    )
+    assert last["error"] == "lost 3 times; the last time: its worker process died"
 
     study.close()
     study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))
@@ -167,7 +171,7 @@ def test_a_silent_worker_is_looked_at_and_its_end_is_told_as_seen(given, monkeyp
 
     listener = Listener(study, searcher, end)
     where = {"node_id": "n1", "node": "here", "pid": 4711}
-    begin = {"kind": "begin", "trial": trial, "payload": where}
+    begin = {"kind": "begin", "trial": trial, "payload": json.dumps(where)}
     listener.on_trial_result(1, [], ray_trial, begin)
     monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
     listener.on_step_end(1, [])
@@ -207,3 +211,125 @@ def test_a_fault_in_putting_jobs_back_ends_the_run_in_words(given, monkeypatch):
     monkeypatch.setattr(Study, "put_back_all", full_disk)
     with pytest.raises(ExecutionError, match=r"cannot go on \(OSError.*No space.*resume"):
         execute(study)
+
+
+@pytest.fixture
+def cluster(make_study, tmp_path, monkeypatch):
+    """A study on two nodes: its searcher, and what ends a job of it with a full disk on one."""
+    study = make_study()
+    need = Need(str(study.folder), "cifar10", [{}], "/data", DATA)
+    nodes = Nodes(need, OURS, print, study.note)
+    for name in ("a", "b"):
+        nodes.all[name] = Node(name, "h", name, {"CPU": 1.0}, whole())
+    searcher = JobSearcher(study, lambda: 9, nodes)
+
+    def full(node, path):
+        key = f"r{len(searcher.told_of)}"
+        searcher.told_of.append(key)
+        assert "job" in searcher.suggest(key)
+        trial = searcher.jobs[key].trial
+        searcher.placed[key] = Placed(node, node, 1, 0.0, 0.0)
+        told = {"ending": "failed", "error": "", "disk": f"{path}: No space left on device"}
+        searcher.ended[trial] = told
+        searcher.on_trial_complete(key, error=True)
+        return trial
+
+    searcher.told_of = []
+    return study, searcher, nodes, full
+
+
+def test_a_full_disk_of_one_node_puts_that_node_aside_and_its_job_goes_elsewhere(cluster):
+    study, searcher, nodes, full = cluster
+    trial = full("a", "/tmp/rtune-scratch-1/00-000.pt")
+    assert searcher.fault is None
+    assert nodes.asked() == ["b"]
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert (lost["trial"], lost["cause"], lost["node"]) == (trial, "disk", "a")
+    config = searcher.suggest("next")
+    assert searcher.jobs["next"].trial == trial
+    assert json.loads(config["labels"]) == {"ray.io/node-id": "!in(a)"}
+    assert study.failed == []
+
+
+def test_a_full_disk_of_every_node_ends_the_study(cluster):
+    _, searcher, _, full = cluster
+    full("a", "/tmp/x/00-000.pt")
+    full("b", "/tmp/x/00-000.pt")
+    assert isinstance(searcher.fault, DiskError)
+
+
+def test_two_nodes_in_a_row_that_cannot_write_the_run_folder_end_the_study(cluster):
+    """Then it is no disk of one node; of a third nobody need hear the same."""
+    study, searcher, nodes, full = cluster
+    nodes.all["c"] = Node("c", "h", "c", {"CPU": 1.0}, whole())
+    at = study.folder / "checkpoints" / "00-000.pt"
+    full("a", at)
+    assert searcher.fault is None
+    full("b", at)
+    assert isinstance(searcher.fault, DiskError)
+
+
+def test_a_run_folder_that_the_driver_too_finds_full_ends_the_study_at_once(cluster, monkeypatch):
+    study, searcher, nodes, full = cluster
+    monkeypatch.setattr("search.run.disk.LEAST_MB", 2**40)
+    full("a", study.folder / "checkpoints" / "00-000.pt")
+    assert isinstance(searcher.fault, DiskError)
+    assert nodes.asked() == ["a", "b"]
+
+
+def test_no_job_is_given_out_while_all_nodes_rest(cluster):
+    """It could not see the node that comes back: what it asks of one is fixed."""
+    _, searcher, nodes, _ = cluster
+    for name in ("a", "b"):
+        nodes.lost(name, 1.0)
+        nodes.lost(name, 1.0)
+    assert nodes.resting
+    assert searcher.suggest("r1") is None
+    assert searcher.fault is None
+    del nodes.all["a"], nodes.all["b"]
+    assert "job" in searcher.suggest("r1")  # an autoscaler starts nodes for what waits
+
+
+def test_jobs_that_wait_for_nodes_that_are_gone_are_given_out_anew(cluster, monkeypatch):
+    study, searcher, nodes, _ = cluster
+    monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
+    listener = Listener(study, searcher)
+    assert "job" in searcher.suggest("r1")
+    listener.on_step_end(1, [])
+    listener.on_step_end(1, [])
+    nodes.all = {"c": Node("c", "h", "c", {"CPU": 1.0}, whole())}
+    listener.on_step_end(1, [])
+    with pytest.raises(RuntimeError, match="take none any more"):
+        listener.on_step_end(1, [])
+    assert searcher.fault is None  # the study goes on in another experiment of Ray's
+
+
+def test_a_job_given_to_a_worker_that_was_stopped_between_two_jobs_comes_back(given, monkeypatch):
+    """It has reported nothing, so only the worker's job before it says where it may be."""
+    study, searcher, *_ = given
+    monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
+    looked = []
+
+    def end(placed, seconds):
+        looked.append((placed.pid, seconds))
+        return "no step between two jobs (stopped by a signal)" if placed.pid == 1 else ""
+
+    listener = Listener(study, searcher, end)
+    for pid, key in ((1, "r1"), (2, "r2")):  # both have begun a job; that of the first is over
+        assert key == "r1" or "job" in searcher.suggest(key)
+        where = {"node_id": "n1", "node": "here", "pid": pid}
+        begin = {"kind": "begin", "trial": searcher.jobs[key].trial, "payload": json.dumps(where)}
+        listener.on_trial_result(1, [], RayTrial(key), begin)
+    searcher.on_trial_complete("r1")
+    assert "job" in searcher.suggest("r3")
+    listener.on_trial_start(1, [], RayTrial("r3"))
+    listener.on_step_end(1, [])
+    assert looked == []
+    searcher.started["r3"] -= searcher.jobs["r3"].stalled_seconds + MARGIN + 1
+    listener.on_step_end(1, [])
+    assert looked == [(1, math.inf)]
+    job = searcher.jobs["r3"].trial
+    searcher.on_trial_complete("r3", error=True)
+    listener.on_trial_error(1, [], RayTrial("r3", RuntimeError("The actor died")))
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert (lost["trial"], lost["cause"], lost["node"]) == (job, "silent", "here")

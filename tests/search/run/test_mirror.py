@@ -11,11 +11,12 @@ from search import record
 from search.record import JournalError, RecordError, manifest
 from search.record.journal import read_lines
 from search.record.run_folder import RunFolder
-from search.run import mirror, objects
-from search.run.errors import StoreError
+from search.run import mirror, objects, store_lock
+from search.run.errors import ExecutionError, StoreError, TakenOverError
 from search.run.fetch import fetch, looked_at
-from search.run.mirror import align, fetch_study, mirrored
+from search.run.mirror import mirrored
 from search.run.objects import Objects
+from search.run.store_log import align, fetch_study, read_log
 from search.run.study import Places, Study
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import TEXT, Silent, drive
@@ -27,8 +28,8 @@ HERE = {"versions": {}, "git": None, "machine": {}}
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    monkeypatch.setattr(mirror, "EVERY", 0.05)
-    monkeypatch.setattr(mirror, "LOST", 0.5)
+    monkeypatch.setattr(store_lock, "EVERY", 0.05)
+    monkeypatch.setattr(store_lock, "LOST", 0.5)
     monkeypatch.setattr(objects, "WAITS", ())
 
 
@@ -40,9 +41,9 @@ def store_uri(tmp_path):
 class Driver:
     """A driver of the study in its folder, at a store; a context manager."""
 
-    def __init__(self, folder, uri, said=None):
+    def __init__(self, folder, uri, said=None, text=TEXT):
         self.said = said if said is not None else []
-        self.spec = parse_spec(tomllib.loads(TEXT), "tiny.toml")
+        self.spec = parse_spec(tomllib.loads(text), "tiny.toml")
         self.run = RunFolder(folder) if (folder / record.STUDY).exists() else None
         new = self.run is None
         self.run = self.run or RunFolder.make(folder)
@@ -53,7 +54,7 @@ class Driver:
             self.run.close()
             raise
         if new:
-            told = manifest.describe_study(self.spec, TEXT, [], DATA, {}, HERE)
+            told = manifest.describe_study(self.spec, text, [], DATA, {}, HERE)
             self.run.create({**told, "store": uri})
         self.run.add_session("run" if new else "resume", {})
         self.mirror.flush()
@@ -115,13 +116,110 @@ def test_a_fresh_driver_goes_on_from_the_store_alone(tmp_path, store_uri, undist
 def test_what_happens_is_handed_in_without_being_asked_for(tmp_path, store_uri):
     with Driver(tmp_path / "a", store_uri) as driver:
         drive(driver.study, most=3)
-        driver.mirror.take()
         wanted = (tmp_path / "a" / record.JOURNAL).read_bytes()
         for _ in range(100):
             if Objects(store_uri).read(f"log/{record.JOURNAL}.000000000000") == wanted:
                 return
             time.sleep(0.1)
     raise AssertionError
+
+
+TPE = TEXT.replace("seed = 3", 'seed = 3\nsampler = "tpe"').replace(
+    "trials_per_cell = 5", "trials_per_cell = 12"
+)
+
+
+def row(epoch):
+    rest = {"lr": 0.1, "train_loss": 1.0, "seconds": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}
+    return {"epoch": epoch, **rest}
+
+
+def test_what_was_asked_and_trained_since_the_last_tell_is_handed_in_too(tmp_path, store_uri):
+    """Else another driver draws another config for that trial: TPE's hang on what was told."""
+    first = Driver(tmp_path / "a", store_uri, text=TPE)
+    drive(first.study, most=16)
+    first.mirror.flush()
+    drive(first.study, most=1)
+    first.study._on_disk = time.monotonic()  # a tell within the second forces nothing to disk
+    while (job := first.study.ask()).train["from_epoch"]:
+        pass
+    first.study.epoch(job.trial, row(1))
+    wanted = {name: (tmp_path / "a" / name).read_bytes() for name in record.LOGS}
+    for _ in range(100):
+        if all(read_log(Objects(store_uri), name) == held for name, held in wanted.items()):
+            break
+        time.sleep(0.05)
+    first.die()
+    shutil.rmtree(tmp_path / "a")
+    fetch_study(store_uri, tmp_path / "b")
+    with Driver(tmp_path / "b", store_uri, text=TPE) as second:
+        assert (tmp_path / "b" / record.JOURNAL).read_bytes().startswith(wanted[record.JOURNAL])
+        asked = {}
+        while job.trial not in asked:
+            again = second.study.ask()
+            asked[again.trial] = again.train["config"]
+        assert asked[job.trial] == job.train["config"]
+        second.study.put_back_all()
+        drive(second.study)
+        assert second.study.done
+        second.study.write_views()  # its reader holds the decisions against the record
+    fetch(store_uri, tmp_path / "c")
+    assert decisions(tmp_path / "c") == decisions(tmp_path / "b")
+
+
+def test_a_driver_lost_between_the_two_logs_leaves_no_rows_of_what_nobody_asked_for(
+    tmp_path, store_uri, monkeypatch
+):
+    first = Driver(tmp_path / "a", store_uri, text=TPE)
+    drive(first.study, most=9)
+    first.mirror.flush()
+    told = (tmp_path / "a" / record.EPOCHS).read_bytes()
+    put = first.mirror.store.put
+
+    def dying(name, source):
+        if record.JOURNAL in name:
+            raise StoreError("gone")
+        put(name, source)
+
+    monkeypatch.setattr(first.mirror.store, "put", dying)
+    while (job := first.study.ask()).train["from_epoch"]:
+        pass
+    first.study.epoch(job.trial, row(1))
+    with pytest.raises(StoreError):
+        first.mirror.flush()
+    first.die()
+    shutil.rmtree(tmp_path / "a")
+    assert len(read_log(Objects(store_uri), record.EPOCHS)) > len(told)
+    fetch_study(store_uri, tmp_path / "b")
+    with Driver(tmp_path / "b", store_uri, text=TPE) as second:
+        assert (tmp_path / "b" / record.EPOCHS).read_bytes() == told
+        drive(second.study, most=2)
+        second.mirror.flush()
+        whole = (tmp_path / "b" / record.EPOCHS).read_bytes()
+        assert read_log(Objects(store_uri), record.EPOCHS) == whole
+
+
+def test_half_a_line_is_not_handed_in(tmp_path, store_uri):
+    with Driver(tmp_path / "a", store_uri) as driver:
+        drive(driver.study, most=2)
+        held = (tmp_path / "a" / record.JOURNAL).read_bytes()
+        with (tmp_path / "a" / record.JOURNAL).open("ab") as file:
+            file.write(b'{"event": "te')
+        driver.mirror.flush()
+        assert read_log(Objects(store_uri), record.JOURNAL) == held
+
+
+def test_a_log_whose_end_was_cut_is_cut_in_the_store(tmp_path, store_uri, monkeypatch):
+    monkeypatch.setattr(mirror, "SEGMENT", 100)
+    monkeypatch.setattr(store_lock, "EVERY", 1000.0)
+    with Driver(tmp_path / "a", store_uri) as driver:
+        drive(driver.study, most=3)
+        driver.mirror.flush()
+        for size in (250, 200, 199, 30):
+            held = (tmp_path / "a" / record.EPOCHS).read_bytes()[:size] + b"\n"
+            (tmp_path / "a" / record.EPOCHS).write_bytes(held)
+            driver.mirror.flush()
+            assert read_log(Objects(store_uri), record.EPOCHS) == held
 
 
 def test_a_long_log_is_handed_in_in_segments_and_each_full_one_once(
@@ -150,7 +248,7 @@ def test_a_long_log_is_handed_in_in_segments_and_each_full_one_once(
 
 def test_a_checkpoint_goes_only_when_the_store_knows_why(tmp_path, store_uri, monkeypatch):
     """Else a fresh driver would ask for its job, which would begin anew."""
-    monkeypatch.setattr(mirror, "EVERY", 1000.0)
+    monkeypatch.setattr(store_lock, "EVERY", 1000.0)
     with Driver(tmp_path / "a", store_uri) as driver:
         store, said = Objects(store_uri), 0
         while (job := driver.study.ask()) is not None:
@@ -216,7 +314,7 @@ def test_of_a_dead_driver_the_lock_is_waited_for_and_taken(tmp_path, store_uri):
     said = []
     started = time.monotonic()
     with Driver(tmp_path / "a", store_uri, said):
-        assert time.monotonic() - started >= mirror.LOST
+        assert time.monotonic() - started >= store_lock.LOST
         assert dead not in Objects(store_uri).names("lock")
     assert dead in said[0]
 
@@ -225,24 +323,89 @@ def test_a_driver_that_another_took_over_ends(tmp_path, store_uri):
     with Driver(tmp_path / "a", store_uri) as first:
         (own,) = Objects(store_uri).names("lock")
         Objects(store_uri).remove(f"lock/{own}")  # as one does that takes over
-        mirror._put_lock(Objects(store_uri), "other")
+        store_lock.put_lock(Objects(store_uri), "other")
         for _ in range(100):
             if first.mirror._fault is not None:
                 break
             time.sleep(0.05)
-        with pytest.raises(JournalError, match="has taken the study over"):
-            first.mirror.take()
+        with pytest.raises(TakenOverError, match="has taken the study over"):
+            first.study.ask()
+
+
+def suspended(tmp_path, store_uri, monkeypatch):
+    """A driver that stops while it waits for its next look."""
+    monkeypatch.setattr(store_lock, "EVERY", 1000.0)
+    first = Driver(tmp_path / "a", store_uri)
+    drive(first.study, most=6)
+    first.mirror.flush()
+    monkeypatch.setattr(store_lock, "EVERY", 0.05)
+    time.sleep(0.06)
+    return first
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["that runs", "that has ended"])
+def test_a_driver_that_was_suspended_writes_nothing_over_its_successor(
+    tmp_path, store_uri, monkeypatch, ended
+):
+    first = suspended(tmp_path, store_uri, monkeypatch)
+    fetch_study(store_uri, tmp_path / "b")
+    second = Driver(tmp_path / "b", store_uri)
+    drive(second.study, most=8)
+    second.mirror.flush()
+    if ended:
+        second.__exit__()
+    held = (tmp_path / "b" / record.JOURNAL).read_bytes()
+    before = Objects(store_uri).names("checkpoints")
+    with pytest.raises(TakenOverError, match="another driver has taken the study over"):
+        drive(first.study)  # as soon as it would remove a checkpoint, at the latest at its end
+        first.study.write_views()
+    fetch(store_uri, tmp_path / "c")
+    assert (tmp_path / "c" / record.JOURNAL).read_bytes() == held
+    assert Objects(store_uri).names("checkpoints") == before
+    first.run.close()
+    if not ended:
+        second.__exit__()
+
+
+def test_who_ends_since_another_took_over_is_not_told_to_resume(make_study):
+    from search.run.executor import _cannot_go_on
+
+    study = make_study()
+    told = str(_cannot_go_on(study, TakenOverError("s3://b/x: another driver has taken over")))
+    assert "another driver has taken over" in told
+    assert "resume" not in told
+    study.close()
+
+
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_whatever_ends_the_thread_that_hands_in_ends_the_study(
+    tmp_path, store_uri, monkeypatch, kind
+):
+    driver = Driver(tmp_path / "a", store_uri)
+
+    def broken(name, source):
+        raise kind("bad endpoint")
+
+    monkeypatch.setattr(driver.mirror.store, "put", broken)
+    driver.mirror._thread.join(5)
+    job = None
+    with pytest.raises(ExecutionError, match=rf"{kind.__name__}: bad endpoint"):
+        job = driver.study.ask()
+    assert job is None
+    with pytest.raises(ExecutionError, match="cannot be handed in any more"):
+        driver.study.epoch("00-000", {"epoch": 1, "val_accuracy": 0.5})
+    driver.run.close()
 
 
 def test_two_that_begin_in_the_same_moment_give_way(tmp_path, store_uri, monkeypatch):
     store = Objects(store_uri)
-    put = mirror._put_lock
+    put = store_lock.put_lock
 
     def both(held, owner):
         put(held, "other")  # just before ours, after we looked
         put(held, owner)
 
-    monkeypatch.setattr(mirror, "_put_lock", both)
+    monkeypatch.setattr(store_lock, "put_lock", both)
     with (
         pytest.raises(JournalError, match=r"written by another process \(other\)"),
         mirrored(store_uri, tmp_path / "a", print, new=True),
@@ -308,7 +471,9 @@ def test_results_of_workers_are_in_the_record(tmp_path, store_uri):
         assert list(record.load(tmp_path / "a").per_image["prediction"]) == [3.0]
 
 
-def test_a_run_is_looked_at_without_a_folder_and_is_shown_as_running(tmp_path, store_uri):
+def test_a_run_is_looked_at_without_a_folder_and_is_shown_as_running(
+    tmp_path, store_uri, monkeypatch
+):
     from search.cli.status import is_running
 
     with Driver(tmp_path / "a", store_uri) as driver:
@@ -320,4 +485,9 @@ def test_a_run_is_looked_at_without_a_folder_and_is_shown_as_running(tmp_path, s
     with looked_at(store_uri) as folder:
         assert not is_running(folder)
     assert not folder.exists()
+    Objects(store_uri).put("lock/killed", b"")
+    monkeypatch.setattr(store_lock, "LOST", 0.0)
+    monkeypatch.setattr(store_lock, "EVERY", 0.05)
+    with looked_at(store_uri) as folder:
+        assert not is_running(folder)  # its lock is old, and nobody puts it anew
     assert json.loads((tmp_path / "a" / record.STUDY).read_text())["store"] == store_uri

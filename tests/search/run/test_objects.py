@@ -13,6 +13,7 @@ from search.record import UserError
 from search.run import objects
 from search.run.errors import NotSharedError, StoreError
 from search.run.objects import Objects
+from search.run.scratch import SCRATCH
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +170,7 @@ def test_a_study_that_is_not_there_is_told(tmp_path):
 
 def test_scratch_that_a_killed_process_has_left_goes(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left = tmp_path / f"{objects.SCRATCH}left"
+    left = tmp_path / f"{SCRATCH}left"
     left.mkdir()
     (left / ".held").touch()
     os.utime(left, (0, 0))
@@ -200,6 +201,24 @@ def test_a_checkpoint_that_was_refused_meanwhile_is_handed_in_at_the_end(tmp_pat
     with pytest.raises(StoreError, match="away/x"), store.checkpoint("t") as (path, hand_in):
         path.write_bytes(b"trained")
         hand_in(path)
+
+
+def test_what_goes_while_a_folder_is_fetched_is_left_out(tmp_path, monkeypatch):
+    """A study that runs removes checkpoints; the list of them is older than the fetch of each."""
+    store = Objects(f"file://{tmp_path}/store")
+    store.make()
+    for name in ("a.pt", "b.pt", "c.pt"):
+        store.put(f"checkpoints/{name}", name.encode())
+    get = store.get
+
+    def late(name, path):
+        store.remove("checkpoints/b.pt")
+        return get(name, path)
+
+    monkeypatch.setattr(store, "get", late)
+    store.fetch("checkpoints", tmp_path / "to")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()}
+    assert found == {"a.pt": b"a.pt", "c.pt": b"c.pt"}
 
 
 def test_many_threads_use_one_store(tmp_path):

@@ -22,7 +22,7 @@ from ray.tune.experiment import Trial
 REPORT = {
     "kind": "epoch",
     "trial": "any",
-    "payload": {},
+    "payload": "{}",
     "value": 1.0,
     "value_epoch": 1,
     "epoch": 1,

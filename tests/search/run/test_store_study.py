@@ -13,33 +13,12 @@ from search import record
 from search.record.journal import read_lines
 from search.run import machine
 from tests.search.run.test_executor import command, start, wait_for_lines
+from tests.tiny import decisions, tiny_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-STUDY = """
-name = "tiny"
-task = "cifar10"
-[cells]
-network = ["shufflenet_v2_x0_5"]
-[space.lr]
-low = 0.01
-high = 0.1
-log = true
-[fixed]
-edition = "synthetic"
-batch_size = 16
-train_images = 32
-val_images = 16
-test_images = 20
-[budget]
-trials_per_cell = 3
-max_epochs = 4
-grace_epochs = 1
-reduction_factor = 2
-[confirm]
-seeds = [1]
-"""
+STUDY = tiny_study('network = ["shufflenet_v2_x0_5"]', trials=3, fixed="")
 
 
 @pytest.fixture
@@ -55,12 +34,6 @@ def done(folder, *words):
     held = subprocess.run(command(*words), cwd=folder, capture_output=True, text=True)
     assert held.returncode == 0, held.stdout + held.stderr
     return held.stdout + held.stderr
-
-
-def decisions(run):
-    """What was decided, and why: everything but times."""
-    events = [e for e in read_lines(run / record.JOURNAL) if e["event"] == "decision"]
-    return [{key: value for key, value in e.items() if key != "time"} for e in events]
 
 
 @pytest.mark.cluster

@@ -316,6 +316,25 @@ def test_epochs_that_a_worker_trains_again_are_said_once(make_study, found, word
     study.close()
 
 
+def test_another_trial_s_checkpoint_is_told_and_on_record(make_study):
+    from types import SimpleNamespace
+
+    from search.run.callbacks import Listener
+
+    said = []
+    study = make_study(noted=said.append)
+    job = study.ask()
+    searcher = SimpleNamespace(placed={}, fault=None)
+    payload = {"differs": "lr 0.1 there, 0.001 here"}
+    result = {"kind": "other checkpoint", "trial": job.trial, "payload": json.dumps(payload)}
+    Listener(study, searcher).on_trial_result(0, [], SimpleNamespace(trial_id="x"), result)
+    assert f"{job.trial} found the checkpoint of another trial (lr 0.1 there" in said[0]
+    study.close()
+    (event,) = [e for e in study.run.events() if e["event"] == "other checkpoint"]
+    assert (event["trial"], event["differs"]) == (job.trial, payload["differs"])
+    assert record.load(study.folder).trials["trial"].tolist() == [job.trial]
+
+
 def test_what_would_fail_again_is_not_run_again(make_study):
     """Also when it is read back; another failure is run again."""
     study = make_study()

@@ -1,12 +1,13 @@
 """A worker that hangs ends by itself and says where it stood."""
 
+import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from search.run.watch import Watch, stall_file
+from search.run.watch import Watch, beat_file, stall_file
 
 pytestmark = pytest.mark.long
 
@@ -65,3 +66,24 @@ def test_an_exception_passes_and_an_earlier_stack_is_kept(tmp_path):
     with pytest.raises(KeyError), Watch(path, 100):
         raise KeyError
     assert path.read_text() == "the first time\n"
+
+
+def test_what_others_put_into_the_temporary_folder_is_not_written_to(tmp_path, monkeypatch):
+    """The process id, and so the name, can be guessed."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    for name in (f"resnet-tune-{os.getuid()}-{os.getpid()}.beat", f"{os.getpid()}.beat"):
+        (tmp_path / name).symlink_to(precious)
+    with Watch(tmp_path / "t.txt", 100):
+        assert beat_file(os.getpid()).read_bytes() == b"stepping"
+        assert beat_file(os.getpid()).parent.stat().st_mode & 0o077 == 0
+    assert precious.read_text() == "kept"
+    beat_file(os.getpid()).symlink_to(precious)
+    with pytest.raises(OSError, match="beat"), Watch(tmp_path / "t.txt", 100):
+        pass
+    assert precious.read_text() == "kept"
+    beat_file(os.getpid()).unlink()
+    (tmp_path / f"resnet-tune-{os.getuid()}").chmod(0o777)
+    with pytest.raises(PermissionError, match="not a folder of this user alone"):
+        beat_file(os.getpid())

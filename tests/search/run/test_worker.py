@@ -18,8 +18,9 @@ import torch
 from search.record.run_folder import FOLDERS
 from search.run.device import mps_active
 from search.run.objects import Objects
+from search.run.ray_worker import JobFailed, run_job
 from search.run.watch import stall_file
-from search.run.worker import JobFailed, WorkerJob, execute, run_job
+from search.run.worker import WorkerJob, execute
 from tests.conftest import generated_tasks
 from trainables import find_task
 from trainables.task import DataError
@@ -113,7 +114,7 @@ def test_a_failed_job_is_reported_and_then_ends_its_worker(tmp_path, monkeypatch
     with pytest.raises(JobFailed):
         run_job({"job": json.dumps(vars(worker_job(tmp_path, edition="parquet")))})
     assert [r["kind"] for r in reports] == ["begin", "end"]
-    assert reports[-1]["payload"]["ending"] == "failed"
+    assert json.loads(reports[-1]["payload"])["ending"] == "failed"
 
 
 def test_divergence_is_told_without_numbers_that_are_none(tmp_path):
@@ -163,12 +164,24 @@ def test_ray_is_to_judge_every_epoch_but_the_last(tmp_path, monkeypatch):
     assert [r["kind"] for r in reports] == ["begin", "epoch", "epoch", "epoch", "end"]
 
 
+def test_ray_sees_no_number_of_a_report_but_the_one_it_judges(tmp_path, monkeypatch):
+    """It keeps extremes and running means of each, as long as the driver lives."""
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    run_job({"job": json.dumps(vars(worker_job(tmp_path)))})
+    assert len(reports) == 3
+    for report in reports:
+        assert {key for key, held in report.items() if not isinstance(held, str)} == {"value"}
+    assert json.loads(reports[1]["payload"])["epoch"] == 1
+    assert json.loads(reports[0]["payload"])["pid"] == os.getpid()
+
+
 def test_a_node_that_nobody_has_asked_yet_gives_the_job_back(tmp_path, monkeypatch):
     reports = []
     monkeypatch.setattr("ray.tune.report", reports.append)
     run_job({"job": json.dumps(vars(worker_job(tmp_path))), "nodes": '["0123456789abcdef"]'})
     assert [r["kind"] for r in reports] == ["begin", "end"]
-    assert reports[-1]["payload"]["unasked"]
+    assert json.loads(reports[-1]["payload"])["unasked"]
 
 
 def at(uri, job):
@@ -245,6 +258,25 @@ def test_a_damaged_checkpoint_is_told_as_such(tmp_path, body):
     assert "no checkpoint of ours" in execute(job, print)["error"]
 
 
+@pytest.mark.parametrize("where", ["folder", "store"])
+def test_a_job_does_not_go_on_from_another_config_s_checkpoint(tmp_path, where, monkeypatch):
+    """TPE draws another config for a name after a driver, and what it had told, was lost."""
+    job = longer(worker_job(tmp_path, score_test=False, lr=0.1, schedule="constant"))
+    job = at(f"file://{tmp_path}/store", job) if where == "store" else job
+    assert execute(job, lambda row: None)["ending"] == "value"
+    other = {**job.train, "config": {**job.train["config"], "lr": 0.001}, "seed": 2}
+    reports = []
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    run_job({"job": json.dumps(vars(replace(job, train={**other, "to_epoch": 2})))})
+    assert [r["kind"] for r in reports] == ["begin", "other checkpoint", "epoch", "epoch", "end"]
+    told = [json.loads(report["payload"]) for report in reports]
+    differs = told[1]["differs"]
+    assert "lr 0.1 there, 0.001 here" in differs
+    assert "seed 1 there, 2 here" in differs
+    assert [row["lr"] for row in told[2:4]] == [0.001, 0.001]
+    assert told[-1]["began_at"] == 0
+
+
 def run(job, monkeypatch):
     """The reports of a job that fails, by the function that Ray calls."""
     reports = []
@@ -252,7 +284,7 @@ def run(job, monkeypatch):
     with pytest.raises(JobFailed):
         run_job({"job": json.dumps(vars(job))})
     assert reports[-1]["kind"] == "end"
-    return reports[-1]["payload"]
+    return json.loads(reports[-1]["payload"])
 
 
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "another study"])
@@ -288,12 +320,12 @@ mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$4
 """
 ONE_JOB = """
 import json, sys
-from search.run import worker
+from search.run import ray_worker
 from ray import tune
 tune.report = lambda told: print(json.dumps(told))
 try:
-    worker.run_job({"job": sys.argv[1]})
-except worker.JobFailed:
+    ray_worker.run_job({"job": sys.argv[1]})
+except ray_worker.JobFailed:
     print("failed")
 """
 
@@ -307,7 +339,7 @@ def test_a_node_with_a_read_only_run_folder_tells_it(tmp_path):
     done = subprocess.run(["unshare", "-m", *words], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "failed", done.stdout + done.stderr
-    told = json.loads(lines[-2])["payload"]
+    told = json.loads(json.loads(lines[-2])["payload"])
     assert told["infrastructure"] == "run folder"
     assert f"cannot write to {tmp_path}/mine/checkpoints" in told["error"]
     assert "disk" not in told

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -337,6 +338,46 @@ def test_what_refuses_a_checkpoint_that_is_handed_on_fails_the_job(checkpoint):
 def test_how_says_at_which_epoch_training_began(checkpoint):
     assert go(Toy(9, 1, 5, 3), checkpoint, 1)[0].how["began_at"] == 0
     assert go(Toy(9, 1, 5, 3), checkpoint, 3)[0].how["began_at"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "config", "said"),
+    [
+        ({"seed": 2}, {}, "seed 1 there, 2 here"),
+        ({"split_seed": 7}, {}, "split_seed 42 there, 7 here"),
+        ({"max_epochs": 9}, {}, "max_epochs 4 there, 9 here"),
+        ({"study": "s2"}, {}, "study '' there, 's2' here"),
+        ({}, {"weight_decay": 0.5}, "weight_decay 0.0 there, 0.5 here"),
+        ({}, {"milestones": (0.7,)}, r"milestones \[0.5\] there, \[0.7\] here"),
+    ],
+)
+def test_another_trial_s_checkpoint_is_none(checkpoint, changed, config, said):
+    go(Toy(9, 1, 5, 3), checkpoint, 1)
+    told = []
+    now = {"on_other": told.append, **changed}
+    outcome, rows = go(Toy(9, 1, 5, 3), checkpoint, 2, toy_config(**config), **now)
+    assert outcome.how["began_at"] == 0
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert len(told) == 1
+    assert re.fullmatch(said, told[0])
+    again, _ = go(Toy(9, 1, 5, 3), checkpoint, 3, toy_config(**config), **now)
+    assert again.how["began_at"] == 2  # it was written over
+    assert len(told) == 1
+
+
+def test_where_and_how_far_a_trial_is_trained_makes_no_other(checkpoint, tmp_path):
+    go(Toy(9, 1, 5, 3), checkpoint, 1)
+    now = {"data_dir": tmp_path / "elsewhere", "checkpoint_seconds": 3.0, "score_test": True}
+    outcome, _ = go(Toy(9, 1, 5, 3), checkpoint, 2, **now)
+    assert outcome.how["began_at"] == 1
+
+
+def test_a_checkpoint_that_does_not_say_what_it_is_of_is_taken(checkpoint):
+    go(Toy(9, 1, 5, 3), checkpoint, 1)
+    state = torch.load(checkpoint, weights_only=True)
+    del state["trial"]
+    torch.save(state, checkpoint)
+    assert go(Toy(9, 1, 5, 3), checkpoint, 2)[0].how["began_at"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""Frames of a record whose logs have grown since: of what is new alone, beside what was written.
+
+Two million lines take half a minute to read; what a running study adds between two looks does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.record.completeness import Rows, lacking_epochs, rows_of_log
+from search.record.epoch_log import check_rows, read_new_epochs
+from search.record.frames import (
+    curves_frame,
+    latest_rows,
+    row_columns,
+    trial_columns,
+    trials_frame,
+)
+from search.record.journal import out_of_order
+from search.record.stored import EPOCHS, JOURNAL, kept_rows, written_frames
+
+Lines = list[dict[str, Any]]
+
+
+def grown_frames(
+    folder: Path, study: dict[str, Any], events: Lines, sizes: Mapping[str, int]
+) -> tuple[pd.DataFrame, Callable[[], pd.DataFrame], Rows] | None:
+    """The trials frame, what makes the curves, and the rows of all trials that changed.
+
+    None where the frames as written are not of the beginning of these logs by checksum, or where
+    what is new is not simply more: an epoch that was trained again, or one that is missing.
+
+    Args:
+        folder: the run folder.
+        study: its study.json.
+        events: of its journal.
+        sizes: bytes of its logs.
+
+    Raises:
+        JournalError: a new number is one that its quantity cannot have.
+    """
+    written = written_frames(folder, sizes, trial_columns(study))
+    if written is None:
+        return None
+    new = read_new_epochs(folder, written.sizes.get(EPOCHS, 0), sizes.get(EPOCHS, 0))
+    if new is None or not _in_order(new):
+        return None
+    if not new and written.sizes == sizes:
+        return written.trials, written.curves, set()
+    touched = {line["trial"] for line in new} | _told(folder, events, written.sizes)
+    if touched - {event["job"]["trial"] for event in events if event["event"] == "ask"}:
+        return None
+    old = written.rows_of(touched)
+    lines = [*kept_rows(old, _pairs(old)), *new]
+    there = rows_of_log(lines)
+    if len(there) < len(lines) or _lacking(events, there, touched):
+        return None
+    check_rows(folder, [], curves_frame("", latest_rows(new)), None, ":" not in study["task"])
+    trials = _trials(study, events, lines, touched, written.trials)
+    return trials, lambda: _joined(written.curves(), study["name"], new), there
+
+
+def _in_order(lines: Lines) -> bool:
+    """Whether they are numbered one after another; lines of before they were numbered are."""
+    first = lines[0].get("line", 1) - 1 if lines else 0
+    held = [{**line, "line": line["line"] - first} if "line" in line else line for line in lines]
+    return not out_of_order(held)
+
+
+def _told(folder: Path, events: Lines, sizes: Mapping[str, int]) -> set[str]:
+    """Trials of which the journal says something new."""
+    with (folder / JOURNAL).open("rb") as file:
+        known = file.read(sizes.get(JOURNAL, 0)).count(b"\n")
+    fresh = events[known:]
+    named = {e["job"]["trial"] if e["event"] == "ask" else e.get("trial") for e in fresh}
+    return {trial for trial in named if trial is not None}
+
+
+def _pairs(curves: pd.DataFrame) -> Rows:
+    """Trial and epoch of every row of a few trials' curves."""
+    return set(zip(curves["trial"].to_list(), curves["epoch"].to_list(), strict=True))
+
+
+def _lacking(events: Lines, there: Rows, touched: set[str]) -> bool:
+    tells = (e for e in events if e["event"] == "tell" and e["trial"] in touched)
+    return bool(lacking_epochs(tells, there))
+
+
+def _trials(
+    study: dict[str, Any], events: Lines, lines: Lines, touched: set[str], before: pd.DataFrame
+) -> pd.DataFrame:
+    """The trials frame of which the columns that come of rows are new for some trials alone."""
+    made = trials_frame(study, events, latest_rows(lines), {})
+    old = before.set_index("trial").reindex(made["trial"])
+    kept = ~made["trial"].isin(touched).to_numpy(dtype=bool)
+    for column in row_columns(study):
+        was = old[column].set_axis(made.index)
+        made[column] = made[column].where(~kept, was)
+    known = made["trial"].isin(before["trial"]).to_numpy(dtype=bool)
+    for column in ("repeated_epochs", "lost_seconds"):  # no epoch of these is new twice
+        made[column] = made[column].where(~known, old[column].set_axis(made.index))
+    return made
+
+
+def _joined(old: pd.DataFrame, study: str, new: Lines) -> pd.DataFrame:
+    """The curves, new rows behind the others of their trial."""
+    whole = pd.concat([old, curves_frame(study, latest_rows(new))], ignore_index=True)
+    order = np.argsort(pd.factorize(whole["trial"])[0], kind="stable")
+    return whole.take(order).reset_index(drop=True)

@@ -1,0 +1,150 @@
+"""Whether a record is what it says: frames made again, scores computed again, checksums compared.
+
+What `load` passes over for the sake of speed is done in full here. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from search.record.compare import Difference, differences
+from search.record.completeness import named
+from search.record.read import Record, read_from_logs
+from search.record.scores import misscored, recomputable, told_scores, without_predictions
+from search.record.stored import (
+    CSV,
+    FRAMES,
+    PARQUET,
+    PER_IMAGE,
+    STAMP,
+    changed_files,
+    checksum,
+    logs_begin_so,
+    read_parquet,
+    sizes_in,
+    sizes_of,
+    stamp_of,
+)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found of a record.
+
+    Attributes:
+        record: as its logs give it, whatever its frames say.
+        faults: what does not hold, a line each: file, trial, both values.
+        unchecked: what there is nothing to check by, a line each.
+        scores: trials whose scores on test were computed again.
+        frames: files of frames that were held against the logs.
+    """
+
+    record: Record
+    faults: tuple[str, ...]
+    unchecked: tuple[str, ...]
+    scores: int
+    frames: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was checked and holds."""
+        return not self.faults and not self.unchecked
+
+
+def verify(run: Path | str) -> Verification:
+    """Check a run folder in full.
+
+    Raises:
+        RecordError, JournalError: it cannot even be read; see `load`.
+    """
+    folder = Path(run)
+    stamp, sizes = stamp_of(folder) or {}, sizes_of(folder)
+    held, events = read_from_logs(folder, sizes)
+    same = logs_begin_so(folder, stamp)
+    then = sizes_in(stamp) or sizes
+    # frames of a study that runs are of what the logs held then
+    made = held if then == sizes or not same else read_from_logs(folder, then)[0]
+    frames = [name for name in FRAMES if (folder / f"{name}.parquet").is_file()]
+    found = [*_logs(folder, stamp), *_sums(folder, stamp)]
+    for name in frames:
+        found += _frame(folder, made, name)
+    found += _csv(folder, stamp, made)
+    found += misscored(held.study, events, held.per_image)
+    told = told_scores(events)
+    alone = without_predictions(events, set(held.per_image["trial"].unique()))
+    return Verification(
+        record=held,
+        faults=(*held.notes, *(difference.text for difference in found)),
+        unchecked=tuple(_unchecked(held.study, alone)),
+        scores=len(told) - len(alone) if recomputable(held.study) else 0,
+        frames=tuple(f"{name}.parquet" for name in frames),
+    )
+
+
+def _logs(folder: Path, stamp: Mapping[str, Any]) -> list[Difference]:
+    """Logs that are not those that the frames were made of, by their checksums."""
+    found = []
+    for name, then in stamp.get("sums", {}).items():
+        path, size = folder / name, stamp.get(name, 0)
+        now = checksum(path, size) if path.is_file() else None
+        if now != then:
+            what = f"checksum of its first {size} bytes"
+            found.append(Difference(name, "", what, _hex(now), f"{_hex(then)} by {STAMP}"))
+    return found
+
+
+def _sums(folder: Path, stamp: Mapping[str, Any]) -> list[Difference]:
+    """Files of frames that are not as they were written, by their checksums."""
+    found = []
+    for name in changed_files(folder, stamp, (*PARQUET, *CSV)):
+        now = checksum(folder / name) if (folder / name).is_file() else None
+        then = f"{_hex(stamp['frames'][name])} by {STAMP}"
+        found.append(Difference(name, "", "checksum", _hex(now), then))
+    return found
+
+
+def _hex(number: int | None) -> str:
+    return "none (no such file)" if number is None else f"{number:08x}"
+
+
+def _frame(folder: Path, made: Record, name: str) -> list[Difference]:
+    """What a file of a frame says otherwise than the logs or the parts."""
+    file = f"{name}.parquet"
+    held, by_logs = read_parquet(folder / file), getattr(made, name)
+    if file == PER_IMAGE:  # a running study writes parts before it writes the frame again
+        by_logs = by_logs[by_logs["trial"].isin(_scored(made, held))]
+    return differences(by_logs, held, name, file)
+
+
+def _scored(made: Record, held: pd.DataFrame) -> set[str]:
+    tests = [f"test_{metric}" for metric in made.study["metrics"]]
+    rows = made.trials[made.trials[tests].notna().any(axis=1)]
+    return {*rows["trial"], *held["trial"]}
+
+
+def _csv(folder: Path, stamp: Mapping[str, Any], made: Record) -> list[Difference]:
+    """What csv files say otherwise, of which no checksum is known."""
+    found = []
+    for name, file in zip(FRAMES, CSV, strict=True):
+        if file not in stamp.get("frames", {}) and (folder / file).is_file():
+            frame = getattr(made, name)
+            kinds = {c: "string" for c in frame if frame[c].dtype == "string"} | {
+                "image": "string"
+            }
+            held = pd.read_csv(folder / file, dtype=kinds)
+            found += differences(frame, held, name, file)
+    return found
+
+
+def _unchecked(study: Mapping[str, Any], alone: list[str]) -> list[str]:
+    if not alone or not recomputable(study):
+        return []
+    return [
+        f"{PER_IMAGE}: no predictions of {named(alone)}, so their scores on test cannot be "
+        "computed again"
+    ]

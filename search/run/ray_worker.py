@@ -1,0 +1,115 @@
+"""What Ray Tune calls in a worker process: it runs a job and reports as that goes.
+
+Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
+("begin", "epoch", "end" or "other checkpoint"), `trial` and a `payload`, one text of JSON; beside
+them, for Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray
+is to judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA
+error leaves a process that no later trial could use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from search.run.failures import killed_for_memory
+from search.run.watch import Watch, stall_file
+from search.run.worker import WorkerJob, execute, failure, task_of
+from trainables.judging import judged_epochs
+
+ID_LENGTH = 16  # characters of a node's id that tell it from any other
+
+
+class JobFailed(RuntimeError):
+    """Ends the worker of a failed job, after the failure was reported."""
+
+
+def run_job(config: dict[str, Any]) -> None:
+    """The trainable: `config["job"]` holds the fields of a WorkerJob as JSON.
+
+    On a cluster `config["nodes"]` names the nodes that were asked what they have: the first
+    ID_LENGTH characters of their ids, as JSON.
+
+    Raises:
+        JobFailed: the job failed, and that has been reported; the next one gets a new process.
+    """
+    from ray import tune
+
+    worker_job = WorkerJob(**json.loads(config["job"]))
+    judge = Judge(worker_job)
+
+    def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
+        # one text: of every number that it sees Ray keeps extremes and running means, for ever
+        held = {"kind": kind, "trial": worker_job.trial, "payload": json.dumps(payload)}
+        tune.report({**held, "value": judge.value, **more})  # returns when the driver has taken it
+
+    def epoch(row: Mapping[str, Any]) -> None:
+        judge.see(row)
+        # Ray's ASHA passes over a report without an epoch; the last may be one of its rungs, and
+        # there it would end a training that is complete
+        judged = worker_job.judged and row["epoch"] < worker_job.train["to_epoch"]
+        at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
+        with watch.paused():
+            report("epoch", row, **at)
+
+    where = _where()
+    report("begin", where)  # before any file is touched: whoever hangs in one is known by then
+    if "nodes" in config and where["node_id"][:ID_LENGTH] not in json.loads(config["nodes"]):
+        # it joined after the job was given out, and nobody knows yet what it has
+        report("end", {"ending": "failed", "error": "", "unasked": True})
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stalls = stall_file(worker_job.run, worker_job.trial)
+            watch = stack.enter_context(Watch(stalls, worker_job.stalled_seconds))
+        except OSError as error:
+            report("end", failure(error))
+            raise JobFailed(worker_job.trial) from None
+
+        def other(text: str) -> None:
+            with watch.paused():
+                report("other checkpoint", {"differs": text})
+
+        told = execute(worker_job, epoch, watch.alive, other)
+        with watch.paused():
+            report("end", told)
+    if told["ending"] == "failed":
+        raise JobFailed(worker_job.trial)
+
+
+def _where() -> dict[str, Any]:
+    """Node and process that a job runs in; Ray's name for the node is "" outside of Ray."""
+    import ray
+
+    # asked where Ray is not there, it would start or join one
+    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    here = {"node_id": node_id, "node": platform.node(), "pid": os.getpid()}
+    return {**here, "killed": killed_for_memory()}
+
+
+class Judge:
+    """What a trial is worth so far, by the study's checkpoint rule."""
+
+    def __init__(self, worker_job: WorkerJob) -> None:
+        self._worker_job = worker_job
+        self._seen: list[tuple[int, float | None]] = []  # epoch and value of each row
+        self.value, self.epoch = math.nan, 0
+
+    def see(self, row: Mapping[str, Any]) -> None:
+        """Take an epoch's row; one without a finite metric makes the trial worth NaN."""
+        from trainables.engine.train import watched_metric
+
+        # not before a row: a task that cannot be imported here fails its job, which is told
+        task, config = task_of(self._worker_job), self._worker_job.train["config"]
+        self._seen.append((int(row["epoch"]), row.get(watched_metric(task, config))))
+        values = (value for _, value in self._seen)
+        at = judged_epochs(values, config["checkpoint_rule"], task.mode)[-1]
+        self.value = math.nan
+        if at:
+            self.epoch, value = self._seen[at - 1]
+            self.value = math.nan if value is None else value
