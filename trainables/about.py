@@ -51,7 +51,7 @@ _CROWDS = {
     "first": "depth",
     "implied": ["part"],
     "match": ["depth", "part"],
-    "only": {"network": "resnet", "pretrained": False, "crop": CROP},
+    "only": {"network": "resnet", "head": "fc", "pretrained": False, "crop": CROP},
     "split": "",
 }
 
@@ -138,7 +138,7 @@ SHANGHAITECH: About = {
             "without": ["part"],
             "metrics": ["mae"],
             "mode": "scratch",
-            "only": {"network": "resnet"},
+            "only": {"network": "resnet", "head": "fc"},
             "train": "apart",  # of crops; what is watched is of whole images
         }
     ],

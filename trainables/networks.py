@@ -95,6 +95,8 @@ def network_faults(config: Config) -> dict[str, str]:
         )
     if config["pretrained"]:
         faults["pretrained"] = f"has no weights for network = {name!r}; they are the ResNets'"
+    if config.get("head_lr", 1.0) != 1:
+        faults["head_lr"] = f"is of the ResNets; network = {name!r} has no head known by name"
     if config["stem"] != "imagenet":
         faults["stem"] = f"is of the ResNets; network = {name!r} has a stem of its own"
     return faults

@@ -21,6 +21,8 @@ CALLS = {  # what each function of a Task is called with
     "fingerprint": ("data_dir", "config"),
     "open_data": ("data_dir", "config", "split_seed", "device"),
     "network": ("config", "weights"),
+    "start": ("network", "data", "config"),
+    "measures_train": ("config",),
     "batches": ("data", "config", "generator"),
     "steps": ("data", "config"),
     "loss": ("output", "target", "config"),

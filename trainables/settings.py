@@ -26,15 +26,28 @@ RESNET: dict[str, Setting] = {
         choices=("imagenet", "cifar"),
         role="cell",
     ),
+    "head_lr": Setting(
+        1.0, "learning rate of the ResNet's head, as a factor of lr", positive=True
+    ),
 }
 
 # what the training loop reads; a task of the user's own that lacks one gets it from here
 LOOP: dict[str, Setting] = {
-    "optimizer": Setting("sgd", "update rule", choices=("sgd", "adam")),
+    "optimizer": Setting("sgd", "update rule", choices=("sgd", "adam", "adamw")),
     "lr": Setting(0.1, "learning rate at the start", positive=True),
     "momentum": Setting(0.9, "of SGD", low=0.0, high=0.9999),
     "nesterov": Setting(False, "Nesterov's momentum, of SGD"),
-    "weight_decay": Setting(0.0, "L2 penalty", low=0.0),
+    "weight_decay": Setting(0.0, "L2 penalty; of adamw apart from the gradient", low=0.0),
+    "clip_grad": Setting(
+        0.0, "norm that the gradient of a step is cut down to; 0 cuts nothing", low=0.0
+    ),
+    "ema": Setting(
+        0.0,
+        "averaged weights are evaluated and kept: this share of the average stays at a step; 0 "
+        "averages nothing",
+        low=0.0,
+        high=0.99999,
+    ),
     "schedule": Setting(
         "step", "of the learning rate over the budget", choices=("constant", "step", "cosine")
     ),

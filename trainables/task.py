@@ -152,7 +152,7 @@ class Task:
     Attributes:
         name: key in TASKS, or what the user calls it.
         metric: the metric that ranks trials, without a split; `mode` says which way is better.
-        metrics: every metric that `evaluate` returns.
+        metrics: those that `evaluate` returns and tables show.
         settings: every key a config of this task may hold.
         report_settings: what `protocol = "report"` sets unless the study says otherwise.
         report_split: the split whose numbers the report published as "test".
@@ -167,6 +167,8 @@ class Task:
             every fault at once. Opens no image but to leave it decoded in the cache.
         open_data: (data_dir, config, split_seed, device) -> the splits, opaque to the loop.
         network: (config, weights file or None) -> the network, on the CPU. Seeded by the caller.
+        start: (network, data, config) -> None, sets what of a new network's weights hangs on the
+            data; on the CPU, before the first step.
         batches: (data, config, generator) -> one epoch of training batches on the device. The
             generator is a CPU one; equal generators give equal batches.
         steps: (data, config) -> how many batches an epoch has.
@@ -174,6 +176,9 @@ class Task:
             metrics by name, detached, on the device.
         evaluate: (network, data, split, config, generator, detail) -> Evaluation; per_image and
             samples only with `detail`.
+        measures_train: (config) -> whether data has a split "train" to evaluate on after each
+            epoch, as on val; where not, the sums of `loss` say how training goes.
+        also: further metrics of `evaluate`, on record and in no table.
         baselines: (data) -> {name of a constant predictor: {metric: value on test}}.
         inputs: (config) -> shape of what the network is given of a row, by which a network of
             another kind is tried before the first trial; None where that cannot be said.
@@ -196,6 +201,9 @@ class Task:
     loss: Callable[[Tensor, Tensor, Config], tuple[Tensor, dict[str, Tensor]]]
     evaluate: Callable[[nn.Module, Any, str, Config, torch.Generator, bool], Evaluation]
     baselines: Callable[[Any], dict[str, dict[str, float]]] = lambda data: {}
+    start: Callable[[nn.Module, Any, Config], None] = lambda network, data, config: None
+    measures_train: Callable[[Config], bool] = lambda config: False
+    also: tuple[str, ...] = ()
     report_settings: Mapping[str, Any] = field(default_factory=dict)
     report_split: Literal["val", "test"] = "test"
     conflicts: Callable[[Config], dict[str, str]] = lambda config: {}

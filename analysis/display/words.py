@@ -288,8 +288,16 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
     if used:
         lines.append(f"of these at most {', '.join(used)} images used")
     if crop := study["settings"].get("crop"):
-        lines.append(f"crops and whole test images at {crop}x{crop} px")
+        lines.append(_sizes(crop, study["settings"]))
     return lines or ["not recorded"]
+
+
+def _sizes(crop: int, settings: Mapping[str, Any]) -> str:
+    if settings.get("head") != "conv":
+        return f"crops and whole test images at {crop}x{crop} px"
+    resized = settings.get("resize", 1)
+    size = "their own size" if resized == 1 else f"{resized:g} of their own size"
+    return f"crops at {crop}x{crop} px, whole test images at {size}"
 
 
 def dates(study: Mapping[str, Any]) -> str:

@@ -78,7 +78,8 @@ def trial_column(study: Mapping[str, Any], name: str) -> str:
 def _measured(study: Mapping[str, Any]) -> list[str]:
     """Columns of trials.parquet that a study's metrics make."""
     columns = [f"{at}_{name}" for at in ("last", "value") for name in study["row_metrics"]]
-    return [*columns, *(f"test_{name}" for name in study["metrics"])]
+    # records from before there were such have none
+    return [*columns, *(f"test_{name}" for name in (*study["metrics"], *study.get("also", ())))]
 
 
 def latest_rows(epochs: list[dict[str, Any]]) -> Rows:

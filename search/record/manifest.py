@@ -57,6 +57,7 @@ def describe_study(
         "metric": task.metric,
         "mode": task.mode,
         "metrics": list(task.metrics),
+        "also": list(task.also),
         "about": task.says,
         "row_metrics": ["train_loss", f"train_{task.metric}", *measured],
         "watched": watched,

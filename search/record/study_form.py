@@ -172,6 +172,7 @@ class StudyFile(Form):
     metric: str
     mode: Literal["max", "min"]
     metrics: Texts
+    also: Texts = Field(default_factory=list)
     row_metrics: Texts
     watched: Literal["val", "test"]
     shown_split: Literal["val", "test"]

@@ -23,6 +23,7 @@ SELDOM_READ: dict[str, tuple[str, Any]] = {
     "smallest_area": ("crop_by", "resize"),
     "crop_by": ("augment", True),
     "depth": ("network", "resnet"),
+    **dict.fromkeys(("stride", "last_layer", "norm", "output", "train_sample"), ("head", "conv")),
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.engine.average import Average
 from trainables.files import own_partial, whole
 
 Row = dict[str, float]
@@ -123,19 +124,33 @@ def _copied(held: Any) -> Any:
 
 
 def state_of(
-    net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, finished: bool
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    finished: bool,
+    average: Average | None = None,
 ) -> dict[str, Any]:
-    """What to write: the best weights apart where they are not the last, no more than needed."""
-    best = progress.best_weights if progress.best_epoch != progress.epoch else None
+    """What to write: the best weights apart where they are not the last, no more than needed.
+
+    With averaged weights the best are averages, and the network is written as its averages at the
+    end of the budget alone: they are what is evaluated, and nobody trains on from there.
+    """
+    last = progress.best_epoch == progress.epoch and (average is None or finished)
+    best = None if last else progress.best_weights
+    held = net.state_dict()
+    if average is not None and finished:
+        with average.shown():
+            held = _copied(held)
     return {
         "trial": json.dumps(dict(progress.trial)),
         "epoch": progress.epoch,
         "rows": list(progress.rows),
         "best_epoch": progress.best_epoch,
         "best_weights": best,
-        "net": None if finished and best is not None else net.state_dict(),
+        "net": None if finished and best is not None else held,
         # nobody goes on from the end of the budget, and Adam's state is twice the weights
         "optimizer": None if finished else optimizer.state_dict(),
+        **({} if average is None or finished else {"average": average.state()}),
     }
 
 
@@ -145,8 +160,9 @@ def restore(
     net: nn.Module,
     optimizer: torch.optim.Optimizer,
     trial: Mapping[str, Any],
+    average: Average | None = None,
 ) -> Progress:
-    """Bring network and optimizer to the checkpoint, if there is one; says how far that is.
+    """Bring network, optimizer and averages to the checkpoint, if any; says how far that is.
 
     Another trial's is none: a driver that was lost may have drawn another config for the name. One
     from before checkpoints said what they are of is taken.
@@ -165,6 +181,10 @@ def restore(
         load_weights(net, state["net"])
     if state["optimizer"] is not None:
         _load_optimizer(optimizer, state["optimizer"])
+    if average is not None and "average" in state:
+        average.load(state["average"])
+    elif average is not None:
+        average.begin()
     best = state["best_weights"]
     if best is None and state["best_epoch"]:  # the last epoch was the best
         best = net.state_dict()

@@ -7,6 +7,7 @@ addresses, so the next trial's weights and state are copied into the tensors tha
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,11 @@ class Kit:
     def graphed(self) -> bool:
         """Whether its step is a captured graph, or will be."""
         return isinstance(self.step, GraphedStep) and not self.step.failed
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """The network meanwhile has the weights that it is judged by: averages, if it has them."""
+        average = self.step.average
+        return nullcontext() if average is None else average.shown()
 
     @property
     def how(self) -> str:
@@ -99,4 +105,6 @@ def _start_anew(kit: Kit, fresh: nn.Module) -> None:
         for value in state.values():
             if isinstance(value, Tensor):
                 value.zero_()  # as of an optimizer that has not stepped yet
+    if kit.step.average is not None:
+        kit.step.average.begin()
     kit.step.clear()

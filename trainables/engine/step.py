@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from trainables.engine.average import Average
 from trainables.engine.captured import as_captured
 from trainables.task import Batch, Config, Task
 
+HEAD = "fc."  # begins the names of the parameters of a ResNet's head
+FACTOR = "factor"  # key of a parameter group: on lr
 WARM_UP = 3  # steps before a capture: cuDNN and cuBLAS choose their plans, the optimizer its state
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
@@ -27,32 +30,41 @@ Capture = Callable[[Callable[[], None]], Callable[[], None]]
 def make_optimizer(
     net: nn.Module, config: Config, tensor_lr: bool = False
 ) -> torch.optim.Optimizer:
-    """SGD or Adam over all parameters; fused, so that a step is one pass over them.
+    """SGD, Adam or AdamW over all parameters; fused, so that a step is one pass over them.
 
     Args:
         net: its parameters are on their device already.
-        config: optimizer, lr, momentum, nesterov, weight_decay.
+        config: optimizer, lr, head_lr, momentum, nesterov, weight_decay.
         tensor_lr: hold lr in a tensor on the device, which a CUDA graph reads at each step.
     """
-    lr: float | Tensor = float(config["lr"])
-    if tensor_lr:
-        lr = torch.tensor(lr, device=next(net.parameters()).device)
-    if config["optimizer"] == "adam":
-        return torch.optim.Adam(
-            net.parameters(),
-            lr=lr,
-            weight_decay=config["weight_decay"],
-            fused=True,
-            capturable=tensor_lr,
-        )
+    device = next(net.parameters()).device
+    groups = []
+    for parameters, factor in _by_rate(net, config.get("head_lr", 1.0)):
+        lr: float | Tensor = float(config["lr"]) * factor
+        lr = torch.tensor(lr, device=device) if tensor_lr else lr
+        groups.append({"params": parameters, "lr": lr, FACTOR: factor})
+    decay = config["weight_decay"]
+    if config["optimizer"] in ("adam", "adamw"):
+        make = torch.optim.Adam if config["optimizer"] == "adam" else torch.optim.AdamW
+        return make(groups, weight_decay=decay, fused=True, capturable=tensor_lr)
     return torch.optim.SGD(
-        net.parameters(),
-        lr=lr,
+        groups,
         momentum=config["momentum"],
         nesterov=config["nesterov"],
-        weight_decay=config["weight_decay"],
+        weight_decay=decay,
         fused=True,
     )
+
+
+def _by_rate(net: nn.Module, head: float) -> list[tuple[list[nn.Parameter], float]]:
+    """Parameters, and the factor on their learning rate; a ResNet's head begins with HEAD."""
+    if head == 1:
+        return [(list(net.parameters()), 1.0)]
+    named = list(net.named_parameters())
+    return [
+        ([p for name, p in named if not name.startswith(HEAD)], 1.0),
+        ([p for name, p in named if name.startswith(HEAD)], head),
+    ]
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -88,12 +100,13 @@ def learning_rate(step: int, total_steps: int, steps_per_epoch: int, config: Con
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set lr of every parameter group, in place where it is a tensor."""
+    """Set lr of every parameter group, times its factor, in place where it is a tensor."""
     for group in optimizer.param_groups:
+        own = lr * group.get(FACTOR, 1.0)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
+            group["lr"].fill_(own)
         else:
-            group["lr"] = lr
+            group["lr"] = own
 
 
 def restart_momentum(optimizer: torch.optim.Optimizer) -> None:
@@ -119,6 +132,8 @@ class Step:
         self._task, self._net, self._optimizer, self._config = task, net, optimizer, config
         self._totals: dict[str, Tensor] = {}
         self._join: Callable[[], None] = _nothing
+        self._trained = [p for p in net.parameters() if p.requires_grad]
+        self.average = Average(net, config["ema"]) if config.get("ema") else None
 
     def __call__(self, batch: Batch) -> None:
         """Take one step on a batch."""
@@ -145,7 +160,11 @@ class Step:
         loss, sums = self._task.loss(output.float(), target, self._config)
         loss.backward()
         self._join()
+        if clip := self._config.get("clip_grad"):
+            nn.utils.clip_grad_norm_(self._trained, clip, foreach=True)
         self._optimizer.step()
+        if self.average is not None:
+            self.average.follow()
         for name, value in {"loss": loss.detach() * len(x), **sums}.items():
             if name not in self._totals:
                 self._totals[name] = torch.zeros((), dtype=torch.float64, device=x.device)
@@ -205,7 +224,8 @@ class GraphedStep(Step):
         """Warm up and capture; network, optimizer and sums are left as they were."""
         static = (batch[0].clone(), batch[1].clone())
         self._static = static
-        restore = _remember(self._net, self._optimizer)
+        averaged = () if self.average is None else self.average.tensors()
+        restore = _remember(self._net, self._optimizer, averaged)
         try:
             with as_captured(self._net, batch[0].device) as self._join:
                 _on_side_stream(partial(self._warm_up, static))
@@ -297,13 +317,15 @@ def _on_side_stream(run: Callable[[], object]) -> None:
     current.wait_stream(side)
 
 
-def _remember(net: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """Copy network, optimizer state and random state; the result puts them back in place.
+def _remember(
+    net: nn.Module, optimizer: torch.optim.Optimizer, more: Iterable[Tensor] = ()
+) -> Callable[[], None]:
+    """Copy network, optimizer state, random state and more; the result puts them back in place.
 
     State that the warm-up itself makes is zeroed: a momentum, average or step count of zero is
     what the first step would have made. Copies are on the CPU: a crowd net's are gigabytes.
     """
-    tensors = [*net.parameters(), *net.buffers()]
+    tensors = [*net.parameters(), *net.buffers(), *more]
     kept = [t.detach().to("cpu", copy=True) for t in tensors]
     states = {
         (parameter, key): value.detach().to("cpu", copy=True)

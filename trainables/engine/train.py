@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,9 @@ def train(
     config = {**job.config, "precision": resolve_precision(job.config, device)}
     job = replace(job, config=config)
     data = task.open_data(job.data_dir, config, job.split_seed, device)
-    kit = kit_for(task, config, device, _network(task, job))
+    kit = kit_for(task, config, device, _network(task, job, data))
     net, optimizer = kit.net, kit.optimizer
-    progress = restore(job.checkpoint, job.device, net, optimizer, trial)
+    progress = restore(job.checkpoint, job.device, net, optimizer, trial, kit.step.average)
     if progress.other and job.on_other is not None:
         job.on_other(progress.other)
     began_at = progress.epoch
@@ -168,7 +169,7 @@ def train(
     value = progress.rows[value_epoch - 1][watched_metric(task, config)]
     outcome = Outcome(False, epoch, value, value_epoch, parameters, how)
     alive()
-    return _score_test(task, job, net, data, progress, outcome) if job.score_test else outcome
+    return _score_test(task, job, kit, data, progress, outcome) if job.score_test else outcome
 
 
 def _trial_of(task: Task, job: TrainJob) -> dict[str, Any]:
@@ -195,23 +196,26 @@ def _epochs(
         progress.rows.append(row)
         diverged = not all(math.isfinite(value) for value in row.values())
         if not diverged:
-            _keep_best(task, job.config, kit.net, progress)
+            _keep_best(task, job.config, kit, progress)
         report(row)
         if diverged:
             return True
         last = progress.epoch == job.to_epoch
         if last or writer.due:
             finished = progress.epoch >= job.max_epochs
-            writer.save(state_of(kit.net, kit.optimizer, progress, finished), last)
+            held = (kit.net, kit.optimizer, progress, finished, kit.step.average)
+            writer.save(state_of(*held), last)
     return False
 
 
-def _network(task: Task, job: TrainJob) -> nn.Module:
+def _network(task: Task, job: TrainJob, data: Any) -> nn.Module:
     if job.config.get("pretrained") and job.weights is None:
         raise WeightsError(f"depth {job.config['depth']}: pretrained = true without weights")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
-        return task.network(job.config, job.weights)
+        net = task.network(job.config, job.weights)
+        task.start(net, data, job.config)
+        return net
 
 
 def _generator(job: TrainJob, epoch: int, stream: int) -> torch.Generator:
@@ -250,13 +254,15 @@ def _epoch(
     means = {f"train_{name}": value / images for name, value in kit.step.take().items()}
     trained = time.perf_counter()
     alive()
-    split = watched_split(config)
-    scores = _evaluate(task, job, kit.net, data, split, epoch, detail=False).metrics
+    splits = ["train"] if task.measures_train(config) else []
+    with kit.evaluated():
+        for split in [*splits, watched_split(config)]:
+            scores = _evaluate(task, job, kit.net, data, split, epoch, detail=False).metrics
+            means |= {f"{split}_{name}": value for name, value in scores.items()}
     return {
         "epoch": epoch,
         "lr": lr,
         **means,
-        **{f"{split}_{name}": value for name, value in scores.items()},
         "train_seconds": trained - started,
         "seconds": time.perf_counter() - started,
     }
@@ -270,13 +276,15 @@ def _evaluate(
         return task.evaluate(net, data, split, job.config, _generator(job, epoch, 1), detail)
 
 
-def _keep_best(task: Task, config: Config, net: nn.Module, progress: Progress) -> None:
+def _keep_best(task: Task, config: Config, kit: Kit, progress: Progress) -> None:
     """Note the epoch if the trial is now judged by it, and copy the weights."""
     rule = config["checkpoint_rule"]
     if rule == "last" or _judged_by(task, config, progress.rows) != progress.epoch:
         return
     progress.best_epoch = progress.epoch
-    progress.best_weights = {name: t.detach().clone() for name, t in net.state_dict().items()}
+    with kit.evaluated():
+        state = kit.net.state_dict().items()
+        progress.best_weights = {name: t.detach().clone() for name, t in state}
 
 
 def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
@@ -286,9 +294,12 @@ def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
 
 
 def _score_test(
-    task: Task, job: TrainJob, net: nn.Module, data: Any, progress: Progress, outcome: Outcome
+    task: Task, job: TrainJob, kit: Kit, data: Any, progress: Progress, outcome: Outcome
 ) -> Outcome:
+    judged: AbstractContextManager[None] = kit.evaluated()
     if job.config["checkpoint_rule"] == "best" and progress.best_weights is not None:
-        load_weights(net, progress.best_weights)
-    test = _evaluate(task, job, net, data, "test", outcome.value_epoch, detail=True)
+        load_weights(kit.net, progress.best_weights)
+        judged = nullcontext()
+    with judged:
+        test = _evaluate(task, job, kit.net, data, "test", outcome.value_epoch, detail=True)
     return replace(outcome, test=test, baselines=task.baselines(data))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from trainables.dense import LAST_LAYERS, STRIDES
+from trainables.networks import RESNET
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, Setting
 from trainables.tasks.copies import COPIES
@@ -13,8 +15,50 @@ from trainables.tasks.density import DISC_CUT
 SHORT_SIDE = {"A": 589, "B": 768}  # mean of the files' images, px
 WIDE = 8  # a sigma above this share of the crop is asked about
 
+# read with the conv head alone
+CONV = {
+    "stride": Setting(
+        8, "of the conv head's map, px; layers beyond are dilated", choices=STRIDES, role="cell"
+    ),
+    "last_layer": Setting(
+        3, "of the ResNet that the conv head stands on", choices=LAST_LAYERS, role="cell"
+    ),
+    "norm": Setting(
+        "auto",
+        "BatchNorm under the conv head: trained, frozen as it is, or GroupNorm in its place; auto "
+        "is frozen from pretrained weights, else trained",
+        choices=("auto", "trained", "frozen", "group"),
+        role="cell",
+    ),
+    "output": Setting(
+        "softplus",
+        "of the conv head: what keeps its map from being negative",
+        choices=("softplus", "relu", "none"),
+    ),
+    "resize": Setting(
+        1.0,
+        "factor on the size of every image, in training and evaluation: 0.5 is half resolution",
+        positive=True,
+        role="cell",
+    ),
+    "flip_average": Setting(
+        False, "evaluate by the mean of an image's map and its mirror image's", role="cell"
+    ),
+    "train_sample": Setting(
+        32, "whole training images that the training error is measured on", low=1, role="study"
+    ),
+}
+
 SETTINGS = {
     **COMMON,
+    "head": Setting(
+        "fc",
+        "of the ResNet: fc, one output a pixel of the crop, as in the report; conv, a map of an "
+        "image of any size",
+        choices=("fc", "conv"),
+        role="cell",
+    ),
+    **CONV,
     "batch_size": Setting(1, "crops a step", low=1),
     "optimizer": replace(COMMON["optimizer"], default="adam"),
     "schedule": replace(COMMON["schedule"], default="constant"),
@@ -37,17 +81,38 @@ SETTINGS = {
     ),
     **LIMITS,
     **COPIES,
-    "crop": Setting(512, "side of crops and of resized test images, px", low=64, role="cell"),
+    "crop": Setting(
+        512, "side of crops, px; with the fc head also of whole images", low=64, role="cell"
+    ),
+    "crops": Setting(1, "random crops of each training image an epoch", low=1),
+    "jitter": Setting(
+        0.0, "random change of brightness, contrast and saturation, as a share", 0.0, 0.9
+    ),
     "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
     "scale_high": Setting(1.5, "largest random rescale in training", positive=True),
-    "sigma": Setting(15.0, "of the ground truth's Gaussian, px", positive=True),
+    "sigma": Setting(
+        15.0, "of the ground truth's Gaussian, and of the Bayesian loss's, px", positive=True
+    ),
+    "sigma_of": Setting(
+        "auto",
+        "px that sigma is in: of the crop, or of the image as stored, so that it grows with the "
+        "heads where a crop enlarges them; auto is crop for head = fc, image for conv",
+        choices=("auto", "crop", "image"),
+    ),
     "kernel": Setting(
-        "gaussian", "ground truth: see trainables.tasks.density", choices=("gaussian", "disc")
+        "gaussian",
+        "ground truth: see trainables.tasks.density",
+        choices=("gaussian", "disc", "adaptive", "dots"),
     ),
     "density_scale": Setting(
         512.0, "factor on density maps, divided out of counts", positive=True
     ),
-    "loss": Setting("mse", "between maps", choices=("mse", "dice")),
+    "loss": Setting(
+        "mse",
+        "between maps; bayesian and dm, by the heads themselves, with the conv head: see "
+        "trainables.tasks.crowd_losses",
+        choices=("mse", "dice", "bayesian", "dm"),
+    ),
     "outside": Setting(
         "clamp",
         "points outside the image: moved to its border, or skipped",
@@ -72,17 +137,42 @@ def conflicts(config: Config) -> dict[str, str]:
         faults["val_fraction"] = (
             "0 leaves nothing to choose the best by; use checkpoint_rule = 'last'"
         )
+    return {**faults, **_head_conflicts(config)}
+
+
+def _head_conflicts(config: Config) -> dict[str, str]:
+    """What one of the heads cannot."""
+    faults = {}
+    if config["head"] == "fc":
+        if config["loss"] in ("bayesian", "dm"):
+            faults["loss"] = f"{config['loss']!r} needs head = 'conv'; fc takes 'mse' or 'dice'"
+        if config["resize"] != 1:
+            faults["resize"] = "needs head = 'conv'; with 'fc' images are squashed to crop"
+        return faults
+    if config["network"] != RESNET:
+        faults["head"] = f"'conv' is of the ResNets; network = {config['network']!r} takes 'fc'"
+    if config["crop"] % config["stride"]:
+        faults["crop"] = f"must be a multiple of stride ({config['stride']})"
+    if config["loss"] == "dm" and config["output"] == "none":
+        faults["output"] = "'none' may be negative, which loss = 'dm' cannot compare"
+    if config["norm"] == "frozen" and not config["pretrained"]:
+        faults["norm"] = (
+            "'frozen' keeps the statistics of weights, and pretrained = false has none; use "
+            "'auto', 'trained' or 'group'"
+        )
     return faults
 
 
 def questions(config: Config) -> dict[str, str]:
     """Lengths that do not fit the crop; the report's are for 512 px.
 
-    They do not follow the crop by themselves. Measured at 64 px, depth 18, 15 epochs, one seed,
-    as test MAE at lr 1e-3 (1e-4). Of 160 images of Part A, where zero has 451: 414 (380) with the
-    report's lengths, 209 (346) with both scales in proportion, 425 (403) with sigma in
-    proportion. Of the generated images, which are small themselves: 13 (13), 17 (19), 29 (26). So
-    scales that fit hang on the images' size too, and a sigma in proportion is no better.
+    With the fc head they do not follow the crop by themselves. Measured at 64 px, depth 18, 15
+    epochs, one seed, as test MAE at lr 1e-3 (1e-4). Of 160 images of Part A, where zero has 451:
+    414 (380) with the report's lengths, 209 (346) with both scales in proportion, 425 (403) with
+    sigma in proportion. Of the generated images, which are small themselves: 13 (13), 17 (19),
+    29 (26). So scales that fit hang on the images' size too, and a sigma in proportion is no
+    better. With the conv head crops are no smaller than what they show, and sigma is in px of the
+    image.
     """
     asked, crop, sigma = {}, config["crop"], config["sigma"]
     if sigma > crop / WIDE:
@@ -98,9 +188,24 @@ def questions(config: Config) -> dict[str, str]:
             f"'disc' is cut at a density that sigma = {sigma:g} nowhere reaches, so a head is one "
             "pixel; use 'gaussian', or a sigma below 23"
         )
-    if config["edition"] != "synthetic":
+    if config["head"] == "conv":
+        asked |= _seen_questions(config)
+    elif config["edition"] != "synthetic":
         asked |= _scale_questions(config, crop / SHORT_SIDE[config["part"]])
     return asked
+
+
+def _seen_questions(config: Config) -> dict[str, str]:
+    """Scales of training that do not hold that of whole images, which is 1."""
+    low, high = config["scale_low"], config["scale_high"]
+    if low <= 1 <= high:
+        return {}
+    return {
+        "scale_low"
+        if low > 1
+        else "scale_high": f"training shows heads at {low:g} to {high:g} of "
+        "the size that they have in the whole images of validation and test"
+    }
 
 
 def _scale_questions(config: Config, seen: float) -> dict[str, str]:

@@ -232,3 +232,23 @@ def test_a_study_resumed_at_another_commit_names_both():
     ]
     text = words.commit({"sessions": sessions, "git": sessions[0]["git"]})
     assert text == f"commit {'a' * 10}, then commit {'b' * 10} with uncommitted changes"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"crop": 512}, "crops and whole test images at 512x512 px"),  # before there were heads
+        ({"crop": 64, "head": "fc"}, "crops and whole test images at 64x64 px"),
+        (
+            {"crop": 256, "head": "conv"},
+            "crops at 256x256 px, whole test images at their own size",
+        ),
+        (
+            {"crop": 256, "head": "conv", "resize": 0.5},
+            "crops at 256x256 px, whole test images at 0.5 of their own size",
+        ),
+    ],
+)
+def test_the_size_at_which_images_were_seen_is_said(settings, said):
+    study = {"data": [], "settings": settings}
+    assert words.data_words(study) == [said]

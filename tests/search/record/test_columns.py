@@ -6,7 +6,7 @@ import pytest
 from analysis.display import tables
 from search import record
 from search.record import setting_column, trial_column
-from search.record.frames import DTYPES
+from search.record.frames import DTYPES, trial_columns
 from tests.search.conftest import TEXT, drive
 from trainables import TASKS, find_task
 from trainables.settings import COMMON
@@ -103,3 +103,18 @@ def test_a_setting_s_column_is_its_own(make_study):
     assert set(frame["setting_precision"]) == {"fp32", "bf16"}
     assert frame["precision"].isna().all()  # what the worker says it computed in: nothing here
     assert setting_column("precision", ["lr"]) == "precision"
+
+
+def test_further_metrics_have_columns_beside_those_of_the_tables(make_study):
+    """NAE and GAME are on record and in no table; a record of before has none of them."""
+    text = TEXT.replace('task = "cifar10"', 'task = "shanghaitech"')
+    study = make_study(text=text)
+    drive(study)
+    study.close()
+    held = record.load(study.folder)
+    also = find_task("shanghaitech").also
+    assert {"nae", "game1", "game3", "skill"} <= set(also)
+    assert {f"test_{name}" for name in also} <= set(held.trials.columns)
+    assert held.study["metrics"] == ["mae", "rmse"]
+    before = {key: value for key, value in held.study.items() if key != "also"}
+    assert not {f"test_{name}" for name in also} & set(trial_columns(before))

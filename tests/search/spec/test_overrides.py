@@ -179,7 +179,7 @@ def test_a_grid_goes_on_over_what_is_left(listed):
 )
 def test_what_the_user_set_stays_and_is_told_where_it_no_longer_applies(given, key):
     with pytest.raises(SpecError, match=rf"\n  {key}: "):
-        loaded("shanghaitech", ["--lr", "0.1"], ["--set", given])
+        loaded("shanghaitech-fc", ["--lr", "0.1"], ["--set", given])
 
 
 @pytest.mark.parametrize("wrong", ["space = 3", "points = 3", "points = [3]", "budget = 3"])

@@ -61,6 +61,10 @@ SCALED = "crop = 64\nsigma = 1.875\nscale_low = 0.0625\nscale_high = 0.1875"
          {"space.scale_low": "(where scale_low = 0.6)"}),
         (CROWD, {"fixed": "crop = 1024", "cells": "part = ['A', 'B']"},
          {"fixed.scale_high": "(where part = 'A')"}),
+        # with the conv head whole images are shown as they are, whatever the crop
+        (CROWD, {"fixed": "head = 'conv'\ncrop = 256\nscale_low = 1.2"},
+         {"fixed.scale_low": "heads at 1.2 to 1.5 of the size"}),
+        (CROWD, {"fixed": "stride = 16"}, {"fixed.stride": "head is never 'conv'"}),
         (CROWD, {"fixed": "sigma = 0.3"}, {"fixed.sigma": "leaves a head one pixel"}),
         (CROWD, {"fixed": "kernel = 'disc'", "space": "[space.sigma]\nlow = 10\nhigh = 30"},
          {"fixed.kernel": "(where sigma = 30.0)"}),

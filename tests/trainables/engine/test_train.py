@@ -46,6 +46,27 @@ SMALL: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "checkpoint_rule": "last",
     },
+    # all that is off elsewhere: averages, clipping, a rate of the head's own, jitter, crops
+    "shanghaitech conv": {
+        "head": "conv",
+        "stride": 16,
+        "loss": "bayesian",
+        "train_sample": 2,
+        "train_images": 5,
+        "val_images": 3,
+        "test_images": 4,
+        "batch_size": 4,
+        "crops": 2,
+        "jitter": 0.2,
+        "crop": 64,
+        "optimizer": "adamw",
+        "weight_decay": 0.01,
+        "ema": 0.9,
+        "clip_grad": 1.0,
+        "head_lr": 10.0,
+        "schedule": "cosine",
+        "checkpoint_rule": "last",
+    },
 }
 
 
@@ -76,11 +97,11 @@ def load(path: Path) -> dict[str, Any]:
 # ---- the contract of every task, on synthetic data
 
 
-@pytest.fixture(scope="module", params=generated_tasks())
+@pytest.fixture(scope="module", params=[*generated_tasks(), "shanghaitech conv"])
 def runs(request, complete, tmp_path_factory) -> Iterator[SimpleNamespace]:
     """The same trial twice: without a stop to epoch 3, and to epoch 1, then to epoch 3."""
-    task = find_task(request.param)
-    config = complete(task.name, edition="synthetic", **SMALL[task.name])
+    task = find_task(request.param.split()[0])
+    config = complete(task.name, edition="synthetic", **SMALL[request.param])
     folder = tmp_path_factory.mktemp("train")
     at_once, in_two = folder / "at_once", folder / "in_two"
     rows: list[Row] = []
@@ -110,7 +131,7 @@ def runs(request, complete, tmp_path_factory) -> Iterator[SimpleNamespace]:
 def test_train_reports_a_row_an_epoch_with_the_promised_keys(runs):
     assert [row["epoch"] for row in runs.rows] == [1, 2, 3]
     for row in runs.rows:
-        scores = {f"val_{name}" for name in runs.task.metrics}
+        scores = {f"val_{name}" for name in (*runs.task.metrics, *runs.task.also)}
         assert {"epoch", "lr", "seconds", "train_loss", *scores} <= set(row)
         extra = set(row) - scores - {"epoch", "lr", "seconds"}
         assert all(key.startswith("train_") for key in extra)
@@ -158,7 +179,7 @@ def test_train_with_another_seed_has_another_curve(runs, tmp_path):
 
 def test_train_scores_test_with_equally_long_columns(runs):
     test = runs.outcome.test
-    assert set(test.metrics) == set(runs.task.metrics)
+    assert set(test.metrics) == {*runs.task.metrics, *runs.task.also}
     assert all(math.isfinite(value) for value in test.metrics.values())
     assert set(test.per_image) == {"image", "truth", "prediction"}
     count = SMALL[runs.task.name]["test_images"]
@@ -645,3 +666,25 @@ def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, 
                 assert_same_sums(
                     mine[name], value, terms, moved=move, dtype=torch.float32, name=name
                 )
+
+
+def test_averaged_weights_are_what_a_trial_is_judged_by(tmp_path, complete):
+    """With rule best too: kept, written and scored are averages, whether or not it was stopped.
+
+    The best epoch's network, loaded from the checkpoint, gives that epoch's value on validation.
+    """
+    task = find_task("shanghaitech")
+    settings = {**SMALL["shanghaitech conv"], "checkpoint_rule": "best"}
+    config = complete(task.name, edition="synthetic", **settings)
+    rows: list[Row] = []
+    whole = train(task, job(config, tmp_path / "a", EPOCHS, score_test=True), rows.append)
+    train(task, job(config, tmp_path / "b", 2), lambda row: None)
+    parts = train(task, job(config, tmp_path / "b", EPOCHS, score_test=True), lambda row: None)
+    assert whole.test.per_image == parts.test.per_image
+    state = load(tmp_path / "a")
+    net = task.network(config, None).eval()
+    net.load_state_dict(state["best_weights"] or state["net"])
+    data = task.open_data(tmp_path, config, 42, torch.device("cpu"))
+    told = task.evaluate(net, data, "val", config, torch.Generator(), False).metrics["mae"]
+    assert told == pytest.approx(whole.value, rel=1e-4)
+    assert told == pytest.approx(rows[whole.value_epoch - 1]["val_mae"], rel=1e-4)

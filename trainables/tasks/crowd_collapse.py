@@ -1,0 +1,65 @@
+"""When a network that counts has stopped counting: what is measured of it, and the one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from trainables.tasks.regression import constants
+
+COLLAPSED_SPREAD = 0.05  # of the true counts' standard deviation
+COLLAPSED_LIVE = 0.01  # share of outputs above zero, of one that is no better than a constant
+HEALTH = ("live", "spread", "rank", "skill")
+
+
+def health(
+    truth: np.ndarray, predicted: np.ndarray, live: float, train: np.ndarray
+) -> dict[str, float]:
+    """What shows whether a network still tells images apart.
+
+    Args:
+        truth: annotated heads, `(images,)`.
+        predicted: of the network, `(images,)`.
+        live: share of the network's outputs that are above zero.
+        train: annotated heads of the images trained on.
+
+    Returns:
+        By the names of HEALTH: the share of live outputs; the standard deviation of the
+        predictions as a share of the truth's; their rank correlation (Spearman's; 0 where either
+        is constant); and the skill, 1 - MAE / MAE of the best constant.
+    """
+    best = min(scores["mae"] for _, scores in constants(train, truth, zero=True).values())
+    mae = float(np.abs(predicted - truth).mean())
+    return {
+        "live": live,
+        "spread": float(predicted.std() / max(truth.std(), 1e-12)),
+        "rank": _rank_correlation(truth, predicted),
+        "skill": 1 - mae / max(best, 1e-12),
+    }
+
+
+def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    a, b = _ranks(one), _ranks(other)
+    wide = float(a.std() * b.std())
+    return float(((a - a.mean()) * (b - b.mean())).mean()) / wide if wide else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing their mean one (scipy.stats takes seconds to import)."""
+    _, at, count = np.unique(values, return_inverse=True, return_counts=True)
+    shared: np.ndarray = (count.cumsum() - (count - 1) / 2)[at]
+    return shared
+
+
+def is_collapsed(measured: Mapping[str, float]) -> bool:
+    """The rule: predictions hardly differ between images, or hardly an output is left alive.
+
+    That is a spread below COLLAPSED_SPREAD; or a share of live outputs below COLLAPSED_LIVE
+    without skill: with skill the few that live do what there is to do.
+
+    Args:
+        measured: see `health`.
+    """
+    dead = measured["live"] < COLLAPSED_LIVE and measured["skill"] <= 0
+    return bool(measured["spread"] < COLLAPSED_SPREAD or dead)
