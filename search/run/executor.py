@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,12 @@ from ray import tune  # isort: skip
 from ray.tune import PlacementGroupFactory, RunConfig, TuneConfig, Tuner
 
 from search.record.terminal import INTERRUPTED, in_words, say, shell
+from search.run.asking import PING
 from search.run.callbacks import EndTune, Listener
-from search.run.deadline import end_if_hung
 from search.run.demand import Demand, withdrawn
 from search.run.errors import ExecutionError, InfrastructureError, TakenOverError
-from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, Placed, last_line
+from search.run.inquiry import Placed, end_hung
+from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, last_line
 from search.run.ray_schedulers import scheduler_of
 from search.run.ray_worker import run_job
 from search.run.scratch import scratch
@@ -73,7 +75,7 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
                 _stop_on_signals(searcher, study, end),
                 end.watched(),
             ):
-                _tuner(study, folder, searcher, end, partial(_end_if_hung, nodes)).fit()
+                _tuner(study, folder, searcher, end, partial(end_hung, nodes)).fit()
             text = "its experiment ended early"
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
@@ -115,6 +117,7 @@ def _resume(study: Study) -> str:
 
 def _settle(study: Study, searcher: JobSearcher) -> None:
     """Tell what had ended of itself when Ray did, put back the rest."""
+    searcher.take_dead(PING)
     for job in searcher.jobs.values():
         told = searcher.ended.get(job.trial)
         if told and not any(told.get(key) for key in NOT_ITS_OWN):
@@ -128,7 +131,7 @@ def _tuner(
     folder: Path,
     searcher: JobSearcher,
     end: EndTune,
-    end_job: Callable[[Placed, float], str],
+    end_job: Callable[[Placed, float], Future[str]],
 ) -> Tuner:
     """Ray's experiment; in its folder Ray looks for pickles of errors, so it is private.
 
@@ -152,13 +155,6 @@ def _tuner(
             verbose=0,
         ),
     )
-
-
-def _end_if_hung(nodes: Nodes | None, placed: Placed, seconds: float) -> str:
-    """Look at a silent worker, from its own node; see search.run.deadline."""
-    if nodes is None:
-        return end_if_hung(placed.pid, seconds)
-    return nodes.end_if_hung(placed.node_id, placed.pid, seconds)
 
 
 def _resources(config: dict[str, Any]) -> Any:
