@@ -7,7 +7,6 @@ experiment dies the next one starts from the scheduler as it stands. Public inte
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -24,20 +23,19 @@ from typing import TYPE_CHECKING, Any
 from search.run import cluster  # first: it sets what ray reads when imported
 
 from ray import tune  # isort: skip
-from ray.tune import PlacementGroupFactory, RunConfig, TuneConfig, Tuner
+from ray.tune import RunConfig, TuneConfig, Tuner
 
 from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.asking import PING
+from search.run.bootstrap import resources, run_job
 from search.run.callbacks import EndTune, Listener
 from search.run.demand import Demand, withdrawn
 from search.run.errors import ExecutionError, InfrastructureError, TakenOverError
 from search.run.inquiry import Placed, end_hung
 from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, last_line
 from search.run.ray_schedulers import scheduler_of
-from search.run.ray_worker import run_job
 from search.run.scratch import scratch
 from search.run.signals import handled
-from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes
@@ -139,7 +137,7 @@ def _tuner(
     """
     # where earlier versions had it
     shutil.rmtree(study.folder / "ray", ignore_errors=True)
-    trainable = tune.with_resources(run_job, _resources)
+    trainable = tune.with_resources(run_job, resources)
     return Tuner(
         trainable,
         tune_config=TuneConfig(
@@ -155,15 +153,6 @@ def _tuner(
             verbose=0,
         ),
     )
-
-
-def _resources(config: dict[str, Any]) -> Any:
-    held = WorkerJob(**json.loads(config["job"]))
-    bundle = {"CPU": held.cpus, "GPU": held.gpus} if held.gpus else {"CPU": held.cpus}
-    if not config.get("labels"):
-        return bundle
-    labels = json.loads(config["labels"])
-    return PlacementGroupFactory([bundle], bundle_label_selector=[labels])
 
 
 def _slots(study: Study, nodes: Nodes | None) -> Callable[[], int]:

@@ -18,10 +18,10 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 import ray  # isort: skip
 
 from search.run.asking import Answer, Asking
+from search.run.bootstrap import ID_LENGTH
 from search.run.errors import ExecutionError, StoreError
 from search.run.node import Node, said, why
 from search.run.node_probe import CLOCK_SECONDS, Facts, Need, odd_cuda, usual_cuda
-from search.run.ray_worker import ID_LENGTH
 
 LABEL = "ray.io/node-id"
 QUICK = 60.0  # seconds within which a job that is lost says something of its node
