@@ -11,9 +11,9 @@ from search import record
 from search.cli.main import main
 from search.record import RecordError, manifest
 from search.run.errors import ExecutionError
+from search.run.job_form import Places
 from search.run.lineage import _may_have_seen, check_split, same_data
 from search.run.options import PreflightError
-from search.run.study import Places
 from search.run.weights import write_weights
 from search.run.worker import execute
 from search.spec.study_spec import SpecError, parse_spec
