@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from analysis.display import figures, words
+from analysis.display import figures, origins, words
 from analysis.display.plates import Plate, legend, new
 from analysis.findings.cells import cell_values
 from analysis.findings.facts import (
@@ -22,7 +22,7 @@ from analysis.findings.facts import (
     settings_of,
     side_of,
 )
-from search.record import Record
+from search.record import Record, naming
 
 SMALL = 1e-12
 
@@ -61,7 +61,7 @@ def _lines(
                 {
                     "trial": trial["trial"],
                     "cell": cell,
-                    "label": words.cell_label(study["cells"][cell], without),
+                    "label": naming.cell_label(study["cells"][cell], without),
                     "colour": figures.colour(number),
                     "unfinished": not full,
                 }
@@ -166,7 +166,7 @@ def _matching(
     given = [settings_of(study, at) for at in given if is_of_published(study, at, only)]
     if not given:
         return None
-    if published is None or (mode == "pretrained" and words.own_weights(study)):
+    if published is None or (mode == "pretrained" and origins.own_weights(study)):
         return None
     held: pd.DataFrame = published[
         (published["task"] == study["task"]) & (published["mode"] == mode)

@@ -10,14 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.display import words
 from analysis.display.frames import baselines_by_side, text
 from analysis.display.grids import published_values
 from analysis.display.scale import Scale
 from analysis.findings.cells import ALLOWED, CellValue, cell_values, kept_out
 from analysis.findings.facts import digits, direction, metric_name, side_of
 from analysis.findings.stats import interval_kind
-from search.record import Record
+from search.record import Record, naming
 
 
 def dot_plots(record: Record) -> list[dict[str, Any]]:
@@ -83,7 +82,7 @@ def _row(
     side = study["about"]["side"]
     return {
         "cell": value.cell,
-        "label": words.cell_label(value.given, {side} if len(value.given) > 1 else ()),
+        "label": naming.cell_label(value.given, {side} if len(value.given) > 1 else ()),
         "text": text(value),
         "mean": scale.at(value.mean),
         "low": low,

@@ -18,7 +18,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.display.words import MARKS, signs
+from analysis.display.marks import MARKS, signs
 from analysis.findings.cells import CellValue
 
 # Okabe and Ito's colours, told apart by most colour-blind readers

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import digest, mixed_parts, signs
+from analysis.display.marks import signs
+from analysis.display.origins import digest
+from analysis.display.words import mixed_parts
 from analysis.findings.cells import CellValue
 from analysis.findings.constants import constants_by_side
 from analysis.findings.facts import beside

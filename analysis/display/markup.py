@@ -16,7 +16,7 @@ import jinja2
 import pandas as pd
 
 from analysis.display.frames import DASH
-from analysis.display.words import MARKS
+from analysis.display.marks import MARKS
 
 if TYPE_CHECKING:
     from analysis.display.render import Table

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import tables, words
+from analysis.display import marks, tables, words
 from analysis.display.cell_sections import MOST_CELLS, cell_sections
 from analysis.display.dots import dot_plots
 from analysis.display.figure_set import Plate, plates, save
@@ -67,7 +67,7 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         .render(
             title=title,
             studies=sections,
-            marks=list(words.MARKS.values()),
+            marks=list(marks.MARKS.values()),
             style=_own("style.css"),
             script=_own("page.js"),
         )
@@ -132,7 +132,7 @@ def _section(
 def _signs(made: Sequence[Table]) -> list[str]:
     """Marks that occur in these tables."""
     text = "".join(str(entry) for table in made[:5] for entry in table.display.to_numpy().flat)
-    return [sign for sign, _ in words.MARKS.values() if sign in text]
+    return [sign for sign, _ in marks.MARKS.values() if sign in text]
 
 
 def _parts(

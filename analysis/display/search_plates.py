@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.display import search_figures, words
+from analysis.display import search_figures
 from analysis.display.plates import Plate, new
 from analysis.findings.audit import searched
 from analysis.findings.facts import metric_name
-from search.record import Record, trial_column
+from search.record import Record, naming, trial_column
 
 MOST_PANELS = 40
 
@@ -75,7 +75,7 @@ def _panels(
             ax.set_axis_off()
             continue
         draw(ax, trials[trials["cell"] == cell])
-        ax.set_title(words.cell_label(cells[cell]), fontsize="small")
+        ax.set_title(naming.cell_label(cells[cell]), fontsize="small")
     handles = [
         Line2D([], [], marker=marker, linestyle="none", label=status, color="#404040",
                fillstyle="full" if filled else "none")

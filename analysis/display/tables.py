@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import words
+from analysis.display import origins, words
 from analysis.display.audit_table import audit_table
 from analysis.display.frames import (
     DASH,
@@ -26,7 +26,7 @@ from analysis.findings.audit import audit_frame
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import beside, digits, direction, metric_name
 from analysis.findings.stats import skill
-from search.record import STATES, Record, counts, searched, trial_column
+from search.record import STATES, Record, counts, naming, searched, trial_column
 
 __all__ = ["FORMATS", "Table", "keys", "make", "render", "search_frame"]
 
@@ -120,9 +120,9 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
     }
     if first.audit.ended:
         row["audited better"] = f"{first.audit.better}/{first.audit.ended}"
-    given = {key: words.setting(key, value) for key, value in at.items()}
+    given = {key: naming.setting(key, value) for key, value in at.items()}
     for key in study["space_keys"]:
-        given[f"{key} (chosen)"] = words.number(first.config.get(key, DASH))
+        given[f"{key} (chosen)"] = naming.number(first.config.get(key, DASH))
     return beside(given, row) | row
 
 
@@ -209,7 +209,7 @@ def _search(record: Record) -> Table:
     display = (
         words.settings_said(data, study)
         .rename(columns=heads)
-        .map(lambda value: DASH if value is None or pd.isna(value) else words.number(value))
+        .map(lambda value: DASH if value is None or pd.isna(value) else naming.number(value))
     )
     data = data.assign(**stamps(record))
     caption = " ".join(
@@ -219,7 +219,7 @@ def _search(record: Record) -> Table:
             "reached e: configs trained for at least e epochs; the columns after say how each",
             "stands now; audited ones, trained on outside the selection, as the rule left them. "
             "Where nothing is searched, a cell's seeds are counted.",
-            words.origin(record),
+            origins.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
@@ -236,8 +236,8 @@ def _configs(record: Record) -> Table:
     rule = "best so far" if study["checkpoint_rule"] == "best" else "of the last epoch"
     rows = []
     for trial in order.to_dict("records"):
-        at = {k: words.setting(k, v) for k, v in study["cells"][trial["cell"]].items()}
-        drawn = {k: words.number(trial[trial_column(study, k)]) for k in study["space_keys"]}
+        at = {k: naming.setting(k, v) for k, v in study["cells"][trial["cell"]].items()}
+        drawn = {k: naming.number(trial[trial_column(study, k)]) for k in study["space_keys"]}
         value = trial["value"]
         own = {
             "epochs": f"{trial['epochs']}/{trial['budget']}",
@@ -257,7 +257,7 @@ def _configs(record: Record) -> Table:
             "Ranks are among the configs of one cell at one rung; of equal values the config with "
             f"the lower number goes first. {words.scheduling(study)} Step by step: "
             "record.load(run).decisions.",
-            words.origin(record),
+            origins.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)

@@ -10,6 +10,7 @@ import pandas as pd
 from rich.table import Table
 
 from search.record import LOCK, STATES, Record, Seeds, counts, missing, short_choices
+from search.record.naming import cell_label
 
 
 def status_table(held: Record) -> Table:
@@ -31,7 +32,7 @@ def status_table(held: Record) -> Table:
         judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]
         complete = judged[judged["status"] == "completed"]
         table.add_row(
-            " ".join(f"{k}={v}" for k, v in cell.items()),
+            cell_label(cell),
             f"{configs.run}/{configs.planned}" if configs.planned else "-",
             *(str(configs.states.get(state, 0)) for state in STATES),
             f"{configs.audits_ended}/{configs.audited}" if configs.audited else "0",
@@ -52,7 +53,7 @@ def lost_lines(held: Record) -> list[str]:
     """Which configs were lost for good, and what that does to which cell; [] where none was."""
     lines, why = [], dict(zip(held.trials["trial"], held.trials["reason"], strict=True))
     for number, choice in short_choices(held).items():
-        cell = " ".join(f"{k}={v}" for k, v in held.study["cells"][number].items())
+        cell = cell_label(held.study["cells"][number])
         after = "`resume --retry-failed` runs what is missing again"
         if choice.made:
             after = "that choice stands; a new study, with --name, tries all of them"

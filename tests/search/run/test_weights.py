@@ -127,7 +127,7 @@ def test_cells_of_one_depth_are_chosen_among_by_number(make_study, tmp_path):
     text = SOURCE.replace("depth = [18]", 'depth = [18]\nstem = ["imagenet", "cifar"]')
     study = make_study(text=text.replace("seeds = [1, 2]", "seeds = [1]"))
     folder = run(study)
-    with pytest.raises(RecordError, match=r"--cell.*0 \(depth=18, stem=imagenet\); 1 "):
+    with pytest.raises(RecordError, match=r"--cell.*0 \(depth 18, stem imagenet\); 1 "):
         write_weights(folder, tmp_path / "mine")
     write_weights(folder, tmp_path / "mine", cell=1)
     state = torch.load(tmp_path / "mine" / "resnet18.pth", weights_only=True)
