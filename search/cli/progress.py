@@ -17,9 +17,13 @@ from search.record.naming import cell_label
 from search.spec.plan import Job, Plan, expected_epochs
 from search.spec.study_spec import StudySpec
 
-SAID = ("promote", "promote early", "replace", "stop", "audit", "select", "short", "empty")
+SAID = (
+    *("promote", "promote early", "replace", "stop", "collapsed", "audit", "select"),
+    *("short", "empty"),
+)
 ENDINGS = {
     "stop": "stopped",
+    "collapsed": "stopped",
     "complete": "full",
     "audited": "audited",
     "diverged": "diverged",
