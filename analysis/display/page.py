@@ -26,7 +26,7 @@ from search.record import Record, UserError, missing
 ROOM = 3_500_000  # characters of figures in a page; those beyond are named as files beside it
 WIDE = 6.5  # inches from which a figure has a row of its own
 PARTS = (  # of a study's page: which tables and figures stand under which head
-    ("curves", "Learning curves and samples", (), ("F", "curves", "final")),
+    ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
     ("search", "The search", ("search", "configs"), ("search", "rungs")),
     ("audit", "Audit", ("audit",), ()),
 )

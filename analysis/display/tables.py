@@ -23,6 +23,7 @@ from analysis.display.frames import (
 )
 from analysis.display.grids import grid, grid_keys
 from analysis.display.render import FORMATS, Table, render
+from analysis.display.settled_table import settled_table
 from analysis.findings.audit import audit_frame
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import beside, digits, direction, metric_name
@@ -38,7 +39,9 @@ def keys(record: Record) -> list[str]:
     """The tables that a study has, in the order of a report."""
     audits = (record.decisions["verdict"] == "audit").any()
     configs = ["configs"] if (record.trials["stage"] != "confirm").any() else []
-    return [*grid_keys(record.study), "cells", "search", *configs, *(["audit"] if audits else [])]
+    settled = ["settled"] if len(record.trials) else []
+    audit = ["audit"] if audits else []
+    return [*grid_keys(record.study), "cells", *settled, "search", *configs, *audit]
 
 
 def make(record: Record, key: str) -> Table:
@@ -57,6 +60,8 @@ def make(record: Record, key: str) -> Table:
         return _search(record)
     if key == "configs":
         return _configs(record)
+    if key == "settled":
+        return settled_table(record)
     if key == "audit":
         return audit_table(record)
     return grid(record, key)
