@@ -9,10 +9,13 @@ import pandas as pd
 
 from analysis.display import words
 from analysis.display.frames import DASH, ends, fixed_point, text
+from analysis.display.marks import legend, why_out
+from analysis.display.origins import origin
 from analysis.findings.cells import CellValue, config_of
 from analysis.findings.explain import POWER, Explanation, Fit, Move, explain
 from analysis.findings.facts import metric_name
 from search.record import Record, searched
+from search.record.naming import cell_label, number
 
 MOST = 12  # configs that are listed
 
@@ -38,11 +41,11 @@ def explained(record: Record, cell: int) -> str:
         ("More epochs", [settled_words(held.settled, main)]),
         ("What would most likely move it", [_move(m, main) for m in held.moves] or [_NOTHING]),
     ]
-    title = f"{words.cell_label(main.given)}: study {record.study['name']}, cell {cell}"
+    title = f"{cell_label(main.given)}: study {record.study['name']}, cell {cell}"
     lines = [*words.banners(record), title]
     for head, said in parts:
         lines += [f"\n{head}", *(f"  {line}" for line in said if line)]
-    return "\n".join([*lines, "", words.origin(record)])
+    return "\n".join([*lines, "", origin(record)])
 
 
 _NOTHING = "nothing that the record shows"
@@ -59,17 +62,17 @@ def _values(record: Record, held: Explanation) -> list[str]:
         for c in v.constants:
             told.append(f"{c.name} {fixed_point(c.value, v.digits)}")
         lines.append("; ".join(told))
-    return [*lines, *(f"{sign} {said}" for sign, said in words.legend(held.values))]
+    return [*lines, *(f"{sign} {said}" for sign, said in legend(held.values))]
 
 
 def _standing(held: Explanation, name: str) -> list[str]:
     main = held.values[0]
     if main.standing == "out":
-        return [f"compared with no other cell: {words.why_out(main)}"]
+        return [f"compared with no other cell: {why_out(main)}"]
     if held.ahead is None:
         return [f"best mean {name} of the cells of the same images" * (main.standing != "alone")]
     first, by = held.ahead
-    said = f"behind {words.cell_label(first.given)} by {fixed_point(by.point, main.digits)}"
+    said = f"behind {cell_label(first.given)} by {fixed_point(by.point, main.digits)}"
     for what, interval in (("seeds", by.seeds), ("test images", by.images), ("both", by.both)):
         if interval.known:
             said += f"; {what} {ends(interval, main.digits)}"
@@ -87,7 +90,7 @@ def _search(record: Record, held: Explanation, cell: int) -> list[str]:
     rows = rows[rows["cell"] == cell].set_index("trial")
     rungs = dict(list(held.rungs.groupby("trial")))
     for row in configs.head(MOST).to_dict("records"):
-        config = words.cell_label(config_of(rows.loc[row["trial"]], record.study))
+        config = cell_label(config_of(rows.loc[row["trial"]], record.study))
         value = DASH if pd.isna(row["value"]) else fixed_point(float(row["value"]), main.digits)
         ranks = ", ".join(
             f"rank {int(r['rank'])} of {int(r['n'])} at {int(r['epoch'])}"
@@ -162,7 +165,7 @@ def settled_words(held: Any, value: CellValue) -> str:
 def _move(move: Move, value: CellValue) -> str:
     f = move.figures
 
-    def number(key: str) -> str:
+    def shown(key: str) -> str:
         return fixed_point(float(f[key]), value.digits)
 
     if move.kind == "lost":
@@ -173,20 +176,18 @@ def _move(move: Move, value: CellValue) -> str:
         )
     if move.kind == "range":
         where = {"lowest": "lower", "highest": "higher", "only": "other"}[f["side"]]
-        end = f"{words.number(f['value'])} was the end of what was tried"
+        end = f"{number(f['value'])} was the end of what was tried"
         return f"{where} values of {f['key']}: {end}"
     if move.kind == "budget":
-        return (
-            f"more epochs: {number('gain')} ({number('low')} to {number('high')}) in {f['window']}"
-        )
+        return f"more epochs: {shown('gain')} ({shown('low')} to {shown('high')}) in {f['window']}"
     if move.kind == "configs":
         return f"the configs that are missing: {f['run']} of {f['planned']} were begun"
     if move.kind == "images":
         return (
-            f"more test images: their draw alone moves the lead by {number('half')} either way, "
-            f"which is {number('lead')}; more seeds do not change that"
+            f"more test images: their draw alone moves the lead by {shown('half')} either way, "
+            f"which is {shown('lead')}; more seeds do not change that"
         )
     return (
-        f"more seeds: about {f['seeds']} a cell would decide a lead of {number('lead')} in "
+        f"more seeds: about {f['seeds']} a cell would decide a lead of {shown('lead')} in "
         f"{100 * POWER:.0f} % of studies, if they spread as these {f['there']} do"
     )

@@ -10,11 +10,13 @@ import pandas as pd
 from analysis.display import words
 from analysis.display.explained import settled_words
 from analysis.display.frames import DASH, fixed_point, stamps
+from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import beside, metric_name
 from analysis.findings.settled import settled
 from search.record import Record
+from search.record.naming import cell_label, setting
 
 
 def settled_table(record: Record) -> Table:
@@ -30,7 +32,7 @@ def settled_table(record: Record) -> Table:
     rows = []
     for row in data.to_dict("records"):
         value = values[row["cell"]]
-        at = {key: words.setting(key, held) for key, held in value.given.items()}
+        at = {key: setting(key, held) for key, held in value.given.items()}
         own = {
             "more epochs": settled_words(row, value),
             "rank": _rank(row["rank"]),
@@ -41,7 +43,7 @@ def settled_table(record: Record) -> Table:
         rows.append(beside(at, own) | own)
     display = pd.DataFrame(rows)
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    caption = " ".join([*words.banners(record), *_notes(data, epoch), words.origin(record)])
+    caption = " ".join([*words.banners(record), *_notes(data, epoch), origin(record)])
     given = pd.DataFrame([beside(values[c].given, data.columns) for c in data["cell"]])
     data = pd.concat([data, given], axis=1).assign(**stamps(record))
     title = "Is it settled: would more epochs move it?"
@@ -55,7 +57,7 @@ def _rank(held: Any) -> str:
 def _passed(cells: list[int] | None, values: dict[int, CellValue]) -> str:
     if cells is None:
         return "cannot tell"
-    return "; ".join(words.cell_label(values[cell].given) for cell in cells) or DASH
+    return "; ".join(cell_label(values[cell].given) for cell in cells) or DASH
 
 
 def _short(data: pd.DataFrame) -> str:
