@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.display import marks
 from analysis.display.frames import ends, fixed_point
 from analysis.findings.answer import Answer, answers
-from analysis.findings.cells import CellValue
+from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import metric_name
 from search.record import Record, naming
 
 
 def answer_sentences(record: Record) -> list[str]:
     """One text for each set of test images that cells of a study are scored on."""
-    return [_sentence(record.study, answer) for answer in answers(record)]
+    values = cell_values(record)
+    return [_sentence(record.study, answer, values) for answer in answers(record)]
 
 
-def _sentence(study: Mapping[str, Any], answer: Answer) -> str:
+def _sentence(study: Mapping[str, Any], answer: Answer, values: Sequence[CellValue]) -> str:
     held = [*answer.compared, *(v for values in answer.out.values() for v in values)]
     head = f"{held[0].split} {metric_name(study, held[0].metric)}"
     left = "; ".join(
@@ -27,6 +28,7 @@ def _sentence(study: Mapping[str, Any], answer: Answer) -> str:
     )
     said = [f"{head[0].upper()}{head[1:]}: {_lead(answer)}."]
     said += [text for text in (_skill(answer),) if text]
+    said += _other_metrics(answer, values)
     said += [f"Left out: {left}."] if left else []
     said += _asides(held)
     if study["synthetic"] and answer.verdict == "decided":
@@ -104,6 +106,18 @@ def _skill(answer: Answer) -> str:
         return f"No constant predictor is on record for the {held[0].split} images."
     few = "one seed" if min(value.n for value in held) < 2 else "seeds that do not differ"
     return f"Whether a constant predictor is beaten ({told}) no interval says, of {few}."
+
+
+def _other_metrics(answer: Answer, values: Sequence[CellValue]) -> list[str]:
+    """Metrics by which a cell that is compared does not beat the constants, in a sentence."""
+    named = {value.cell for value in answer.compared}
+    main = {value.metric for value in answer.compared}
+    said = [
+        f"{naming.cell_label(v.given)}: {v.details['no skill']}"
+        for v in values
+        if v.cell in named and v.metric not in main and "no skill" in v.details
+    ]
+    return [f"But {'; '.join(said)}."] if said else []
 
 
 def _asides(held: list[CellValue]) -> list[str]:

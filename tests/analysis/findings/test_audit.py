@@ -10,7 +10,7 @@ from analysis.findings.cells import cell_values
 from analysis.findings.stats import share_interval
 from search.cli.status import status_table
 from search.record import load
-from tests.analysis.make_run import cifar
+from tests.analysis.make_run import Run, cifar
 
 
 @pytest.fixture
@@ -115,3 +115,14 @@ def test_wilson_intervals_known_from_tables():
     """1 of 10: 0.018 to 0.404 (Brown, Cai and DasGupta 2001)."""
     low, high = share_interval(1, 10)
     assert (round(low, 3), round(high, 3)) == (0.018, 0.404)
+
+
+def test_audits_that_ended_before_a_winner_was_selected_are_not_called_on_their_way(tmp_path):
+    run = Run(tmp_path / "s")
+    run.trial("00-001", 0, value=0.4, epochs=1)
+    run.audit("00-001", 0, 0.4, 0.7)
+    run.trial("00-002", 0, value=0.4, epochs=1)
+    run.audit("00-002", 0, 0.4, None)
+    caption = tables.make(load(tmp_path / "s"), "audit").caption
+    assert "on their way" not in caption
+    assert "2 of 2 audited trials came to an end in a cell that has no selected winner" in caption
