@@ -19,12 +19,14 @@ from analysis.findings.facts import (
     direction,
     has_settings,
     is_of_published,
+    metric_name,
     settings_of,
     side_of,
 )
 from search.record import Record, naming
 
 SMALL = 1e-12
+FAR = 10  # times the least value: a logarithmic axis of less has hardly a tick
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,18 @@ def _curves(
             ax.set_visible(False)
         for ax, (metric, splits) in zip(held, wanted, strict=False):
             figures.learning_curves(
-                ax, curves, row.lines, metric, study["watched"], row.under, splits
+                ax,
+                curves,
+                row.lines,
+                metric,
+                study["watched"],
+                row.under,
+                splits,
+                metric_name(study, metric),
             )
             if len(rows) > 1:
                 ax.set_title(f"{name}, {ax.get_title()}", fontsize="medium")
-            if direction(study, metric) == "min" and _positive(ax):
+            if direction(study, metric) == "min" and _far(ax):
                 ax.set_yscale("log")
                 for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
                     place(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
@@ -166,9 +175,11 @@ def _splits(sheet: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return ways[sheet.get("train", "beside")]
 
 
-def _positive(ax: Axes) -> bool:
-    held = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
-    return bool(held) and all((values > SMALL).all() for values in held)
+def _far(ax: Axes) -> bool:
+    """Whether values are all above 0 and too far apart for an axis that is not logarithmic."""
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    held = np.concatenate(lines) if lines else np.empty(0)
+    return bool(held.size and held.min() > SMALL and held.max() > FAR * held.min())
 
 
 def _matching(
