@@ -55,8 +55,8 @@ def _lines(
     rows = []
     for number, cell in enumerate(cells):
         held = trials[trials["cell"] == cell]
-        confirms = held[(held["stage"] == "confirm") & held["trial"].isin(list(known))]
-        wanted = list(confirms["trial"]) or list(shown[cell])
+        confirms = held.loc[held["stage"] == "confirm", "trial"]
+        wanted = [trial for trial in confirms if trial in known] or list(shown[cell])
         for trial in held[held["trial"].isin(wanted)].to_dict("records"):
             full = trial["status"] == "completed" and trial["epochs"] >= trial["budget"]
             rows.append(
@@ -75,7 +75,7 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
     """Learning curves as the task has them: sheets of one key are one figure, a row each."""
     if record.curves.empty:
         return []
-    known = set(record.curves["trial"].unique())  # once: there may be millions of points
+    known = set(record.curves["trial"].cat.categories)
     rows: dict[str, list[Row]] = {}
     for sheet, side, cells in _sheets(record.study):
         lines = _lines(record, cells, set(sheet["without"]), known)
