@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from search import record
 from tests.cluster.lab import Lab, wait
-from tests.cluster.studies import events, results, write_study
+from tests.cluster.studies import alike, events, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -26,15 +25,6 @@ MEMORY_MB = 2000  # of the machine that has little: enough for its Ray and a wor
 
 def lost(run: Path, node: str) -> list[dict]:
     return [e for e in events(run) if e["event"] == "lost" and e["node"] == node]
-
-
-def alike(run: Path, undisturbed: Path) -> None:
-    """All that both have trained came out equal, and they chose the same."""
-    one, other = results(run), results(undisturbed)
-    both = pd.concat([one[0], other[0]], axis=1, join="inner")
-    print("epochs with equal values:", len(both) // 2, "of", len(other[0]) // 2)
-    assert (both.iloc[:, 0] == both.iloc[:, 1]).all()
-    assert one[1] == other[1]
 
 
 def undisturbed(machines: Lab, name: str, *more: str) -> Path:
