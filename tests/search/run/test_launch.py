@@ -218,8 +218,9 @@ def test_status_tells_a_running_study_from_a_dead_one(make_study, here, capsys):
 
 def _running(shown):
     """Sum of the column `running` of a table of status."""
-    head, *rows = [line for line in shown.splitlines() if line.startswith(("cell ", "depth="))]
-    return sum(int(row.split()[head.split().index("running")]) for row in rows)
+    head, *rows = [line for line in shown.splitlines() if line.startswith(("cell ", "depth "))]
+    at = head.split().index("running") + 1  # a cell is two words, e.g. "depth 18"
+    return sum(int(row.split()[at]) for row in rows)
 
 
 def test_the_best_of_status_is_the_searchs_not_a_seeds(make_study, here, capsys):
