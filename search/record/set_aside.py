@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from search.record.beside import asked_to
 from search.record.completeness import epochs_in_words, named
 from search.record.epoch_log import read_new_epochs
+from search.record.frame_files import read_parquet
 from search.record.journal import Event
-from search.record.stored import EPOCHS, JOURNAL, PARQUET, PER_IMAGE, STAMP, read_parquet, stamp_of
+from search.record.stored import EPOCHS, JOURNAL, PARQUET, PER_IMAGE, STAMP, stamp_of
 from trainables.files import whole
 
 CURVES_FILE = PARQUET[1]
