@@ -20,7 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.run import cluster  # first: it sets what ray reads when imported
+from search.run import (
+    cluster,  # first: it sets what ray reads when imported
+    head,
+)
 
 from ray import tune  # isort: skip
 from ray.tune import RunConfig, TuneConfig, Tuner
@@ -80,6 +83,8 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             why = "\n".join(str(one) for one in causes(error))
+        finally:
+            head.ended()
         if searcher.fault:
             raise _cannot_go_on(study, searcher.fault) from searcher.fault
         try:
