@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.display import tables
+from analysis.display.explained import explained
 from analysis.display.page import build
+from analysis.findings.explain import cell_number
 from analysis.findings.published import load_published
 from analysis.findings.verify import verdict_lines
 from search.record import UserError, load, terminal, verify
@@ -33,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 refuse_uri(f"--{name.replace('_', '-')}", value)
         if args.command == "verify":
             return _verify(args.run)
+        if args.command == "explain":
+            print(_explain(args))
+            return 0
         print(_build(args) if args.command == "build" else _table(args))
         return 0
 
@@ -41,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="build|table|verify")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="build|table|explain|verify"
+    )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
     page.add_argument("--out", type=Path, help="folder to write to (of one run: RUN/report)")
@@ -54,9 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("table", help="print one table")
     one.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
     one.add_argument(
-        "--table", default="cells", help="T1 to T4, cells (default), search, configs or audit"
+        "--table",
+        default="cells",
+        help="T1 to T4, cells (default), settled, search, configs or audit",
     )
     one.add_argument("--format", default="md", choices=tables.FORMATS, help="default: md")
+    why = commands.add_parser(
+        "explain", help="say why a cell is where it is, and what would most likely move it"
+    )
+    why.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    why.add_argument(
+        "cell",
+        nargs="?",
+        metavar="CELL",
+        help="number of a cell, or settings such as depth=18,pretrained=false (default: all)",
+    )
     check = commands.add_parser(
         "verify", help="check a record in full: exit status 0 only if all of it holds"
     )
@@ -69,6 +88,13 @@ def _build(args: argparse.Namespace) -> str:
         raise UserError("several runs need --out DIR, the folder to write to")
     published = load_published(args.published_curves) if args.published_curves else None
     return str(build(args.runs, args.out or args.runs[0] / "report", published))
+
+
+def _explain(args: argparse.Namespace) -> str:
+    record = load(args.run)
+    cells = range(len(record.study["cells"]))
+    wanted = cells if args.cell is None else [cell_number(record, args.cell)]
+    return "\n\n".join(explained(record, cell) for cell in wanted)
 
 
 def _verify(run: Path) -> int:

@@ -55,8 +55,8 @@ def _lines(
     rows = []
     for number, cell in enumerate(cells):
         held = trials[trials["cell"] == cell]
-        confirms = held[(held["stage"] == "confirm") & held["trial"].isin(list(known))]
-        wanted = list(confirms["trial"]) or list(shown[cell])
+        confirms = held.loc[held["stage"] == "confirm", "trial"]
+        wanted = [trial for trial in confirms if trial in known] or list(shown[cell])
         for trial in held[held["trial"].isin(wanted)].to_dict("records"):
             full = trial["status"] == "completed" and trial["epochs"] >= trial["budget"]
             rows.append(
@@ -75,7 +75,7 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
     """Learning curves as the task has them: sheets of one key are one figure, a row each."""
     if record.curves.empty:
         return []
-    known = set(record.curves["trial"].unique())  # once: there may be millions of points
+    known = set(record.curves["trial"].cat.categories)
     rows: dict[str, list[Row]] = {}
     for sheet, side, cells in _sheets(record.study):
         lines = _lines(record, cells, set(sheet["without"]), known)
@@ -90,7 +90,10 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
 
 def _curve_plate(record: Record, key: str, rows: list[Row], curves: pd.DataFrame) -> Plate:
     study, side = record.study, record.study["about"]["side"]
-    names = [f"{side} {row.side}" if row.side else row.sheet["name"] for row in rows]
+    names = [
+        ", ".join(filter(None, [f"{side} {row.side}" * bool(row.side), row.sheet["name"]]))
+        for row in rows
+    ]
     title = "Learning curves" + (f": {' and '.join(names)}" if any(names) else "")
     said = ["Unsmoothed, one line a seed; an x ends a curve short of its budget."]
     if any(len(row.lines) > figures.MOST_LINES for row in rows):
@@ -109,8 +112,24 @@ def _sheets(study: dict[str, Any]) -> list[tuple[Mapping[str, Any], str, list[in
         for cell, at in enumerate(study["cells"]):
             if has_settings(study, at, sheet["where"]):
                 sides.setdefault(side_of(study, at), []).append(cell)
-        found += [(sheet, side, cells) for side, cells in sides.items()]
+        for side, cells in sides.items():
+            found += [(own, side, held) for own, held in _by_training(study, sheet, cells)]
     return found
+
+
+def _by_training(
+    study: dict[str, Any], sheet: Mapping[str, Any], cells: list[int]
+) -> list[tuple[Mapping[str, Any], list[int]]]:
+    """A sheet's cells, those apart whose training values are of the watched kind."""
+    wanted = sheet.get("beside") or {}
+    if not wanted:
+        return [(sheet, cells)]
+    like = [cell for cell in cells if has_settings(study, study["cells"][cell], wanted)]
+    rest = [cell for cell in cells if cell not in like]
+    name = " ".join(f"{key}={value}" for key, value in wanted.items()) if like and rest else ""
+    named = ", ".join(filter(None, [sheet["name"], name]))
+    both = [({**sheet, "train": "beside", "name": named}, like), (sheet, rest)]
+    return [(own, held) for own, held in both if held]
 
 
 def _curves(
@@ -123,6 +142,8 @@ def _curves(
     ]
     figure, axes = new(len(rows), max(len(row) for row in panels), 5.2, 3.4)
     for held, row, name, wanted in zip(axes, rows, names, panels, strict=True):
+        for ax in held[len(wanted) :]:  # of a row of fewer panels than another
+            ax.set_visible(False)
         for ax, (metric, splits) in zip(held, wanted, strict=False):
             figures.learning_curves(
                 ax,

@@ -28,7 +28,7 @@ ROOM = 3_500_000  # characters of figures in a page; those beyond are named as f
 CAPTION = 260  # characters of a figure's caption before its fold
 WIDE = 6.5  # inches from which a figure has a row of its own
 PARTS = (  # of a study's page: which tables and figures stand under which head
-    ("curves", "Learning curves and samples", (), ("F", "curves", "final")),
+    ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
     ("search", "The search", ("search", "configs"), ("search", "rungs")),
     ("audit", "Audit", ("audit",), ()),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from analysis.display.frames import (
 )
 from analysis.display.grids import grid, grid_keys
 from analysis.display.render import FORMATS, Table, render
+from analysis.display.settled_table import settled_table
 from analysis.findings.audit import audit_frame
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import beside, digits, direction, metric_name
@@ -37,7 +39,9 @@ def keys(record: Record) -> list[str]:
     """The tables that a study has, in the order of a report."""
     audits = (record.decisions["verdict"] == "audit").any()
     configs = ["configs"] if (record.trials["stage"] != "confirm").any() else []
-    return [*grid_keys(record.study), "cells", "search", *configs, *(["audit"] if audits else [])]
+    settled = ["settled"] if len(record.trials) else []
+    audit = ["audit"] if audits else []
+    return [*grid_keys(record.study), "cells", *settled, "search", *configs, *audit]
 
 
 def make(record: Record, key: str) -> Table:
@@ -56,6 +60,8 @@ def make(record: Record, key: str) -> Table:
         return _search(record)
     if key == "configs":
         return _configs(record)
+    if key == "settled":
+        return settled_table(record)
     if key == "audit":
         return audit_table(record)
     return grid(record, key)
@@ -165,14 +171,14 @@ def search_frame(record: Record) -> pd.DataFrame:
     Returns:
         Columns cell, the cell parameters, planned, configs (started), reached_<e> (trials with at
         least e epochs, for each rung e), completed, stopped, paused, running, diverged, failed,
-        audited, best_<key> of each searched parameter, search_epochs, audit_epochs,
-        confirm_epochs, hours (on a worker). An audited trial counts as the rule left it, and once
-        more as audited.
+        collapsed (of all of these; where a task tells it), audited, best_<key> of each searched
+        parameter, search_epochs, audit_epochs, confirm_epochs, hours (on a worker). An audited
+        trial counts as the rule left it, and once more as audited.
     """
     study, trials = record.study, record.trials
     chosen = {v.cell: v.config for v in cell_values(record) if v.metric == study["metric"]}
     rows, tried = [], searched(record)
-    counted = counts(record)
+    counted, tells = counts(record), bool(trials["collapsed"].notna().any())
     for number, at in enumerate(study["cells"]):
         configs = counted[number].configs
         held = trials[trials["cell"] == number]
@@ -187,6 +193,8 @@ def search_frame(record: Record) -> pd.DataFrame:
             row[f"reached_{rung}"] = int((finished >= rung).fillna(False).sum())
         for status in STATES:
             row[status] = int((shown["status"] == status).sum())
+        if tells:
+            row["collapsed"] = int(shown["collapsed"].fillna(False).sum())
         row["audited"] = configs.audited
         for key in study["space_keys"]:
             row[f"best_{key}"] = chosen[number].get(key)
@@ -218,6 +226,8 @@ def _search(record: Record) -> Table:
             f"Study {study['name']}. Rungs: {', '.join(str(r) for r in study['rungs'])} epochs;",
             "reached e: configs trained for at least e epochs; the columns after say how each",
             "stands now; audited ones, trained on outside the selection, as the rule left them. "
+            + "Collapsed, of all of these: predictions barely differ between images. "
+            * ("collapsed" in data),
             "Where nothing is searched, a cell's seeds are counted.",
             origins.origin(record),
         ]
@@ -244,7 +254,7 @@ def _configs(record: Record) -> Table:
             f"{metric} ({rule})": DASH
             if pd.isna(value)
             else fixed_point(float(value), digits(study, study["metric"])),
-            "status": trial["status"],
+            "status": _status(trial),
             **({"audit": audits.get(trial["trial"], DASH)} if audits else {}),
             "why": trial["reason"],
         }
@@ -267,6 +277,11 @@ def _configs(record: Record) -> Table:
     data = data.assign(**stamps(record))
     title = "Every config, and why it ended"
     return Table(study["name"], "configs", title, caption, display, bold, data)
+
+
+def _status(trial: Mapping[Any, Any]) -> str:
+    fallen = not pd.isna(trial["collapsed"]) and bool(trial["collapsed"])
+    return f"{trial['status']}, collapsed" if fallen else str(trial["status"])
 
 
 def _audits(record: Record) -> dict[str, str]:

@@ -16,14 +16,17 @@ from search.record.naming import cell_label
 def status_table(held: Record) -> Table:
     """One row a cell: searched trials by status, confirmed seeds, the best of the search.
 
-    An audited trial counts as the rule left it, stopped, and once more as audited.
+    An audited trial counts as the rule left it, stopped, and once more as audited; one that has
+    collapsed counts by its status, and once more as collapsed, where the task tells such.
     """
     metric = f"{held.study['watched']}_{held.study['metric']}"
     table = Table(title=_title(held), title_justify="left", box=None, pad_edge=False)
     table.add_column("cell")
-    for name in ("configs", *STATES, "audited", "confirmed", f"best {metric}"):
-        table.add_column(name, justify="right")
     trials = held.trials
+    tells = bool(trials["collapsed"].notna().any())
+    told = ["collapsed"] * tells
+    for name in ("configs", *STATES, *told, "audited", "confirmed", f"best {metric}"):
+        table.add_column(name, justify="right")
     if not is_running(held.run):  # what a killed driver left as running waits for the next one
         trials = trials.assign(status=trials["status"].replace("running", "paused"))
     counted = counts(replace(held, trials=trials))
@@ -35,6 +38,7 @@ def status_table(held: Record) -> Table:
             cell_label(cell),
             f"{configs.run}/{configs.planned}" if configs.planned else "-",
             *(str(configs.states.get(state, 0)) for state in STATES),
+            *[str(configs.collapsed or 0)] * tells,
             f"{configs.audits_ended}/{configs.audited}" if configs.audited else "0",
             _confirmed(counted[number].seeds),
             _best(complete["value"], held.study["mode"]),
@@ -43,8 +47,11 @@ def status_table(held: Record) -> Table:
 
 
 def _confirmed(seeds: Seeds) -> str:
-    """Seeds that are complete, and those that will not be, e.g. "2/3, 1 diverged"."""
-    lost = ((seeds.diverged, "diverged"), (seeds.failed, "failed"), (seeds.unscored, "unscored"))
+    """Seeds that are complete, and what else befell any, e.g. "2/3, 1 diverged"."""
+    lost = (
+        *((seeds.diverged, "diverged"), (seeds.failed, "failed"), (seeds.unscored, "unscored")),
+        (seeds.collapsed, "collapsed"),
+    )
     told = [f"{n} {what}" for n, what in lost if n]
     return ", ".join([f"{seeds.complete}/{seeds.planned}", *told])
 

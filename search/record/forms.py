@@ -223,7 +223,7 @@ class Cut(_Event):
 
 VERDICTS = {
     **dict.fromkeys(
-        ("promote", "promote early", "replace", "stop", "complete", "select"), OfTrial
+        ("promote", "promote early", "replace", "stop", "collapsed", "complete", "select"), OfTrial
     ),
     **dict.fromkeys(("audit", "audited", "retry", "failed", "diverged"), OfTrial),
     **dict.fromkeys(("empty", "short"), OfCell),

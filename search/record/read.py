@@ -45,7 +45,8 @@ trials.parquet
     last_<m>     every metric of the last epoch, e.g. last_val_loss
     value_<m>    every metric of value_epoch, e.g. value_val_loss: one checkpoint for a whole row
     test_<m>     scores on test at the checkpoint of `value`; empty unless scored
-    collapsed    predictions barely differ between images; empty unless scored
+    collapsed    predictions barely differ between images: of test where scored, else on the split
+                 that is watched where it last stood; empty where the task does not say
     baselines    JSON: scores of constant predictors on the same test images; empty unless scored
     parameters   trainable parameters
     seconds      on a worker, evaluation included, of jobs that ended
@@ -96,22 +97,18 @@ from search.record.beside import (
     traces,
     unasked,
 )
-from search.record.completeness import rows_of_curves
+from search.record.columns import setting_columns, trial_columns
 from search.record.digest import digest_of
 from search.record.epoch_log import check_rows, whole_epochs
+from search.record.epoch_table import Epochs, repeats
 from search.record.forms import from_json
-from search.record.frames import (
-    curves_frame,
-    latest_rows,
-    repeats,
-    setting_columns,
-    trial_columns,
-    trials_frame,
-)
+from search.record.frame_files import Frames, frames_of
+from search.record.frames import curves_frame, trials_frame
 from search.record.growth import grown_frames
 from search.record.journal import JournalError, fault_in, read_journal, read_lines
 from search.record.misfit import misfit
 from search.record.mixed import Mixed, mixtures
+from search.record.predictions import per_image
 from search.record.stored import (
     EPOCHS,
     FRAMES,
@@ -119,13 +116,10 @@ from search.record.stored import (
     PARQUET,
     STAMP,
     STUDY,
-    Frames,
     RecordError,
     changed_files,
-    frames_of,
     logs_begin_so,
     make_stamp,
-    per_image,
     sizes_in,
     sizes_of,
     stamp_of,
@@ -139,6 +133,7 @@ from trainables.errors import RecordWarning
 from trainables.files import unfit, whole
 
 FORMAT = 1
+ROWS = 2**19  # of a csv file in memory at once
 LOCK = ".lock"  # held by the driver that writes the folder
 
 
@@ -215,9 +210,9 @@ def load(run: Path | str) -> Record:
         notes = notes_on(folder, events, rows, images)
     else:
         before = frames_of(folder, sizes, columns)
-        trials, made, notes = _made(folder, study, events, sizes, before)
+        trials, made, rows, notes = _made(folder, study, events, sizes, before)
         notes += _denied(folder, trials, made, images, sizes)
-        notes += notes_on(folder, events, rows_of_curves(made), images)
+        notes += notes_on(folder, events, rows, images)
         curves = partial(_itself, made)
     notes += score_notes(study, events, images)
     for note in notes:
@@ -257,9 +252,9 @@ def read_from_logs(folder: Path, sizes: Mapping[str, int]) -> tuple[Record, list
     """
     study = load_study(folder)
     events = read_events(folder, sizes.get(JOURNAL), study)
-    trials, curves, notes = _made(folder, study, events, sizes, None)
+    trials, curves, rows, notes = _made(folder, study, events, sizes, None)
     images = per_image(folder, study["name"])
-    notes += notes_on(folder, events, rows_of_curves(curves), images)
+    notes += notes_on(folder, events, rows, images)
     held = (trials, partial(_itself, curves), images)
     return _record(folder, study, events, held, notes, sizes), events
 
@@ -362,35 +357,27 @@ def _say_about(study: dict[str, Any]) -> None:
         study["about"].setdefault("training", SHIPPED[task].get("training", ""))
 
 
-def build(
-    study: dict[str, Any], events: list[dict[str, Any]], epochs: list[dict[str, Any]]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The trials and curves frames that the two logs say."""
-    latest = latest_rows(epochs)
-    trials = trials_frame(study, events, latest, repeats(epochs))
-    return trials, curves_frame(study["name"], latest)
-
-
 def _made(
     folder: Path,
     study: dict[str, Any],
     events: list[dict[str, Any]],
     sizes: Mapping[str, int],
     before: Frames | None,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """The trials and curves frames made from the logs, and notes on these.
+) -> tuple[pd.DataFrame, pd.DataFrame, Epochs, list[str]]:
+    """The trials and curves frames made from the logs, what these have rows of, and notes.
 
     Raises:
         JournalError: the logs are damaged, or are not those that the earlier frames hold.
     """
-    epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
-    trials, curves = build(study, events, epochs)
+    log, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
+    trials = trials_frame(study, events, log, repeats(log))
+    curves = curves_frame(study["name"], log)
     if before and before.stamp.get("sums") and logs_begin_so(folder, before.stamp):
         before = None  # no number of the logs is another: if one of the frames is, it was changed
-    check_rows(folder, epochs, curves, before, ":" not in study["task"])
+    check_rows(folder, log, curves, before, ":" not in study["task"])
     if before:
         check_trials(folder, trials, before.trials, setting_columns(study))
-    return trials, curves, notes
+    return trials, curves, log.epochs, notes
 
 
 def _write_csv(name: str, frame: pd.DataFrame, file: IO[bytes]) -> None:
@@ -398,8 +385,13 @@ def _write_csv(name: str, frame: pd.DataFrame, file: IO[bytes]) -> None:
     if name == "trials":
         frame.to_csv(file, index=False)
         return
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(quoting_style="needed"))
+    whole = pa.Table.from_pandas(frame, preserve_index=False)
+    texts = [pa.string() if pa.types.is_dictionary(kind) else kind for kind in whole.schema.types]
+    schema = pa.schema(list(zip(whole.schema.names, texts, strict=True)))
+    options = pyarrow.csv.WriteOptions(quoting_style="needed")
+    with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
+        for piece in whole.to_batches(ROWS):  # texts are long: not all at once
+            writer.write_table(pa.Table.from_batches([piece]).cast(schema))
 
 
 def write(folder: Path) -> None:
@@ -414,7 +406,7 @@ def write(folder: Path) -> None:
         trials, curves, notes = found[0], found[1](), list[str]()
     else:
         before = frames_of(folder, sizes, trial_columns(study))
-        trials, curves, notes = _made(folder, study, events, sizes, before)
+        trials, curves, _, notes = _made(folder, study, events, sizes, before)
     stamp = make_stamp(folder, sizes)
     held = (trials, curves, per_image(folder, study["name"]))
     frames = dict(zip(FRAMES, held, strict=True))

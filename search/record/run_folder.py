@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
 from search.record.read import LOCK, load, load_study, read_events, write
-from search.record.stored import EPOCHS, JOURNAL, STAMP, STUDY, RecordError, shrunk
+from search.record.stored import EPOCHS, JOURNAL, LOGS, PARQUET, STAMP, STUDY, RecordError, shrunk
 from search.record.terminal import shell
 from trainables.errors import RecordWarning
 from trainables.files import naming, unfit
@@ -29,11 +29,28 @@ FOLDERS = ("checkpoints", "parts", "samples", "stalls")  # workers write to them
 def held_already(path: Path) -> str:
     """What is said of a run folder that a new study cannot have; "" where it can."""
     if not (path / STUDY).exists():
-        return ""
+        logs = [name for name in (*LOGS, *PARQUET) if (path / name).exists()]
+        return left_over(path, logs + [f"{n}/" for n in FOLDERS if any((path / n).glob("*"))])
     return (
         f"{path} already holds a study. Go on with it: "
         f"`{shell('resnet-search', 'resume', path)}`; or keep it and run beside it: "
         "--name ANOTHER"
+    )
+
+
+def left_over(where: Path | str, names: list[str]) -> str:
+    """What is said of what is left of a study that has lost its study.json; "" where nothing is.
+
+    Args:
+        where: its run folder, or the URI of its store.
+        names: of what is there.
+    """
+    if not names:
+        return ""
+    return (
+        f"{where} has no {STUDY}, and holds {', '.join(names)} of a study, from which a new one "
+        f"would go on: put {STUDY} back from a copy and `resume`; or remove them, or move them "
+        "away; or keep them and run beside them: --name ANOTHER"
     )
 
 
@@ -63,7 +80,8 @@ class RunFolder:
         Nothing of it stays if it is closed before that.
 
         Raises:
-            RecordError: it holds a study already, or no folder can be made there.
+            RecordError: it holds a study already, or what is left of one, or no folder can be made
+                there.
             JournalError: another process is about to begin one there.
         """
         try:
@@ -76,9 +94,9 @@ class RunFolder:
         held.path, held._journal, held._epochs = path, None, None
         held._weights_before = (path / WEIGHTS).exists()  # somebody's, as in a project's folder
         held._lock = _lock(path)
-        if (path / STUDY).exists():
+        if taken := held_already(path):
             held._lock.close()
-            raise RecordError(held_already(path))
+            raise RecordError(taken)
         return held
 
     def __enter__(self) -> RunFolder:

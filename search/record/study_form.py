@@ -62,6 +62,7 @@ class Sheet(Form):
     mode: str
     only: Table = Field(default_factory=dict)
     train: Literal["beside", "apart", "none"] = "beside"
+    beside: Table = Field(default_factory=dict)
 
 
 class About(Form):

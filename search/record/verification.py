@@ -14,6 +14,7 @@ import pandas as pd
 
 from search.record.compare import Difference, differences
 from search.record.completeness import named
+from search.record.frame_files import read_parquet
 from search.record.read import Record, read_from_logs
 from search.record.scores import misscored, recomputable, told_scores, without_predictions
 from search.record.stored import (
@@ -25,7 +26,6 @@ from search.record.stored import (
     changed_files,
     checksum,
     logs_begin_so,
-    read_parquet,
     sizes_in,
     sizes_of,
     stamp_of,
@@ -133,9 +133,8 @@ def _csv(folder: Path, stamp: Mapping[str, Any], made: Record) -> list[Differenc
     for name, file in zip(FRAMES, CSV, strict=True):
         if file not in stamp.get("frames", {}) and (folder / file).is_file():
             frame = getattr(made, name)
-            kinds = {c: "string" for c in frame if frame[c].dtype == "string"} | {
-                "image": "string"
-            }
+            kinds = {c: frame[c].dtype for c in frame if frame[c].dtype in ("string", "category")}
+            kinds = {c: str(kind) for c, kind in kinds.items()} | {"image": "string"}
             held = pd.read_csv(folder / file, dtype=kinds)
             found += differences(frame, held, name, file)
     return found

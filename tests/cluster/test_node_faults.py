@@ -168,3 +168,54 @@ def test_a_node_without_memory_rests_until_it_is_well_and_then_one_of_its_disks_
     assert set(held.trials["status"]) == {"completed", "stopped"}
     print("epochs trained twice:", held.trials["repeated_epochs"].sum())
     alike(run, undisturbed(machines, "alone"))
+
+
+def test_a_worker_that_hangs_as_it_imports_is_ended_and_a_mended_node_is_used(
+    machines: Lab,
+) -> None:
+    """A module that sleeps as it is imported stands for a package on a dead file system."""
+    machines.close_nodes()
+    work, code = machines.work, machines.code
+    write_study(work)
+    hangs = machines.folder / "hangs.py"
+    hangs.write_text("import time\ntime.sleep(10000)\n")
+    machines.start("head", cpus=0)
+    machines.start("first")
+    machines.start("second")
+    machines.start("blind", f"mount -t tmpfs tmpfs {work}")
+    machines.ready(4)
+    run = work / "runs" / "tiny"
+    (work / "slow-second").touch()  # so that there is work left when the others come back
+    driver = machines.driver("run", "tiny.toml", "--address", machines.address)
+
+    wait(lambda: machines.workers("first") and events(run), 300, "a job")
+    machines.at("first", f"mount --bind {hangs} {code}/search/run/ray_worker.py")
+    os.kill(machines.workers("first")[0], signal.SIGKILL)
+    wait(lambda: lost(run, "first"), 100, "a lost worker")
+    machines.at("blind", f"umount {work}")
+    began = time.monotonic()
+
+    def used() -> bool:
+        held = [e for e in events(run) if e["event"] == "node" and e["node"] == "blind"]
+        return held[-1]["used"]
+
+    wait(used, 200, "its second probe")
+    print(f"left out and mended: used after {time.monotonic() - began:.0f} s")
+    wait(lambda: len(lost(run, "first")) >= 2, 300, "a worker that hangs")
+    print(f"hung as it imports: told after {time.monotonic() - began:.0f} s")
+    machines.at("first", f"umount {code}/search/run/ray_worker.py")
+    (work / "slow-second").unlink()
+    assert driver.wait(400) == 0, machines.said()
+
+    assert [e["cause"] for e in lost(run, "first")][:2] == ["process", "silent"]
+    assert "as it imported the package" in lost(run, "first")[1]["error"]
+    lines = [line for line in machines.said().splitlines() if "node blind" in line]
+    assert "LEFT OUT: it does not see the run folder" in lines[0]
+    assert lines[0].endswith("it is asked again in 30 s")
+    assert lines[-1].endswith("it was left out before, and takes jobs now")
+    held = record.load(run)
+    assert "blind" in set(held.trials["node"])
+    assert held.trials["attempts"].sum() == 0
+    assert set(held.trials["status"]) == {"completed", "stopped"}
+    print("epochs trained twice:", held.trials["repeated_epochs"].sum())
+    alike(run, undisturbed(machines, "alone"))

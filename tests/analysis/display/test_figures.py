@@ -255,6 +255,32 @@ def test_training_values_of_crops_stand_in_no_panel_of_whole_images(tmp_path):
     assert splits == [{"test"}, {"train"}]
 
 
+@pytest.mark.parametrize(
+    ("heads", "titles"),
+    [
+        (["conv"], ["mae: train dashed, test solid"]),
+        (["fc", "conv"], [
+            "part B, head=conv, mae: train dashed, test solid",
+            "part B, test mae",
+            "part B, train mae",
+        ]),
+    ],
+)  # fmt: skip
+def test_training_values_of_whole_images_stand_beside_those_of_the_watched_split(
+    tmp_path, heads, titles
+):
+    run = Run(
+        tmp_path / "w",
+        "shanghaitech",
+        cells=[{"head": head} for head in heads],
+        watched="test",
+    )
+    for cell in range(len(heads)):
+        run.confirm(cell, [{"mae": 20.0, "rmse": 30.0}] * 3)
+    (plate,) = [p for p in plates(load(tmp_path / "w")) if p.key == "curves-B"]
+    assert [ax.get_title() for ax in plate.figure.axes if ax.get_visible()] == titles
+
+
 def test_a_final_figure_has_the_sign_that_tables_have(tmp_path):
     """Fully trained but not confirmed is not unfinished."""
     run = Run(tmp_path / "s", cells=[{"depth": 18}, {"depth": 34}])

@@ -111,7 +111,7 @@ def test_figures_of_a_page_follow_its_colours(built):
 
 def test_tables_and_figures_lie_beside_it(built):
     tables = {p.name for p in (built.parent / "tables").iterdir()}
-    assert {f"t-{key}.{form}" for key in ("T3", "cells", "search")
+    assert {f"t-{key}.{form}" for key in ("T3", "cells", "settled", "search")
             for form in ("csv", "md", "tex", "html")} == tables  # fmt: skip
     figures = {p.name for p in (built.parent / "figures").iterdir()}
     assert {

@@ -14,8 +14,9 @@ from analysis.display.figure_set import plates
 from search import record
 from search.cli.main import main
 from search.record import JournalError, RecordError, RecordWarning
+from search.record.predictions import per_image
 from search.record.run_folder import RunFolder
-from search.record.stored import IMAGE, PER_IMAGE, STAMP, per_image
+from search.record.stored import IMAGE, PER_IMAGE, STAMP
 from tests.search.conftest import drive
 
 REAL = {"data": "CIFAR-10", "edition": "parquet", "synthetic": False}

@@ -11,7 +11,7 @@ from search.record.journal import JournalError, read_lines
 from search.record.optuna_view import load as load_optuna
 from search.record.run_folder import RunFolder
 from search.run import launch
-from search.run.study import Places
+from search.run.job_form import Places
 from tests.search.conftest import TEXT, Silent, drive, open_study, score
 
 
@@ -194,7 +194,7 @@ def test_a_study_with_gpus_by_depth_resumes(make_study, tmp_path):
     drive(study, most=4)
     study.close()
     with RunFolder(study.folder) as run:
-        assert not launch._is_done(spec, run, Silent(), retry_failed=False)
+        assert not launch._replayed(spec, run, Silent()).done
     again = open_study(spec, study.folder, gpus, Silent())
     assert again.ask().trial == "01-000"
     again.close()
