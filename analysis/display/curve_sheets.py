@@ -20,12 +20,14 @@ from analysis.findings.facts import (
     has_settings,
     images_of_cell,
     is_of_published,
+    metric_name,
     settings_of,
     side_of,
 )
 from search.record import Record, naming
 
 SMALL = 1e-12
+FAR = 10  # times the least value: a logarithmic axis of less has hardly a tick
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def _lines(
     rows = []
     for number, cell in enumerate(cells):
         held = trials[trials["cell"] == cell]
-        confirms = held[(held["stage"] == "confirm") & held["trial"].isin(list(known))]
-        wanted = list(confirms["trial"]) or list(shown[cell])
+        confirms = held.loc[held["stage"] == "confirm", "trial"]
+        wanted = [trial for trial in confirms if trial in known] or list(shown[cell])
         for trial in held[held["trial"].isin(wanted)].to_dict("records"):
             full = trial["status"] == "completed" and trial["epochs"] >= trial["budget"]
             rows.append(
@@ -74,7 +76,7 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
     """Learning curves as the task has them: sheets of one key are one figure, a row each."""
     if record.curves.empty:
         return []
-    known = set(record.curves["trial"].unique())  # once: there may be millions of points
+    known = set(record.curves["trial"].cat.categories)
     rows: dict[str, list[Row]] = {}
     for sheet, side, cells in _sheets(record.study):
         lines = _lines(record, cells, set(sheet["without"]), known)
@@ -160,11 +162,18 @@ def _curves(
             ax.set_visible(False)
         for ax, (metric, splits) in zip(held, wanted, strict=False):
             figures.learning_curves(
-                ax, curves, row.lines, metric, study["watched"], row.under, splits
+                ax,
+                curves,
+                row.lines,
+                metric,
+                study["watched"],
+                row.under,
+                splits,
+                metric_name(study, metric),
             )
             if len(rows) > 1:
                 ax.set_title(f"{name}, {ax.get_title()}", fontsize="medium")
-            if direction(study, metric) == "min" and _positive(ax):
+            if direction(study, metric) == "min" and _far(ax):
                 ax.set_yscale("log")
                 for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
                     place(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
@@ -182,9 +191,11 @@ def _splits(sheet: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return ways[sheet.get("train", "beside")]
 
 
-def _positive(ax: Axes) -> bool:
-    held = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
-    return bool(held) and all((values > SMALL).all() for values in held)
+def _far(ax: Axes) -> bool:
+    """Whether values are all above 0 and too far apart for an axis that is not logarithmic."""
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    held = np.concatenate(lines) if lines else np.empty(0)
+    return bool(held.size and held.min() > SMALL and held.max() > FAR * held.min())
 
 
 def _matching(

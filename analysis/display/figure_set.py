@@ -91,9 +91,10 @@ def _sample_plates(record: Record) -> list[Plate]:
     """F4 of the first trial of each cell that has samples."""
     found: list[Plate] = []
     done: set[int] = set()
-    for trial in record.trials.to_dict("records"):
+    there = [path.stem for path in (record.run / "samples").glob("*.npz") if path.is_file()]
+    for trial in record.trials[record.trials["trial"].isin(there)].to_dict("records"):
         path = record.run / "samples" / f"{trial['trial']}.npz"
-        if trial["cell"] in done or not path.is_file():
+        if trial["cell"] in done:
             continue
         try:
             with np.load(path, allow_pickle=False) as held:

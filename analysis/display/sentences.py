@@ -15,11 +15,16 @@ from search.record import Record, naming
 
 def answer_sentences(record: Record) -> list[str]:
     """One text for each set of test images that cells of a study are scored on."""
+    return [" ".join(told) for told in answer_parts(record)]
+
+
+def answer_parts(record: Record) -> list[list[str]]:
+    """The same, the verdict and then what is to be said beside it."""
     values = cell_values(record)
-    return [_sentence(record.study, answer, values) for answer in answers(record)]
+    return [_sentences(record.study, answer, values) for answer in answers(record)]
 
 
-def _sentence(study: Mapping[str, Any], answer: Answer, values: Sequence[CellValue]) -> str:
+def _sentences(study: Mapping[str, Any], answer: Answer, values: Sequence[CellValue]) -> list[str]:
     held = [*answer.compared, *(v for values in answer.out.values() for v in values)]
     head = f"{held[0].split} {metric_name(study, held[0].metric)}"
     left = "; ".join(
@@ -33,7 +38,7 @@ def _sentence(study: Mapping[str, Any], answer: Answer, values: Sequence[CellVal
     said += _asides(held)
     if study["synthetic"] and answer.verdict == "decided":
         said.append("Of synthetic images: nothing is decided of real ones.")
-    return " ".join(said)
+    return said
 
 
 def _alike(answer: Answer) -> dict[str, list[CellValue]]:
@@ -60,7 +65,7 @@ def _lead(answer: Answer) -> str:
     others = [value for value in answer.among if value is not first]
     if answer.verdict == "decided":
         second, count = answer.compared[1], len(answer.compared) - 1
-        over = "the other one" if count == 1 else f"all {count} others"
+        over = {1: "the other one", 2: "both others"}.get(count, f"all {count} others")
         return f"{_named(first)} leads, decided against {over}; next is {_by(second)}"
     rest = "; ".join(_by(value) for value in others if not _tied(value))
     if answer.verdict == "tie":
@@ -128,7 +133,7 @@ def _asides(held: list[CellValue]) -> list[str]:
         ("edge", "Chosen at the end of what was tried"),
     ):
         said = [
-            f"{naming.cell_label(v.given)}: {v.details[mark]}" for v in held if mark in v.marks
+            f"{naming.cell_label(v.given)} ({v.details[mark]})" for v in held if mark in v.marks
         ]
         found += [f"{text}: {'; '.join(said)}."] if said else []
     return found

@@ -10,9 +10,10 @@ import pandas as pd
 from analysis.display.marks import MARKS, deciding, legend, skill_words
 from analysis.display.origins import data_words, origin, pretraining
 from analysis.findings.cells import CellValue
+from analysis.findings.facts import metric_name
 from search.record import Record, configs_planned
 from search.record.imported import imported_note
-from search.record.naming import cell_label, setting
+from search.record.naming import cell_label, named, setting
 
 SYNTHETIC = "SYNTHETIC DATA"
 REPORT_PROTOCOL = "REPORT PROTOCOL"
@@ -105,11 +106,12 @@ def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
         study: study.json.
         values: of the cells that this is said of, for what was run of what was planned.
     """
-    watched = f"{study['watched']}_{study['metric']}"
+    split = {"val": "validation"}.get(study["watched"], study["watched"])
+    watched = f"{split} {metric_name(study, study['metric'])}"
     rule = RULES[study["checkpoint_rule"]]
     if study["checkpoint_rule"] == "best":
         rule += f" by {watched}"
-    space = ", ".join(study["space_keys"])
+    space = ", ".join(named(key) for key in study["space_keys"])
     held = list(values)
     chosen = f"{space} selected by {watched} among {configs(study, held)}" if space else ""
     asked = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])

@@ -16,6 +16,7 @@ from search.record.journal import Event
 from search.record.naming import cell_label
 from search.spec.plan import Job, Plan, expected_epochs
 from search.spec.study_spec import StudySpec
+from trainables import find_task
 
 SAID = (
     *("promote", "promote early", "replace", "stop", "collapsed", "audit", "select"),
@@ -44,6 +45,7 @@ class Progress:
     def __init__(self, spec: StudySpec, plan: Plan, console: Console, metric: str) -> None:
         self._cells, self._plan = spec.cell_values(), plan
         self._metric, self._console = metric, console
+        self._shown = find_task(spec.task).metrics  # of all that is scored on test
         self._trials: dict[str, str] = {}  # trial -> state
         self._of_cell: dict[str, int] = {}
         self._best: dict[int, float] = {}
@@ -99,7 +101,9 @@ class Progress:
         if told["ending"] == "value" and value is not None:
             if job.to_epoch == self._plan.rungs[-1] and job.stage != "audit":
                 self._note_best(job.cell, value)
-            tested = "".join(f", test {k} {v:.4g}" for k, v in (told.get("test") or {}).items())
+            test = told.get("test") or {}
+            tested = "".join(f", test {k} {test[k]:.4g}" for k in self._shown if k in test)
+            tested += ", COLLAPSED" * bool(told.get("collapsed"))
             # of its epochs the rule may have taken an earlier one
             of = told["value_epoch"]
             chosen = f" (of epoch {of})" if of != told["epoch"] else ""

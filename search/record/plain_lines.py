@@ -68,6 +68,7 @@ def plain_table(path: Path, size: int | None = None) -> EpochTable | None:
             parts.append(table)
             places.append(at + first)
         first += len(lines)
+    pa.default_memory_pool().release_unused()  # of a large log hundreds of MB
     return joined(parts, places) if parts else table_of([])
 
 

@@ -64,7 +64,7 @@ def test_an_audit_that_lost_is_told_in_the_row_of_its_cell_and_in_the_headline(r
     row = tables.make(record, "cells").display.iloc[0]
     assert "∇" in row["test accuracy ↑"]
     assert row["audited better"] == "1/1"
-    said = "depth 18, from scratch: 1 of 1 audited, 0.7000 against 0.6000 (val accuracy)"
+    said = "depth 18, from scratch (1 of 1 audited, 0.7000 against 0.6000 (val accuracy)"
     assert said in " ".join(answer_sentences(record))
     assert said in tables.make(record, "T1").caption
 

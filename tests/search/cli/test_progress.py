@@ -49,6 +49,20 @@ def test_a_job_ends_at_its_last_epoch_whichever_one_is_chosen():
     assert lines[1] == "00-000 epoch 2 done: val_accuracy 0.5, 3 s"
 
 
+def test_a_scored_job_tells_the_metrics_of_tables_alone_and_whether_it_collapsed():
+    text = TEXT.replace('"cifar10"', '"shanghaitech"')
+    spec = parse_spec(tomllib.loads(text), "tiny.toml")
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    with Progress(spec, make_plan(spec), console, "val_mae") as progress:
+        job = Job("00-seed1", "confirm", 0, 0, 1, 0, 4, True)
+        test = {"mae": 9.5, "rmse": 12.0, "nae": 0.5, "live": 0.0}
+        told = {"ending": "value", "value": 9.0, "epoch": 4, "value_epoch": 4, "seconds": 3.0}
+        progress.told(job, {**told, "test": test, "collapsed": True}, [])
+    (line,) = out.getvalue().splitlines()
+    assert line.endswith("val_mae 9, test mae 9.5, test rmse 12, COLLAPSED, 3 s")
+
+
 def test_a_resumed_study_shows_what_was_done_before(make_study):
     spec = parse_spec(tomllib.loads(TEXT), "tiny.toml")
     study = make_study()
