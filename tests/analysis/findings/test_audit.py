@@ -64,9 +64,9 @@ def test_an_audit_that_lost_is_told_in_the_row_of_its_cell_and_in_the_headline(r
     row = tables.make(record, "cells").display.iloc[0]
     assert "∇" in row["test accuracy ↑"]
     assert row["audited better"] == "1/1"
-    said = "depth 18, from scratch (1 of 1 audited, 0.7000 against 0.6000 (val accuracy)"
-    assert said in " ".join(answer_sentences(record))
-    assert said in tables.make(record, "T1").caption
+    said = "1 of 1 audited, 0.7000 against 0.6000 (val accuracy)"
+    assert f"depth 18, from scratch ({said})" in " ".join(answer_sentences(record))
+    assert f"depth 18, from scratch: {said}" in tables.make(record, "T1").caption
 
 
 def test_the_table_of_configs_says_that_an_audited_trial_was_trained_in_full(record):
