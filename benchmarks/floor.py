@@ -45,7 +45,7 @@ def floor(
         net(x).sum().backward()
     share = batch / len(x)
     parameters = sum(p.numel() for p in net.parameters())
-    moved = round(moved * share) + parameters * (40 if config["optimizer"] == "adam" else 32)
+    moved = round(moved * share) + parameters * (32 if config["optimizer"] == "sgd" else 40)
     return max(counter.get_total_flops() * share / rates[0], moved / rates[1])
 
 

@@ -1,8 +1,11 @@
 """What a training step costs: a plain loop beside ours, eager, graphed and packed, in one run.
 
-    python benchmarks/training.py [--tasks cifar10 shanghaitech] [--depths 18 34 50 101 152]
-        [--modes plain eager graphed packed] [--steps 20] [--repeats 3] [--batch 128]
-        [--packed 2 4] [--threads 2] [--json FILE]
+    python benchmarks/training.py [--tasks cifar10 shanghaitech crowd-conv]
+        [--depths 18 34 50 101 152] [--modes plain eager graphed packed] [--steps 20]
+        [--repeats 3] [--batch 128] [--packed 2 4] [--threads 2] [--json FILE]
+
+crowd-conv is the conv head of stride 8 on layer3 with crops as in the study shanghaitech; its
+plain loop averages no weights, ours does.
 
 plain    what a user would write: torchvision transforms on PIL images (crowd: JPEG decode, resize
          and a kernel stamped per head), DataLoader with 2 workers, stock network, eager fp32, the
@@ -36,7 +39,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from crowd_input import PlainCrowd, jpegs
+from crowd_input import PlainCells, PlainCrowd, jpegs
 from floor import best_rates, floor, wait
 from machine import describe
 from PIL import Image
@@ -44,8 +47,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from search.record.manifest import git
+import search
 from search.run.device import mps_active
+from search.run.machine import git
+from search.spec.study_spec import load_spec
 from trainables import find_task
 from trainables.engine.kit import forget, kit_for
 from trainables.engine.step import resolve_precision
@@ -53,7 +58,9 @@ from trainables.tasks import crowd_splits
 from trainables.tasks.crowd_files import Crowd
 from trainables.tasks.images import Data, on_gpu
 
-BOTH = ["cifar10", "shanghaitech"]  # tasks that have a plain loop to compare with
+CONV = "crowd-conv"
+CONV_BATCH = 8
+CASES = ["cifar10", "shanghaitech", CONV]  # those that have a plain loop to compare with
 MODES = ("plain", "eager", "graphed", "packed")
 PICTURES = 2048  # held in memory; an epoch of more goes round
 EPOCH = 45_000  # pictures on a GPU, as a trial has them
@@ -62,17 +69,27 @@ CROWD_PICTURES = 16
 
 @dataclass(frozen=True)
 class Case:
-    """One row: task, depth and how many images a step."""
+    """One row: which of CASES, depth and how many images a step."""
 
-    task: str
+    name: str
     depth: int
     batch: int
 
+    @property
+    def task(self) -> str:
+        """Key of TASKS."""
+        return "shanghaitech" if self.name == CONV else self.name
+
     def config(self) -> dict[str, Any]:
-        """Every setting, at the task's defaults."""
+        """Every setting: the task's defaults, or those of the study shanghaitech."""
         defaults = {k: s.default for k, s in find_task(self.task).settings.items()}
         lr = 0.01 if self.task == "cifar10" else 1e-5
-        return {**defaults, "depth": self.depth, "batch_size": self.batch, "lr": lr}
+        own = {"depth": self.depth, "batch_size": self.batch, "lr": lr}
+        if self.name == CONV:
+            path = Path(search.__file__).parent / "studies" / "shanghaitech.toml"
+            shipped = load_spec(path)[0].fixed
+            own = {**shipped, **own, "loss": "mse"}
+        return {**defaults, **own}
 
 
 class Pictures(Dataset):
@@ -107,6 +124,9 @@ def plain_steps(case: Case, device: torch.device) -> Iterator[None]:
         data: Dataset = Pictures()
         loss: nn.Module = nn.CrossEntropyLoss()
         optimizer: Any = torch.optim.SGD(net.parameters(), lr=config["lr"], momentum=0.9)
+    elif case.name == CONV:
+        data, loss = PlainCells(CROWD_PICTURES, config), nn.MSELoss(reduction="sum")
+        optimizer = torch.optim.AdamW(net.parameters(), lr=config["lr"])
     else:
         data, loss = PlainCrowd(CROWD_PICTURES), nn.MSELoss()
         optimizer = torch.optim.Adam(net.parameters(), lr=config["lr"])
@@ -306,7 +326,7 @@ def measure(
     first = median(next(iter(seconds.values())))
     return [
         {
-            "task": case.task,
+            "task": case.name,
             "depth": case.depth,
             "batch": case.batch,
             "mode": mode,
@@ -324,12 +344,12 @@ def measure(
 def main() -> None:
     """Measure every case, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", default=BOTH, choices=BOTH)
+    parser.add_argument("--tasks", nargs="+", default=CASES, choices=CASES)
     parser.add_argument("--depths", nargs="+", type=int, default=[18, 34, 50, 101, 152])
     parser.add_argument("--modes", nargs="+", choices=MODES)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=128, help="of cifar10; a crowd step is 1")
+    parser.add_argument("--batch", type=int, default=128, help="of cifar10")
     parser.add_argument("--packed", nargs="+", type=int, default=[2], help="how many at once")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path)
@@ -346,7 +366,8 @@ def main() -> None:
     pack = Pack(held.packed if "packed" in held.modes else [], held.steps, held.threads, device)
     for task in held.tasks:
         for depth in held.depths:
-            case = Case(task, depth, held.batch if task == "cifar10" else 1)
+            batch = {"cifar10": held.batch, CONV: CONV_BATCH}.get(task, 1)
+            case = Case(task, depth, batch)
             new = measure(case, held, device, rates, pack)
             rows += new
             print(pd.DataFrame(new).to_string(index=False), flush=True)

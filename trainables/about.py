@@ -20,8 +20,9 @@ gets `plain`.
         only    settings under which published values may stand beside ours
     sheets      learning curves: key, name, where, without (parameters not repeated in labels),
                 metrics, mode and only (of the published curves), train ("beside" what is watched,
-                "apart" where it is of other images, "none"); sheets of one key are one figure, a
-                row each; with `side`, one for each of its values
+                "apart" where it is of other images, "none"); beside: settings of cells whose
+                training values are of the watched kind though others' are not; sheets of one key
+                are one figure, a row each; with `side`, one for each of its values
 """
 
 from __future__ import annotations
@@ -103,8 +104,9 @@ SHANGHAITECH: About = {
     },
     "formulas": "MAE = mean |z - z'|, MSE (root) = sqrt(mean (z - z')^2) over the images, z heads "
     "annotated and z' predicted; people an image.",
-    "training": "Train values are of the crops that are trained on (people a crop), those of "
-    "validation and test of whole images (people an image): the two lines do not compare.",
+    "training": "Train values are, with head = fc, of the crops that are trained on (people a "
+    "crop), and those of validation and test of whole images (people an image), so the two do not "
+    "compare; with head = conv they are of whole training images, a fixed sample, and compare.",
     "images": ["edition", "part"],
     "side": "part",
     "chance": {},
@@ -140,6 +142,7 @@ SHANGHAITECH: About = {
             "mode": "scratch",
             "only": {"network": "resnet", "head": "fc"},
             "train": "apart",  # of crops; what is watched is of whole images
+            "beside": {"head": "conv"},  # whole training images: see Task.measures_train
         }
     ],
 }

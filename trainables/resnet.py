@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,14 @@ def backbone(
         _load_all_but_head(net, depth, weights)
     net.fc = head(net.fc.in_features)
     return net
+
+
+def missing_tensors(state: Mapping[str, Tensor], depth: int) -> list[str]:
+    """Names of the ResNet of a depth that a state dict lacks, its head's and counters' aside."""
+    with torch.device("meta"):
+        names = list(DEPTHS[depth][0]().state_dict())
+    wanted = (name for name in names if not name.startswith("fc."))
+    return [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
 
 
 def weights_url(depth: int) -> str:

@@ -12,19 +12,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from analysis.display import figures, words
+from analysis.display import figures, origins, words
 from analysis.display.plates import Plate, legend, new
 from analysis.findings.cells import cell_values
 from analysis.findings.facts import (
     direction,
     has_settings,
     is_of_published,
+    metric_name,
     settings_of,
     side_of,
 )
-from search.record import Record
+from search.record import Record, naming
 
 SMALL = 1e-12
+FAR = 10  # times the least value: a logarithmic axis of less has hardly a tick
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def _lines(
                 {
                     "trial": trial["trial"],
                     "cell": cell,
-                    "label": words.cell_label(study["cells"][cell], without),
+                    "label": naming.cell_label(study["cells"][cell], without),
                     "colour": figures.colour(number),
                     "unfinished": not full,
                 }
@@ -88,7 +90,10 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
 
 def _curve_plate(record: Record, key: str, rows: list[Row], curves: pd.DataFrame) -> Plate:
     study, side = record.study, record.study["about"]["side"]
-    names = [f"{side} {row.side}" if row.side else row.sheet["name"] for row in rows]
+    names = [
+        ", ".join(filter(None, [f"{side} {row.side}" * bool(row.side), row.sheet["name"]]))
+        for row in rows
+    ]
     title = "Learning curves" + (f": {' and '.join(names)}" if any(names) else "")
     said = ["Unsmoothed, one line a seed; an x ends a curve short of its budget."]
     if any(len(row.lines) > figures.MOST_LINES for row in rows):
@@ -107,8 +112,24 @@ def _sheets(study: dict[str, Any]) -> list[tuple[Mapping[str, Any], str, list[in
         for cell, at in enumerate(study["cells"]):
             if has_settings(study, at, sheet["where"]):
                 sides.setdefault(side_of(study, at), []).append(cell)
-        found += [(sheet, side, cells) for side, cells in sides.items()]
+        for side, cells in sides.items():
+            found += [(own, side, held) for own, held in _by_training(study, sheet, cells)]
     return found
+
+
+def _by_training(
+    study: dict[str, Any], sheet: Mapping[str, Any], cells: list[int]
+) -> list[tuple[Mapping[str, Any], list[int]]]:
+    """A sheet's cells, those apart whose training values are of the watched kind."""
+    wanted = sheet.get("beside") or {}
+    if not wanted:
+        return [(sheet, cells)]
+    like = [cell for cell in cells if has_settings(study, study["cells"][cell], wanted)]
+    rest = [cell for cell in cells if cell not in like]
+    name = " ".join(f"{key}={value}" for key, value in wanted.items()) if like and rest else ""
+    named = ", ".join(filter(None, [sheet["name"], name]))
+    both = [({**sheet, "train": "beside", "name": named}, like), (sheet, rest)]
+    return [(own, held) for own, held in both if held]
 
 
 def _curves(
@@ -121,13 +142,22 @@ def _curves(
     ]
     figure, axes = new(len(rows), max(len(row) for row in panels), 5.2, 3.4)
     for held, row, name, wanted in zip(axes, rows, names, panels, strict=True):
+        for ax in held[len(wanted) :]:  # of a row of fewer panels than another
+            ax.set_visible(False)
         for ax, (metric, splits) in zip(held, wanted, strict=False):
             figures.learning_curves(
-                ax, curves, row.lines, metric, study["watched"], row.under, splits
+                ax,
+                curves,
+                row.lines,
+                metric,
+                study["watched"],
+                row.under,
+                splits,
+                metric_name(study, metric),
             )
             if len(rows) > 1:
                 ax.set_title(f"{name}, {ax.get_title()}", fontsize="medium")
-            if direction(study, metric) == "min" and _positive(ax):
+            if direction(study, metric) == "min" and _far(ax):
                 ax.set_yscale("log")
                 for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
                     place(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
@@ -145,9 +175,11 @@ def _splits(sheet: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return ways[sheet.get("train", "beside")]
 
 
-def _positive(ax: Axes) -> bool:
-    held = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
-    return bool(held) and all((values > SMALL).all() for values in held)
+def _far(ax: Axes) -> bool:
+    """Whether values are all above 0 and too far apart for an axis that is not logarithmic."""
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    held = np.concatenate(lines) if lines else np.empty(0)
+    return bool(held.size and held.min() > SMALL and held.max() > FAR * held.min())
 
 
 def _matching(
@@ -166,7 +198,7 @@ def _matching(
     given = [settings_of(study, at) for at in given if is_of_published(study, at, only)]
     if not given:
         return None
-    if published is None or (mode == "pretrained" and words.own_weights(study)):
+    if published is None or (mode == "pretrained" and origins.own_weights(study)):
         return None
     held: pd.DataFrame = published[
         (published["task"] == study["task"]) & (published["mode"] == mode)

@@ -7,14 +7,14 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from analysis.display import figures, words
+from analysis.display import figures, marks
 from analysis.display.curve_sheets import curve_plates
 from analysis.display.frames import baselines_by_side
 from analysis.display.plates import Plate, label, legend, new, save
 from analysis.display.search_plates import search_plates
 from analysis.findings.cells import CellValue, cell_values, require_comparable
 from analysis.findings.facts import metric_name, side_of
-from search.record import Record
+from search.record import Record, naming
 
 __all__ = ["Plate", "plates", "save"]
 
@@ -51,7 +51,7 @@ def _final_plates(record: Record) -> list[Plate]:
     figure, axes = new(1, len(groups), 5.2, 3.8)
     for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
         require_comparable(values)
-        labels = {v.cell: words.cell_label(v.given, {key, side}) for v in values}
+        labels = {v.cell: naming.cell_label(v.given, {key, side}) for v in values}
         lines = {
             name: scores[study["metric"]]
             for name, scores in constants.get(part, {}).items()
@@ -64,7 +64,7 @@ def _final_plates(record: Record) -> list[Plate]:
     caption = (
         "Dots are seeds, diamonds means, bars the 95 % t interval (of two seeds, their range). "
         "Cells without a result stand at the foot, — not begun. "
-        + " ".join(f"{sign} {text}." for sign, text in words.legend(main))
+        + " ".join(f"{sign} {text}." for sign, text in marks.legend(main))
     )
     title = f"Final {study['shown_split']} {metric_name(study, study['metric'])} by {key}"
     return [Plate(f"final-{key}", title, caption, figure)]
@@ -89,7 +89,7 @@ def _sample_plates(record: Record) -> list[Plate]:
         figure, axes = new(count, 3, 2.9, 2.9)
         image = figures.sample_maps(axes, samples)
         figure.colorbar(image, ax=axes[:, 1:], label="people a pixel", shrink=0.8)
-        label = words.cell_label(record.study["cells"][trial["cell"]])
+        label = naming.cell_label(record.study["cells"][trial["cell"]])
         caption = (
             f"Trial {trial['trial']}, {trial['epochs']}/{trial['budget']} epochs; "
             "one colour scale; images chosen by error quantile."

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import digest, mixed_parts, signs
+from analysis.display.marks import signs
+from analysis.display.origins import digest
+from analysis.display.words import mixed_parts
 from analysis.findings.cells import CellValue
 from analysis.findings.constants import constants_by_side
 from analysis.findings.facts import beside
@@ -54,8 +56,11 @@ def spread(values: tuple[float, ...], digits: int) -> str:
 
 
 def ends(held: Interval, digits: int) -> str:
-    """An interval, e.g. "0.6960 to 0.7062"; a dash where there is none."""
-    return f"{held.low:.{digits}f} to {held.high:.{digits}f}" if held.known else DASH
+    """An interval, e.g. "0.6960 to 0.7062"; a dash where there is none; of two values said so."""
+    if not held.known:
+        return DASH
+    kind = " (range of two)" if held.kind == "range" else ""
+    return f"{held.low:.{digits}f} to {held.high:.{digits}f}{kind}"
 
 
 def constant_rows(record: Record) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import StringIO
 from typing import Any, Literal
@@ -80,6 +80,14 @@ class Table:
     def strings(self) -> tuple[list[list[str]], list[list[bool]]]:
         """`display` and `bold` as lists of rows, quick to go through."""
         return self.display.to_numpy().tolist(), self.bold.to_numpy().tolist()
+
+    def without(self, heads: Collection[str]) -> Table:
+        """The same without these columns of what is displayed; its data stay whole."""
+        if not heads:
+            return self
+        kept = [not held for held in self.display.columns.isin(list(heads))]
+        display, bold = self.display.loc[:, kept], self.bold.loc[:, kept]
+        return replace(self, display=display, bold=bold)
 
     def new_kinds(self) -> list[int]:
         """Rows, by place, that begin another kind than the row before."""

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.display import words
+from analysis.display import marks
 from analysis.display.frames import ends, fixed_point
 from analysis.findings.answer import Answer, answers
 from analysis.findings.cells import CellValue
 from analysis.findings.facts import metric_name
-from search.record import Record
+from search.record import Record, naming
 
 
 def answer_sentences(record: Record) -> list[str]:
     """One text for each set of test images that cells of a study are scored on."""
-    return [_sentence(record.study, answer) for answer in answers(record)]
+    return [" ".join(told) for told in answer_parts(record)]
 
 
-def _sentence(study: Mapping[str, Any], answer: Answer) -> str:
+def answer_parts(record: Record) -> list[list[str]]:
+    """The same, the verdict and then what is to be said beside it."""
+    return [_sentences(record.study, answer) for answer in answers(record)]
+
+
+def _sentences(study: Mapping[str, Any], answer: Answer) -> list[str]:
     held = [*answer.compared, *(v for values in answer.out.values() for v in values)]
     head = f"{held[0].split} {metric_name(study, held[0].metric)}"
     left = "; ".join(
-        f"{' and '.join(words.cell_label(v.given) for v in same)} ({why})"
+        f"{' and '.join(naming.cell_label(v.given) for v in same)} ({why})"
         for why, same in _alike(answer).items()
     )
     said = [f"{head[0].upper()}{head[1:]}: {_lead(answer)}."]
@@ -31,7 +36,7 @@ def _sentence(study: Mapping[str, Any], answer: Answer) -> str:
     said += _asides(held)
     if study["synthetic"] and answer.verdict == "decided":
         said.append("Of synthetic images: nothing is decided of real ones.")
-    return " ".join(said)
+    return said
 
 
 def _alike(answer: Answer) -> dict[str, list[CellValue]]:
@@ -39,12 +44,12 @@ def _alike(answer: Answer) -> dict[str, list[CellValue]]:
     found: dict[str, list[CellValue]] = {}
     for values in answer.out.values():
         for value in values:
-            found.setdefault(words.why_out(value), []).append(value)
+            found.setdefault(marks.why_out(value), []).append(value)
     return found
 
 
 def _named(value: CellValue) -> str:
-    return f"{words.cell_label(value.given)} ({fixed_point(value.mean, value.digits)})"
+    return f"{naming.cell_label(value.given)} ({fixed_point(value.mean, value.digits)})"
 
 
 def _lead(answer: Answer) -> str:
@@ -58,7 +63,7 @@ def _lead(answer: Answer) -> str:
     others = [value for value in answer.among if value is not first]
     if answer.verdict == "decided":
         second, count = answer.compared[1], len(answer.compared) - 1
-        over = "the other one" if count == 1 else f"all {count} others"
+        over = {1: "the other one", 2: "both others"}.get(count, f"all {count} others")
         return f"{_named(first)} leads, decided against {over}; next is {_by(second)}"
     rest = "; ".join(_by(value) for value in others if not _tied(value))
     if answer.verdict == "tie":
@@ -113,6 +118,8 @@ def _asides(held: list[CellValue]) -> list[str]:
         ("audit", "The rule ended better configs than it kept"),
         ("edge", "Chosen at the end of what was tried"),
     ):
-        said = [f"{words.cell_label(v.given)}: {v.details[mark]}" for v in held if mark in v.marks]
+        said = [
+            f"{naming.cell_label(v.given)} ({v.details[mark]})" for v in held if mark in v.marks
+        ]
         found += [f"{text}: {'; '.join(said)}."] if said else []
     return found

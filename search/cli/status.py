@@ -10,19 +10,23 @@ import pandas as pd
 from rich.table import Table
 
 from search.record import LOCK, STATES, Record, Seeds, counts, missing, short_choices
+from search.record.naming import cell_label
 
 
 def status_table(held: Record) -> Table:
     """One row a cell: searched trials by status, confirmed seeds, the best of the search.
 
-    An audited trial counts as the rule left it, stopped, and once more as audited.
+    An audited trial counts as the rule left it, stopped, and once more as audited; one that has
+    collapsed counts by its status, and once more as collapsed, where the task tells such.
     """
     metric = f"{held.study['watched']}_{held.study['metric']}"
     table = Table(title=_title(held), title_justify="left", box=None, pad_edge=False)
     table.add_column("cell")
-    for name in ("configs", *STATES, "audited", "confirmed", f"best {metric}"):
-        table.add_column(name, justify="right")
     trials = held.trials
+    tells = bool(trials["collapsed"].notna().any())
+    told = ["collapsed"] * tells
+    for name in ("configs", *STATES, *told, "audited", "confirmed", f"best {metric}"):
+        table.add_column(name, justify="right")
     if not is_running(held.run):  # what a killed driver left as running waits for the next one
         trials = trials.assign(status=trials["status"].replace("running", "paused"))
     counted = counts(replace(held, trials=trials))
@@ -31,9 +35,10 @@ def status_table(held: Record) -> Table:
         judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]
         complete = judged[judged["status"] == "completed"]
         table.add_row(
-            " ".join(f"{k}={v}" for k, v in cell.items()),
+            cell_label(cell),
             f"{configs.run}/{configs.planned}" if configs.planned else "-",
             *(str(configs.states.get(state, 0)) for state in STATES),
+            *[str(configs.collapsed or 0)] * tells,
             f"{configs.audits_ended}/{configs.audited}" if configs.audited else "0",
             _confirmed(counted[number].seeds),
             _best(complete["value"], held.study["mode"]),
@@ -42,8 +47,11 @@ def status_table(held: Record) -> Table:
 
 
 def _confirmed(seeds: Seeds) -> str:
-    """Seeds that are complete, and those that will not be, e.g. "2/3, 1 diverged"."""
-    lost = ((seeds.diverged, "diverged"), (seeds.failed, "failed"), (seeds.unscored, "unscored"))
+    """Seeds that are complete, and what else befell any, e.g. "2/3, 1 diverged"."""
+    lost = (
+        *((seeds.diverged, "diverged"), (seeds.failed, "failed"), (seeds.unscored, "unscored")),
+        (seeds.collapsed, "collapsed"),
+    )
     told = [f"{n} {what}" for n, what in lost if n]
     return ", ".join([f"{seeds.complete}/{seeds.planned}", *told])
 
@@ -52,7 +60,7 @@ def lost_lines(held: Record) -> list[str]:
     """Which configs were lost for good, and what that does to which cell; [] where none was."""
     lines, why = [], dict(zip(held.trials["trial"], held.trials["reason"], strict=True))
     for number, choice in short_choices(held).items():
-        cell = " ".join(f"{k}={v}" for k, v in held.study["cells"][number].items())
+        cell = cell_label(held.study["cells"][number])
         after = "`resume --retry-failed` runs what is missing again"
         if choice.made:
             after = "that choice stands; a new study, with --name, tries all of them"
@@ -71,7 +79,10 @@ def _title(held: Record) -> str:
         marks.append("running")
     elif missing(held).open:
         marks.append("NOT RUNNING, interrupted or killed: resnet-search resume goes on")
-    epochs = int((held.curves["name"] == "seconds").sum())
+    if "imported" in held.study:
+        marks.append("IMPORTED")
+    each = held.study["row_metrics"][0] if "imported" in held.study else "seconds"
+    epochs = int((held.curves["name"] == each).sum())
     stages = held.trials["stage"].value_counts()
     seeds = stages.get("confirm", 0)
     return (

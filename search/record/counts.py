@@ -31,11 +31,13 @@ class Configs:
         planned: configs that the study asks for; 0 where nothing is searched.
         states: of STATES, how many trials are so.
         audits: the same of trials trained on after the rule had ended them, by how they stand.
+        collapsed: how many of all of them have; None where the task does not say.
     """
 
     planned: int
     states: Mapping[str, int] = field(default_factory=dict)
     audits: Mapping[str, int] = field(default_factory=dict)
+    collapsed: int | None = None
 
     @property
     def run(self) -> int:
@@ -64,6 +66,7 @@ class Seeds:
         diverged: became not finite on the way.
         failed: ended by an error, or lost, for good.
         open: running or waiting.
+        collapsed: of the complete and the unscored, those whose predictions hardly differ.
     """
 
     planned: int
@@ -72,6 +75,7 @@ class Seeds:
     diverged: int = 0
     failed: int = 0
     open: int = 0
+    collapsed: int = 0
 
     @property
     def begun(self) -> int:
@@ -128,7 +132,17 @@ def searched(held: Record) -> pd.DataFrame:
     rows.loc[audited, "status"] = "stopped"
     rows.loc[audited, "epochs"] = names.map(ended["epoch"]).astype("Int64")
     rows.loc[audited, "value"] = names.map(ended["value"]).astype("Float64")
+    rows.loc[audited, "collapsed"] = _collapsed_at(held, names.map(ended["epoch"]))
     return rows
+
+
+def _collapsed_at(held: Record, epochs: pd.Series) -> pd.Series:
+    """Whether trials had collapsed, by the rows of these epochs of theirs; NA where untold."""
+    rows = held.curves[held.curves["name"] == f"{held.study['watched']}_collapsed"]
+    told = rows.set_index(["trial", "epoch"])["value"]
+    names = held.trials.loc[epochs.index, "trial"]
+    at = pd.MultiIndex.from_arrays([names, epochs])
+    return pd.Series(told.reindex(at).to_numpy(), epochs.index).astype("Float64").astype("boolean")
 
 
 def configs_planned(study: Mapping[str, Any]) -> int:
@@ -147,15 +161,22 @@ def counts(held: Record) -> dict[int, Counts]:
     audits = rows["stage"] == "audit"
     states = _by_state(rows.assign(status=rows["status"].mask(audits, "stopped")))
     ended = _by_state(rows[audits])
-    planned, seeds = configs_planned(study), _seeds(held)
+    planned, seeds, collapsed = configs_planned(study), _seeds(held), _collapsed(held)
     none = Seeds(len(study["confirm_seeds"]) or 1)
     return {
         number: Counts(
-            Configs(planned, states.get(number, {}), ended.get(number, {})),
+            Configs(planned, states.get(number, {}), ended.get(number, {}), collapsed.get(number)),
             seeds.get(number, none),
         )
         for number in range(len(study["cells"]))
     }
+
+
+def _collapsed(held: Record) -> dict[int, int]:
+    """Cell -> trials of its search that have collapsed; without cells whose task does not say."""
+    rows = held.trials[["cell", "stage", "collapsed"]].dropna()
+    sums = rows[rows["stage"] != "confirm"].groupby("cell")["collapsed"].sum()
+    return {int(str(cell)): int(n) for cell, n in sums.items()}
 
 
 def _by_state(rows: pd.DataFrame) -> dict[int, dict[str, int]]:
@@ -176,7 +197,7 @@ def result_stage(study: Mapping[str, Any], trials: pd.DataFrame) -> str:
 def _seeds(held: Record) -> dict[int, Seeds]:
     study, trials = held.study, held.trials
     stage, score = result_stage(study, trials), f"test_{study['metric']}"
-    rows = trials[["stage", "cell", "status", "epochs", "budget", score]]
+    rows = trials[["stage", "cell", "status", "epochs", "budget", "collapsed", score]]
     rows = rows[rows["stage"] == stage]
     tested = rows[score]
     scored = pd.Series(np.isfinite(tested.astype("float64").to_numpy()), index=rows.index)
@@ -188,6 +209,7 @@ def _seeds(held: Record) -> dict[int, Seeds]:
         "complete": full & scored,
         "unscored": full & ~scored,
         **{kind: rows["status"] == kind for kind in ("diverged", "failed")},
+        "collapsed": full & rows["collapsed"].fillna(False).astype(bool),
         "open": rows["status"].isin(["running", "paused", "stopped"]),
     }
     table = pd.DataFrame({name: mask.astype(int) for name, mask in kinds.items()})

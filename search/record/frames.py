@@ -133,7 +133,7 @@ def _tell(trial: dict[str, Any], event: dict[str, Any]) -> None:
     if event.get("test"):
         trial.update({f"test_{name}": value for name, value in event["test"].items()})
         trial["baselines"] = json.dumps(event["baselines"])
-        trial["collapsed"] = event.get("collapsed")
+    trial["collapsed"] = event.get("collapsed")
 
 
 def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
@@ -144,6 +144,8 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
         place += f", where {event['goes_on']} go on"
     if verdict == "stop":
         trial.update(status="stopped", reason=place)
+    elif verdict == "collapsed":
+        trial.update(status="stopped", reason=f"collapsed: {place}")
     elif verdict in ("promote", "replace"):
         trial.update(status="paused", reason=f"{verdict}: {place}")
     elif verdict == "promote early":  # its job has been asked for already

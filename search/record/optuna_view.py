@@ -34,6 +34,7 @@ from trainables.files import whole
 FILE = "optuna.log"
 ENDS = {
     "stop": TrialState.PRUNED,
+    "collapsed": TrialState.PRUNED,
     "complete": TrialState.COMPLETE,
     "diverged": TrialState.FAIL,
     "failed": TrialState.FAIL,

@@ -45,7 +45,8 @@ trials.parquet
     last_<m>     every metric of the last epoch, e.g. last_val_loss
     value_<m>    every metric of value_epoch, e.g. value_val_loss: one checkpoint for a whole row
     test_<m>     scores on test at the checkpoint of `value`; empty unless scored
-    collapsed    predictions barely differ between images; empty unless scored
+    collapsed    predictions barely differ between images: of test where scored, else on the split
+                 that is watched where it last stood; empty where the task does not say
     baselines    JSON: scores of constant predictors on the same test images; empty unless scored
     parameters   trainable parameters
     seconds      on a worker, evaluation included, of jobs that ended

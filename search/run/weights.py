@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from search.record import Record, RecordError, load
+from search.record.naming import cell_label
 from search.record.terminal import shell
 from search.run.lineage import GIVEN, ancestors_unknown
 from trainables.files import whole
-from trainables.resnet import own_weights
+from trainables.resnet import missing_tensors, own_weights
 
 
 def write_weights(
@@ -36,8 +37,9 @@ def write_weights(
         The files written.
 
     Raises:
-        RecordError: no such trial or checkpoint, depths that cells share, files already there, or
-            several trials and nothing but test scores to choose by.
+        RecordError: no such trial or checkpoint, depths that cells share, files already there,
+            networks that are no whole ResNets, or several trials and nothing but test scores to
+            choose by.
     """
     record = load(run)
     sign = 1 if record.study["mode"] == "max" else -1
@@ -49,11 +51,9 @@ def write_weights(
         if path.exists():
             raise RecordError(f"{path} is already there; name another folder with --out")
         _checkpoint(record, row)
-    written = {
-        path: (_checkpoint(record, row), _origin(record, row)) for path, row in chosen.items()
-    }
-    for path, (checkpoint, origin) in written.items():
-        _write(path, checkpoint, origin)
+    written = {path: (_state(record, row), _origin(record, row)) for path, row in chosen.items()}
+    for path, (state, origin) in written.items():
+        _write(path, state, origin)
     return list(chosen)
 
 
@@ -87,13 +87,13 @@ def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int
         if depth in found:
             raise RecordError(
                 f"{record.run}: several cells have depth {depth}, which --cell chooses among: "
-                + "; ".join(f"{n} ({_words(values)})" for n, values in enumerate(cells))
+                + "; ".join(f"{n} ({cell_label(values)})" for n, values in enumerate(cells))
             )
         found[depth] = trials[trials["cell"] == number]
         if found[depth].empty:
             raise RecordError(
-                f"{record.run}: no trial of cell {number} ({_words(at)}) has been scored on test "
-                f"yet; finish the study with `{shell('resnet-search', 'resume', record.run)}`"
+                f"{record.run}: no trial of cell {number} ({cell_label(at)}) has been scored on "
+                f"test yet; finish the study with `{shell('resnet-search', 'resume', record.run)}`"
             )
         if len(found[depth]) > 1 and record.study["watched"] == "test":
             raise RecordError(
@@ -102,10 +102,6 @@ def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int
                 + ", ".join(found[depth]["trial"])
             )
     return found
-
-
-def _words(at: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in at.items())
 
 
 def _origin(record: Record, trial: pd.Series) -> dict[str, Any]:
@@ -161,12 +157,33 @@ def _checkpoint(record: Record, trial: pd.Series) -> Path:
     return path
 
 
-def _write(path: Path, checkpoint: Path, origin: dict[str, Any]) -> None:
+def _state(record: Record, trial: pd.Series) -> dict[str, Tensor]:
+    """The weights that a trial is judged by, mapped from its checkpoint.
+
+    Raises:
+        RecordError: it cannot be read, or the network lacks what every study that starts from
+            weights asks for.
+    """
+    checkpoint = _checkpoint(record, trial)
     try:
         held = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         state: dict[str, Tensor] = held["best_weights"] or held["net"]
     except Exception as error:  # torch.load raises many kinds for a truncated or foreign file
         raise RecordError(f"{checkpoint}: cannot be read ({type(error).__name__})") from error
+    at = record.study["cells"][int(trial["cell"])]
+    depth = int({**record.study["settings"], **at}["depth"])
+    if lacking := missing_tensors(state, depth):
+        more = f" and {len(lacking) - 1} more" * (len(lacking) > 1)
+        raise RecordError(
+            f"{record.run}: the network of trial {trial['trial']} is no whole ResNet-{depth}: it "
+            f"lacks {lacking[0]}{more}, and a weights file holds them all. A crowd network has "
+            "them with last_layer = 4 and norm = 'trained' or 'frozen'; choose another cell with "
+            "--cell, or run the study again so, under another --name"
+        )
+    return state
+
+
+def _write(path: Path, state: dict[str, Tensor], origin: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
         with partial.open("wb") as file:

@@ -182,6 +182,8 @@ def _train(
         "parameters": outcome.parameters,
         **outcome.how,
     }
+    if outcome.collapsed is not None:
+        told["collapsed"] = outcome.collapsed
     if outcome.test is not None:
         _write_detail(store, worker_job.trial, outcome.test.per_image, outcome.test.samples)
         told["test"] = _plain(outcome.test.metrics)

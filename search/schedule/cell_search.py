@@ -2,8 +2,9 @@
 
 The rule of this tool is promotion ASHA with rungs of each cell's own, after Li et al. 2020 (arXiv
 1810.05934): a trial leaves its worker at a rung, and the best of its cell come back. When a rung
-is complete, max(full_per_cell, floor(n/eta)) of its n trials go on and the others end. `rules.py`
-has other objects of the same form.
+is complete, max(full_per_cell, floor(n/eta)) of its n trials go on and the others end. Of these
+one that has collapsed ends too where full_per_cell better ones go on; never for the sake of a
+worse one, which may have exploded. `rules.py` has other objects of the same form.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class CellPromote:
         cell: new, of this object alone.
     """
 
-    rule = "cell-promote/3"
+    rule = "cell-promote/4"
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -83,7 +84,7 @@ class CellPromote:
             share = cell.plan.share(len(rung.at))
             if rung.gone >= share:
                 continue
-            while rung.waiting and cell.trials[rung.waiting[0][1]].goal > number:
+            while rung.waiting and _over(cell.trials[rung.waiting[0][1]], number):
                 heapq.heappop(rung.waiting)
             if rung.waiting and bisect_left(rung.at, rung.waiting[0]) < share:
                 return cell.trials[rung.waiting[0][1]]
@@ -106,22 +107,33 @@ class CellPromote:
         rung, epoch = cell.rungs[number], cell.plan.rungs[number]
         n = len(rung.at)
         quota = cell.plan.quota(n)
+        full, better = cell.plan.full_per_cell, 0  # those of a better rank that go on
         for place, key in enumerate(rung.at):
             trial = cell.trials[key[1]]
             if trial.goal > number:
+                better += 1
                 continue
-            if place < quota or rung.alive < cell.plan.full_per_cell:
-                verdict = "promote" if place < quota else "replace"
+            good = place < quota
+            over = not good or (trial.collapsed and better >= full)
+            if not over or rung.alive < full:
+                better += 1
+                verdict = "promote" if good else "replace"
                 moves.jobs.append(cell.advance(trial, verdict, moves, place + 1))
             elif not trial.stopped:
                 trial.stopped = True
-                cell.write(moves, trial, epoch, "stop", cell.value(key), place + 1, n, quota)
+                verdict = "collapsed" if good else "stop"
+                cell.write(moves, trial, epoch, verdict, cell.value(key), place + 1, n, quota)
 
     def _replace(self, goal: int, moves: Moves) -> None:
         """After a loss on the way to `goal`; the rung that the next best comes to is open anew."""
         number = send_next_best(self.cell, min(goal, self._complete), moves)
         if number is not None:
             self._complete = number + 1
+
+
+def _over(trial: Trial, number: int) -> bool:
+    """Whether a trial that came to a rung is no candidate of an early promotion from it."""
+    return trial.goal > number or trial.collapsed
 
 
 def send_next_best(cell: Cell, below: int, moves: Moves) -> int | None:

@@ -51,7 +51,10 @@ class Moves:
 class Trial:
     """A config of a cell, or its winner at another seed."""
 
-    __slots__ = ("cell", "config", "failures", "goal", "key", "name", "seed", "stage", "stopped")
+    __slots__ = (
+        *("cell", "collapsed", "config", "failures", "goal", "key", "name", "seed", "stage"),
+        "stopped",
+    )
 
     def __init__(self, name: str, cell: int, config: int) -> None:
         self.name, self.cell, self.config = name, cell, config
@@ -60,6 +63,7 @@ class Trial:
         self.goal = 0  # the rung it may train to
         self.key: Key | None = None  # its place at that rung, once there
         self.stopped = False
+        self.collapsed = False  # its predictions hardly differ, where it last stood
         self.failures = 0
 
 

@@ -20,14 +20,15 @@ Rule = Callable[[int, Plan], list[CellSearch]]  # (cells, plan) -> the search of
 class CellStop:
     """Cell-wise stopping ASHA: at a rung a trial goes on at once if it is in its top 1/eta.
 
-    The rank counts the newcomer itself, and the best of a rung always goes on. When all of a
-    cell's trials have ended, ended ones go on until full_per_cell are complete.
+    The rank counts the newcomer itself, and the best of a rung always goes on, unless it has
+    collapsed. When all of a cell's trials have ended, ended ones go on until full_per_cell are
+    complete.
 
     Args:
         cell: new, of this object alone.
     """
 
-    rule = "cell-stop/1"
+    rule = "cell-stop/2"
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -58,11 +59,13 @@ class CellStop:
         at = self.cell.rungs[trial.goal].at
         assert trial.key is not None
         rank = bisect_left(at, trial.key) + 1
-        if rank <= max(1, self.cell.plan.share(len(at))):
+        good = rank <= max(1, self.cell.plan.share(len(at)))
+        if good and not trial.collapsed:
             moves.jobs.append(self.cell.advance(trial, "promote", moves, rank))
         else:
             trial.stopped = True
-            self.cell.note(moves, trial, self.cell.plan.rungs[trial.goal], "stop")
+            verdict = "collapsed" if good else "stop"
+            self.cell.note(moves, trial, self.cell.plan.rungs[trial.goal], verdict)
 
     def _settle(self, moves: Moves) -> None:
         cell = self.cell

@@ -115,6 +115,7 @@ class Scheduler:
         value: float = math.nan,
         epoch: int | None = None,
         again: bool = True,
+        collapsed: bool = False,
     ) -> list[Decision]:
         """Take the outcome of a job; returns what is decided by it.
 
@@ -125,6 +126,7 @@ class Scheduler:
             value: the metric by the study's checkpoint rule, at the job's last epoch.
             epoch: the last one, where it is not `job.to_epoch`.
             again: whether a failed job may end otherwise when it is run again.
+            collapsed: whether the trial's predictions hardly differ any more; by the task's rule.
 
         Raises:
             KeyError: this job is not running.
@@ -140,7 +142,7 @@ class Scheduler:
                 return moves.decisions
             cell.note(moves, trial, epoch, "failed")
         else:
-            trial.failures = 0
+            trial.failures, trial.collapsed = 0, collapsed
             if not sound and ending != "stopped":
                 cell.note(moves, trial, epoch, "diverged")
         if job.stage != "search":

@@ -110,6 +110,7 @@ class Search:
             math.nan if value is None else value,
             told.get("epoch"),
             not told.get("for_good", False),
+            bool(told.get("collapsed")),
         )
         if told.get("out_of_memory"):
             self.alone.add(trial)

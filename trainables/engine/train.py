@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import torch
 from torch import nn
 
 from trainables.engine.checkpoint import Progress, Row, Writer, load_weights, restore, state_of
+from trainables.engine.job import Outcome, TrainJob, watched_metric, watched_split
 from trainables.engine.kit import Kit, kit_for
 from trainables.engine.step import (
     autocast,
@@ -34,85 +34,11 @@ from trainables.errors import WeightsError
 from trainables.judging import judged_epochs
 from trainables.task import Config, Evaluation, Task
 
+__all__ = ["Outcome", "TrainJob", "train", "watched_metric", "watched_split"]
+
+COLLAPSED = "collapsed"  # ends the key of a row that says whether a split's predictions are
+
 Report = Callable[[Row], None]
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """One job of a trial: from its checkpoint, or the start, to `to_epoch`.
-
-    Attributes:
-        config: every setting of the task, complete.
-        seed: of initial weights, order and augmentation.
-        split_seed: of the cut between training and validation images; one for a whole study.
-        from_epoch: epochs whose rows have been taken already.
-        to_epoch: the last epoch to train, counted from 1.
-        max_epochs: the trial's full budget; schedules are laid out over it.
-        score_test: score test after `to_epoch`, at the checkpoint that the rule chose.
-        data_dir: where the data is.
-        weights: pretrained weights to start from, if the config says pretrained.
-        device: "cpu", "cuda".
-        checkpoint: file to go on from where it exists, and to write, in a folder that is there.
-        checkpoint_seconds: also write it when so many seconds have passed since the last one, and
-            50 times what the last one took (a crowd net's is two gigabytes).
-        on_checkpoint: called with the path, on the writing thread, when a checkpoint is whole.
-        study: which study the trial is of, told from all others; "" where that is not known.
-        on_other: called with what differs where the checkpoint that is there is another trial's;
-            it is taken for none then, and written over.
-    """
-
-    config: Config
-    seed: int
-    split_seed: int
-    to_epoch: int
-    max_epochs: int
-    score_test: bool
-    data_dir: Path
-    weights: Path | None
-    device: str
-    checkpoint: Path
-    checkpoint_seconds: float = 120.0
-    from_epoch: int = 0
-    on_checkpoint: Callable[[Path], None] | None = None
-    study: str = ""
-    on_other: Callable[[str], None] | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job ends with.
-
-    Attributes:
-        diverged: a loss or metric was not finite; the trial is over.
-        epoch: the last one trained.
-        value: the metric by the checkpoint rule, on the watched split; NaN if diverged.
-        value_epoch: the epoch that `value` is of.
-        test: the scores on test at that checkpoint, where asked for.
-        baselines: constant predictors on test, with `test`.
-        parameters: number of trainable parameters.
-        how: how it ran: `precision`, `step` (see Kit.how), `began_at`, the epoch of the checkpoint
-            that was found (0 for none), `checkpoints` written, the size of the last,
-            `checkpoint_mb` (MiB), and `checkpoint_seconds` that training waited.
-    """
-
-    diverged: bool
-    epoch: int
-    value: float
-    value_epoch: int
-    parameters: int
-    how: Mapping[str, Any] = field(default_factory=dict)
-    test: Evaluation | None = None
-    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-
-def watched_split(config: Config) -> str:
-    """The split scored after each epoch: val, or test where there are no validation images."""
-    return "test" if config.get("val_fraction") == 0 else "val"
-
-
-def watched_metric(task: Task, config: Config) -> str:
-    """Key of the metric that judges a trial in its rows, e.g. val_accuracy."""
-    return f"{watched_split(config)}_{task.metric}"
 
 
 def train(
@@ -124,8 +50,9 @@ def train(
         task: what to train.
         job: see TrainJob.
         report: called once an epoch with that epoch's row: `epoch`, `lr`, `seconds`, `train_loss`,
-            further `train_*`, and the metrics of the watched split as `val_*` (or `test_*`). A row
-            may come again after a restart; the later one counts.
+            further `train_*`, and the metrics of the watched split as `val_*` (or `test_*`), with
+            `val_collapsed`, 0 or 1, where the task says so. A row may come again after a restart;
+            the later one counts.
         alive: called before every step and evaluation, so that somebody sees that it goes on.
 
     Returns:
@@ -167,7 +94,9 @@ def train(
     epoch = min(progress.epoch, job.to_epoch)
     value_epoch = _judged_by(task, config, progress.rows[:epoch])
     value = progress.rows[value_epoch - 1][watched_metric(task, config)]
-    outcome = Outcome(False, epoch, value, value_epoch, parameters, how)
+    told = progress.rows[epoch - 1].get(f"{watched_split(config)}_{COLLAPSED}")
+    collapsed = None if told is None else bool(told)
+    outcome = Outcome(False, epoch, value, value_epoch, parameters, how, collapsed)
     alive()
     return _score_test(task, job, kit, data, progress, outcome) if job.score_test else outcome
 
@@ -257,8 +186,10 @@ def _epoch(
     splits = ["train"] if task.measures_train(config) else []
     with kit.evaluated():
         for split in [*splits, watched_split(config)]:
-            scores = _evaluate(task, job, kit.net, data, split, epoch, detail=False).metrics
-            means |= {f"{split}_{name}": value for name, value in scores.items()}
+            found = _evaluate(task, job, kit.net, data, split, epoch, detail=False)
+            means |= {f"{split}_{name}": value for name, value in found.metrics.items()}
+            if found.collapsed is not None:
+                means[f"{split}_{COLLAPSED}"] = float(found.collapsed)
     return {
         "epoch": epoch,
         "lr": lr,

@@ -8,7 +8,7 @@ import re
 import pytest
 from make_run import Run, cifar, crowd
 
-from analysis.display import words
+from analysis.display import origins
 from analysis.display.page import build, state_of
 from search.record import load
 
@@ -49,7 +49,7 @@ def test_every_anchor_has_its_place_and_every_place_is_one(tmp_path):
     assert len(ids) == len(set(ids))
     wanted = re.findall(r'(?:href="#|url\(#|aria-labelledby=")([^")]+)', page)
     assert wanted
-    assert set(wanted) <= set(ids)
+    assert {held for text in wanted for held in text.split()} <= set(ids)
 
 
 def test_every_number_of_a_cell_leads_to_its_section_and_every_trial_to_its_row(tmp_path):
@@ -111,7 +111,7 @@ def test_figures_of_a_page_follow_its_colours(built):
 
 def test_tables_and_figures_lie_beside_it(built):
     tables = {p.name for p in (built.parent / "tables").iterdir()}
-    assert {f"t-{key}.{form}" for key in ("T3", "cells", "search")
+    assert {f"t-{key}.{form}" for key in ("T3", "cells", "settled", "search")
             for form in ("csv", "md", "tex", "html")} == tables  # fmt: skip
     figures = {p.name for p in (built.parent / "figures").iterdir()}
     assert {
@@ -230,7 +230,7 @@ def test_a_study_resumed_at_another_commit_names_both():
         {"git": {"commit": "a" * 40, "dirty": False}},
         {"git": {"commit": "b" * 40, "dirty": True}},
     ]
-    text = words.commit({"sessions": sessions, "git": sessions[0]["git"]})
+    text = origins.commit({"sessions": sessions, "git": sessions[0]["git"]})
     assert text == f"commit {'a' * 10}, then commit {'b' * 10} with uncommitted changes"
 
 
@@ -251,4 +251,4 @@ def test_a_study_resumed_at_another_commit_names_both():
 )
 def test_the_size_at_which_images_were_seen_is_said(settings, said):
     study = {"data": [], "settings": settings}
-    assert words.data_words(study) == [said]
+    assert origins.data_words(study) == [said]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from make_run import Run, cifar, crowd
 
-from analysis.display import figure_set, tables, words
+from analysis.display import figure_set, marks, tables
 from analysis.display.sentences import answer_sentences
 from analysis.findings.cells import cell_values, kept_out, lead
 from search.record import counts, load
@@ -322,7 +322,7 @@ def test_a_figure_explains_every_sign_that_it_draws(tmp_path):
     explained = set()
     for plate in figure_set.plates(load(tmp_path / "s")):
         drawn = {s for ax in plate.figure.axes for text in ax.texts for s in text.get_text()}
-        for sign, text in words.MARKS.values():
+        for sign, text in marks.MARKS.values():
             assert sign not in drawn or f"{sign} {text}" in plate.caption
             explained |= {plate.key} if sign in drawn else set()
     assert explained

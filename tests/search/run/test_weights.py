@@ -11,9 +11,9 @@ from search import record
 from search.cli.main import main
 from search.record import RecordError, manifest
 from search.run.errors import ExecutionError
+from search.run.job_form import Places
 from search.run.lineage import _may_have_seen, check_split, same_data
 from search.run.options import PreflightError
-from search.run.study import Places
 from search.run.weights import write_weights
 from search.run.worker import execute
 from search.spec.study_spec import SpecError, parse_spec
@@ -45,6 +45,27 @@ batch_size = 16
 max_epochs = 2
 [confirm]
 seeds = [1, 2]
+"""
+
+CROWD = """
+name = "crowds"
+task = "shanghaitech"
+keep_checkpoints = true
+[cells]
+depth = [18]
+[budget]
+max_epochs = 1
+[confirm]
+seeds = [1]
+[fixed]
+edition = "synthetic"
+head = "conv"
+crop = 64
+train_images = 4
+val_images = 2
+test_images = 2
+train_sample = 2
+batch_size = 2
 """
 
 
@@ -116,6 +137,33 @@ def test_a_study_without_kept_checkpoints_is_told_how_to_keep_them(make_study, t
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "lacks"),
+    [
+        ("last_layer = 3", "layer4.0.conv1.weight"),
+        ('last_layer = 4\nnorm = "group"', "bn1.running_mean"),
+        ("last_layer = 4", ""),
+    ],
+)
+def test_of_crowd_networks_whole_resnets_alone_become_weights(
+    make_study, tmp_path, settings, lacks
+):
+    folder = run(make_study(text=f"{CROWD}{settings}\n"))
+    if lacks:
+        with pytest.raises(RecordError, match=rf"00-seed1 .* lacks {lacks} .*last_layer = 4"):
+            write_weights(folder, tmp_path / "mine")
+        assert not (tmp_path / "mine").exists()
+        return
+    (path,) = write_weights(folder, tmp_path / "mine")
+    task = find_task("shanghaitech")
+    defaults = {key: setting.default for key, setting in task.settings.items()}
+    net = task.network({**defaults, "head": "conv", "pretrained": True}, path)
+    written = torch.load(path, weights_only=True)
+    assert torch.equal(
+        net.state_dict()["layer3.1.bn2.running_var"], written["layer3.1.bn2.running_var"]
+    )
+
+
 def test_an_unfinished_study_has_no_weights_yet(make_study, tmp_path):
     study = make_study(text=SOURCE)
     study.close()
@@ -127,7 +175,7 @@ def test_cells_of_one_depth_are_chosen_among_by_number(make_study, tmp_path):
     text = SOURCE.replace("depth = [18]", 'depth = [18]\nstem = ["imagenet", "cifar"]')
     study = make_study(text=text.replace("seeds = [1, 2]", "seeds = [1]"))
     folder = run(study)
-    with pytest.raises(RecordError, match=r"--cell.*0 \(depth=18, stem=imagenet\); 1 "):
+    with pytest.raises(RecordError, match=r"--cell.*0 \(depth 18, stem imagenet\); 1 "):
         write_weights(folder, tmp_path / "mine")
     write_weights(folder, tmp_path / "mine", cell=1)
     state = torch.load(tmp_path / "mine" / "resnet18.pth", weights_only=True)

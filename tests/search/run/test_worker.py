@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from search.record.run_folder import FOLDERS
+from search.run.bootstrap import run_job
 from search.run.device import mps_active
 from search.run.objects import Objects
-from search.run.ray_worker import JobFailed, run_job
+from search.run.ray_worker import JobFailed
 from search.run.watch import stall_file
 from search.run.worker import WorkerJob, execute
 from tests.conftest import generated_tasks
@@ -320,11 +321,11 @@ mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$4
 """
 ONE_JOB = """
 import json, sys
-from search.run import ray_worker
+from search.run import bootstrap, ray_worker
 from ray import tune
 tune.report = lambda told: print(json.dumps(told))
 try:
-    ray_worker.run_job({"job": sys.argv[1]})
+    bootstrap.run_job({"job": sys.argv[1]})
 except ray_worker.JobFailed:
     print("failed")
 """

@@ -16,8 +16,8 @@ class Logged:
         self._take(made)
         return job
 
-    def tell(self, *told):
-        self._take(self._held.tell(*told))
+    def tell(self, *told, **more):
+        self._take(self._held.tell(*told, **more))
 
     def retry(self):
         self._take(self._held.retry())

@@ -133,7 +133,8 @@ def test_train_reports_a_row_an_epoch_with_the_promised_keys(runs):
     for row in runs.rows:
         scores = {f"val_{name}" for name in (*runs.task.metrics, *runs.task.also)}
         assert {"epoch", "lr", "seconds", "train_loss", *scores} <= set(row)
-        extra = set(row) - scores - {"epoch", "lr", "seconds"}
+        assert row.get("val_collapsed", 0.0) in (0.0, 1.0)
+        extra = set(row) - scores - {"epoch", "lr", "seconds", "val_collapsed"}
         assert all(key.startswith("train_") for key in extra)
         assert all(math.isfinite(value) for value in row.values())
         assert row["seconds"] >= row["train_seconds"] > 0
