@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
-from search.record.read import LOCK, load, load_study, read_events, write
+from search.record.read import LOCK, load, read_events, write
 from search.record.set_aside import Aside, set_aside_unasked
 from search.record.stored import EPOCHS, JOURNAL, LOGS, PARQUET, STAMP, STUDY, RecordError, shrunk
+from search.record.study_file import load_study
 from search.record.terminal import shell
 from trainables.errors import RecordWarning
 from trainables.files import naming, unfit
