@@ -76,7 +76,7 @@ class Ask(_Event):
     job: Job
     config: dict[str, Value]
     settings: Table
-    seed: Count
+    seed: Count | None  # None of a run that was imported without one
 
 
 class _Tell(_Event):
