@@ -26,6 +26,11 @@ MARKS = {
     "failed": ("×", "no result: its trials, or all of its seeds, failed or diverged"),
     "mixed": ("⊕", "made of parts that were not computed alike"),
     "fewer configs": ("◊", "fewer configs than planned to choose among"),
+    "imported": (
+        "⇣",
+        "imported: the last epoch of one training elsewhere, on the split named; no seeds, logs or "
+        "results of images, so never confirmed",
+    ),
     "not told apart": ("≈", "the best is among the cells so marked, which is not decided"),
 }
 

@@ -36,7 +36,13 @@ def facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
     ]
     lines = [(name, [text]) for name, text in told if text]
     lines.insert(3, ("data", origins.data_words(study)))  # one thing that is odd in it a line
-    more = (("mixed parts", words.mixed_lines(record)), ("changes accepted", accepted(study)))
+    imported = study.get("imported") or {}
+    more = (
+        ("found at import", imported.get("faults", [])),
+        ("not known", imported.get("unknown", [])),
+        ("mixed parts", words.mixed_lines(record)),
+        ("changes accepted", accepted(study)),
+    )
     return lines + [(name, texts) for name, texts in more if texts]
 
 

@@ -12,10 +12,12 @@ from analysis.display.origins import data_words, origin, pretraining
 from analysis.findings.cells import CellValue
 from analysis.findings.facts import metric_name
 from search.record import Record, configs_planned
+from search.record.imported import imported_note
 from search.record.naming import cell_label, named, setting
 
 SYNTHETIC = "SYNTHETIC DATA"
 REPORT_PROTOCOL = "REPORT PROTOCOL"
+IMPORTED = "IMPORTED"
 MIXED_PARTS = "MIXED PARTS"
 RULES = {
     "best": "checkpoint of the best epoch",
@@ -31,6 +33,14 @@ def arrow(mode: str) -> str:
 def banners(record: Record) -> list[str]:
     """What nobody may overlook."""
     found, study = list[str](), record.study
+    if note := imported_note(study):
+        faults = len(study["imported"]["faults"])
+        found.append(
+            f"{IMPORTED}: {note}. Nothing here is confirmed, and `resnet-report verify` can check "
+            f"only that the record is as it was imported. {faults or 'No'} fault"
+            f"{'' if faults == 1 else 's'} found at import."
+        )
+        return [*damage(record), *found]
     if study["synthetic"]:
         found.append(f"{SYNTHETIC}: these numbers say nothing about real images.")
     if study["protocol"] == "report":
@@ -105,6 +115,8 @@ def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
     held = list(values)
     chosen = f"{space} selected by {watched} among {configs(study, held)}" if space else ""
     asked = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])
+    if "imported" in study:
+        asked = "not known"
     sentences = [
         f"Split: {study['shown_split']}",
         f"rule: {rule}",

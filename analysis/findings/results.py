@@ -211,6 +211,7 @@ def _partial(
     row = held.iloc[0]
     full = row["status"] == "completed" and int(row["epochs"]) >= int(row["budget"])
     mark = "unconfirmed" if full else "unfinished"
+    mark = "imported" if "imported" in study else mark
     seeds = counted.seeds
     return make(
         status="partial",

@@ -21,7 +21,7 @@ Beside = Literal["better", "worse", "not decided", "unknown"]
 # what a cell's value may be marked with; signs and words: analysis.display.words
 MARKS = (
     *("unfinished", "unconfirmed", "no skill", "collapsed", "seeds missing", "not finite"),
-    *("edge", "audit", "synthetic", "failed", "mixed", "fewer configs", "not told apart"),
+    *("edge", "audit", "synthetic", "failed", "mixed", "fewer configs", "not told apart", "imported"),
 )
 # marks that keep no cell from being compared: at an edge, or where the audit found a better one,
 # it may do better yet; all cells of a study are synthetic, or none

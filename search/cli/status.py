@@ -81,7 +81,10 @@ def _title(held: Record) -> str:
         marks.append("running")
     elif missing(held).open:
         marks.append("NOT RUNNING, interrupted or killed: resnet-search resume goes on")
-    epochs = int((held.curves["name"] == "seconds").sum())
+    if "imported" in held.study:
+        marks.append("IMPORTED")
+    each = held.study["row_metrics"][0] if "imported" in held.study else "seconds"
+    epochs = int((held.curves["name"] == each).sum())
     stages = held.trials["stage"].value_counts()
     seeds = stages.get("confirm", 0)
     return (

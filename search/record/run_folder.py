@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
 from search.record.read import LOCK, load, load_study, read_events, write
+from search.record.set_aside import Aside, set_aside_unasked
 from search.record.stored import EPOCHS, JOURNAL, LOGS, PARQUET, STAMP, STUDY, RecordError, shrunk
 from search.record.terminal import shell
 from trainables.errors import RecordWarning
@@ -214,6 +215,10 @@ class RunFolder:
             # what is lost is written again, and other to the last digit than in earlier frames
             (self.path / STAMP).unlink(missing_ok=True)
         return self._journal.cut
+
+    def set_aside_unasked(self, events: Sequence[Event]) -> Aside:
+        """Set aside what no job of the journal is for, before the logs are open; see there."""
+        return Aside() if self._journal is not None else set_aside_unasked(self.path, events)
 
     def append(self, event: Event) -> None:
         """An event to the journal."""

@@ -163,6 +163,15 @@ class Spec(Form):
     budget: Budget = Budget()
 
 
+class Imported(Form):
+    """Of a record made of learning curves from elsewhere: see search.record.imported."""
+
+    file: str
+    sha256: str
+    faults: Texts
+    unknown: Texts
+
+
 class StudyFile(Form):
     """See search.record.read.Record."""
 
@@ -198,6 +207,7 @@ class StudyFile(Form):
     code: str | None = None
     git: Git | None = None
     machine: Machine | None = None
+    imported: Imported | None = None
     packing: list[Table] | None = None
     sessions: list[Session]
 

@@ -15,6 +15,7 @@ import pandas as pd
 from search.record.compare import Difference, differences
 from search.record.completeness import named
 from search.record.frame_files import read_parquet
+from search.record.imported import imported_note
 from search.record.read import Record, read_from_logs
 from search.record.scores import misscored, recomputable, told_scores, without_predictions
 from search.record.stored import (
@@ -23,6 +24,7 @@ from search.record.stored import (
     PARQUET,
     PER_IMAGE,
     STAMP,
+    STUDY,
     changed_files,
     checksum,
     logs_begin_so,
@@ -141,9 +143,12 @@ def _csv(folder: Path, stamp: Mapping[str, Any], made: Record) -> list[Differenc
 
 
 def _unchecked(study: Mapping[str, Any], alone: list[str]) -> list[str]:
+    note = imported_note(study)
+    found = [f"{STUDY}: {note}; nothing says whether its numbers are those of a run"] if note else []
     if not alone or not recomputable(study):
-        return []
+        return found
     return [
+        *found,
         f"{PER_IMAGE}: no predictions of {named(alone)}, so their scores on test cannot be "
         "computed again"
     ]

@@ -159,6 +159,7 @@ class Listener(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """End Ray's experiment when the study itself cannot go on."""
+        head.stepped()
         if gone := head.fault():
             self.searcher.fault = self.searcher.fault or InfrastructureError("head", gone)
         if self.searcher.fault:

@@ -20,7 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.run import cluster  # first: it sets what ray reads when imported
+from search.run import (
+    cluster,  # first: it sets what ray reads when imported
+    head,
+)
 
 from ray import tune  # isort: skip
 from ray.tune import RunConfig, TuneConfig, Tuner
@@ -30,12 +33,14 @@ from search.run.asking import PING
 from search.run.bootstrap import resources, run_job
 from search.run.callbacks import EndTune, Listener
 from search.run.demand import Demand, withdrawn
-from search.run.errors import ExecutionError, InfrastructureError, TakenOverError
+from search.run.errors import DiskError, ExecutionError, InfrastructureError, TakenOverError
+from search.run.failures import last_line
 from search.run.inquiry import Placed, end_hung
-from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, last_line
+from search.run.job_searcher import NOT_ITS_OWN, JobSearcher
 from search.run.ray_schedulers import scheduler_of
 from search.run.scratch import scratch
 from search.run.signals import handled
+from trainables.errors import causes
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes
@@ -74,20 +79,26 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
                 end.watched(),
             ):
                 _tuner(study, folder, searcher, end, partial(end_hung, nodes)).fit()
-            text = "its experiment ended early"
+            text = why = "its experiment ended early"
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
+            why = "\n".join(str(one) for one in causes(error))
+        finally:
+            head.ended()
         if searcher.fault:
             raise _cannot_go_on(study, searcher.fault) from searcher.fault
         try:
+            # that is told, and counted, as what it is: losses of those jobs
+            memory = searcher.ended_for_memory(why)
             _settle(study, searcher)
             if searcher.stopping or study.done:
                 return study.done
             study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
-            study.say(f"Ray's experiment died ({last_line(text)}); its jobs start again")
+            said = "a worker ended for want of memory" if memory else last_line(text)
+            study.say(f"Ray's experiment died ({said}); its jobs start again")
         except Exception as fault:  # a disk that is full, for example
             raise _cannot_go_on(study, fault) from fault
-        deaths = 1 if searcher.told else deaths + 1
+        deaths = int(not memory) if searcher.told or memory else deaths + 1
     raise ExecutionError(
         f"Ray's experiment died {RESTARTS + 1} times without a job done; the reasons are in "
         f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `{_resume(study)}` "

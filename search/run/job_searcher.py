@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,7 +18,8 @@ from ray.tune.search import Searcher  # isort: skip
 from search.record.journal import Event
 from search.run.deadline import MARGIN
 from search.run.disk import full_here, of_run
-from search.run.errors import InfrastructureError
+from search.run.errors import DiskError, InfrastructureError
+from search.run.failures import last_line, why_it_died
 from search.run.inquiry import Death, Placed, why_dead
 from search.run.worker import WorkerJob
 
@@ -29,10 +31,6 @@ if TYPE_CHECKING:
 IN_A_ROW = 2  # jobs of a lone machine that end for want of the same things, and not one well
 NOT_ITS_OWN = ("unasked", "disk", "infrastructure")  # of an "end" report: it is no tell
 OF_A_PROCESS = ("process", "memory", "silent", "node")  # else the machine lacks something
-
-
-class DiskError(RuntimeError):
-    """A worker could not write: its disk is full, or may not be written."""
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -166,6 +164,28 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self._dead.remove(held)
             self._died(job, placed, death)
 
+    def ended_for_memory(self, text: str) -> bool:
+        """Take jobs whose workers Ray's memory monitor has ended: Tune's experiment dies by that.
+
+        Args:
+            text: of the error that it died of.
+
+        Returns:
+            Whether there were any.
+        """
+        if why_it_died(text)[0] != "memory":
+            return False
+        pids = {int(pid) for pid in re.findall(r"\bpid=(\d+)", text)}
+        node = self._nodes.there(text) if self._nodes else None
+        at, found = node.id if node else "", False
+        for key, placed in list(self.placed.items()):
+            if placed.pid in pids and at in ("", placed.node_id):
+                job = self.jobs[key]
+                self._forget(key)
+                self._lost(job, placed, "memory", "Ray's memory monitor ended its worker")
+                found = True
+        return found
+
     def _died(self, job: WorkerJob, placed: Placed | None, death: Death) -> None:
         if death.stack is not None:
             text = (
@@ -266,11 +286,6 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searcher with every snapshot; there is nothing to keep."""
         return {}
-
-
-def last_line(text: str) -> str:
-    """The last line of a text that is not blank; "" if there is none."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _stopped_by_ray(result: dict[str, Any]) -> Event | None:

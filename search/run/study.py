@@ -12,6 +12,7 @@ from search import record
 from search.record import optuna_view
 from search.record.journal import Event
 from search.record.run_folder import RunFolder
+from search.record.set_aside import said_of
 from search.run.errors import StoreError
 from search.run.job_form import Places, ask_event, shape_of, worker_job
 from search.run.losses import losses_of, one_more
@@ -66,6 +67,7 @@ class Study:
         events = run.events()
         missing = self._search.replay(events, str(self.folder / record.JOURNAL))
         self._losses, self._newest = losses_of(events), dict[str, int]()
+        aside = run.set_aside_unasked(events)
         cut = run.open_logs()
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._write_decisions(missing)
@@ -76,6 +78,9 @@ class Study:
         if cut:
             self.note({"event": "cut", "bytes": cut})
             watcher.noted(f"{record.JOURNAL}: its last line was not whole and is dropped")
+        if aside.trials:
+            self.note({"event": "set aside", **aside._asdict()})
+            watcher.noted(said_of(aside))
 
     @property
     def folder(self) -> Path:
@@ -286,6 +291,7 @@ class Study:
         if time.monotonic() - self._written < max(WRITE_EVERY, 50 * self._writing):
             return
         started = time.monotonic()
+        self._run.to_disk()  # after a power cut no frame is of more than the logs have
         self._run.write_frames()
         self._written = time.monotonic()
         self._writing = self._written - started

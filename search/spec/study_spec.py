@@ -219,6 +219,11 @@ def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
 
     A setting that was not there yet takes what was done then; see Setting.
     """
+    if imported := study.get("imported"):
+        raise SpecError(
+            f"{source}: imported from {imported['file']}, so there is no study to run or to go on "
+            "with; write a study file, and `resnet-search run` it"
+        )
     spec = parse_spec(study["spec"], source, study.get("task_dir"))
     known = {*study["settings"], *spec.cells, *spec.space}
     before = {

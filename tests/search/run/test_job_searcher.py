@@ -9,15 +9,15 @@ from concurrent.futures import Future
 from functools import partial
 
 import pytest
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError
 
 from search.record import read_events
 from search.run.callbacks import Listener
 from search.run.deadline import MARGIN
-from search.run.errors import ExecutionError, InfrastructureError
+from search.run.errors import DiskError, ExecutionError, InfrastructureError
 from search.run.executor import _settle, execute
 from search.run.inquiry import Placed, end_hung
-from search.run.job_searcher import DiskError, JobSearcher
+from search.run.job_searcher import JobSearcher
 from search.run.node import Node
 from search.run.node_probe import Need
 from search.run.nodes import Nodes
@@ -473,3 +473,53 @@ def test_a_worker_that_the_driver_ends_is_told_so_though_ray_is_the_first_to_kno
     listener.on_trial_error(1, [], ray_says(study, "r1", "The actor died: worker died"))
     lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
     assert (lost["cause"], lost["error"]) == ("silent", "no step for 99 s (stopped by a signal)")
+
+
+# of Ray 2.60's memory monitor, cut: the first lines, and which of its workers it has chosen
+MONITOR = """1 worker(s) were killed due to the node running low on memory. Memory on the node \
+(IP: 10.0.0.12, ID: {}) was 7.16GB used / 23.54GB limit (0.304261)
+Ray killed 1 worker(s) based on the killing policy
+Selected to kill: (Actor(220b): job ID=01000000, task name=A.__init__, pid=71, actual memory \
+used=0.22GB)
+To disable worker killing, set the environment variable `RAY_memory_monitor_refresh_ms` to zero."""
+
+
+def test_what_rays_memory_monitor_ends_is_a_loss_of_that_job_and_no_death_of_rays(
+    cluster, monkeypatch
+):
+    """Tune's experiment dies by it, and no other job is to be blamed."""
+    study, _, nodes, _ = cluster
+    one, other = "a1" * 28, "b2" * 28
+    nodes.all = {key: Node(key, key[:2], key[:2], {"CPU": 1.0}, whole()) for key in (one, other)}
+    began = []
+
+    class Tuner:
+        def __init__(self, study, folder, searcher, *more):
+            self.searcher = searcher
+
+        def fit(self):
+            began.append(self)
+            if len(began) > 6:
+                raise KeyboardInterrupt
+            now = time.monotonic() - 100.0
+            for key, pid, node in (("r1", 71, other), ("r2", 71, one), ("r3", 72, other)):
+                assert "job" in self.searcher.suggest(key)
+                self.searcher.placed[key] = Placed(node, node[:2], pid, now, now)
+            try:
+                raise OutOfMemoryError(MONITOR.format(other))
+            except OutOfMemoryError as error:
+                raise RuntimeError("Caught unexpected exception") from error
+
+    monkeypatch.setattr("search.run.executor._tuner", Tuner)
+    monkeypatch.setattr("search.run.executor._slots", lambda *held: lambda: 9)
+    with pytest.raises(KeyboardInterrupt):
+        execute(study, nodes)
+    events = read_events(study.folder)
+    lost = [e for e in events if e["event"] == "lost"]
+    assert {(e["cause"], e["node"]) for e in lost} == {("memory", "b2")}
+    assert len(lost) == 6  # more often than Ray may die
+    assert lost[0]["error"] == "Ray's memory monitor ended its worker"
+    first = lost[0]["trial"]
+    assert [e["ending"] for e in events if e["event"] == "tell" and e["trial"] == first] == [
+        "failed"
+    ]
