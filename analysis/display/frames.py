@@ -16,6 +16,7 @@ from analysis.findings.constants import constants_by_side
 from analysis.findings.facts import beside
 from analysis.findings.stats import Interval, interval_kind, mean_sd
 from search.record import Record
+from search.record.once import once
 
 DASH = "—"
 
@@ -89,6 +90,7 @@ def bold_cells(values: Iterable[CellValue]) -> set[tuple[int, str]]:
     return {(value.cell, value.metric) for value in values if value.bold}
 
 
+@once
 def baselines_by_side(record: Record) -> dict[str, dict[str, dict[str, float]]]:
     """Constant predictors by what tables are split by, e.g. the part; "" where they are not."""
     return constants_by_side(record, range(len(record.study["cells"])))

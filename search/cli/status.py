@@ -27,9 +27,11 @@ def status_table(held: Record) -> Table:
     told = ["collapsed"] * tells
     for name in ("configs", *STATES, *told, "audited", "confirmed", f"best {metric}"):
         table.add_column(name, justify="right")
-    if not is_running(held.run):  # what a killed driver left as running waits for the next one
+    if (trials["status"] == "running").any() and not is_running(held.run):
+        # what a killed driver left as running waits for the next one
         trials = trials.assign(status=trials["status"].replace("running", "paused"))
-    counted = counts(replace(held, trials=trials))
+        held = replace(held, trials=trials)
+    counted, trials = counts(held), trials[["cell", "stage", "status", "value"]]
     for number, cell in enumerate(held.study["cells"]):
         rows, configs = trials[trials["cell"] == number], counted[number].configs
         judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]

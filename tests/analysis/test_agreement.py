@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from analysis.display import figure_set, marks, tables
+from analysis.display import marks, tables
 from analysis.display.page import build, state_of
 from analysis.display.sentences import answer_sentences
 from analysis.findings.cells import cell_values
@@ -341,7 +341,10 @@ def test_the_page_and_its_figure_say_what_the_tables_say(tmp_path, seed):
         assert text in told
     for table in shown.tables.values():
         assert table.title in page
-    for plate in figure_set.plates(shown.record):
-        drawn = {s for ax in plate.figure.axes for t in ax.texts for s in t.get_text()} & SIGNS
-        for sign in drawn if plate.key == "F3" else ():
-            assert f"{sign} " in plate.caption
+    sheets = re.findall(r'<figure class="sheet.*?</figure>', page, re.DOTALL)
+    assert sheets
+    for sheet in sheets:  # what is drawn is explained under it
+        texts = " ".join(re.findall(r"<text[^>]*>(.*?)</text>", sheet, re.DOTALL))
+        caption = html.unescape(sheet[sheet.index("<figcaption") :])
+        for sign in set(html.unescape(texts)) & SIGNS:
+            assert f"{sign} " in caption, (sign, caption)

@@ -245,6 +245,19 @@ def test_f1_to_f3_are_as_in_the_report(tmp_path):
     assert scratch == {"0", "2"}  # the cells that are not pretrained
 
 
+def test_axes_and_heads_speak_words(tmp_path):
+    cifar(tmp_path / "c")
+    crowd(tmp_path / "t")
+    drawn = {f"{n}{p.key}": p for n in "ct" for p in plates(load(tmp_path / n))}
+    labels = {key: {ax.get_ylabel() for ax in p.figure.axes} for key, p in drawn.items()}
+    assert labels["tcurves-A"] == {"MAE"}
+    assert labels["tfinal-lr"] == {"test MAE"}
+    search = drawn["csearch-lr"]
+    assert {ax.get_xlabel() for ax in search.figure.axes} == {"learning rate"}
+    assert search.title == "Learning rate tried, and what it gave"
+    assert [ax.get_ylabel() for ax in search.figure.axes] == ["val accuracy", "", "", ""]
+
+
 def test_training_values_of_crops_stand_in_no_panel_of_whole_images(tmp_path):
     crowd(tmp_path / "t")
     (plate,) = [p for p in plates(load(tmp_path / "t")) if p.key == "curves-A"]

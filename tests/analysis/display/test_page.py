@@ -9,7 +9,9 @@ import pytest
 from make_run import Run, cifar, crowd
 
 from analysis.display import origins
+from analysis.display import page as page_module
 from analysis.display.page import build, state_of
+from analysis.display.svg import inline
 from search.record import load
 
 pytestmark = pytest.mark.long
@@ -96,6 +98,44 @@ def test_large_tables_are_packed_and_nothing_of_them_is_lost(tmp_path):
     assert "Load all 300 rows" in page
     csv = (tmp_path / "out" / "tables" / "s-configs.csv").read_text(encoding="utf-8")
     assert len(csv.splitlines()) == 301
+
+
+def test_numbers_in_a_figure_keep_their_digits_in_a_page():
+    """Places are rounded, texts are not: ticks at 0.0001 and 0.001 both read 0.00."""
+    held = (
+        '<svg viewBox="0 0 9 9"><path d="M 1.23456 2.5"/><text x="3.45678">0.0001</text>'
+        "<text>1.2345</text></svg>"
+    )
+    page = inline(held, "f", "lr 0.0001")
+    assert re.findall(r">([\d.]+)<", page) == ["0.0001", "1.2345"]
+    assert 'd="M 1.23 2.5"' in page
+    assert 'x="3.45"' in page
+    assert 'aria-label="lr 0.0001"' in page
+
+
+def test_what_every_row_says_is_said_once_and_results_keep_their_column(tmp_path):
+    run = Run(tmp_path / "s", cells=[{"depth": 18}, {"depth": 34}])
+    for cell in (0, 1):  # a tie in all of it
+        run.trial(f"{cell:02d}-000", cell, value=0.5, lr=0.1)
+        run.confirm(cell, [{"loss": 1.0, "accuracy": 0.5}] * 3, lr=0.1)
+    page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
+    own = page[page.index('id="study-1-cells"') : page.index('id="study-1-search"')]
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', own)
+    assert not [head for head in heads if "status" in head or head == "seeds"]
+    assert len([head for head in heads if "test accuracy" in head or "test loss" in head]) == 2
+    assert re.search(r"The same in every row:.*status: <b>complete</b>", own)
+    assert "seeds: <b>3/3</b>" in own
+    csv = (tmp_path / "out" / "tables" / "s-cells.csv").read_text(encoding="utf-8")
+    assert "seeds_complete" in csv.splitlines()[0]
+    markdown = (tmp_path / "out" / "tables" / "s-cells.md").read_text(encoding="utf-8")
+    assert "| status" in markdown
+
+
+def test_a_long_caption_is_folded_behind_its_first_sentences():
+    first, rest = page_module._folded(f"Short. {'Long ' * 60}end. Last.")
+    assert first == "Short."
+    assert rest.endswith("end. Last.")
+    assert page_module._folded("One of 3.5 and more. Two.") == ("One of 3.5 and more. Two.", "")
 
 
 def test_figures_of_a_page_follow_its_colours(built):
