@@ -271,11 +271,11 @@ def test_training_values_of_crops_stand_in_no_panel_of_whole_images(tmp_path):
 @pytest.mark.parametrize(
     ("heads", "titles"),
     [
-        (["conv"], ["mae: train dashed, test solid"]),
+        (["conv"], ["MAE: train dashed, test solid"]),
         (["fc", "conv"], [
-            "part B, head=conv, mae: train dashed, test solid",
-            "part B, test mae",
-            "part B, train mae",
+            "part B, head=conv, MAE: train dashed, test solid",
+            "part B, test MAE",
+            "part B, train MAE",
         ]),
     ],
 )  # fmt: skip
