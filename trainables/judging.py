@@ -22,18 +22,15 @@ def judged_epochs(values: Iterable[float | None], rule: str, mode: str) -> list[
     Returns:
         Epochs, counted from 1, as many as values; 0 where the trial is judged by none.
     """
-    held: list[float] = []
-    count = 0
-    for count, value in enumerate(values, 1):
-        if len(held) == count - 1 and value is not None and math.isfinite(value):
-            held.append(value)
-    over = [0] * (count - len(held))
-    if rule == "last":
-        return [*range(1, len(held) + 1), *over]
     found: list[int] = []
-    at, best = 0, math.nan
-    for epoch, value in enumerate(held, 1):
-        if not at or (value > best if mode == "max" else value < best):
+    at, best, over = 0, math.nan, False
+    for epoch, value in enumerate(values, 1):
+        over = over or value is None or not math.isfinite(value)
+        if over or value is None:
+            found.append(0)
+            continue
+        better = value > best if mode == "max" else value < best
+        if rule == "last" or not at or better:
             at, best = epoch, value
         found.append(at)
-    return found + over
+    return found

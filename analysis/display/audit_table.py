@@ -46,10 +46,16 @@ def audit_table(record: Record) -> Table:
 
 def _verdict(data: pd.DataFrame) -> str:
     known = data[data["better"].notna()]
-    left = len(data) - len(known)
+    ended = data["value_end"].notna() | data["status"].eq("diverged")
+    left, waiting = int((~ended).sum()), int((ended & data["better"].isna()).sum())
     lost = f" {left} of {len(data)} audited trials are on their way or were lost." if left else ""
+    if waiting:
+        lost += (
+            f" {waiting} of {len(data)} audited trials came to an end in a cell that has no "
+            "selected winner to hold them against."
+        )
     if known.empty:
-        return f"No audited trial has come to an end yet.{lost}"
+        return lost.strip() if waiting else f"No audited trial has come to an end yet.{lost}"
     wrong, n = int(known["better"].eq(True).sum()), len(known)
     gone = int((known["status"] == "diverged").sum())
     low, high = share_interval(wrong, n)

@@ -18,6 +18,7 @@ from analysis.findings.cells import cell_values
 from analysis.findings.facts import (
     direction,
     has_settings,
+    images_of_cell,
     is_of_published,
     metric_name,
     settings_of,
@@ -98,10 +99,25 @@ def _curve_plate(record: Record, key: str, rows: list[Row], curves: pd.DataFrame
     said = ["Unsmoothed, one line a seed; an x ends a curve short of its budget."]
     if any(len(row.lines) > figures.MOST_LINES for row in rows):
         said.append(f"Of many cells the first {figures.MOST_NAMED} are in colour, others grey.")
+    said += [text for row in rows for text in _unlike(record, row)]
     figure = _curves(study, rows, names, curves)
     return Plate(
         key, title, " ".join([*said, *words.training(study), *words.damage(record)]), figure
     )
+
+
+def _unlike(record: Record, row: Row) -> list[str]:
+    """That curves of one panel are of other images, and which of which; [] where all are alike."""
+    study, held = record.study, dict[str, list[str]]()
+    scored = study["watched"] == study["shown_split"] == "test"
+    images = {v.cell: v.images for v in cell_values(record)} if scored else {}
+    for cell, name in dict(zip(row.lines["cell"], row.lines["label"], strict=True)).items():
+        own = images_of_cell(study, study["cells"][cell], study["watched"])
+        held.setdefault(f"{own} {images.get(cell, '')}", []).append(str(name))
+    if len(held) < 2:
+        return []
+    groups = " / ".join(", ".join(names) for names in held.values())
+    return [f"Of different {study['watched']} images, so not to be compared: {groups}."]
 
 
 def _sheets(study: dict[str, Any]) -> list[tuple[Mapping[str, Any], str, list[int]]]:

@@ -18,6 +18,11 @@ from search.record import Record, naming
 
 __all__ = ["Plate", "plates", "save"]
 
+APART = (
+    "Panels headed images 1, 2, ... are of different images, so no value of one compares with one "
+    "of another."
+)
+
 
 def plates(record: Record, published: pd.DataFrame | None = None) -> list[Plate]:
     """Every figure that a study has data for.
@@ -43,13 +48,15 @@ def _final_plates(record: Record) -> list[Plate]:
     if not numeric:
         return []
     key = "depth" if "depth" in numeric else numeric[0]
-    groups, side = dict[str, list[CellValue]](), study["about"]["side"]
+    groups, side = dict[tuple[str, str], list[CellValue]](), study["about"]["side"]
     main = [value for value in cell_values(record) if value.metric == study["metric"]]
-    for value in main:
-        groups.setdefault(side_of(study, value.given), []).append(value)
+    for value in main:  # values of other images are not drawn as if they could be compared
+        groups.setdefault((side_of(study, value.given), value.images), []).append(value)
+    sides = [part for part, _ in groups]
     constants = baselines_by_side(record) if study["shown_split"] == "test" else {}
     figure, axes = new(1, len(groups), 5.2, 3.8)
-    for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
+    panels = zip(axes[0], groups.items(), strict=True)
+    for number, (ax, ((part, _), values)) in enumerate(panels):
         require_comparable(values)
         labels = {v.cell: naming.cell_label(v.given, {key, side}) for v in values}
         lines = {
@@ -59,15 +66,25 @@ def _final_plates(record: Record) -> list[Plate]:
         }
         figures.final_metric(ax, values, key, labels, lines)
         ax.set_ylabel(f"{study['shown_split']} {metric_name(study, study['metric'])}")
-        ax.set_title(f"{side} {part}" if part else "")
+        ax.set_title(_panel(f"{side} {part}" if part else "", part, sides, number))
     legend(figure, list(axes.flat))
     caption = (
-        "Dots are seeds, diamonds means, bars the 95 % t interval (of two seeds, their range). "
+        f"{APART} "
+        * (len(set(sides)) < len(sides))
+        + "Dots are seeds, diamonds means, bars the 95 % t interval (of two seeds, their range). "
         "Cells without a result stand at the foot, — not begun. "
         + " ".join(f"{sign} {text}." for sign, text in marks.legend(main))
     )
     title = f"Final {study['shown_split']} {metric_name(study, study['metric'])} by {key}"
     return [Plate(f"final-{key}", title, caption, figure)]
+
+
+def _panel(name: str, part: str, sides: list[str], number: int) -> str:
+    """Title of a panel; of several with the same side it says that their images are others."""
+    if sides.count(part) == 1:
+        return name
+    place = sides[: number + 1].count(part)
+    return f"{name}{', ' * bool(name)}images {place} of {sides.count(part)}"
 
 
 def _sample_plates(record: Record) -> list[Plate]:

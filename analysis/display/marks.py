@@ -28,11 +28,13 @@ MARKS = {
     "fewer configs": ("◊", "fewer configs than planned to choose among"),
     "imported": (
         "⇣",
-        "imported: the last epoch of one training elsewhere, on the split named; no seeds, logs or "
-        "results of images, so never confirmed",
+        "imported: the last epoch of one training elsewhere, on the split named; no seeds, logs "
+        "or results of images, so never confirmed",
     ),
     "not told apart": ("≈", "the best is among the cells so marked, which is not decided"),
 }
+
+SEED_KINDS = {"paired": "seed by seed, as the study pairs them", "welch": "Welch"}
 
 
 def legend(values: Iterable[CellValue]) -> list[tuple[str, str]]:
@@ -70,11 +72,13 @@ def deciding(values: Iterable[CellValue]) -> str:
         return "Bold: nothing, since no two cells can be compared."
     images = [v.metric for v in held if v.behind is not None and v.behind.images.known]
     alone = [v.metric for v in held if v.behind is not None and not v.behind.images.known]
+    kinds = {v.behind.seeds.kind for v in held if v.behind is not None}
+    seeds = ", or ".join(SEED_KINDS[kind] for kind in SEED_KINDS if kind in kinds) or "Welch"
     over = [
         f"{', '.join(dict.fromkeys(metrics))} {how}"
         for metrics, how in (
-            (images, "over seeds (Welch) and test images (paired bootstrap) together"),
-            (alone, "over seeds alone (Welch), since results of each image do not give it"),
+            (images, f"over seeds ({seeds}) and test images (paired bootstrap) together"),
+            (alone, f"over seeds alone ({seeds}), since results of each image do not give it"),
         )
         if metrics
     ]

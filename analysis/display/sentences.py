@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.display import marks
 from analysis.display.frames import ends, fixed_point
 from analysis.findings.answer import Answer, answers
-from analysis.findings.cells import CellValue
+from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import metric_name
 from search.record import Record, naming
 
@@ -20,10 +20,11 @@ def answer_sentences(record: Record) -> list[str]:
 
 def answer_parts(record: Record) -> list[list[str]]:
     """The same, the verdict and then what is to be said beside it."""
-    return [_sentences(record.study, answer) for answer in answers(record)]
+    values = cell_values(record)
+    return [_sentences(record.study, answer, values) for answer in answers(record)]
 
 
-def _sentences(study: Mapping[str, Any], answer: Answer) -> list[str]:
+def _sentences(study: Mapping[str, Any], answer: Answer, values: Sequence[CellValue]) -> list[str]:
     held = [*answer.compared, *(v for values in answer.out.values() for v in values)]
     head = f"{held[0].split} {metric_name(study, held[0].metric)}"
     left = "; ".join(
@@ -32,6 +33,7 @@ def _sentences(study: Mapping[str, Any], answer: Answer) -> list[str]:
     )
     said = [f"{head[0].upper()}{head[1:]}: {_lead(answer)}."]
     said += [text for text in (_skill(answer),) if text]
+    said += _other_metrics(answer, values)
     said += [f"Left out: {left}."] if left else []
     said += _asides(held)
     if study["synthetic"] and answer.verdict == "decided":
@@ -109,6 +111,18 @@ def _skill(answer: Answer) -> str:
         return f"No constant predictor is on record for the {held[0].split} images."
     few = "one seed" if min(value.n for value in held) < 2 else "seeds that do not differ"
     return f"Whether a constant predictor is beaten ({told}) no interval says, of {few}."
+
+
+def _other_metrics(answer: Answer, values: Sequence[CellValue]) -> list[str]:
+    """Metrics by which a cell that is compared does not beat the constants, in a sentence."""
+    named = {value.cell for value in answer.compared}
+    main = {value.metric for value in answer.compared}
+    said = [
+        f"{naming.cell_label(v.given)}: {v.details['no skill']}"
+        for v in values
+        if v.cell in named and v.metric not in main and "no skill" in v.details
+    ]
+    return [f"But {'; '.join(said)}."] if said else []
 
 
 def _asides(held: list[CellValue]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Learning curves of trainings that ran elsewhere, from a csv: read, checked, made into records."""
+"""Learning curves of trainings elsewhere, from a csv: read, checked, made into records."""
 
 from __future__ import annotations
 

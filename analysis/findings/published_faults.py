@@ -57,7 +57,7 @@ class Cell:
 
     def is_end_of(self, curve: Curve) -> bool:
         """Whether a curve ends at the number."""
-        return abs(curve.end(self.metric) - self.value) <= ROUNDING * 10**-self.digits
+        return abs(curve.end(self.metric) - self.value) <= ROUNDING * 0.1**self.digits
 
     def may_be(self, curve: Curve, *, lr: bool = True) -> bool:
         """Whether a curve is of its data, mode and depth, and of its lr where that is asked."""
@@ -84,7 +84,10 @@ def read_cells(path: Path | None = None) -> list[Cell]:
             refuse(source, number, "metric", row["metric"], f"must be one of {', '.join(known)}")
         found.append(
             Cell(
-                *(row[name] for name in ("table", "task", "part", "mode")),
+                table=row["table"],
+                task=row["task"],
+                part=row["part"],
+                mode=row["mode"],
                 depth=whole_number(source, number, "depth", row["depth"], 1),
                 lr=real_number(source, number, "lr", row["lr"]),
                 epochs=whole_number(source, number, "epochs", row["epochs"], 1),
@@ -276,7 +279,9 @@ def _no_better(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
         alone = not any(cell.may_be(c, lr=False) and cell.is_end_of(c) for c in curves)
         if alone and cell.metric == main_metric(cell.task):
             text = _against(cell.task, cell.part, cell.metric, cell.value)
-            found += [f"no better than a constant: {cell.label}, published: {text}"] if text else []
+            found += (
+                [f"no better than a constant: {cell.label}, published: {text}"] if text else []
+            )
     return found
 
 

@@ -86,7 +86,9 @@ def _curves(record: Record, values: Sequence[CellValue]) -> dict[str, Curve]:
 def _trend(value: CellValue, curves: Mapping[str, Curve]) -> Trend:
     held = [curves[trial] for trial in value.trials if trial in curves]
     if not held:
-        return Trend("cannot tell", why="no whole learning curve with its learning rates is on record")
+        return Trend(
+            "cannot tell", why="no whole learning curve with its learning rates is on record"
+        )
     if value.epochs < value.budget:
         return Trend("cannot tell", why=f"trained for {value.epochs} of {value.budget} epochs")
     length = min(curve.shape[1] for curve in held)

@@ -19,15 +19,14 @@ from search.record.counts import (
 from search.record.journal import JournalError
 from search.record.read import (
     DECISION,
-    FORMAT,
     LOCK,
     Record,
     load,
-    load_study,
     read_events,
     write,
 )
 from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
+from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from trainables.errors import RecordWarning, UserError
 

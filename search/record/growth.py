@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.record.changed_rows import kept_rows
 from search.record.columns import CURVES, row_columns, trial_columns
 from search.record.completeness import lacking_epochs
-from search.record.epoch_log import check_rows, kept_rows, read_new_epochs
+from search.record.epoch_log import check_rows, read_new_epochs
 from search.record.epoch_table import Epochs, EpochTable, Pairs, table_of
 from search.record.frame_files import written_frames
 from search.record.frames import curves_frame, trials_frame

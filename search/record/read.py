@@ -101,7 +101,6 @@ from search.record.columns import setting_columns, trial_columns
 from search.record.digest import digest_of
 from search.record.epoch_log import check_rows, whole_epochs
 from search.record.epoch_table import Epochs, repeats
-from search.record.forms import from_json
 from search.record.frame_files import Frames, frames_of
 from search.record.frames import curves_frame, trials_frame
 from search.record.growth import grown_frames
@@ -115,8 +114,6 @@ from search.record.stored import (
     JOURNAL,
     PARQUET,
     STAMP,
-    STUDY,
-    RecordError,
     changed_files,
     logs_begin_so,
     make_stamp,
@@ -125,14 +122,10 @@ from search.record.stored import (
     stamp_of,
     sums_of_frames,
 )
-from search.record.study_form import study_fault
-from search.record.terminal import shell
-from search.record.uris import as_uri, is_uri
-from trainables.about import SHIPPED, plain
+from search.record.study_file import load_study
 from trainables.errors import RecordWarning
-from trainables.files import unfit, whole
+from trainables.files import whole
 
-FORMAT = 1
 ROWS = 2**19  # of a csv file in memory at once
 LOCK = ".lock"  # held by the driver that writes the folder
 
@@ -305,56 +298,6 @@ def read_events(
         )
     check_size(folder)
     return events
-
-
-def load_study(folder: Path) -> dict[str, Any]:
-    """study.json of a run folder.
-
-    Raises:
-        RecordError: not there, or not readable.
-    """
-    path = folder / STUDY
-    try:
-        if fault := unfit(path):
-            raise RecordError(f"{path} {fault}; put the file itself there, from a copy")
-        study: dict[str, Any] = from_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        if is_uri(folder):
-            fetch = shell("resnet-search", "fetch", as_uri(folder))
-            raise RecordError(
-                f"{as_uri(folder)} is a URI; `{fetch}` brings it to a folder"
-            ) from None
-        raise RecordError(
-            f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
-            "`resnet-search run` printed, e.g. runs/quickstart-cifar10"
-        ) from None
-    except RecordError:
-        raise
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
-    held = study.get("format") if isinstance(study, dict) else None
-    if held != FORMAT:
-        raise RecordError(
-            f"{path} has format {held!r}, this version reads {FORMAT}; restore the file from a "
-            "copy, or read it with the version that wrote it"
-        )
-    _say_about(study)
-    if fault := study_fault(study):
-        raise RecordError(
-            f"{path} is damaged: {fault}; restore it from a copy, or write again there what it was"
-        )
-    return study
-
-
-def _say_about(study: dict[str, Any]) -> None:
-    """Fill in `about` in a record from before tasks said this of themselves."""
-    task, metric, mode = (str(study.get(key)) for key in ("task", "metric", "mode"))
-    metrics = study.get("metrics", [metric])
-    if "about" not in study and isinstance(metrics, list):
-        metrics = [str(name) for name in metrics]  # what is no text is refused for itself
-        study["about"] = SHIPPED.get(task) or plain(task, metric, mode, tuple(metrics))
-    elif task in SHIPPED and isinstance(study["about"], dict):  # from before this was said
-        study["about"].setdefault("training", SHIPPED[task].get("training", ""))
 
 
 def _made(

@@ -16,43 +16,15 @@ from types import TracebackType
 from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
-from search.record.read import LOCK, load, load_study, read_events, write
+from search.record.read import LOCK, load, read_events, write
 from search.record.set_aside import Aside, set_aside_unasked
-from search.record.stored import EPOCHS, JOURNAL, LOGS, PARQUET, STAMP, STUDY, RecordError, shrunk
-from search.record.terminal import shell
+from search.record.stored import EPOCHS, JOURNAL, STAMP, STUDY, RecordError, shrunk
+from search.record.study_file import load_study
+from search.record.taken import FOLDERS, held_already
 from trainables.errors import RecordWarning
 from trainables.files import naming, unfit
 
 WEIGHTS = "weights"  # generated source weights of synthetic studies
-FOLDERS = ("checkpoints", "parts", "samples", "stalls")  # workers write to them, and make none
-
-
-def held_already(path: Path) -> str:
-    """What is said of a run folder that a new study cannot have; "" where it can."""
-    if not (path / STUDY).exists():
-        logs = [name for name in (*LOGS, *PARQUET) if (path / name).exists()]
-        return left_over(path, logs + [f"{n}/" for n in FOLDERS if any((path / n).glob("*"))])
-    return (
-        f"{path} already holds a study. Go on with it: "
-        f"`{shell('resnet-search', 'resume', path)}`; or keep it and run beside it: "
-        "--name ANOTHER"
-    )
-
-
-def left_over(where: Path | str, names: list[str]) -> str:
-    """What is said of what is left of a study that has lost its study.json; "" where nothing is.
-
-    Args:
-        where: its run folder, or the URI of its store.
-        names: of what is there.
-    """
-    if not names:
-        return ""
-    return (
-        f"{where} has no {STUDY}, and holds {', '.join(names)} of a study, from which a new one "
-        f"would go on: put {STUDY} back from a copy and `resume`; or remove them, or move them "
-        "away; or keep them and run beside them: --name ANOTHER"
-    )
 
 
 class RunFolder:

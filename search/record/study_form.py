@@ -138,6 +138,12 @@ class Budget(Form):
     max_epochs: Epoch | None = None
 
 
+class Confirm(Form):
+    """Of the study file, as far as it was given."""
+
+    paired: bool = False
+
+
 class Range(Form):
     """What a searched parameter may take."""
 
@@ -161,6 +167,7 @@ class Spec(Form):
     cells: dict[str, list[Value]] = Field(default_factory=dict)
     space: dict[str, Space] = Field(default_factory=dict)
     budget: Budget = Budget()
+    confirm: Confirm = Confirm()
 
 
 class Imported(Form):

@@ -144,9 +144,8 @@ def _csv(folder: Path, stamp: Mapping[str, Any], made: Record) -> list[Differenc
 
 def _unchecked(study: Mapping[str, Any], alone: list[str]) -> list[str]:
     note = imported_note(study)
-    found = (
-        [f"{STUDY}: {note}; nothing says whether its numbers are those of a run"] if note else []
-    )
+    said = f"{STUDY}: {note}; nothing says whether its numbers are those of a run"
+    found = [said] if note else []
     if not alone or not recomputable(study):
         return found
     return [

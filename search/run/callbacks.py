@@ -22,7 +22,7 @@ from ray.tune import Callback  # isort: skip
 
 from search.run.deadline import GONE, LOOK_EVERY
 from search.run.errors import InfrastructureError
-from search.run.inquiry import Placed
+from search.run.inquiry import Placed, end_hung_here
 from search.run.job_searcher import JobSearcher
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Listener(Callback):  # type: ignore[misc]
         self,
         study: Study,
         searcher: JobSearcher,
-        end: Callable[[Placed, float], Future[str]],
+        end: Callable[[Placed, float], Future[str]] = end_hung_here,
     ) -> None:
         self._study, self.searcher, self._end = study, searcher, end
         self._looked, self._stuck = time.monotonic(), False

@@ -119,6 +119,11 @@ def end_hung(nodes: Nodes | None, placed: Placed, seconds: float) -> Future[str]
     return in_thread(ask)
 
 
+def end_hung_here(placed: Placed, seconds: float) -> Future[str]:
+    """The same on this machine alone."""
+    return end_hung(None, placed, seconds)
+
+
 def why_dead(
     nodes: Nodes | None, job: WorkerJob, placed: Placed | None, asked: float, error: str
 ) -> Future[Death]:

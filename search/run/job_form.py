@@ -1,4 +1,4 @@
-"""What a job is on record, and what a worker is given of it."""
+"""What jobs and decisions are on record, and what a worker is given of a job."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from search.record.journal import Event
 from search.run.digest import code_digest
 from search.run.worker import WorkerJob
+from search.schedule.cell_state import Decision
 from search.spec.cells import changed_settings, seed_of
 from search.spec.plan import Job
 from search.spec.study_spec import StudySpec
@@ -58,6 +59,17 @@ def ask_event(
     if again:
         return {"event": "again", "trial": job.trial, "from_epoch": job.from_epoch, **now}
     return {"event": "ask", "job": job._asdict(), "config": dict(drawn), **now}
+
+
+def decision_events(decisions: Sequence[Decision]) -> list[Event]:
+    """Decisions as those who watch are told of them; see `plain`."""
+    return [{"event": "decision", **decision._asdict()} for decision in decisions]
+
+
+def plain(decision: Event) -> Event:
+    """A decision as the journal has it: JSON has no NaN."""
+    value = decision["value"]
+    return {**decision, "value": value if value == value else None}
 
 
 def shape_of(spec: StudySpec, places: Places, cell: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from search.record import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
-from search.record.run_folder import FOLDERS, left_over
+from search.record.taken import FOLDERS, left_over
 from search.record.terminal import shell
 from search.run import store_lock
 from search.run.errors import ExecutionError, StoreError, TakenOverError

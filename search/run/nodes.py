@@ -21,7 +21,8 @@ from search.run.asking import Answer, Asking
 from search.run.bootstrap import ID_LENGTH
 from search.run.errors import ExecutionError, StoreError
 from search.run.node import Node, said, why
-from search.run.node_probe import CLOCK_SECONDS, Facts, Need, odd_cuda, usual_cuda
+from search.run.node_cuda import odd_cuda, usual_cuda
+from search.run.node_probe import CLOCK_SECONDS, Facts, Need
 
 LABEL = "ray.io/node-id"
 QUICK = 60.0  # seconds within which a job that is lost says something of its node

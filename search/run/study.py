@@ -13,8 +13,9 @@ from search.record import optuna_view
 from search.record.journal import Event
 from search.record.run_folder import RunFolder
 from search.record.set_aside import said_of
+from search.run import job_form
 from search.run.errors import StoreError
-from search.run.job_form import Places, ask_event, shape_of, worker_job
+from search.run.job_form import Places
 from search.run.losses import losses_of, one_more
 from search.run.mirror import Mirror
 from search.run.objects import checkpoint_name
@@ -99,13 +100,15 @@ class Study:
 
     def shapes(self) -> set[tuple[float, float]]:
         """(cpus, gpus) of every kind of job."""
-        return {shape_of(self.spec, self.places, number) for number in range(len(self._cells))}
+        return {
+            job_form.shape_of(self.spec, self.places, number) for number in range(len(self._cells))
+        }
 
     def usable(self) -> Counter[tuple[float, float]]:
         """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
         held = Counter[tuple[float, float]]()
         for cell, jobs in self._search.usable.items():
-            held[shape_of(self.spec, self.places, cell)] += jobs
+            held[job_form.shape_of(self.spec, self.places, cell)] += jobs
         return held
 
     def ask(self) -> WorkerJob | None:
@@ -120,13 +123,13 @@ class Study:
             return None
         job, config = asked.job, asked.config
         cell = self._cells[job.cell]
-        self._run.append(ask_event(self.spec, cell, job, config, asked.again))
+        self._run.append(job_form.ask_event(self.spec, cell, job, config, asked.again))
         decisions = self._write_decisions(asked.decisions)
         self._watcher.asked(job, {**cell, **config}, decisions)
         self._repeats.discard(job.trial)
         alone = job.trial in self._search.alone
         where = (self._store.where, self._run_id)
-        return worker_job(self.spec, self.places, cell, job, config, alone, *where)
+        return job_form.worker_job(self.spec, self.places, cell, job, config, alone, *where)
 
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
         """Take the row of an epoch.
@@ -248,9 +251,9 @@ class Study:
 
     def _write_decisions(self, decisions: list[Decision]) -> list[Event]:
         """Journal decisions; returns them as it has them."""
-        events = [{"event": "decision", **decision._asdict()} for decision in decisions]
+        events = job_form.decision_events(decisions)
         for event in events:
-            self._run.append(_plain(event))
+            self._run.append(job_form.plain(event))
         return events
 
     def _clean(self, cell: int, decisions: list[Event]) -> None:
@@ -295,9 +298,3 @@ class Study:
         self._run.write_frames()
         self._written = time.monotonic()
         self._writing = self._written - started
-
-
-def _plain(decision: Event) -> Event:
-    """JSON has no NaN."""
-    value = decision["value"]
-    return {**decision, "value": value if value == value else None}

@@ -115,9 +115,16 @@ class Budget(_Model):
 
 
 class Confirm(_Model):
-    """The winner of each cell is trained again, in full, once a seed."""
+    """The winner of each cell is trained again, in full, once a seed.
+
+    Attributes:
+        seeds: of these trainings.
+        paired: seeds pair cells: results are compared seed by seed. Only where a seed means the
+            same thing in every cell, as a split or an order of images that is the same.
+    """
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_tuple)] = ()
+    paired: bool = False
 
 
 Share = Annotated[float, Field(ge=0)]

@@ -1,4 +1,4 @@
-"""`resnet-report import-curves`: curves of elsewhere as records, and faults of published tables."""
+"""`resnet-report import-curves`: curves of elsewhere as records; faults of published tables."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def taken(tmp_path, capsys):
 def test_its_faults_are_found_with_their_figures(taken):
     faults = [line for line in taken[1] if line.startswith("fault: ")]
     assert faults == [
-        "fault: validation shown as test: T1: 1 of its 1 values are those of validation at the last "
-        "epoch, and no test value is on file (e.g. depth 18, lr 0.1: accuracy 0.66 is "
+        "fault: validation shown as test: T1: 1 of its 1 values are those of validation at the "
+        "last epoch, and no test value is on file (e.g. depth 18, lr 0.1: accuracy 0.66 is "
         "val_accuracy at epoch 2)",
         "fault: not its curve: T3 B, scratch, depth 18, lr 0.001: published mae 278.0; its curve "
         "ends at mae 56.6",
@@ -74,8 +74,8 @@ def test_its_faults_are_found_with_their_figures(taken):
         "the test value that is shown; left out: mae 130.0",
         "fault: best of 2 runs: T4 B, scratch, depth 18, lr 0.01: published mae 122.5, chosen by "
         "the test value that is shown; left out: mae 130.0",
-        "fault: choice of lr: T3 B, depth 18: published best lr 0.01 (mae 122.5), by the curves of "
-        "2 epochs lr 0.001 (mae 56.6); T4 B was run at lr 0.01",
+        "fault: choice of lr: T3 B, depth 18: published best lr 0.01 (mae 122.5), by the curves "
+        "of 2 epochs lr 0.001 (mae 56.6); T4 B was run at lr 0.01",
         "fault: no better than a constant: shanghaitech B, scratch, depth 18, lr 0.01, run 0 "
         "(published in T3, T4): mae 122.5 against zero (all but the same) 124.1, training median "
         "68.3",

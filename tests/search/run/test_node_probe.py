@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from search.run.node_probe import Facts, Need, lacks, look, odd_cuda, usual_cuda
+from search.run.node_cuda import odd_cuda, usual_cuda
+from search.run.node_probe import Facts, Need, lacks, look
 from search.run.store import open_store
 
 DATA = [{"data": "CIFAR-10", "edition": "parquet", "train_images": 50000, "sha256": "a"}]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from search.record.run_folder import FOLDERS
+from search.record.taken import FOLDERS
 from search.run.bootstrap import run_job
 from search.run.device import mps_active
 from search.run.objects import Objects
