@@ -128,11 +128,12 @@ def _other_metrics(answer: Answer, values: Sequence[CellValue]) -> list[str]:
 def _asides(held: list[CellValue]) -> list[str]:
     """Where a cell may do better than it shows: an audit that lost, an end of what was tried."""
     found = []
-    for mark, text, form in (
-        ("audit", "The rule ended better configs than it kept", "{}: {}"),
-        ("edge", "Chosen at the end of what was tried", "{} ({})"),
+    for mark, text in (
+        ("audit", "The rule ended better configs than it kept"),
+        ("edge", "Chosen at the end of what was tried"),
     ):
-        marked = [v for v in held if mark in v.marks]
-        said = [form.format(naming.cell_label(v.given), v.details[mark]) for v in marked]
+        said = [
+            f"{naming.cell_label(v.given)} ({v.details[mark]})" for v in held if mark in v.marks
+        ]
         found += [f"{text}: {'; '.join(said)}."] if said else []
     return found
