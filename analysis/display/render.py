@@ -28,6 +28,7 @@ LATEX = {
     "×": r"$\times$",
     "⊕": r"$\oplus$",
     "◊": r"$\diamond$",
+    "⇣": r"$\Downarrow$",
     "∅": r"$\emptyset$",
     "∇": r"$\nabla$",
     "≈": r"$\approx$",
