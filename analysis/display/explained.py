@@ -85,7 +85,11 @@ def _search(record: Record, held: Explanation, cell: int) -> list[str]:
     if configs.empty:
         return ["nothing was searched"]
     counts = main.counts.configs
-    lines = [f"{counts.run} of {counts.planned or counts.run} planned configs were begun"]
+    lines = (
+        []
+        if "imported" in record.study
+        else [f"{counts.run} of {counts.planned or counts.run} planned configs were begun"]
+    )
     rows = searched(record)
     rows = rows[rows["cell"] == cell].set_index("trial")
     rungs = dict(list(held.rungs.groupby("trial")))
@@ -110,7 +114,9 @@ def _search(record: Record, held: Explanation, cell: int) -> list[str]:
 
 
 def _seeds(held: Explanation, main: CellValue) -> list[str]:
-    lines = [main.counts.seeds.words and f"missing: {main.counts.seeds.words}"]
+    lines = []
+    if main.counts.seeds.words and "imported" not in main.marks:
+        lines.append(f"missing: {main.counts.seeds.words}")
     for row in held.seeds.to_dict("records"):
         scores = [
             f"{v.metric} {fixed_point(float(row[v.metric]), v.digits)}"

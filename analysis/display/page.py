@@ -194,6 +194,8 @@ def _folded(caption: str) -> tuple[str, str]:
 
 def state_of(record: Record) -> tuple[str, bool]:
     """How far a study is, in words, and whether anything is missing of what it asked for."""
+    if "imported" in record.study:  # asked for nothing that could be missing
+        return "imported, never run here", False
     lacking, cells = missing(record), len(record.study["cells"])
     text = f"{cells - len(lacking.cells)} of {cells} cells complete with all their seeds"
     if lacking.open:

@@ -218,7 +218,9 @@ def _moves(study: Mapping[str, Any], held: Explanation) -> list[Move]:
 
 def _to_decide(value: CellValue, leader: CellValue, by: Lead) -> list[Move]:
     """Whether more seeds, or more test images, would decide a lead of this size."""
-    seeds = seeds_to_decide([value.values, leader.values], by.point, by.level)
+    seeds = None  # of pairs the spread is that of the differences: no formula of ours
+    if by.seeds.kind != "paired":
+        seeds = seeds_to_decide([value.values, leader.values], by.point, by.level)
     images = (by.images.high - by.images.low) / 2 if by.images.known else math.nan
     if images >= by.point > 0:  # no number of seeds decides what the images leave open
         return [Move("images", {"lead": by.point, "half": images})]

@@ -6,11 +6,14 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.io import loadmat
 
 from analysis.cli import main
 from analysis.display.words import banners
 from analysis.findings.cells import cell_values, kept_out
+from analysis.findings.published_faults import constants_of
 from search.cli.main import main as search
 from search.record import load
 
@@ -228,3 +231,17 @@ def test_the_course_reports_own_curves(tmp_path, capsys):
     against = [line for line in out.splitlines() if "no better than a constant" in line]
     assert sum("shanghaitech A" in line for line in against) == 6  # every one of them
     assert sum("all but the same" in line for line in against) == 4
+
+
+def test_the_constants_on_file_are_those_of_the_real_annotations(real_data):
+    for part in ("A", "B"):
+        heads = {}
+        for split in ("train", "test"):
+            truths = f"ShanghaiTech/part_{part}*/{split}_data/ground*truth/*.mat"
+            held = sorted(real_data.glob(truths))
+            read = [loadmat(path)["image_info"][0, 0][0, 0][0] for path in held]
+            heads[split] = np.array([len(points) for points in read])
+        test, known = heads["test"], constants_of("shanghaitech", part, "mae")
+        assert known["zero"] == pytest.approx(test.mean(), abs=0.05)
+        off = np.abs(test - np.median(heads["train"])).mean()
+        assert known["training median"] == pytest.approx(off, abs=0.05)
