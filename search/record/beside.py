@@ -150,7 +150,7 @@ def frame_notes(
             continue
         if exact:
             if found := differences(frame, read_parquet(folder / file), name, file):
-                notes.append(f"{_first(found)}: {CHANGED}")
+                notes.append(f"{_first(found)}: {CHANGED if file in changed else EITHER}")
         elif file in changed:
             notes.append(f"{file} has another checksum than {STAMP} tells: {CHANGED}")
     return notes
@@ -158,6 +158,10 @@ def frame_notes(
 
 CHANGED = (
     "it was changed after it was made of the logs, and these count; delete it, it is made again"
+)
+EITHER = (  # a record of before files had checksums
+    "one of the two was changed since, which is not known; the logs count. Restore the folder "
+    "from a copy, or, where the logs are right, delete the file: it is made again"
 )
 
 
