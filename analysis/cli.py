@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.display import tables
+from analysis.display.explained import explained
 from analysis.display.page import build
-from analysis.findings.published import load_published
+from analysis.findings.curve_csv import read_curves, write_studies
+from analysis.findings.explain import cell_number
+from analysis.findings.published import CURVE_COLUMNS, load_published
+from analysis.findings.published_faults import COLUMNS, published_faults, read_cells
 from analysis.findings.verify import verdict_lines
 from search.record import UserError, load, terminal, verify
 from search.record.uris import refuse_uri
@@ -33,6 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 refuse_uri(f"--{name.replace('_', '-')}", value)
         if args.command == "verify":
             return _verify(args.run)
+        if args.command == "explain":
+            print(_explain(args))
+            return 0
+        if args.command == "import-curves":
+            print(_import_curves(args))
+            return 0
         print(_build(args) if args.command == "build" else _table(args))
         return 0
 
@@ -41,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="build|table|verify")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="build|table|explain|verify|import-curves"
+    )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
     page.add_argument("--out", type=Path, help="folder to write to (of one run: RUN/report)")
@@ -54,14 +66,47 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("table", help="print one table")
     one.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
     one.add_argument(
-        "--table", default="cells", help="T1 to T4, cells (default), search, configs or audit"
+        "--table",
+        default="cells",
+        help="T1 to T4, cells (default), settled, search, configs or audit",
     )
     one.add_argument("--format", default="md", choices=tables.FORMATS, help="default: md")
+    why = commands.add_parser(
+        "explain", help="say why a cell is where it is, and what would most likely move it"
+    )
+    why.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    why.add_argument(
+        "cell",
+        nargs="?",
+        metavar="CELL",
+        help="number of a cell, or settings such as depth=18,pretrained=false (default: all)",
+    )
     check = commands.add_parser(
         "verify", help="check a record in full: exit status 0 only if all of it holds"
     )
     check.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    _add_import(commands)
     return parser
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    taken = commands.add_parser(
+        "import-curves",
+        help="make records of learning curves from elsewhere, and print what is wrong with them",
+    )
+    taken.add_argument(
+        "curves", type=Path, metavar="CSV", help=f"with the columns {','.join(CURVE_COLUMNS)}"
+    )
+    taken.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a run folder a study goes here"
+    )
+    taken.add_argument(
+        "--published",
+        type=Path,
+        metavar="CSV",
+        help="published cells to hold the curves against (default: those of the course report); "
+        f"columns {','.join(COLUMNS)}",
+    )
 
 
 def _build(args: argparse.Namespace) -> str:
@@ -69,6 +114,20 @@ def _build(args: argparse.Namespace) -> str:
         raise UserError("several runs need --out DIR, the folder to write to")
     published = load_published(args.published_curves) if args.published_curves else None
     return str(build(args.runs, args.out or args.runs[0] / "report", published))
+
+
+def _import_curves(args: argparse.Namespace) -> str:
+    curves = read_curves(args.curves)
+    faults = published_faults(curves, read_cells(args.published))
+    folders = write_studies(args.curves, curves, faults, args.out)
+    return "\n".join([*(f"fault: {line}" for line in faults), *map(str, folders)])
+
+
+def _explain(args: argparse.Namespace) -> str:
+    record = load(args.run)
+    cells = range(len(record.study["cells"]))
+    wanted = cells if args.cell is None else [cell_number(record, args.cell)]
+    return "\n\n".join(explained(record, cell) for cell in wanted)
 
 
 def _verify(run: Path) -> int:

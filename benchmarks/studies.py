@@ -9,7 +9,8 @@ from typing import Any
 from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.run import machine
-from search.run.study import Places, Study
+from search.run.job_form import Places
+from search.run.study import Study
 from search.spec.study_spec import parse_spec
 
 CELLS = 10

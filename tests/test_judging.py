@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from search.record.epoch_table import table_of
 from search.record.frames import trials_frame
 from search.run.ray_worker import Judge
 from search.run.worker import WorkerJob
@@ -98,10 +99,10 @@ def by_record(values, mode):
     job = {"trial": "t", "stage": "search", "cell": 0, "to_epoch": 9}
     ask = {"event": "ask", "job": job, "config": {}, "settings": {}, "seed": 0, "trial": "t"}
     kept = [v if math.isfinite(v) else None for v in values]
-    rows = {epoch: {"epoch": epoch, "val_height": value} for epoch, value in enumerate(kept, 1)}
+    rows = [{"epoch": epoch, "val_height": value} for epoch, value in enumerate(kept, 1)]
     found = []
-    for epoch in rows:
-        seen = {"t": {at: row for at, row in rows.items() if at <= epoch}}
+    for epoch in range(1, len(rows) + 1):
+        seen = table_of({"trial": "t", "row": row} for row in rows[:epoch])
         trial = trials_frame(study, [ask], seen, {}).iloc[0]
         found.append(SimpleNamespace(**{k: trial[k] for k in ("best", "last")}))
     return found

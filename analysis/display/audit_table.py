@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import words
+from analysis.display import origins, words
 from analysis.display.frames import DASH, fixed_point, stamps
 from analysis.display.render import Table
 from analysis.findings.audit import audit_frame
 from analysis.findings.facts import digits, metric_name
 from analysis.findings.stats import share_interval
-from search.record import Record
+from search.record import Record, naming
 
 
 def audit_table(record: Record) -> Table:
@@ -35,10 +35,10 @@ def audit_table(record: Record) -> Table:
     display["better than the winner"] = [
         DASH if pd.isna(value) else "yes" if value else "no" for value in data["better"]
     ]
-    display = display.map(lambda v: v if isinstance(v, str) else words.number(v))
+    display = display.map(lambda v: v if isinstance(v, str) else naming.number(v))
     data = data.assign(**stamps(record))
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    caption = " ".join([*words.banners(record), _verdict(data), words.origin(record)])
+    caption = " ".join([*words.banners(record), _verdict(data), origins.origin(record)])
     title = "Late-bloomer audit: was the rule right to end them?"
     short = _verdict(data)
     return Table(study["name"], "audit", title, caption, display, bold, data, short=short)
@@ -46,10 +46,16 @@ def audit_table(record: Record) -> Table:
 
 def _verdict(data: pd.DataFrame) -> str:
     known = data[data["better"].notna()]
-    left = len(data) - len(known)
+    ended = data["value_end"].notna() | data["status"].eq("diverged")
+    left, waiting = int((~ended).sum()), int((ended & data["better"].isna()).sum())
     lost = f" {left} of {len(data)} audited trials are on their way or were lost." if left else ""
+    if waiting:
+        lost += (
+            f" {waiting} of {len(data)} audited trials came to an end in a cell that has no "
+            "selected winner to hold them against."
+        )
     if known.empty:
-        return f"No audited trial has come to an end yet.{lost}"
+        return lost.strip() if waiting else f"No audited trial has come to an end yet.{lost}"
     wrong, n = int(known["better"].eq(True).sum()), len(known)
     gone = int((known["status"] == "diverged").sum())
     low, high = share_interval(wrong, n)

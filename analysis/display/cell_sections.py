@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import words
+from analysis.display import marks, words
 from analysis.display.frames import DASH, ends, fixed_point, spread, text
 from analysis.display.grids import published_values
 from analysis.display.markup import cell_id, trial_id
@@ -15,7 +15,7 @@ from analysis.display.sketch import chosen_lines, curves_of, sketch
 from analysis.findings.audit import searched
 from analysis.findings.cells import CellValue, cell_values, config_of
 from analysis.findings.facts import direction, metric_name
-from search.record import Record
+from search.record import Record, naming
 
 MOST_CELLS = 200  # that have a section
 
@@ -44,13 +44,13 @@ def cell_sections(record: Record, name: str, rows: set[str]) -> list[dict[str, A
             {
                 "id": cell_id(name, number),
                 "number": number,
-                "label": words.cell_label(at),
+                "label": naming.cell_label(at),
                 "status": first.status,
                 "split": first.split,
                 "has": _rows(first, any((number, v.metric) in old for v in values[number])),
                 "values": [_value(study, v, old.get((number, v.metric))) for v in values[number]],
-                "marks": words.legend(values[number]),
-                "config": words.cell_label(first.config) if first.config else "",
+                "marks": marks.legend(values[number]),
+                "config": naming.cell_label(first.config) if first.config else "",
                 "metrics": [f"{study['shown_split']} {_title(study, v)}" for v in values[number]],
                 "seeds": _seeds(study, own, first, name),
                 "search": _counts(tried[tried["cell"] == number]),
@@ -109,7 +109,7 @@ def _seeds(
                 "id": trial_id(name, str(trial["trial"])) if confirm else "",
                 "trial": str(trial["trial"]),
                 "seed": DASH if pd.isna(trial["seed"]) else str(trial["seed"]),
-                "config": words.cell_label(config_of(trial, study)),
+                "config": naming.cell_label(config_of(trial, study)),
                 "epochs": f"{trial['epochs']}/{trial['budget']}",
                 "values": [_scored(study, trial, metric) for metric in study["metrics"]],
                 "status": str(trial["status"]),

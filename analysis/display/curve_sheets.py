@@ -12,19 +12,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from analysis.display import figures, words
+from analysis.display import figures, origins, words
 from analysis.display.plates import Plate, legend, new
 from analysis.findings.cells import cell_values
 from analysis.findings.facts import (
     direction,
     has_settings,
+    images_of_cell,
     is_of_published,
+    metric_name,
     settings_of,
     side_of,
 )
-from search.record import Record
+from search.record import Record, naming
 
 SMALL = 1e-12
+FAR = 10  # times the least value: a logarithmic axis of less has hardly a tick
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,15 @@ def _lines(
     rows = []
     for number, cell in enumerate(cells):
         held = trials[trials["cell"] == cell]
-        confirms = held[(held["stage"] == "confirm") & held["trial"].isin(list(known))]
-        wanted = list(confirms["trial"]) or list(shown[cell])
+        confirms = held.loc[held["stage"] == "confirm", "trial"]
+        wanted = [trial for trial in confirms if trial in known] or list(shown[cell])
         for trial in held[held["trial"].isin(wanted)].to_dict("records"):
             full = trial["status"] == "completed" and trial["epochs"] >= trial["budget"]
             rows.append(
                 {
                     "trial": trial["trial"],
                     "cell": cell,
-                    "label": words.cell_label(study["cells"][cell], without),
+                    "label": naming.cell_label(study["cells"][cell], without),
                     "colour": figures.colour(number),
                     "unfinished": not full,
                 }
@@ -73,7 +76,7 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
     """Learning curves as the task has them: sheets of one key are one figure, a row each."""
     if record.curves.empty:
         return []
-    known = set(record.curves["trial"].unique())  # once: there may be millions of points
+    known = set(record.curves["trial"].cat.categories)
     rows: dict[str, list[Row]] = {}
     for sheet, side, cells in _sheets(record.study):
         lines = _lines(record, cells, set(sheet["without"]), known)
@@ -96,10 +99,25 @@ def _curve_plate(record: Record, key: str, rows: list[Row], curves: pd.DataFrame
     said = ["Unsmoothed, one line a seed; an x ends a curve short of its budget."]
     if any(len(row.lines) > figures.MOST_LINES for row in rows):
         said.append(f"Of many cells the first {figures.MOST_NAMED} are in colour, others grey.")
+    said += [text for row in rows for text in _unlike(record, row)]
     figure = _curves(study, rows, names, curves)
     return Plate(
         key, title, " ".join([*said, *words.training(study), *words.damage(record)]), figure
     )
+
+
+def _unlike(record: Record, row: Row) -> list[str]:
+    """That curves of one panel are of other images, and which of which; [] where all are alike."""
+    study, held = record.study, dict[str, list[str]]()
+    scored = study["watched"] == study["shown_split"] == "test"
+    images = {v.cell: v.images for v in cell_values(record)} if scored else {}
+    for cell, name in dict(zip(row.lines["cell"], row.lines["label"], strict=True)).items():
+        own = images_of_cell(study, study["cells"][cell], study["watched"])
+        held.setdefault(f"{own} {images.get(cell, '')}", []).append(str(name))
+    if len(held) < 2:
+        return []
+    groups = " / ".join(", ".join(names) for names in held.values())
+    return [f"Of different {study['watched']} images, so not to be compared: {groups}."]
 
 
 def _sheets(study: dict[str, Any]) -> list[tuple[Mapping[str, Any], str, list[int]]]:
@@ -144,11 +162,18 @@ def _curves(
             ax.set_visible(False)
         for ax, (metric, splits) in zip(held, wanted, strict=False):
             figures.learning_curves(
-                ax, curves, row.lines, metric, study["watched"], row.under, splits
+                ax,
+                curves,
+                row.lines,
+                metric,
+                study["watched"],
+                row.under,
+                splits,
+                metric_name(study, metric),
             )
             if len(rows) > 1:
                 ax.set_title(f"{name}, {ax.get_title()}", fontsize="medium")
-            if direction(study, metric) == "min" and _positive(ax):
+            if direction(study, metric) == "min" and _far(ax):
                 ax.set_yscale("log")
                 for place in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
                     place(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
@@ -166,9 +191,11 @@ def _splits(sheet: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return ways[sheet.get("train", "beside")]
 
 
-def _positive(ax: Axes) -> bool:
-    held = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
-    return bool(held) and all((values > SMALL).all() for values in held)
+def _far(ax: Axes) -> bool:
+    """Whether values are all above 0 and too far apart for an axis that is not logarithmic."""
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    held = np.concatenate(lines) if lines else np.empty(0)
+    return bool(held.size and held.min() > SMALL and held.max() > FAR * held.min())
 
 
 def _matching(
@@ -187,7 +214,7 @@ def _matching(
     given = [settings_of(study, at) for at in given if is_of_published(study, at, only)]
     if not given:
         return None
-    if published is None or (mode == "pretrained" and words.own_weights(study)):
+    if published is None or (mode == "pretrained" and origins.own_weights(study)):
         return None
     held: pd.DataFrame = published[
         (published["task"] == study["task"]) & (published["mode"] == mode)

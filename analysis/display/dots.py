@@ -10,14 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.display import words
 from analysis.display.frames import baselines_by_side, text
 from analysis.display.grids import published_values
+from analysis.display.markup import SIGNS, split_signs
 from analysis.display.scale import Scale
 from analysis.findings.cells import ALLOWED, CellValue, cell_values, kept_out
 from analysis.findings.facts import digits, direction, metric_name, side_of
 from analysis.findings.stats import interval_kind
-from search.record import Record
+from search.record import Record, naming
+
+LETTER = 1.9  # percent of a narrow plot's width that one takes
 
 
 def dot_plots(record: Record) -> list[dict[str, Any]]:
@@ -25,8 +27,9 @@ def dot_plots(record: Record) -> list[dict[str, Any]]:
 
     Returns:
         title, rows (cell, label, text, and by percent of the width: mean, low, high, seeds,
-        published), lines (name, at, text) of constant predictors, ticks (at, text), better
-        ("right" or "left"), interval (whether any row has one), published (whether any has).
+        published), lines (name, at, text) of constant predictors, names (of lines, where they
+        have room), ticks (at, text), better ("right" or "left"), signs (most of a row), interval,
+        published, hollow (whether any row has one).
     """
     study = record.study
     metric = study["metric"]
@@ -70,10 +73,31 @@ def _plot(
             {"name": n, "at": scale.at(v), "text": f"{v:.{digits(study, metric)}f}"}
             for n, v in sorted(lines.items(), key=lambda item: item[1])
         ],
+        "names": _names({n: scale.at(v) or 0.0 for n, v in lines.items()}),
+        "signs": max((len(split_signs(text(value))[1]) for value in values), default=0),
+        "hollow": any(kept_out(value, ALLOWED) for value in values),
         "ticks": [{"at": scale.at(tick), "text": f"{tick:g}"} for tick in scale.ticks()],
         "interval": any(interval_kind(value.n) != "none" for value in values),
         "published": bool(published),
     }
+
+
+def _names(places: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Names of lines, each to the side of its own that has room; those that would touch in tiers.
+
+    Returns:
+        at (percent), text, left (whether it stands to the left of its line), tier (from 0 up).
+    """
+    found: list[dict[str, Any]] = []
+    ends: list[float] = []  # of each tier, how far it is taken
+    for name, at in sorted(places.items(), key=lambda item: item[1]):
+        width = LETTER * len(name)
+        left = at + width > 100
+        start, end = (at - width, at) if left else (at, at + width)
+        tier = next((n for n, taken in enumerate(ends) if start > taken), len(ends))
+        ends[tier : tier + 1] = [end]
+        found.append({"at": at, "text": name, "left": left, "tier": tier})
+    return found
 
 
 def _row(
@@ -81,10 +105,12 @@ def _row(
 ) -> dict[str, Any]:
     low, high = (scale.at(end) for end in value.interval)
     side = study["about"]["side"]
+    shown, signs = split_signs(text(value))
     return {
         "cell": value.cell,
-        "label": words.cell_label(value.given, {side} if len(value.given) > 1 else ()),
-        "text": text(value),
+        "label": naming.cell_label(value.given, {side} if len(value.given) > 1 else ()),
+        "text": shown,
+        "signs": [(sign, SIGNS[sign]) for sign in signs],
         "mean": scale.at(value.mean),
         "low": low,
         "high": high,

@@ -7,16 +7,21 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from analysis.display import figures, words
+from analysis.display import figures, marks
 from analysis.display.curve_sheets import curve_plates
 from analysis.display.frames import baselines_by_side
 from analysis.display.plates import Plate, label, legend, new, save
 from analysis.display.search_plates import search_plates
 from analysis.findings.cells import CellValue, cell_values, require_comparable
 from analysis.findings.facts import metric_name, side_of
-from search.record import Record
+from search.record import Record, naming
 
 __all__ = ["Plate", "plates", "save"]
+
+APART = (
+    "Panels headed images 1, 2, ... are of different images, so no value of one compares with one "
+    "of another."
+)
 
 
 def plates(record: Record, published: pd.DataFrame | None = None) -> list[Plate]:
@@ -43,15 +48,17 @@ def _final_plates(record: Record) -> list[Plate]:
     if not numeric:
         return []
     key = "depth" if "depth" in numeric else numeric[0]
-    groups, side = dict[str, list[CellValue]](), study["about"]["side"]
+    groups, side = dict[tuple[str, str], list[CellValue]](), study["about"]["side"]
     main = [value for value in cell_values(record) if value.metric == study["metric"]]
-    for value in main:
-        groups.setdefault(side_of(study, value.given), []).append(value)
+    for value in main:  # values of other images are not drawn as if they could be compared
+        groups.setdefault((side_of(study, value.given), value.images), []).append(value)
+    sides = [part for part, _ in groups]
     constants = baselines_by_side(record) if study["shown_split"] == "test" else {}
     figure, axes = new(1, len(groups), 5.2, 3.8)
-    for ax, (part, values) in zip(axes[0], groups.items(), strict=True):
+    panels = zip(axes[0], groups.items(), strict=True)
+    for number, (ax, ((part, _), values)) in enumerate(panels):
         require_comparable(values)
-        labels = {v.cell: words.cell_label(v.given, {key, side}) for v in values}
+        labels = {v.cell: naming.cell_label(v.given, {key, side}) for v in values}
         lines = {
             name: scores[study["metric"]]
             for name, scores in constants.get(part, {}).items()
@@ -59,24 +66,35 @@ def _final_plates(record: Record) -> list[Plate]:
         }
         figures.final_metric(ax, values, key, labels, lines)
         ax.set_ylabel(f"{study['shown_split']} {metric_name(study, study['metric'])}")
-        ax.set_title(f"{side} {part}" if part else "")
+        ax.set_title(_panel(f"{side} {part}" if part else "", part, sides, number))
     legend(figure, list(axes.flat))
     caption = (
-        "Dots are seeds, diamonds means, bars the 95 % t interval (of two seeds, their range). "
+        f"{APART} "
+        * (len(set(sides)) < len(sides))
+        + "Dots are seeds, diamonds means, bars the 95 % t interval (of two seeds, their range). "
         "Cells without a result stand at the foot, — not begun. "
-        + " ".join(f"{sign} {text}." for sign, text in words.legend(main))
+        + " ".join(f"{sign} {text}." for sign, text in marks.legend(main))
     )
     title = f"Final {study['shown_split']} {metric_name(study, study['metric'])} by {key}"
     return [Plate(f"final-{key}", title, caption, figure)]
+
+
+def _panel(name: str, part: str, sides: list[str], number: int) -> str:
+    """Title of a panel; of several with the same side it says that their images are others."""
+    if sides.count(part) == 1:
+        return name
+    place = sides[: number + 1].count(part)
+    return f"{name}{', ' * bool(name)}images {place} of {sides.count(part)}"
 
 
 def _sample_plates(record: Record) -> list[Plate]:
     """F4 of the first trial of each cell that has samples."""
     found: list[Plate] = []
     done: set[int] = set()
-    for trial in record.trials.to_dict("records"):
+    there = [path.stem for path in (record.run / "samples").glob("*.npz") if path.is_file()]
+    for trial in record.trials[record.trials["trial"].isin(there)].to_dict("records"):
         path = record.run / "samples" / f"{trial['trial']}.npz"
-        if trial["cell"] in done or not path.is_file():
+        if trial["cell"] in done:
             continue
         try:
             with np.load(path, allow_pickle=False) as held:
@@ -88,7 +106,7 @@ def _sample_plates(record: Record) -> list[Plate]:
         figure, axes = new(count, 3, 2.9, 2.9)
         image = figures.sample_maps(axes, samples)
         figure.colorbar(image, ax=axes[:, 1:], label="people a pixel", shrink=0.8)
-        label = words.cell_label(record.study["cells"][trial["cell"]])
+        label = naming.cell_label(record.study["cells"][trial["cell"]])
         caption = (
             f"Trial {trial['trial']}, {trial['epochs']}/{trial['budget']} epochs; "
             "one colour scale; images chosen by error quantile."

@@ -18,8 +18,9 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.display.words import MARKS, signs
+from analysis.display.marks import MARKS, signs
 from analysis.findings.cells import CellValue
+from search.record.naming import named
 
 # Okabe and Ito's colours, told apart by most colour-blind readers
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F6A00", "#000000")
@@ -42,6 +43,7 @@ def learning_curves(
     watched: str,
     published: pd.DataFrame | None = None,
     splits: Sequence[str] = ("train", "watched"),
+    name: str = "",
 ) -> Axes:
     """One metric over the epochs: training dashed, the watched split solid.
 
@@ -56,13 +58,14 @@ def learning_curves(
         watched: val or test.
         published: curves of the course report to lay under: run, depth, lr, epoch, name, value.
         splits: which of "train" and "watched" to draw.
+        name: of the metric in words, e.g. MAE; "" for the metric itself.
     """
     drawn = [watched if split == "watched" else split for split in splits]
     if published is not None and watched in drawn:
         _published(ax, published, f"{watched}_{metric}")
     found = {
-        (trial, name): (held["epoch"].to_numpy(float), held["value"].to_numpy(float))
-        for (trial, name), held in _points_of(curves, lines, [f"{s}_{metric}" for s in drawn])
+        (trial, of): (held["epoch"].to_numpy(float), held["value"].to_numpy(float))
+        for (trial, of), held in _points_of(curves, lines, [f"{s}_{metric}" for s in drawn])
     }
     own = lines
     if len(lines) > MOST_LINES:
@@ -70,17 +73,18 @@ def learning_curves(
         own = own.head(MOST_LINES)
         rest = lines[~lines["trial"].isin(own["trial"])]
         _bulk(ax, [xy for (trial, _), xy in found.items() if trial in set(rest["trial"])])
-    named: set[str] = set()
+    known: set[str] = set()
     for line in own.itertuples():
         for split in drawn:
             xy = found.get((str(line.trial), f"{split}_{metric}"))
             if xy is not None:
-                label = str(line.label) if split == drawn[-1] and line.label not in named else None
-                named |= {str(line.label)} if label else set()
+                label = str(line.label) if split == drawn[-1] and line.label not in known else None
+                known |= {str(line.label)} if label else set()
                 _line(ax, xy, line, split, label)
-    ax.set(xlabel="epoch", ylabel=metric)
+    name = name or metric
+    ax.set(xlabel="epoch", ylabel=name)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    how = f"{metric}: train dashed, {watched} solid" if len(drawn) > 1 else f"{drawn[0]} {metric}"
+    how = f"{name}: train dashed, {watched} solid" if len(drawn) > 1 else f"{drawn[0]} {name}"
     ax.set_title(how, fontsize="medium")
     ax.grid(alpha=0.25)
     return ax
@@ -210,7 +214,7 @@ def final_metric(
         )
     ax.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
     ax.set_xlim(-0.5, len(levels) - 0.5)
-    ax.set(xlabel=key)
+    ax.set(xlabel=named(key))
     ax.grid(alpha=0.25)
     return ax
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.words import digest, mixed_parts, signs
+from analysis.display.marks import signs
+from analysis.display.origins import digest
+from analysis.display.words import mixed_parts
 from analysis.findings.cells import CellValue
 from analysis.findings.constants import constants_by_side
 from analysis.findings.facts import beside
 from analysis.findings.stats import Interval, interval_kind, mean_sd
 from search.record import Record
+from search.record.once import once
 
 DASH = "—"
 
@@ -54,8 +57,11 @@ def spread(values: tuple[float, ...], digits: int) -> str:
 
 
 def ends(held: Interval, digits: int) -> str:
-    """An interval, e.g. "0.6960 to 0.7062"; a dash where there is none."""
-    return f"{held.low:.{digits}f} to {held.high:.{digits}f}" if held.known else DASH
+    """An interval, e.g. "0.6960 to 0.7062"; a dash where there is none; of two values said so."""
+    if not held.known:
+        return DASH
+    kind = " (range of two)" if held.kind == "range" else ""
+    return f"{held.low:.{digits}f} to {held.high:.{digits}f}{kind}"
 
 
 def constant_rows(record: Record) -> pd.DataFrame:
@@ -84,6 +90,7 @@ def bold_cells(values: Iterable[CellValue]) -> set[tuple[int, str]]:
     return {(value.cell, value.metric) for value in values if value.bold}
 
 
+@once
 def baselines_by_side(record: Record) -> dict[str, dict[str, dict[str, float]]]:
     """Constant predictors by what tables are split by, e.g. the part; "" where they are not."""
     return constants_by_side(record, range(len(record.study["cells"])))

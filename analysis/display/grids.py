@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import words
+from analysis.display import origins, words
 from analysis.display.frames import long_frame, stamps
 from analysis.display.layouts import arrange, predictors
 from analysis.display.render import Table
@@ -84,7 +84,7 @@ def published_values(record: Record, key: str | None = None) -> dict[tuple[int, 
     for name in [key] if key else grid_keys(study):
         for cell in cells_of(study, name):
             at = study["cells"][cell]
-            if words.limits(settings_of(study, at)):  # nor one of all beside one of a few
+            if origins.limits(settings_of(study, at)):  # nor one of all beside one of a few
                 continue
             for metric in study["metrics"]:
                 value = published_value(name, study, at, metric)
@@ -98,7 +98,7 @@ def published_value(
 ) -> float | None:
     """The published value of a cell; None where the report has no such cell."""
     held, table = settings_of(study, at), study["about"]["tables"][key]
-    if held.get("pretrained") and words.own_weights(study):
+    if held.get("pretrained") and origins.own_weights(study):
         return None  # the report's were ImageNet's
     if not is_of_published(study, at, table["only"]):
         return None

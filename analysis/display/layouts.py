@@ -18,7 +18,7 @@ from analysis.display.frames import DASH, baselines_by_side, bold_cells, fixed_p
 from analysis.display.render import RowKind
 from analysis.findings.cells import CellValue
 from analysis.findings.facts import digits, direction, metric_name, side_of
-from search.record import Record
+from search.record import Record, naming
 
 Values = Mapping[tuple[int, str], CellValue]  # by cell and metric
 Old = Mapping[tuple[int, str], float]
@@ -108,7 +108,7 @@ def _across(record: Record, key: str, values: Values, published: Old) -> Sheet:
         row = sheet.add("setting", {stub: f"{searched} (chosen)"})
         for cell, (name, _) in columns.items():
             chosen = values[cell, study["metric"]].config.get(searched)
-            sheet.put(row, name, DASH if chosen is None else words.number(chosen), cell)
+            sheet.put(row, name, DASH if chosen is None else naming.number(chosen), cell)
     for metric in study["metrics"] if published else ():
         row = sheet.add("published", {stub: f"Published {table['split']}{_title(study, metric)}"})
         for cell, (name, _) in columns.items():
@@ -133,11 +133,11 @@ def _columns(
     stub = table["first"] if table["first"] in names else names[0] if len(names) == 1 else ""
     found: dict[int, tuple[str, tuple[str, str]]] = {}
     for cell, at in given.items():
-        upper = words.cell_label({k: v for k, v in at.items() if k in others and k != stub})
+        upper = naming.cell_label({k: v for k, v in at.items() if k in others and k != stub})
         upper = upper if others - {stub} else ""
         # without a parameter that varies, the one that the table is by, as it is set
         level = at.get(stub, study["settings"].get(table["first"], "all"))
-        lower = words.setting(stub, level)
+        lower = naming.setting(stub, level)
         found[cell] = f"{upper}, {stub} {lower}" if upper else lower, (upper, lower)
     if len({name for name, _ in found.values()}) < len(found):  # alike to three digits
         found = {cell: (repr(given[cell]), ("", repr(given[cell]))) for cell in given}
@@ -167,7 +167,7 @@ def _by_side(record: Record, key: str, values: Values, published: Old) -> Sheet:
                 sheet.put(row, name, text(values[cell, metric]), cell, bold)
             for searched in study["space_keys"]:
                 chosen = values[cell, study["metric"]].config.get(searched)
-                shown = DASH if chosen is None else words.number(chosen)
+                shown = DASH if chosen is None else naming.number(chosen)
                 sheet.put(row, f"{up} {searched}".strip(), shown, cell)
     _published_rows(sheet, study, table, places, published)
     _constant_rows(sheet, record, cells)
@@ -186,7 +186,7 @@ def _by_place(labels: Mapping[int, Mapping[str, Any]]) -> list[tuple[list[int], 
     """The cells of each row, and its labels."""
     found: dict[tuple[Any, ...], tuple[list[int], dict[str, str]]] = {}
     for cell, at in labels.items():
-        shown = {_heading(name): words.setting(name, value) for name, value in at.items()}
+        shown = {_heading(name): naming.setting(name, value) for name, value in at.items()}
         found.setdefault(tuple(at.values()), ([], shown))[0].append(cell)
     return list(found.values())
 

@@ -16,7 +16,7 @@ import jinja2
 import pandas as pd
 
 from analysis.display.frames import DASH
-from analysis.display.words import MARKS
+from analysis.display.marks import MARKS
 
 if TYPE_CHECKING:
     from analysis.display.render import Table
@@ -25,7 +25,9 @@ MOST_ROWS = 200  # of a table that stand in the page; the others are packed
 SIGNS = dict(MARKS.values())
 _SIGNED = re.compile(f"^(.*?)([{re.escape(''.join(SIGNS))}]+)$", re.DOTALL)
 _NUMBER = re.compile(r"^[-+]?\d")
+_WORD = re.compile(r"[a-z]{4}")
 LONG = 40  # characters from which a column is text that may wrap
+WIDE_HEAD = 14  # characters from which a head needs room of its own
 
 
 @cache
@@ -80,13 +82,17 @@ def model(
             are packed, in order, for a script to unpack.
 
     Returns:
-        id, key, title, short, caption, upper (head, columns), columns (head, class), rows (id,
+        id, key, title, short, caption, upper (head, columns), columns (head, look: its class,
+        signs: most in an entry, number), rows (id,
         trial, cell, kind, cells), packed (gzip and base64 of the other rows as JSON; "" for
         none), count, simple (one head a column and rows of one kind: can be sorted), lower (head
-        of each column), edges (whether a column begins another upper head).
+        of each column), edges (whether a column begins another upper head), same (head, text) of
+        columns that say one thing in every row, which a page says once.
     """
-    columns = _columns(table.display)
     refs, begins = _references(table), table.new_kinds()
+    same = _same(table, [cell is not None for cell, _ in refs]) if study else {}
+    table = table.without(same)
+    columns = _columns(table.display)
     kept = _kept([cell for cell, _ in refs], most)
     rows = [
         _row(table, n, columns, refs[n], study, cells, begins)
@@ -108,10 +114,31 @@ def model(
         "count": len(table.display),
         "simple": not table.heads and not table.kinds,
         "lower": [low for _, low in table.heads] or [column["head"] for column in columns],
+        "same": list(same.items()),
         "edges": [
             bool(at and table.heads) and up != table.heads[at - 1][0] for at, (up, _) in heads
         ],
     }
+
+
+def _same(table: Table, own: Sequence[bool]) -> dict[str, str]:
+    """Head and text of columns that tell no row from another; results always have their column.
+
+    Args:
+        table: one of single heads.
+        own: which rows are of a cell; the others may have nothing in such a column.
+    """
+    if table.heads or table.kinds or sum(own) < 2:
+        return {}
+    found, count = {}, len(table.display.columns)
+    for at in range(1, count):
+        texts = list(table.display.iloc[:, at])
+        held = {text for text, is_own in zip(texts, own, strict=True) if is_own}
+        rest = {text for text, is_own in zip(texts, own, strict=True) if not is_own}
+        text = next(iter(held))
+        if len(held) == 1 and rest <= {DASH} and len(text) <= LONG and "(" not in text:
+            found[str(table.display.columns[at])] = "none" if text == DASH else text
+    return found
 
 
 def _upper(table: Table) -> list[tuple[str, int]]:
@@ -124,20 +151,22 @@ def _columns(display: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for at, name in enumerate(display):
         texts = [text for text in display.iloc[:, at] if text != DASH]
-        plain = [_split(text) for text in texts]
+        plain = [split_signs(text) for text in texts]
         numeric = name != "trial" and 2 * sum(map(_numeric, plain)) > len(plain)
         wide = max((len(text) for text in texts), default=0) > LONG
         signs = max((len(signs) for _, signs in plain), default=0)
         look = "num" if numeric else "words" if wide else ""
-        found.append({"head": str(name), "look": look, "signs": signs if numeric else 0})
+        look += " far" if len(str(name)) > WIDE_HEAD else ""
+        held = {"head": str(name), "look": look.strip(), "signs": signs if numeric else 0}
+        found.append({**held, "number": numeric})
     return found
 
 
 def _numeric(held: tuple[str, str]) -> bool:
-    return bool(_NUMBER.match(held[0]))
+    return bool(_NUMBER.match(held[0])) and not _WORD.search(held[0])
 
 
-def _split(text: str) -> tuple[str, str]:
+def split_signs(text: str) -> tuple[str, str]:
     """A string, and the marks at its end."""
     found = _SIGNED.match(text)
     return (found[1].rstrip(), found[2]) if found else (text, "")
@@ -189,8 +218,8 @@ def _row(
     for place, text in enumerate(texts[at]):
         of = table.cells.get((at, place), cell)
         # of a trial's own row only the first entry: the way to its cell
-        linked = place == 0 if trial else columns[place]["look"] == "num" or place == 0
-        shown, signs = _split(text) if columns[place]["signs"] else (text, "")
+        linked = place == 0 if trial else columns[place]["number"] or place == 0
+        shown, signs = split_signs(text) if columns[place]["signs"] else (text, "")
         entries.append(
             {
                 "text": shown,

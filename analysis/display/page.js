@@ -124,6 +124,47 @@
     });
   });
 
+  // what is wider than its place says so, as long as it is
+  const wide = (held) => {
+    const before = held.previousElementSibling;
+    const hint = before && before.classList.contains("hint") ? before : document.createElement("p");
+    if (hint !== before) {
+      hint.className = "hint";
+      hint.ariaHidden = "true";
+      hint.textContent = "Wider than the page: scroll sideways \u2192";
+      held.before(hint);
+    }
+    const rest = held.scrollWidth - held.clientWidth;
+    hint.hidden = rest <= 1;
+    held.classList.toggle("more", rest - held.scrollLeft > 1);
+    held.classList.toggle("less", held.scrollLeft > 1);
+  };
+  const watch = new ResizeObserver((seen) => seen.forEach((entry) => wide(entry.target.closest(".scroll"))));
+  all(".scroll").forEach((held) => {
+    wide(held);
+    held.addEventListener("scroll", () => wide(held), { passive: true });
+    watch.observe(held);
+    if (held.firstElementChild) watch.observe(held.firstElementChild);
+  });
+
+  // the contents mark what is being read
+  const places = new Map();
+  all(".contents a").forEach((link) => {
+    const place = document.getElementById(link.hash.slice(1));
+    if (place) places.set(place, link);
+  });
+  const read = () => {
+    let now = null;
+    for (const [place, link] of places) {
+      link.removeAttribute("aria-current");
+      if (place.getBoundingClientRect().top < innerHeight / 3) now = link;
+    }
+    if (now) now.setAttribute("aria-current", "true");
+  };
+  let due = 0;
+  addEventListener("scroll", () => { cancelAnimationFrame(due); due = requestAnimationFrame(read); }, { passive: true });
+  read();
+
   // an address may lead into a fold; paper has none
   const open = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
@@ -10,23 +11,24 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import tables, words
+from analysis.display import marks, tables, words
 from analysis.display.cell_sections import MOST_CELLS, cell_sections
 from analysis.display.dots import dot_plots
 from analysis.display.figure_set import Plate, plates, save
 from analysis.display.markup import environment, identifier, model
 from analysis.display.provenance import casualties, facts
 from analysis.display.render import Table, render
-from analysis.display.sentences import answer_sentences
+from analysis.display.sentences import answer_parts
 from analysis.display.svg import inline
 from analysis.findings.cells import cell_values
 from analysis.findings.verify import verified
 from search.record import Record, UserError, missing
 
 ROOM = 3_500_000  # characters of figures in a page; those beyond are named as files beside it
+CAPTION = 260  # characters of a figure's caption before its fold
 WIDE = 6.5  # inches from which a figure has a row of its own
 PARTS = (  # of a study's page: which tables and figures stand under which head
-    ("curves", "Learning curves and samples", (), ("F", "curves", "final")),
+    ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
     ("search", "The search", ("search", "configs"), ("search", "rungs")),
     ("audit", "Audit", ("audit",), ()),
 )
@@ -67,7 +69,7 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         .render(
             title=title,
             studies=sections,
-            marks=list(words.MARKS.values()),
+            marks=list(marks.MARKS.values()),
             style=_own("style.css"),
             script=_own("page.js"),
         )
@@ -116,7 +118,7 @@ def _section(
         "protocol": words.protocol(study, cell_values(record)),
         "description": study["spec"].get("description", ""),
         "banners": banners,
-        "answers": answer_sentences(record),
+        "answers": [(_fine(told[0]), " ".join(told[1:])) for told in answer_parts(record)],
         "dots": dot_plots(record),
         "signs": _signs(made),
         "tables": [held for key, held in shown.items() if key not in taken],
@@ -129,10 +131,16 @@ def _section(
     }
 
 
+def _fine(text: str) -> list[tuple[str, bool]]:
+    """A verdict in pieces, and whether each is an interval, which a page sets smaller."""
+    pieces = re.split(r"(\([\d.]+ %: [^()]*\))", text)
+    return [(piece, at % 2 == 1) for at, piece in enumerate(pieces) if piece]
+
+
 def _signs(made: Sequence[Table]) -> list[str]:
     """Marks that occur in these tables."""
     text = "".join(str(entry) for table in made[:5] for entry in table.display.to_numpy().flat)
-    return [sign for sign, _ in words.MARKS.values() if sign in text]
+    return [sign for sign, _ in marks.MARKS.values() if sign in text]
 
 
 def _parts(
@@ -165,7 +173,7 @@ def _pictures(
                 "id": own,
                 "key": plate.key,
                 "title": plate.title,
-                "caption": plate.caption,
+                "caption": _folded(plate.caption),
                 "svg": text if fits else "",
                 "wide": plate.figure.get_figwidth() > WIDE,
                 "file": f"figures/{paths['.png'].name}",
@@ -174,8 +182,20 @@ def _pictures(
     return found
 
 
+def _folded(caption: str) -> tuple[str, str]:
+    """What of a caption two lines have room for, whole sentences, and the rest."""
+    sentences = re.split(r"(?<=[.]) (?=[^a-z])", caption)
+    count, taken = 1, len(sentences[0])
+    while count < len(sentences) and taken + 1 + len(sentences[count]) <= CAPTION:
+        taken += 1 + len(sentences[count])
+        count += 1
+    return " ".join(sentences[:count]), " ".join(sentences[count:])
+
+
 def state_of(record: Record) -> tuple[str, bool]:
     """How far a study is, in words, and whether anything is missing of what it asked for."""
+    if "imported" in record.study:  # asked for nothing that could be missing
+        return "imported, never run here", False
     lacking, cells = missing(record), len(record.study["cells"])
     text = f"{cells - len(lacking.cells)} of {cells} cells complete with all their seeds"
     if lacking.open:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from search.record import Record
 
 FORMS = ("png", "pdf", "svg")
 NAME = "plate-name"  # of a title that a page, which has its own, can hide
+LETTERS = 12  # of a legend's size that an inch has room for
 DPI = {"png": 130, "pdf": 130, "svg": 100}  # in pdf and svg of what is kept as pixels
 
 
@@ -70,20 +72,35 @@ def new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, A
 
 
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend of all panels, beside them; none where there is only one thing to name."""
+    """One legend of all panels, under them; none where there is only one thing to name."""
     held = {
         name: handle
         for ax in axes
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     if held and list(held) != ["all"]:
-        figure.legend(
-            list(held.values()),
-            list(held),
-            loc="outside right center",
-            fontsize="small",
-            frameon=False,
-        )
+        keys(figure, list(held.values()), list(held))
+
+
+def keys(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """A legend under a figure, in as many columns as its width has room for."""
+    longest = max(len(name) for name in names)
+    room = max(1, int(figure.get_figwidth() * LETTERS / (longest + 6)))
+    rows = math.ceil(len(names) / room)
+    held = figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=math.ceil(len(names) / rows),
+        fontsize="medium",
+        frameon=False,
+        handlelength=1.6,
+        columnspacing=1.4,
+    )
+    for line in held.get_lines():
+        line.set_linewidth(max(line.get_linewidth(), 2))  # a hairline's colour cannot be told
+        if line.get_linestyle() != "None":
+            line.set_linestyle("-")  # it names a colour, not whether a curve is of training
 
 
 def label(plate: Plate, record: Record) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import words
+from analysis.display import origins, words
 from analysis.display.render import Table
 from analysis.findings.cells import cell_values, config_of
-from search.record import Record
+from search.record import Record, naming
 
 
 def facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
@@ -31,12 +31,18 @@ def facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
         ("weights", "; ".join(_weights(depth, held) for depth, held in weights.items())),
         ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
         ("machine", f"{machine.get('processor')}, {machine.get('cores')} cores, {gpus}"),
-        ("commit", words.commit(study)),
-        ("dates", f"{words.dates(study)}, sessions: {len(sessions)}"),
+        ("commit", origins.commit(study)),
+        ("dates", f"{origins.dates(study)}, sessions: {len(sessions)}"),
     ]
     lines = [(name, [text]) for name, text in told if text]
-    lines.insert(3, ("data", words.data_words(study)))  # one thing that is odd in it a line
-    more = (("mixed parts", words.mixed_lines(record)), ("changes accepted", accepted(study)))
+    lines.insert(3, ("data", origins.data_words(study)))  # one thing that is odd in it a line
+    imported = study.get("imported") or {}
+    more = (
+        ("found at import", imported.get("faults", [])),
+        ("not known", imported.get("unknown", [])),
+        ("mixed parts", words.mixed_lines(record)),
+        ("changes accepted", accepted(study)),
+    )
     return lines + [(name, texts) for name, texts in more if texts]
 
 
@@ -55,7 +61,7 @@ def _weights(depth: str, held: Mapping[str, Any]) -> str:
     if origin := held.get("origin"):
         scores = origin.get("value")
         held = scores if isinstance(scores, dict) else {}
-        told = "".join(f", {key} {words.number(value)}" for key, value in held.items())
+        told = "".join(f", {key} {naming.number(value)}" for key, value in held.items())
         text += f", trial {origin.get('trial')} of study {origin.get('study')}{told}"
     return text
 
@@ -71,8 +77,8 @@ def casualties(record: Record) -> Table:
         found.append(
             {
                 "trial": str(trial["trial"]),
-                "cell": words.cell_label(study["cells"][trial["cell"]]),
-                "config": words.cell_label(config_of(trial, study)),
+                "cell": naming.cell_label(study["cells"][trial["cell"]]),
+                "config": naming.cell_label(config_of(trial, study)),
                 "status": str(trial["status"]),
                 "epochs": f"{trial['epochs']}/{trial['budget']}",
                 "reason": f"{trial['reason']}{last}",

@@ -18,6 +18,7 @@ from matplotlib.ticker import NullFormatter
 
 from analysis.display.figures import COLOURS, GREY, PAPER, SOFT
 
+MARGIN = 0.12  # of a panel's width or height, around its marks
 MOST_TICKS = 4  # of a logarithmic axis: more labels touch in small panels
 MOST_NUMBERS = 30  # epochs written beside marks in a panel; of more, only beside the longest
 DENSE = 300  # configs in a panel from which they are drawn as pixels
@@ -48,12 +49,14 @@ def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bo
         trials: rows of the record: key, value, status, epochs.
         key: the searched parameter.
         metric: name of `value`, for the axis.
-        log: logarithmic x axis.
+        log: logarithmic x axis, as far as every value tried has a place on one.
     """
+    held = trials.dropna(subset=key)
+    log = log and bool((held[key] > 0).all())
     if log:
         ax.set_xscale("log")
-    held = trials.dropna(subset=key)
     x, y = held[key].to_numpy(float), held["value"].to_numpy(float, na_value=np.nan)
+    _set_ends(ax, x, log)  # before there are marks, by which it would look for its own
     epochs = held["epochs"].to_numpy(float, na_value=0)
     size = np.round(np.log2(np.maximum(epochs, 1)) / math.log2(max(epochs.max(initial=2), 2)), 1)
     for status in ENDINGS:
@@ -62,9 +65,7 @@ def search_values(ax: Axes, trials: pd.DataFrame, key: str, metric: str, log: bo
             marks = of & (size == step)
             _points(ax, x[marks], y[marks], status, 3.5 + 3 * step, len(held))
     _numbers(ax, x, y, epochs)
-    ax.margins(0.12)
-    if log:
-        _label_decades(ax, held[key])
+    ax.margins(y=MARGIN)
     ax.set(xlabel=key, ylabel=metric)
     ax.grid(alpha=0.25)
     return ax
@@ -92,8 +93,9 @@ def _points(ax: Axes, x: Any, y: Any, status: str, size: float, crowd: int) -> N
 
 
 def _numbers(ax: Axes, x: Any, y: Any, epochs: Any) -> None:
-    """Epochs beside the marks, of many only beside the longest trained."""
+    """Epochs beside the marks that have more than the fewest; of many, beside the longest."""
     known = np.flatnonzero(np.isfinite(y))
+    known = known[epochs[known] > epochs[known].min(initial=np.inf)]
     if len(known) > MOST_NUMBERS:
         known = known[np.argsort(-epochs[known], kind="stable")][: MOST_NUMBERS // 10]
     for at in known:
@@ -107,7 +109,29 @@ def _numbers(ax: Axes, x: Any, y: Any, epochs: Any) -> None:
         )
 
 
-def _label_decades(ax: Axes, values: pd.Series[Any]) -> None:
+def _set_ends(ax: Axes, x: Any, log: bool) -> None:
+    """Ends of the x axis by all values tried, also where none gave a result or all are one.
+
+    Left to itself the axis looks at marks that have a place on both axes, and those at the foot
+    have none: of no width it cannot be drawn.
+    """
+    if not len(x):
+        return
+    low, high = float(x.min()), float(x.max())
+    if low == high:
+        around = (low / 3, low * 3) if log else (low - (abs(low) or 1), low + (abs(low) or 1))
+        ax.set_xlim(*around)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_xticks([low], [f"{low:.3g}"], fontsize="small")
+        return
+    if not log:
+        ax.set_xlim(low - MARGIN * (high - low), high + MARGIN * (high - low))
+        return
+    ax.set_xlim(low * (low / high) ** MARGIN, high * (high / low) ** MARGIN)
+    _label_decades(ax, low, high)
+
+
+def _label_decades(ax: Axes, least: float, most: float) -> None:
     """Ticks at 1 and 3 of each decade, or at some decades; of fewer than two, at the ends."""
     ax.xaxis.set_minor_formatter(NullFormatter())  # minor labels overlap in small panels
     low, high = ax.get_xlim()
@@ -116,8 +140,8 @@ def _label_decades(ax: Axes, values: pd.Series[Any]) -> None:
     if len(ticks) > MOST_TICKS:
         ticks = [10.0**power for power in ends if low <= 10.0**power <= high]
         ticks = ticks[:: math.ceil(len(ticks) / MOST_TICKS)]
-    if len(ticks) < 2 and len(values):
-        ticks = sorted({float(values.min()), float(values.max())})
+    if len(ticks) < 2:
+        ticks = [least, most]
     ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], fontsize="small")
 
 

@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.display import search_figures, words
-from analysis.display.plates import Plate, new
+from analysis.display import search_figures
+from analysis.display.plates import Plate, keys, new
 from analysis.findings.audit import searched
 from analysis.findings.facts import metric_name
-from search.record import Record, trial_column
+from search.record import Record, naming, trial_column
 
 MOST_PANELS = 40
+MOST_BESIDE = 4  # of them in a row: in a page more would be too small to read
 
 
 def search_plates(record: Record) -> list[Plate]:
@@ -34,20 +35,28 @@ def search_plates(record: Record) -> list[Plate]:
             continue
         log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
 
-        def draw(ax: Axes, held: pd.DataFrame, column: str = column, log: bool = log) -> None:
+        def draw(
+            ax: Axes, held: pd.DataFrame, column: str = column, log: bool = log, key: str = key
+        ) -> None:
             search_figures.search_values(ax, held, column, metric, log)
+            ax.set_xlabel(naming.named(key))
 
         caption = (
-            f"{_judged(study, metric)} against {key}; a number is the epochs trained, a larger "
-            "mark longer training, and only equally long ones compare. Trials without a value "
-            f"stand at the foot.{_first(study)}"
+            f"{_judged(study, metric)} against {naming.named(key)}; a larger mark is longer "
+            "training, a number its epochs, where they are more than the fewest, and only equally "
+            f"long ones compare. Trials without a value stand at the foot.{_first(study)}"
         )
-        title = f"{key} tried, and what it gave"
+        title = f"{_upper(naming.named(key))} tried, and what it gave"
         found.append(Plate(f"search-{key}", title, caption, _panels(record, tried, draw)))
     caption = f"One bar a config, dotted: rungs; the mark says how it ended.{_first(study)}"
     rungs = study["rungs"]
     ladder = _panels(record, tried, lambda ax, held: search_figures.rung_ladder(ax, held, rungs))
     return [*found, Plate("rungs", "How far each config was trained", caption, ladder)]
+
+
+def _upper(text: str) -> str:
+    """Its first letter large; the others as they are, e.g. of MAE."""
+    return text[:1].upper() + text[1:]
 
 
 def _first(study: Mapping[str, Any]) -> str:
@@ -60,7 +69,7 @@ def _judged(study: Mapping[str, Any], metric: str) -> str:
     """What a config is ranked by at a rung."""
     if study["checkpoint_rule"] == "best":
         return f"Best {metric} up to the last rung reached"
-    return f"{metric} at the last rung reached"
+    return f"{_upper(metric)} at the last rung reached"
 
 
 def _panels(
@@ -68,19 +77,25 @@ def _panels(
 ) -> Figure:
     """A small panel for each cell, and what the markers say."""
     cells = record.study["cells"][:MOST_PANELS]
-    columns = min(5, len(cells))
-    figure, axes = new(math.ceil(len(cells) / columns), columns, 2.6, 2.4)
+    rows = math.ceil(len(cells) / MOST_BESIDE)
+    columns = math.ceil(len(cells) / rows)
+    figure, axes = new(rows, columns, 2.6, 2.4)
     for cell, ax in enumerate(axes.flat):
         if cell >= len(cells):
             ax.set_axis_off()
             continue
         draw(ax, trials[trials["cell"] == cell])
-        ax.set_title(words.cell_label(cells[cell]), fontsize="small")
+        if cell % columns:  # what is said once a row has room for the panels
+            ax.set_ylabel("")
+        if cell + columns < len(cells):
+            ax.set_xlabel("")
+        ax.set_title(naming.cell_label(cells[cell]), fontsize="small")
+    found = [status for status in search_figures.ENDINGS if (trials["status"] == status).any()]
     handles = [
         Line2D([], [], marker=marker, linestyle="none", label=status, color="#404040",
                fillstyle="full" if filled else "none")
-        for status, (marker, filled) in search_figures.ENDINGS.items()
-        if (trials["status"] == status).any()
+        for status in found
+        for marker, filled in (search_figures.ENDINGS[status],)
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside right center", fontsize="small", frameon=False)
+    keys(figure, handles, found)
     return figure

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.display import words
+from analysis.display import marks
 from analysis.display.frames import ends, fixed_point
 from analysis.findings.answer import Answer, answers
-from analysis.findings.cells import CellValue
+from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import metric_name
-from search.record import Record
+from search.record import Record, naming
 
 
 def answer_sentences(record: Record) -> list[str]:
     """One text for each set of test images that cells of a study are scored on."""
-    return [_sentence(record.study, answer) for answer in answers(record)]
+    return [" ".join(told) for told in answer_parts(record)]
 
 
-def _sentence(study: Mapping[str, Any], answer: Answer) -> str:
+def answer_parts(record: Record) -> list[list[str]]:
+    """The same, the verdict and then what is to be said beside it."""
+    values = cell_values(record)
+    return [_sentences(record.study, answer, values) for answer in answers(record)]
+
+
+def _sentences(study: Mapping[str, Any], answer: Answer, values: Sequence[CellValue]) -> list[str]:
     held = [*answer.compared, *(v for values in answer.out.values() for v in values)]
     head = f"{held[0].split} {metric_name(study, held[0].metric)}"
     left = "; ".join(
-        f"{' and '.join(words.cell_label(v.given) for v in same)} ({why})"
+        f"{' and '.join(naming.cell_label(v.given) for v in same)} ({why})"
         for why, same in _alike(answer).items()
     )
     said = [f"{head[0].upper()}{head[1:]}: {_lead(answer)}."]
     said += [text for text in (_skill(answer),) if text]
+    said += _other_metrics(answer, values)
     said += [f"Left out: {left}."] if left else []
     said += _asides(held)
     if study["synthetic"] and answer.verdict == "decided":
         said.append("Of synthetic images: nothing is decided of real ones.")
-    return " ".join(said)
+    return said
 
 
 def _alike(answer: Answer) -> dict[str, list[CellValue]]:
@@ -39,12 +46,12 @@ def _alike(answer: Answer) -> dict[str, list[CellValue]]:
     found: dict[str, list[CellValue]] = {}
     for values in answer.out.values():
         for value in values:
-            found.setdefault(words.why_out(value), []).append(value)
+            found.setdefault(marks.why_out(value), []).append(value)
     return found
 
 
 def _named(value: CellValue) -> str:
-    return f"{words.cell_label(value.given)} ({fixed_point(value.mean, value.digits)})"
+    return f"{naming.cell_label(value.given)} ({fixed_point(value.mean, value.digits)})"
 
 
 def _lead(answer: Answer) -> str:
@@ -58,7 +65,7 @@ def _lead(answer: Answer) -> str:
     others = [value for value in answer.among if value is not first]
     if answer.verdict == "decided":
         second, count = answer.compared[1], len(answer.compared) - 1
-        over = "the other one" if count == 1 else f"all {count} others"
+        over = {1: "the other one", 2: "both others"}.get(count, f"all {count} others")
         return f"{_named(first)} leads, decided against {over}; next is {_by(second)}"
     rest = "; ".join(_by(value) for value in others if not _tied(value))
     if answer.verdict == "tie":
@@ -106,6 +113,18 @@ def _skill(answer: Answer) -> str:
     return f"Whether a constant predictor is beaten ({told}) no interval says, of {few}."
 
 
+def _other_metrics(answer: Answer, values: Sequence[CellValue]) -> list[str]:
+    """Metrics by which a cell that is compared does not beat the constants, in a sentence."""
+    named = {value.cell for value in answer.compared}
+    main = {value.metric for value in answer.compared}
+    said = [
+        f"{naming.cell_label(v.given)}: {v.details['no skill']}"
+        for v in values
+        if v.cell in named and v.metric not in main and "no skill" in v.details
+    ]
+    return [f"But {'; '.join(said)}."] if said else []
+
+
 def _asides(held: list[CellValue]) -> list[str]:
     """Where a cell may do better than it shows: an audit that lost, an end of what was tried."""
     found = []
@@ -113,6 +132,8 @@ def _asides(held: list[CellValue]) -> list[str]:
         ("audit", "The rule ended better configs than it kept"),
         ("edge", "Chosen at the end of what was tried"),
     ):
-        said = [f"{words.cell_label(v.given)}: {v.details[mark]}" for v in held if mark in v.marks]
+        said = [
+            f"{naming.cell_label(v.given)} ({v.details[mark]})" for v in held if mark in v.marks
+        ]
         found += [f"{text}: {'; '.join(said)}."] if said else []
     return found

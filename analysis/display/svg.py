@@ -34,6 +34,7 @@ def inline(svg: str, name: str, title: str) -> str:
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', body)[0]
+    body = re.sub(r"<[^>]+>", _rounded, body)
     opening = (
         f'<svg class="plate" role="img" aria-label="{escape(title)}" '
         f'viewBox="0 0 {width} {height}" style="--w:{width}" '
@@ -50,9 +51,13 @@ def inline(svg: str, name: str, title: str) -> str:
     )
     body = re.sub(r"(url\(|href=\")#", rf"\g<1>#{name}-", body)
     body = re.sub(r"font-family: [^;]*; ?", "", body)
-    body = re.sub(r"(\.\d\d)\d+", r"\1", body)  # a hundredth of a point is finer than a screen
     body = re.sub(r"\n\s*", " ", body)
     return re.sub(r"#[0-9a-f]{6}\b", _variable, body)
+
+
+def _rounded(tag: re.Match[str]) -> str:
+    """Places to a hundredth of a point, which is finer than a screen; texts stay as they are."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", tag[0])
 
 
 def _owned(found: re.Match[str]) -> str:

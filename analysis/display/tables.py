@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import words
+from analysis.display import origins, words
 from analysis.display.audit_table import audit_table
 from analysis.display.frames import (
     DASH,
@@ -23,11 +23,12 @@ from analysis.display.frames import (
 )
 from analysis.display.grids import grid, grid_keys
 from analysis.display.render import FORMATS, Table, render
+from analysis.display.settled_table import settled_table
 from analysis.findings.audit import audit_frame
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import beside, digits, direction, metric_name
 from analysis.findings.stats import skill
-from search.record import STATES, Record, counts, searched, trial_column
+from search.record import STATES, Record, counts, naming, searched, trial_column
 
 __all__ = ["FORMATS", "Table", "keys", "make", "render", "search_frame"]
 
@@ -38,7 +39,9 @@ def keys(record: Record) -> list[str]:
     """The tables that a study has, in the order of a report."""
     audits = (record.decisions["verdict"] == "audit").any()
     configs = ["configs"] if (record.trials["stage"] != "confirm").any() else []
-    return [*grid_keys(record.study), "cells", "search", *configs, *(["audit"] if audits else [])]
+    settled = ["settled"] if len(record.trials) else []
+    audit = ["audit"] if audits else []
+    return [*grid_keys(record.study), "cells", *settled, "search", *configs, *audit]
 
 
 def make(record: Record, key: str) -> Table:
@@ -57,6 +60,8 @@ def make(record: Record, key: str) -> Table:
         return _search(record)
     if key == "configs":
         return _configs(record)
+    if key == "settled":
+        return settled_table(record)
     if key == "audit":
         return audit_table(record)
     return grid(record, key)
@@ -121,9 +126,9 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
     }
     if first.audit.ended:
         row["audited better"] = f"{first.audit.better}/{first.audit.ended}"
-    given = {key: words.setting(key, value) for key, value in at.items()}
+    given = {key: naming.setting(key, value) for key, value in at.items()}
     for key in study["space_keys"]:
-        given[f"{key} (chosen)"] = words.number(first.config.get(key, DASH))
+        given[f"{key} (chosen)"] = naming.number(first.config.get(key, DASH))
     return beside(given, row) | row
 
 
@@ -172,7 +177,10 @@ def search_frame(record: Record) -> pd.DataFrame:
     """
     study, trials = record.study, record.trials
     chosen = {v.cell: v.config for v in cell_values(record) if v.metric == study["metric"]}
-    rows, tried = [], searched(record)
+    names = ["cell", "stage", "status", "epochs", "seconds", "collapsed"]
+    plain = {"stage": object, "status": object, "epochs": float}  # in a tenth of the time
+    rows, trials = [], trials[names].astype(plain)
+    tried = searched(record)[names].astype(plain)
     counted, tells = counts(record), bool(trials["collapsed"].notna().any())
     for number, at in enumerate(study["cells"]):
         configs = counted[number].configs
@@ -184,8 +192,8 @@ def search_frame(record: Record) -> pd.DataFrame:
         row: dict[str, Any] = {"planned": configs.planned, "configs": len(shown)}
         for rung in study["rungs"]:
             # the epoch in which a trial diverged is not one that it finished
-            finished = shown["epochs"] - (shown["status"] == "diverged").astype("Int64")
-            row[f"reached_{rung}"] = int((finished >= rung).fillna(False).sum())
+            finished = shown["epochs"] - (shown["status"] == "diverged")
+            row[f"reached_{rung}"] = int((finished >= rung).sum())
         for status in STATES:
             row[status] = int((shown["status"] == status).sum())
         if tells:
@@ -212,7 +220,7 @@ def _search(record: Record) -> Table:
     display = (
         words.settings_said(data, study)
         .rename(columns=heads)
-        .map(lambda value: DASH if value is None or pd.isna(value) else words.number(value))
+        .map(lambda value: DASH if value is None or pd.isna(value) else naming.number(value))
     )
     data = data.assign(**stamps(record))
     caption = " ".join(
@@ -224,7 +232,7 @@ def _search(record: Record) -> Table:
             + "Collapsed, of all of these: predictions barely differ between images. "
             * ("collapsed" in data),
             "Where nothing is searched, a cell's seeds are counted.",
-            words.origin(record),
+            origins.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
@@ -241,8 +249,8 @@ def _configs(record: Record) -> Table:
     rule = "best so far" if study["checkpoint_rule"] == "best" else "of the last epoch"
     rows = []
     for trial in order.to_dict("records"):
-        at = {k: words.setting(k, v) for k, v in study["cells"][trial["cell"]].items()}
-        drawn = {k: words.number(trial[trial_column(study, k)]) for k in study["space_keys"]}
+        at = {k: naming.setting(k, v) for k, v in study["cells"][trial["cell"]].items()}
+        drawn = {k: naming.number(trial[trial_column(study, k)]) for k in study["space_keys"]}
         value = trial["value"]
         own = {
             "epochs": f"{trial['epochs']}/{trial['budget']}",
@@ -262,7 +270,7 @@ def _configs(record: Record) -> Table:
             "Ranks are among the configs of one cell at one rung; of equal values the config with "
             f"the lower number goes first. {words.scheduling(study)} Step by step: "
             "record.load(run).decisions.",
-            words.origin(record),
+            origins.origin(record),
         ]
     )
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)

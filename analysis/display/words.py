@@ -5,43 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.findings.cells import ALLOWED, NO_VALUE, CellValue, kept_out
+from analysis.display.marks import MARKS, deciding, legend, skill_words
+from analysis.display.origins import data_words, origin, pretraining
+from analysis.findings.cells import CellValue
+from analysis.findings.facts import metric_name
 from search.record import Record, configs_planned
+from search.record.imported import imported_note
+from search.record.naming import cell_label, named, setting
 
 SYNTHETIC = "SYNTHETIC DATA"
 REPORT_PROTOCOL = "REPORT PROTOCOL"
+IMPORTED = "IMPORTED"
 MIXED_PARTS = "MIXED PARTS"
-# mark -> (sign in tables, what it says)
-MARKS = {
-    "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
-    "unconfirmed": ("°", "fully trained in the search, not yet confirmed: a validation value"),
-    "no skill": (
-        "#",
-        "not shown to beat every constant predictor: the 95 % interval over seeds and test "
-        "images, or the one value there is, does not leave it behind",
-    ),
-    "collapsed": ("‡", "predictions barely differ between images (in at least one seed)"),
-    "seeds missing": ("§", "fewer seeds than planned are complete"),
-    "not finite": ("∅", "not finite in at least one seed, which the value leaves out"),
-    "edge": ("‖", "a searched setting is the lowest or highest tried: the best may lie beyond"),
-    "audit": ("∇", "a config that the rule had ended did better than the winner, trained on"),
-    "synthetic": ("¶", "synthetic data: says nothing about real images"),
-    "failed": ("×", "no result: its trials, or all of its seeds, failed or diverged"),
-    "mixed": ("⊕", "made of parts that were not computed alike"),
-    "fewer configs": ("◊", "fewer configs than planned to choose among"),
-    "not told apart": ("≈", "the best is among the cells so marked, which is not decided"),
-}
-DIGITS = 16  # of a digest in captions
 RULES = {
     "best": "checkpoint of the best epoch",
     "last": "checkpoint of the last epoch",
-}
-PRETRAINED = {  # by the source of the weights
-    "imagenet1k_v1": "Fine-tuned: from torchvision's IMAGENET1K_V1.",
-    "synthetic": "Fine-tuned: from a network trained on other synthetic images.",
 }
 
 
@@ -53,6 +33,14 @@ def arrow(mode: str) -> str:
 def banners(record: Record) -> list[str]:
     """What nobody may overlook."""
     found, study = list[str](), record.study
+    if note := imported_note(study):
+        faults = len(study["imported"]["faults"])
+        found.append(
+            f"{IMPORTED}: {note}. Nothing here is confirmed, and `resnet-report verify` can check "
+            f"only that the record is as it was imported. {faults or 'No'} fault"
+            f"{'' if faults == 1 else 's'} found at import."
+        )
+        return [*damage(record), *found]
     if study["synthetic"]:
         found.append(f"{SYNTHETIC}: these numbers say nothing about real images.")
     if study["protocol"] == "report":
@@ -111,73 +99,6 @@ def caption(record: Record, values: Iterable[CellValue]) -> str:
     return " ".join(part for part in parts if part)
 
 
-def legend(values: Iterable[CellValue]) -> list[tuple[str, str]]:
-    """Sign and meaning of each mark that any of the values carries, with what it is of here."""
-    held = list(values)
-    marks = [mark for mark in MARKS if any(mark in v.marks for v in held)]
-    return [(MARKS[mark][0], f"{MARKS[mark][1]}{_details(held, mark)}") for mark in marks]
-
-
-def deciding(values: Iterable[CellValue]) -> str:
-    """What bold is, and which uncertainties decided it."""
-    held = [value for value in values if value.standing in ("best", "among the best", "behind")]
-    if not held:
-        return "Bold: nothing, since no two cells can be compared."
-    images = [v.metric for v in held if v.behind is not None and v.behind.images.known]
-    alone = [v.metric for v in held if v.behind is not None and not v.behind.images.known]
-    over = [
-        f"{', '.join(dict.fromkeys(metrics))} {how}"
-        for metrics, how in (
-            (images, "over seeds (Welch) and test images (paired bootstrap) together"),
-            (alone, "over seeds alone (Welch), since results of each image do not give it"),
-        )
-        if metrics
-    ]
-    return (
-        "Bold: decided to be better than every other comparable, unmarked cell of the same images "
-        f"(95 %, Holm): {'; '.join(over)}; signs that keep no cell out: "
-        f"{' '.join(MARKS[mark][0] for mark in ALLOWED)}."
-    )
-
-
-def skill_words(study: Mapping[str, Any], values: Iterable[CellValue]) -> list[str]:
-    """Metrics of complete cells on whose skill nothing can be said, a sentence each."""
-    held, found = [v for v in values if v.status == "complete"], []
-    split = study["shown_split"]
-    for skill, text in (
-        ("no constants", f"No constant predictor is on record for the {split} images: {{}}."),
-        (
-            "unknown",
-            "Whether constants are beaten no interval over seeds or images says: {}.",
-        ),
-    ):
-        names = dict.fromkeys(v.metric for v in held if v.skill == skill)
-        if names:
-            found.append(text.format(", ".join(names)))
-    return found
-
-
-def _details(values: Iterable[CellValue], mark: str) -> str:
-    """What a mark means in each cell that says so, e.g. ": depth 18: chosen among 3 of 4 ..."."""
-    held = dict.fromkeys(
-        f"; {cell_label(v.given)}: {v.details[mark]}" for v in values if mark in v.details
-    )
-    return "".join(held)
-
-
-def signs(value: CellValue) -> str:
-    """The signs of a value's marks, in the order of the legend."""
-    return "".join(MARKS[mark][0] for mark in MARKS if mark in value.marks)
-
-
-def why_out(value: CellValue) -> str:
-    """What keeps a cell out of a comparison; see analysis.findings.verdict.kept_out."""
-    return ", ".join(
-        "no value yet" if m == NO_VALUE else value.details.get(m, MARKS[m][1])
-        for m in kept_out(value)
-    )
-
-
 def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
     """Split, checkpoint rule, selection, budget and seeds.
 
@@ -185,14 +106,17 @@ def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
         study: study.json.
         values: of the cells that this is said of, for what was run of what was planned.
     """
-    watched = f"{study['watched']}_{study['metric']}"
+    split = {"val": "validation"}.get(study["watched"], study["watched"])
+    watched = f"{split} {metric_name(study, study['metric'])}"
     rule = RULES[study["checkpoint_rule"]]
     if study["checkpoint_rule"] == "best":
         rule += f" by {watched}"
-    space = ", ".join(study["space_keys"])
+    space = ", ".join(named(key) for key in study["space_keys"])
     held = list(values)
     chosen = f"{space} selected by {watched} among {configs(study, held)}" if space else ""
     asked = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])
+    if "imported" in study:
+        asked = "not known"
     sentences = [
         f"Split: {study['shown_split']}",
         f"rule: {rule}",
@@ -235,133 +159,10 @@ def training(study: Mapping[str, Any]) -> list[str]:
     return [text] if (text := study["about"].get("training")) else []
 
 
-def own_weights(study: Mapping[str, Any]) -> bool:
-    """Whether fine-tuned cells start from weights that are neither torchvision's nor generated."""
-    held = (study.get("weights") or {}).values()
-    return any(h["source"] not in PRETRAINED for h in held)
-
-
-def _listed(data: Any) -> list[Any]:
-    held = data if isinstance(data, list) else [data]
-    return [d for d in held if isinstance(d, str) or (isinstance(d, dict) and "data" in d)]
-
-
-def pretraining(study: Mapping[str, Any]) -> str:
-    """What fine-tuned cells start from, in a sentence; nothing where there are none."""
-    held = list((study.get("weights") or {}).values())
-    if not held:
-        return ""
-    source = held[0]["source"]
-    if not own_weights(study):
-        return PRETRAINED[source]
-    origins = [h.get("origin", {}).get("data") for h in held]
-    # whoever wrote a weights file by hand may say what it was trained on in a word
-    data = [d if isinstance(d, str) else d["data"] for o in origins for d in _listed(o)]
-    on = f", trained on {', '.join(dict.fromkeys(data))}" if data else ""
-    return f"Fine-tuned: from weights of its author's own, {source}{on}; not from ImageNet's."
-
-
-def limits(settings: Mapping[str, Any]) -> dict[str, int]:
-    """Split -> most images that were used of it, where that is not all of them."""
-    held = {s: settings.get(f"{s}_images") for s in ("train", "val", "test")}
-    return {split: count for split, count in held.items() if count is not None}
-
-
-def data_words(study: Mapping[str, Any]) -> list[str]:
-    """Name, edition, images, heads, points outside; then an item each what is odd, worst first.
-
-    Records of before odd things were looked for have no such items.
-    """
-    lines = []
-    for held in study["data"]:
-        counts = []
-        for split in ("train", "test"):
-            text = f"{held.get(f'{split}_images', '?')} {split} images"
-            if f"{split}_heads" in held:
-                text += f" with {held[f'{split}_heads']} heads"
-            if held.get(f"{split}_points_outside"):
-                text += f" ({held[f'{split}_points_outside']} of them outside the image)"
-            counts.append(text)
-        lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
-        lines += [*held.get("warnings", ()), *held.get("notes", ())]
-    used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
-    if used:
-        lines.append(f"of these at most {', '.join(used)} images used")
-    if crop := study["settings"].get("crop"):
-        lines.append(_sizes(crop, study["settings"]))
-    return lines or ["not recorded"]
-
-
-def _sizes(crop: int, settings: Mapping[str, Any]) -> str:
-    if settings.get("head") != "conv":
-        return f"crops and whole test images at {crop}x{crop} px"
-    resized = settings.get("resize", 1)
-    size = "their own size" if resized == 1 else f"{resized:g} of their own size"
-    return f"crops at {crop}x{crop} px, whole test images at {size}"
-
-
-def dates(study: Mapping[str, Any]) -> str:
-    """First start and last end of the study's sessions, days in UTC."""
-    sessions = study.get("sessions") or []
-    starts = [s["started"][:10] for s in sessions if s.get("started")]
-    ends = [s["ended"][:10] for s in sessions if s.get("ended")]
-    if not starts:
-        return "date not recorded"
-    if not ends:
-        return f"since {min(starts)}"
-    return str(min(starts)) if min(starts) == max(ends) else f"{min(starts)} to {max(ends)}"
-
-
-def commit(study: Mapping[str, Any]) -> str:
-    """The commits that a study's sessions ran at, with a note where files had been changed."""
-    sessions = study.get("sessions") or []
-    held = [s["git"] for s in sessions if s.get("git")] or [study.get("git")]
-    found = []
-    for git in held:
-        if git and git.get("commit"):
-            changed = " with uncommitted changes" if git.get("dirty") else ""
-            found.append(f"commit {str(git['commit'])[:10]}{changed}")
-    return ", then ".join(dict.fromkeys(found)) or "commit not recorded"
-
-
-def origin(record: Record) -> str:
-    """Date, commit, and the digest by which a record is known anywhere."""
-    study = record.study
-    return f"Run {dates(study)}, {commit(study)}. Record {digest(record)}."
-
-
-def digest(record: Record) -> str:
-    """The first digits of a record's digest; `resnet-report verify` prints all of it."""
-    return record.digest[:DIGITS]
-
-
-def cell_label(at: Mapping[str, Any], without: Iterable[str] = ()) -> str:
-    """A cell in words, e.g. "depth 18, fine-tuned"."""
-    skip = set(without)
-    return ", ".join(_setting(key, value) for key, value in at.items() if key not in skip) or "all"
-
-
-def _setting(key: str, value: Any) -> str:
-    said = setting(key, value)
-    return said if key == "pretrained" else f"{key} {said}"
-
-
-def setting(key: str, value: Any) -> str:
-    """A setting's value, as tables, figures and sentences say it alike."""
-    if key == "pretrained" and isinstance(value, bool | np.bool_):
-        return "fine-tuned" if value else "from scratch"
-    return number(value)
-
-
 def settings_said(frame: pd.DataFrame, study: Mapping[str, Any]) -> pd.DataFrame:
     """A frame whose columns of cell parameters say their values as all outputs do."""
     keys = [key for key in (study["cells"][0] if study["cells"] else ()) if key in frame]
     return frame.assign(**{key: [setting(key, value) for value in frame[key]] for key in keys})
-
-
-def number(value: Any) -> str:
-    """A parameter's value, floats to three significant digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 SCHEDULERS = {

@@ -15,6 +15,7 @@ import pandas as pd
 from analysis.findings.facts import beside
 from analysis.findings.verdict import Audit
 from search.record import Record, searched, trial_column
+from search.record.once import once
 
 __all__ = ["audit_frame", "audit_of_cells", "searched"]
 
@@ -25,6 +26,7 @@ COLUMNS = (
 )
 
 
+@once
 def audit_frame(record: Record) -> pd.DataFrame:
     """One row an audited trial.
 

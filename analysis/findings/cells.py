@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from analysis.findings.audit import audit_of_cells
@@ -32,6 +31,7 @@ from analysis.findings.verdict import (
 )
 from search.record import Record, short_choices
 from search.record.image_parts import SHARES
+from search.record.once import once
 
 __all__ = [
     "ALLOWED",
@@ -50,9 +50,6 @@ __all__ = [
     "require_comparable",
 ]
 
-# a record is read, never changed, and drawing test images anew takes a second
-_known: dict[int, tuple[weakref.ref[Record], list[CellValue]]] = {}
-
 
 def cell_values(record: Record) -> list[CellValue]:
     """The verdict on every cell and metric of a study, cells in order, metrics inside.
@@ -60,17 +57,7 @@ def cell_values(record: Record) -> list[CellValue]:
     Raises:
         UserError: trials of a cell differ in rule, budget, metric or config.
     """
-    held = _known.get(id(record))
-    if held is None or held[0]() is not record:
-        held = _known[id(record)] = (weakref.ref(record, _forget(id(record))), _judged(record))
-    return list(held[1])
-
-
-def _forget(key: int) -> Callable[[weakref.ref[Record]], None]:
-    def forget(_: weakref.ref[Record]) -> None:
-        _known.pop(key, None)
-
-    return forget
+    return list(_judged(record))
 
 
 def best(values: Iterable[CellValue]) -> frozenset[int]:
@@ -78,6 +65,7 @@ def best(values: Iterable[CellValue]) -> frozenset[int]:
     return frozenset(value.cell for value in values if value.bold)
 
 
+@once  # drawing test images anew takes a second
 def _judged(record: Record) -> list[CellValue]:
     values = results(record)
     shown = {t for v in values if v.status == "complete" for t in v.trials}

@@ -48,6 +48,11 @@ def settings_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> dict[str, An
     return {**study["settings"], **at}
 
 
+def pairs_seeds(study: Mapping[str, Any]) -> bool:
+    """Whether the study says that a seed is the same thing in every cell."""
+    return bool(study["spec"].get("confirm", {}).get("paired", False))
+
+
 def data_of(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
     """Which images a cell is of, by the settings that the task names for it, e.g. "files A"."""
     held = settings_of(study, at)
@@ -88,11 +93,18 @@ def bounds(study: Mapping[str, Any], metric: str) -> tuple[float, float]:
     )
 
 
-def images_of_cell(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
-    """Which images a cell's shown values are of, by its settings: data, and a limit of the split.
+def images_of_cell(study: Mapping[str, Any], at: Mapping[str, Any], split: str = "") -> str:
+    """Which images a cell's values are of, by its settings: data, and what cuts the split.
 
     Cells that differ here are of different images; those that agree are of the same ones unless
     results of each image say otherwise.
+
+    Args:
+        study: study.json.
+        at: values of the cell's parameters.
+        split: of the values; the one that is shown unless given.
     """
-    limit = settings_of(study, at).get(f"{study['shown_split']}_images")
-    return " ".join(part for part in (data_of(study, at), str(limit or "")) if part)
+    held, split = settings_of(study, at), split or study["shown_split"]
+    keys = [f"{split}_images", *["val_fraction"] * (split == "val")]
+    cuts = [f"{key} {held[key]}" for key in keys if held.get(key) is not None]
+    return " ".join(part for part in (data_of(study, at), *cuts) if part)

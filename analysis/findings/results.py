@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.findings.facts import bounds, data_of, digits, direction
+from analysis.findings.facts import bounds, data_of, digits, direction, pairs_seeds
 from analysis.findings.verdict import CellValue, Edge
 from search.record import Counts, Record, UserError, counts, result_stage, trial_column
 
@@ -169,6 +169,7 @@ def _complete(
         epochs=int(final["epochs"].min()),
         values=tuple(float(v) for v in values[there.index]),
         seeds=tuple(int(s) for s in there["seed"].dropna()),
+        paired=pairs_seeds(study),
         beside=tuple(float(v) for v in beside),
         beside_split=other if len(beside) else "",
         config=config,
@@ -211,6 +212,7 @@ def _partial(
     row = held.iloc[0]
     full = row["status"] == "completed" and int(row["epochs"]) >= int(row["budget"])
     mark = "unconfirmed" if full else "unfinished"
+    mark = "imported" if "imported" in study else mark
     seeds = counted.seeds
     return make(
         status="partial",

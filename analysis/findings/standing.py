@@ -1,11 +1,12 @@
 """Which cell is the best of those that can be compared, and whether that is decided.
 
 Two uncertainties stand between two cells: other seeds would have given other networks, and other
-test images other scores. The first is Welch's interval over seeds, the second a paired bootstrap
-over the images that both were scored on. A lead is decided where the interval of both together
-(`stats.both`) leaves out 0; that interval contains each of the two, so no lead is decided that one
-of them alone leaves open. Where results of each image are not on record (a loss of
-classification; a value of validation) the seeds alone decide, and captions say so.
+test images other scores. The first is Welch's interval over seeds, or that of the differences seed
+by seed where the study file says `confirm.paired` and both cells have the same seeds; the second a
+paired bootstrap over the images that both were scored on. A lead is decided where the interval of
+both together (`stats.both`) leaves out 0; that interval contains each of the two, so no lead is
+decided that one of them alone leaves open. Where results of each image are not on record (a loss
+of classification; a value of validation) the seeds alone decide, and captions say so.
 
 The leader is the best mean, picked first, and held against every other cell. These comparisons are
 decided together (Holm): of a leader named beforehand, in no more than 5 % of studies would any
@@ -24,7 +25,15 @@ from dataclasses import replace
 from functools import partial
 
 from analysis.findings.images import Sample
-from analysis.findings.stats import LEVEL, Interval, both, difference, equal, told_apart
+from analysis.findings.stats import (
+    LEVEL,
+    Interval,
+    both,
+    difference,
+    equal,
+    paired_difference,
+    told_apart,
+)
 from analysis.findings.verdict import CellValue, Lead, kept_out
 from search.record import UserError
 
@@ -83,17 +92,27 @@ def lead(first: CellValue, second: CellValue, level: float = LEVEL) -> Lead:
     sign = 1 if first.mode == "max" else -1
     point = sign * (first.mean - second.mean)
     bounds = _bounds(first)
-    seeds = Interval(*_signed(difference(first.values, second.values, level), sign), "welch")
+    seeds = _over_seeds(first, second, level, sign)
     images = image_lead(first, second.sample, level)
     together = both(point, seeds[:2], images[:2]) if seeds.known else (math.nan, math.nan)
     return Lead(
         point=point,
         seeds=seeds.within(bounds) if seeds.known else Interval(),
         images=images.within(bounds),
-        both=Interval(*together, "both" if images.known else "welch").within(bounds),
+        both=Interval(*together, "both" if images.known else seeds.kind).within(bounds),
         level=level,
         tie=equal(first.mean, second.mean),
     )
+
+
+def _over_seeds(first: CellValue, second: CellValue, level: float, sign: int) -> Interval:
+    """Seed by seed where the study says that seeds pair, and both have the same ones."""
+    one, two = (dict(zip(v.seeds, v.values, strict=False)) for v in (first, second))
+    alike = set(one) == set(two) and len(one) == first.n and len(two) == second.n
+    if first.paired and second.paired and alike:
+        pair = paired_difference([one[s] for s in one], [two[s] for s in one], level)
+        return Interval(*_signed(pair, sign), "paired")
+    return Interval(*_signed(difference(first.values, second.values, level), sign), "welch")
 
 
 def image_lead(first: CellValue, other: Sample | float | None, level: float = LEVEL) -> Interval:

@@ -21,7 +21,16 @@ Beside = Literal["better", "worse", "not decided", "unknown"]
 # what a cell's value may be marked with; signs and words: analysis.display.words
 MARKS = (
     *("unfinished", "unconfirmed", "no skill", "collapsed", "seeds missing", "not finite"),
-    *("edge", "audit", "synthetic", "failed", "mixed", "fewer configs", "not told apart"),
+    *(
+        "edge",
+        "audit",
+        "synthetic",
+        "failed",
+        "mixed",
+        "fewer configs",
+        "not told apart",
+        "imported",
+    ),
 )
 # marks that keep no cell from being compared: at an edge, or where the audit found a better one,
 # it may do better yet; all cells of a study are synthetic, or none
@@ -35,7 +44,8 @@ class Lead:
 
     Attributes:
         point: difference of the means, its sign such that more is better.
-        seeds: its interval over seeds (Welch; Student over a constant).
+        seeds: its interval over seeds (Welch, or of the differences seed by seed where the study
+            pairs them; Student over a constant).
         images: its interval over other draws of the same test images (paired bootstrap).
         both: of the two together; the one that there is where the other is not known. None where
             a single seed is compared with another training: that decides nothing.
@@ -144,6 +154,7 @@ class CellValue:
         epochs: epochs trained by what is shown.
         values: `(n,)`, one a seed, of completed trials only.
         seeds: `(n,)`, of `values`.
+        paired: the study says that a seed is the same thing in every cell.
         beside: the same metric of the same checkpoints on `beside_split`.
         beside_split: the other of val and test; "" where the study has no such split.
         seen: value of an unfinished cell's longest trial, NaN otherwise.
@@ -180,6 +191,7 @@ class CellValue:
     epochs: int = 0
     values: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
+    paired: bool = False
     beside: tuple[float, ...] = ()
     beside_split: str = ""
     seen: float = math.nan

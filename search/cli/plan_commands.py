@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from search.record.naming import cell_label
 from search.spec.overrides import add_overrides, given_overrides
 from trainables.errors import UserError
 
@@ -175,10 +176,7 @@ def _time_lines(
     cells = spec.cell_values()
     lines = []
     for time in times:
-        names = "; ".join(
-            " ".join(f"{key}={value}" for key, value in cells[n].items()) or "all"
-            for n in time.cells
-        )
+        names = "; ".join(cell_label(cells[n]) for n in time.cells)
         source = "measured" if time.source == "measured" else f"of study {time.source}"
         lines.append(f"an epoch of {names}: {time.seconds:,.3g} s on {time.device} ({source})")
     if seconds and times:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from search.record import Record
 from search.record.journal import Event
+from search.record.naming import cell_label
 from search.spec.plan import Job, Plan, expected_epochs
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -29,17 +30,6 @@ ENDINGS = {
     "diverged": "diverged",
     "failed": "failed",
 }
-
-
-def describe(values: Mapping[str, Any]) -> str:
-    """Parameters in a line, e.g. `depth=18 pretrained=no lr=0.0123`."""
-    return " ".join(f"{key}={_short(value)}" for key, value in values.items())
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 class Progress:
@@ -95,7 +85,7 @@ class Progress:
         self._running[job.trial] = (job, config, {})
         self._trials[job.trial], self._of_cell[job.trial] = "running", job.cell
         self._asked |= {(job.trial, at) for at in range(job.from_epoch + 1, job.to_epoch + 1)}
-        self._line(job, f"epoch {job.from_epoch} to {job.to_epoch}: {describe(config)}")
+        self._line(job, f"epoch {job.from_epoch} to {job.to_epoch}: {cell_label(config)}")
 
     def reported(self, job: Job, row: Mapping[str, Any]) -> None:
         """An epoch is over."""
@@ -182,7 +172,7 @@ class Progress:
             states = [s for t, s in self._trials.items() if self._of_cell[t] == number]
             best = self._best.get(number)
             table.add_row(
-                describe(cell),
+                cell_label(cell),
                 str(len(states)),
                 str(states.count("waiting")),
                 str(states.count("stopped")),
@@ -196,5 +186,5 @@ class Progress:
             at = f"epoch {row.get('epoch', job.from_epoch)}/{job.to_epoch}"
             value = row.get(self._metric)
             shown = "" if value is None else f" {self._metric} {value:.4g}"
-            lines.append(Text(f"  {trial} {describe(config)} {at}{shown}", no_wrap=True))
+            lines.append(Text(f"  {trial} {cell_label(config)}: {at}{shown}", no_wrap=True))
         return Group(table, *lines)

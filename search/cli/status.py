@@ -10,6 +10,7 @@ import pandas as pd
 from rich.table import Table
 
 from search.record import LOCK, STATES, Record, Seeds, counts, missing, short_choices
+from search.record.naming import cell_label
 
 
 def status_table(held: Record) -> Table:
@@ -26,15 +27,17 @@ def status_table(held: Record) -> Table:
     told = ["collapsed"] * tells
     for name in ("configs", *STATES, *told, "audited", "confirmed", f"best {metric}"):
         table.add_column(name, justify="right")
-    if not is_running(held.run):  # what a killed driver left as running waits for the next one
+    if (trials["status"] == "running").any() and not is_running(held.run):
+        # what a killed driver left as running waits for the next one
         trials = trials.assign(status=trials["status"].replace("running", "paused"))
-    counted = counts(replace(held, trials=trials))
+        held = replace(held, trials=trials)
+    counted, trials = counts(held), trials[["cell", "stage", "status", "value"]]
     for number, cell in enumerate(held.study["cells"]):
         rows, configs = trials[trials["cell"] == number], counted[number].configs
         judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]
         complete = judged[judged["status"] == "completed"]
         table.add_row(
-            " ".join(f"{k}={v}" for k, v in cell.items()),
+            cell_label(cell),
             f"{configs.run}/{configs.planned}" if configs.planned else "-",
             *(str(configs.states.get(state, 0)) for state in STATES),
             *[str(configs.collapsed or 0)] * tells,
@@ -59,7 +62,7 @@ def lost_lines(held: Record) -> list[str]:
     """Which configs were lost for good, and what that does to which cell; [] where none was."""
     lines, why = [], dict(zip(held.trials["trial"], held.trials["reason"], strict=True))
     for number, choice in short_choices(held).items():
-        cell = " ".join(f"{k}={v}" for k, v in held.study["cells"][number].items())
+        cell = cell_label(held.study["cells"][number])
         after = "`resume --retry-failed` runs what is missing again"
         if choice.made:
             after = "that choice stands; a new study, with --name, tries all of them"
@@ -78,7 +81,10 @@ def _title(held: Record) -> str:
         marks.append("running")
     elif missing(held).open:
         marks.append("NOT RUNNING, interrupted or killed: resnet-search resume goes on")
-    epochs = int((held.curves["name"] == "seconds").sum())
+    if "imported" in held.study:
+        marks.append("IMPORTED")
+    each = held.study["row_metrics"][0] if "imported" in held.study else "seconds"
+    epochs = int((held.curves["name"] == each).sum())
     stages = held.trials["stage"].value_counts()
     seeds = stages.get("confirm", 0)
     return (

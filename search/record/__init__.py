@@ -4,6 +4,7 @@ May import `spec` and `trainables`; what is named here loads neither ray nor tor
 at `read.py`, which describes every file and column.
 """
 
+from search.record.columns import setting_column, trial_column
 from search.record.completeness import Choice, missing, short_choices
 from search.record.counts import (
     STATES,
@@ -15,20 +16,17 @@ from search.record.counts import (
     result_stage,
     searched,
 )
-from search.record.frames import setting_column, trial_column
 from search.record.journal import JournalError
 from search.record.read import (
     DECISION,
-    FORMAT,
     LOCK,
     Record,
-    build,
     load,
-    load_study,
     read_events,
     write,
 )
 from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
+from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from trainables.errors import RecordWarning, UserError
 
@@ -51,7 +49,6 @@ __all__ = [
     "Seeds",
     "UserError",
     "Verification",
-    "build",
     "configs_planned",
     "counts",
     "load",

@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from search.record.compare import Difference, differences
 from search.record.completeness import named
 from search.record.epoch_log import unasked_note
+from search.record.epoch_table import Epochs, Pairs
+from search.record.frame_files import read_parquet
 from search.record.journal import RESTORE, JournalError, read_lines
 from search.record.scores import misscored
-from search.record.stored import EPOCHS, JOURNAL, PER_IMAGE, STAMP, read_parquet, shrunk
+from search.record.stored import EPOCHS, JOURNAL, PER_IMAGE, STAMP, shrunk
 
 Events = Iterable[Mapping[str, Any]]
 LEFT = ("parts/*.parquet", "samples/*.npz", "checkpoints/*.pt")  # by workers
@@ -188,22 +190,20 @@ def _first(found: Sequence[Difference]) -> str:
     return f"{found[0].text}{more}"
 
 
-def notes_on(
-    folder: Path, events: Events, rows: set[tuple[str, int]], images: pd.DataFrame
-) -> list[str]:
+def notes_on(folder: Path, events: Events, rows: Epochs, images: pd.DataFrame) -> list[str]:
     """What is to be said of rows and predictions that the journal does not account for.
 
     Args:
         folder: the run folder.
         events: of its journal.
-        rows: trial and epoch of all that the log of epochs, or its frame, has.
+        rows: what the log of epochs, or its frame, has.
         images: the predictions.
     """
     scored = set(images["trial"].unique())
     beyond, untested = _unasked(events, rows, scored)
     if beyond or untested:  # the study may run, and have asked since the journal was read
         now = read_lines(folder / JOURNAL)
-        beyond, untested = _unasked(now, beyond, untested)
+        beyond, untested = _unasked(now, rows, untested)
     notes = unasked_note(beyond)
     if untested:
         notes.append(
@@ -226,13 +226,18 @@ def score_notes(study: Mapping[str, Any], events: Events, images: pd.DataFrame) 
     ]
 
 
-def _unasked(
-    events: Events, rows: set[tuple[str, int]], scored: set[str]
-) -> tuple[set[tuple[str, int]], set[str]]:
+def _unasked(events: Events, rows: Epochs, scored: set[str]) -> tuple[Pairs, set[str]]:
     """Of rows those beyond what any ask allows, of scored trials those that no ask has scored."""
     asks = [event["job"] for event in events if event["event"] == "ask"]
     tested, most = {job["trial"] for job in asks if job.get("score_test")}, asked_to(asks)
-    return {(t, epoch) for t, epoch in rows if epoch > most.get(t, 0)}, scored - tested
+    beyond = {
+        (trial, epoch)
+        for trial, epochs in rows.items()
+        if epochs and max(epochs) > most.get(trial, 0)
+        for epoch in epochs
+        if epoch > most.get(trial, 0)
+    }
+    return beyond, scored - tested
 
 
 def asked_to(jobs: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.record.texts import codes_of
+
 KEYS = {  # of a row in the file of a frame
     "trials": ["trial"],
     "curves": ["trial", "epoch", "name"],
@@ -125,6 +127,12 @@ def _rest(file: str, count: int, what: str) -> list[Difference]:
 def _unlike(made: pd.Series[Any], held: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Where two columns of one length differ; empty is like empty, and 1 like 1.0."""
     one, two = made.reset_index(drop=True), held.reset_index(drop=True)
+    texts = [isinstance(column.dtype, pd.CategoricalDtype) for column in (one, two)]
+    if all(texts):
+        known = one.cat.categories.append(two.cat.categories).unique()
+        return np.asarray(codes_of(one, known) != codes_of(two, known))
+    if any(texts):
+        one, two = one.astype("string"), two.astype("string")
     try:
         same = (one == two).fillna(False)
     except (TypeError, ValueError):  # a text where a number should be

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from search.record.counts import configs_planned, counts
+from search.record.epoch_table import Epochs, Pairs
 
 if TYPE_CHECKING:
     from search.record.read import Record
@@ -108,27 +109,21 @@ def short_choices(held: Record) -> dict[int, Choice]:
     return found
 
 
-Rows = set[tuple[str, int]]  # trial and epoch
+def pairs_of(rows: Epochs) -> Pairs:
+    """Trial and epoch of each row."""
+    return {(trial, epoch) for trial, epochs in rows.items() for epoch in epochs}
 
 
-def rows_of_log(lines: Iterable[Mapping[str, Any]]) -> Rows:
-    """What lines of the log of epochs are of."""
-    return {(line["trial"], line["row"]["epoch"]) for line in lines}
-
-
-def rows_of_curves(curves: pd.DataFrame) -> Rows:
+def epochs_of_curves(curves: pd.DataFrame) -> Epochs:
     """What a curves frame is of."""
-    codes, trials = pd.factorize(curves["trial"])
-    epochs = curves["epoch"].to_numpy(dtype="int64")
-    most = int(epochs.max(initial=0)) + 1
-    if most * len(trials) >= 2**63:  # only in a damaged log
-        return set(zip(curves["trial"].to_list(), epochs.tolist(), strict=True))
-    places = pd.unique(codes * most + epochs)
-    names = trials.astype(object)[places // most]
-    return set(zip(names, (places % most).tolist(), strict=True))
+    pairs = curves[["trial", "epoch"]].drop_duplicates()
+    held: dict[str, list[int]] = {}
+    for trial, epoch in zip(pairs["trial"].to_list(), pairs["epoch"].to_list(), strict=True):
+        held.setdefault(trial, []).append(epoch)
+    return held
 
 
-def lacking_epochs(events: Iterable[Mapping[str, Any]], there: Rows) -> Rows:
+def lacking_epochs(events: Iterable[Mapping[str, Any]], there: Epochs) -> Pairs:
     """Epochs that jobs told of as trained, and that have no row.
 
     A row is written before the tell of its job, so whatever else was interrupted, failed or
@@ -136,14 +131,17 @@ def lacking_epochs(events: Iterable[Mapping[str, Any]], there: Rows) -> Rows:
 
     Args:
         events: of the journal.
-        there: rows that are.
+        there: epochs that have a row.
     """
     reached: dict[str, int] = {}
     for event in events:
         if event["event"] == "tell" and event["ending"] != "failed":
             reached[event["trial"]] = max(reached.get(event["trial"], 0), event["epoch"])
-    due = {(trial, epoch) for trial, most in reached.items() for epoch in range(1, most + 1)}
-    return due - there
+    return {
+        (trial, epoch)
+        for trial, most in reached.items()
+        for epoch in {*range(1, most + 1)}.difference(there.get(trial, ()))
+    }
 
 
 def named(trials: Iterable[str]) -> str:
@@ -158,7 +156,7 @@ def epochs_in_words(count: int) -> str:
     return f"{count} epoch{'s' * (count != 1)}"
 
 
-def gap_notes(lacking: Rows, kept: Collection[tuple[str, int]], other: str = "") -> list[str]:
+def gap_notes(lacking: Pairs, kept: Collection[tuple[str, int]], other: str = "") -> list[str]:
     """What is to be said of a log of epochs that is not whole.
 
     Args:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from search.record.once import once
 from search.spec.derived import implied_trials, with_derived
 
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ class Counts:
     seeds: Seeds
 
 
+@once
 def searched(held: Record) -> pd.DataFrame:
     """The trials of the search as the rule left them; rows and columns as in the record.
 
@@ -154,7 +157,8 @@ def configs_planned(study: Mapping[str, Any]) -> int:
     return int(given or implied_trials(spec) or 1)
 
 
-def counts(held: Record) -> dict[int, Counts]:
+@once
+def counts(held: Record) -> Mapping[int, Counts]:
     """Counts of every cell, by its number."""
     study, rows = held.study, held.trials[["stage", "cell", "status"]]
     rows = rows[rows["stage"] != "confirm"]
@@ -182,9 +186,9 @@ def _collapsed(held: Record) -> dict[int, int]:
 def _by_state(rows: pd.DataFrame) -> dict[int, dict[str, int]]:
     """Cell -> status -> trials."""
     found: dict[int, dict[str, int]] = {}
-    sizes = rows.groupby(["cell", "status"]).size().reset_index(name="n")
-    for row in sizes.to_dict("records"):
-        found.setdefault(int(row["cell"]), {})[str(row["status"])] = int(row["n"])
+    sizes = Counter(zip(rows["cell"].tolist(), rows["status"].tolist(), strict=True))
+    for (cell, status), count in sorted(sizes.items()):
+        found.setdefault(int(cell), {})[str(status)] = count
     return found
 
 

@@ -76,7 +76,7 @@ class Ask(_Event):
     job: Job
     config: dict[str, Value]
     settings: Table
-    seed: Count
+    seed: Count | None  # None of a run that was imported without one
 
 
 class _Tell(_Event):
@@ -221,6 +221,14 @@ class Cut(_Event):
     bytes: Count
 
 
+class SetAside(_Event):
+    """What the folder held of jobs that the journal had lost."""
+
+    rows: Count
+    files: Count
+    trials: list[str]
+
+
 VERDICTS = {
     **dict.fromkeys(
         ("promote", "promote early", "replace", "stop", "collapsed", "complete", "select"), OfTrial
@@ -239,6 +247,7 @@ EVENTS: dict[str, Any] = {
     "retry failed": Retried,
     "ray died": Died,
     "cut": Cut,
+    "set aside": SetAside,
     "lost": Lost,
     "other checkpoint": OtherCheckpoint,
     "node": Node,

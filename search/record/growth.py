@@ -12,24 +12,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.record.completeness import Rows, lacking_epochs, rows_of_log
+from search.record.changed_rows import kept_rows
+from search.record.columns import CURVES, row_columns, trial_columns
+from search.record.completeness import lacking_epochs
 from search.record.epoch_log import check_rows, read_new_epochs
-from search.record.frames import (
-    curves_frame,
-    latest_rows,
-    row_columns,
-    trial_columns,
-    trials_frame,
-)
+from search.record.epoch_table import Epochs, EpochTable, Pairs, table_of
+from search.record.frame_files import written_frames
+from search.record.frames import curves_frame, trials_frame
 from search.record.journal import out_of_order
-from search.record.stored import EPOCHS, JOURNAL, kept_rows, written_frames
+from search.record.stored import EPOCHS, JOURNAL
+from search.record.texts import categories, codes_of
 
 Lines = list[dict[str, Any]]
 
 
 def grown_frames(
     folder: Path, study: dict[str, Any], events: Lines, sizes: Mapping[str, int]
-) -> tuple[pd.DataFrame, Callable[[], pd.DataFrame], Rows] | None:
+) -> tuple[pd.DataFrame, Callable[[], pd.DataFrame], Epochs] | None:
     """The trials frame, what makes the curves, and the rows of all trials that changed.
 
     None where the frames as written are not of the beginning of these logs by checksum, or where
@@ -51,18 +50,19 @@ def grown_frames(
     if new is None or not _in_order(new):
         return None
     if not new and written.sizes == sizes:
-        return written.trials, written.curves, set()
+        return written.trials, written.curves, {}
     touched = {line["trial"] for line in new} | _told(folder, events, written.sizes)
     if touched - {event["job"]["trial"] for event in events if event["event"] == "ask"}:
         return None
     old = written.rows_of(touched)
     lines = [*kept_rows(old, _pairs(old)), *new]
-    there = rows_of_log(lines)
-    if len(there) < len(lines) or _lacking(events, there, touched):
+    log, more = table_of(lines), table_of(new)
+    if len(log.latest) < len(lines) or _lacking(events, log.epochs, touched):
         return None
-    check_rows(folder, [], curves_frame("", latest_rows(new)), None, ":" not in study["task"])
-    trials = _trials(study, events, lines, touched, written.trials)
-    return trials, lambda: _joined(written.curves(), study["name"], new), there
+    fresh = curves_frame(study["name"], more)
+    check_rows(folder, more, fresh, None, ":" not in study["task"])
+    trials = _trials(study, events, log, touched, written.trials)
+    return trials, lambda: _joined(written.curves(), fresh), log.epochs
 
 
 def _in_order(lines: Lines) -> bool:
@@ -81,21 +81,25 @@ def _told(folder: Path, events: Lines, sizes: Mapping[str, int]) -> set[str]:
     return {trial for trial in named if trial is not None}
 
 
-def _pairs(curves: pd.DataFrame) -> Rows:
+def _pairs(curves: pd.DataFrame) -> Pairs:
     """Trial and epoch of every row of a few trials' curves."""
     return set(zip(curves["trial"].to_list(), curves["epoch"].to_list(), strict=True))
 
 
-def _lacking(events: Lines, there: Rows, touched: set[str]) -> bool:
+def _lacking(events: Lines, there: Epochs, touched: set[str]) -> bool:
     tells = (e for e in events if e["event"] == "tell" and e["trial"] in touched)
     return bool(lacking_epochs(tells, there))
 
 
 def _trials(
-    study: dict[str, Any], events: Lines, lines: Lines, touched: set[str], before: pd.DataFrame
+    study: dict[str, Any],
+    events: Lines,
+    log: EpochTable,
+    touched: set[str],
+    before: pd.DataFrame,
 ) -> pd.DataFrame:
     """The trials frame of which the columns that come of rows are new for some trials alone."""
-    made = trials_frame(study, events, latest_rows(lines), {})
+    made = trials_frame(study, events, log, {})
     old = before.set_index("trial").reindex(made["trial"])
     kept = ~made["trial"].isin(touched).to_numpy(dtype=bool)
     for column in row_columns(study):
@@ -107,8 +111,17 @@ def _trials(
     return made
 
 
-def _joined(old: pd.DataFrame, study: str, new: Lines) -> pd.DataFrame:
+def _joined(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """The curves, new rows behind the others of their trial."""
-    whole = pd.concat([old, curves_frame(study, latest_rows(new))], ignore_index=True)
-    order = np.argsort(pd.factorize(whole["trial"])[0], kind="stable")
-    return whole.take(order).reset_index(drop=True)
+    whole = {}
+    for name in ("study", "trial", "name"):
+        texts = old[name].cat.categories.append(new[name].cat.categories).unique()
+        codes = [codes_of(frame[name], texts) for frame in (old, new)]
+        whole[name] = (np.concatenate(codes), texts)
+    # of trials in the order in which they first appear the codes are sorted already
+    order = np.argsort(whole["trial"][0], kind="stable")
+    epochs = np.concatenate([frame["epoch"].to_numpy(dtype="int64") for frame in (old, new)])
+    values = np.concatenate([frame["value"].to_numpy() for frame in (old, new)])
+    columns = {name: categories(held[order], list(texts)) for name, (held, texts) in whole.items()}
+    times = pd.arrays.IntegerArray(epochs[order], np.zeros(len(order), dtype=bool))
+    return pd.DataFrame({**columns, "epoch": times, "value": values[order]})[CURVES]

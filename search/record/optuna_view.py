@@ -25,8 +25,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.record.journal import Event
-from search.record.read import load_study, read_events
+from search.record.read import read_events
 from search.record.stored import STUDY
+from search.record.study_file import load_study
 from search.spec.distributions import space_of
 from search.spec.study_spec import recorded_spec
 from trainables.files import whole

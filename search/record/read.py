@@ -97,49 +97,36 @@ from search.record.beside import (
     traces,
     unasked,
 )
-from search.record.completeness import rows_of_curves
+from search.record.columns import setting_columns, trial_columns
 from search.record.digest import digest_of
 from search.record.epoch_log import check_rows, whole_epochs
-from search.record.forms import from_json
-from search.record.frames import (
-    curves_frame,
-    latest_rows,
-    repeats,
-    setting_columns,
-    trial_columns,
-    trials_frame,
-)
+from search.record.epoch_table import Epochs, repeats
+from search.record.frame_files import Frames, frames_of
+from search.record.frames import curves_frame, trials_frame
 from search.record.growth import grown_frames
 from search.record.journal import JournalError, fault_in, read_journal, read_lines
 from search.record.misfit import misfit
 from search.record.mixed import Mixed, mixtures
+from search.record.predictions import per_image
 from search.record.stored import (
     EPOCHS,
     FRAMES,
     JOURNAL,
     PARQUET,
     STAMP,
-    STUDY,
-    Frames,
-    RecordError,
     changed_files,
-    frames_of,
     logs_begin_so,
     make_stamp,
-    per_image,
     sizes_in,
     sizes_of,
     stamp_of,
     sums_of_frames,
 )
-from search.record.study_form import study_fault
-from search.record.terminal import shell
-from search.record.uris import as_uri, is_uri
-from trainables.about import SHIPPED, plain
+from search.record.study_file import load_study
 from trainables.errors import RecordWarning
-from trainables.files import unfit, whole
+from trainables.files import whole
 
-FORMAT = 1
+ROWS = 2**19  # of a csv file in memory at once
 LOCK = ".lock"  # held by the driver that writes the folder
 
 
@@ -216,9 +203,9 @@ def load(run: Path | str) -> Record:
         notes = notes_on(folder, events, rows, images)
     else:
         before = frames_of(folder, sizes, columns)
-        trials, made, notes = _made(folder, study, events, sizes, before)
+        trials, made, rows, notes = _made(folder, study, events, sizes, before)
         notes += _denied(folder, trials, made, images, sizes)
-        notes += notes_on(folder, events, rows_of_curves(made), images)
+        notes += notes_on(folder, events, rows, images)
         curves = partial(_itself, made)
     notes += score_notes(study, events, images)
     for note in notes:
@@ -258,9 +245,9 @@ def read_from_logs(folder: Path, sizes: Mapping[str, int]) -> tuple[Record, list
     """
     study = load_study(folder)
     events = read_events(folder, sizes.get(JOURNAL), study)
-    trials, curves, notes = _made(folder, study, events, sizes, None)
+    trials, curves, rows, notes = _made(folder, study, events, sizes, None)
     images = per_image(folder, study["name"])
-    notes += notes_on(folder, events, rows_of_curves(curves), images)
+    notes += notes_on(folder, events, rows, images)
     held = (trials, partial(_itself, curves), images)
     return _record(folder, study, events, held, notes, sizes), events
 
@@ -313,85 +300,27 @@ def read_events(
     return events
 
 
-def load_study(folder: Path) -> dict[str, Any]:
-    """study.json of a run folder.
-
-    Raises:
-        RecordError: not there, or not readable.
-    """
-    path = folder / STUDY
-    try:
-        if fault := unfit(path):
-            raise RecordError(f"{path} {fault}; put the file itself there, from a copy")
-        study: dict[str, Any] = from_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        if is_uri(folder):
-            fetch = shell("resnet-search", "fetch", as_uri(folder))
-            raise RecordError(
-                f"{as_uri(folder)} is a URI; `{fetch}` brings it to a folder"
-            ) from None
-        raise RecordError(
-            f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
-            "`resnet-search run` printed, e.g. runs/quickstart-cifar10"
-        ) from None
-    except RecordError:
-        raise
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged ({error}); restore it from a copy") from error
-    held = study.get("format") if isinstance(study, dict) else None
-    if held != FORMAT:
-        raise RecordError(
-            f"{path} has format {held!r}, this version reads {FORMAT}; restore the file from a "
-            "copy, or read it with the version that wrote it"
-        )
-    _say_about(study)
-    if fault := study_fault(study):
-        raise RecordError(
-            f"{path} is damaged: {fault}; restore it from a copy, or write again there what it was"
-        )
-    return study
-
-
-def _say_about(study: dict[str, Any]) -> None:
-    """Fill in `about` in a record from before tasks said this of themselves."""
-    task, metric, mode = (str(study.get(key)) for key in ("task", "metric", "mode"))
-    metrics = study.get("metrics", [metric])
-    if "about" not in study and isinstance(metrics, list):
-        metrics = [str(name) for name in metrics]  # what is no text is refused for itself
-        study["about"] = SHIPPED.get(task) or plain(task, metric, mode, tuple(metrics))
-    elif task in SHIPPED and isinstance(study["about"], dict):  # from before this was said
-        study["about"].setdefault("training", SHIPPED[task].get("training", ""))
-
-
-def build(
-    study: dict[str, Any], events: list[dict[str, Any]], epochs: list[dict[str, Any]]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The trials and curves frames that the two logs say."""
-    latest = latest_rows(epochs)
-    trials = trials_frame(study, events, latest, repeats(epochs))
-    return trials, curves_frame(study["name"], latest)
-
-
 def _made(
     folder: Path,
     study: dict[str, Any],
     events: list[dict[str, Any]],
     sizes: Mapping[str, int],
     before: Frames | None,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """The trials and curves frames made from the logs, and notes on these.
+) -> tuple[pd.DataFrame, pd.DataFrame, Epochs, list[str]]:
+    """The trials and curves frames made from the logs, what these have rows of, and notes.
 
     Raises:
         JournalError: the logs are damaged, or are not those that the earlier frames hold.
     """
-    epochs, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
-    trials, curves = build(study, events, epochs)
+    log, notes = whole_epochs(folder, events, sizes.get(EPOCHS))
+    trials = trials_frame(study, events, log, repeats(log))
+    curves = curves_frame(study["name"], log)
     if before and before.stamp.get("sums") and logs_begin_so(folder, before.stamp):
         before = None  # no number of the logs is another: if one of the frames is, it was changed
-    check_rows(folder, epochs, curves, before, ":" not in study["task"])
+    check_rows(folder, log, curves, before, ":" not in study["task"])
     if before:
         check_trials(folder, trials, before.trials, setting_columns(study))
-    return trials, curves, notes
+    return trials, curves, log.epochs, notes
 
 
 def _write_csv(name: str, frame: pd.DataFrame, file: IO[bytes]) -> None:
@@ -399,8 +328,13 @@ def _write_csv(name: str, frame: pd.DataFrame, file: IO[bytes]) -> None:
     if name == "trials":
         frame.to_csv(file, index=False)
         return
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(quoting_style="needed"))
+    whole = pa.Table.from_pandas(frame, preserve_index=False)
+    texts = [pa.string() if pa.types.is_dictionary(kind) else kind for kind in whole.schema.types]
+    schema = pa.schema(list(zip(whole.schema.names, texts, strict=True)))
+    options = pyarrow.csv.WriteOptions(quoting_style="needed")
+    with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
+        for piece in whole.to_batches(ROWS):  # texts are long: not all at once
+            writer.write_table(pa.Table.from_batches([piece]).cast(schema))
 
 
 def write(folder: Path) -> None:
@@ -415,7 +349,7 @@ def write(folder: Path) -> None:
         trials, curves, notes = found[0], found[1](), list[str]()
     else:
         before = frames_of(folder, sizes, trial_columns(study))
-        trials, curves, notes = _made(folder, study, events, sizes, before)
+        trials, curves, _, notes = _made(folder, study, events, sizes, before)
     stamp = make_stamp(folder, sizes)
     held = (trials, curves, per_image(folder, study["name"]))
     frames = dict(zip(FRAMES, held, strict=True))

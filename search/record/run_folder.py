@@ -9,32 +9,22 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
-from search.record.read import LOCK, load, load_study, read_events, write
+from search.record.read import LOCK, load, read_events, write
+from search.record.set_aside import Aside, set_aside_unasked
 from search.record.stored import EPOCHS, JOURNAL, STAMP, STUDY, RecordError, shrunk
-from search.record.terminal import shell
+from search.record.study_file import load_study
+from search.record.taken import FOLDERS, held_already
 from trainables.errors import RecordWarning
 from trainables.files import naming, unfit
 
 WEIGHTS = "weights"  # generated source weights of synthetic studies
-FOLDERS = ("checkpoints", "parts", "samples", "stalls")  # workers write to them, and make none
-
-
-def held_already(path: Path) -> str:
-    """What is said of a run folder that a new study cannot have; "" where it can."""
-    if not (path / STUDY).exists():
-        return ""
-    return (
-        f"{path} already holds a study. Go on with it: "
-        f"`{shell('resnet-search', 'resume', path)}`; or keep it and run beside it: "
-        "--name ANOTHER"
-    )
 
 
 class RunFolder:
@@ -63,7 +53,8 @@ class RunFolder:
         Nothing of it stays if it is closed before that.
 
         Raises:
-            RecordError: it holds a study already, or no folder can be made there.
+            RecordError: it holds a study already, or what is left of one, or no folder can be made
+                there.
             JournalError: another process is about to begin one there.
         """
         try:
@@ -76,9 +67,9 @@ class RunFolder:
         held.path, held._journal, held._epochs = path, None, None
         held._weights_before = (path / WEIGHTS).exists()  # somebody's, as in a project's folder
         held._lock = _lock(path)
-        if (path / STUDY).exists():
+        if taken := held_already(path):
             held._lock.close()
-            raise RecordError(held_already(path))
+            raise RecordError(taken)
         return held
 
     def __enter__(self) -> RunFolder:
@@ -196,6 +187,10 @@ class RunFolder:
             # what is lost is written again, and other to the last digit than in earlier frames
             (self.path / STAMP).unlink(missing_ok=True)
         return self._journal.cut
+
+    def set_aside_unasked(self, events: Sequence[Event]) -> Aside:
+        """Set aside what no job of the journal is for, before the logs are open; see there."""
+        return Aside() if self._journal is not None else set_aside_unasked(self.path, events)
 
     def append(self, event: Event) -> None:
         """An event to the journal."""

@@ -138,6 +138,12 @@ class Budget(Form):
     max_epochs: Epoch | None = None
 
 
+class Confirm(Form):
+    """Of the study file, as far as it was given."""
+
+    paired: bool = False
+
+
 class Range(Form):
     """What a searched parameter may take."""
 
@@ -161,6 +167,16 @@ class Spec(Form):
     cells: dict[str, list[Value]] = Field(default_factory=dict)
     space: dict[str, Space] = Field(default_factory=dict)
     budget: Budget = Budget()
+    confirm: Confirm = Confirm()
+
+
+class Imported(Form):
+    """Of a record made of learning curves from elsewhere: see search.record.imported."""
+
+    file: str
+    sha256: str
+    faults: Texts
+    unknown: Texts
 
 
 class StudyFile(Form):
@@ -198,6 +214,7 @@ class StudyFile(Form):
     code: str | None = None
     git: Git | None = None
     machine: Machine | None = None
+    imported: Imported | None = None
     packing: list[Table] | None = None
     sessions: list[Session]
 

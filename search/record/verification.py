@@ -14,6 +14,8 @@ import pandas as pd
 
 from search.record.compare import Difference, differences
 from search.record.completeness import named
+from search.record.frame_files import read_parquet
+from search.record.imported import imported_note
 from search.record.read import Record, read_from_logs
 from search.record.scores import misscored, recomputable, told_scores, without_predictions
 from search.record.stored import (
@@ -22,10 +24,10 @@ from search.record.stored import (
     PARQUET,
     PER_IMAGE,
     STAMP,
+    STUDY,
     changed_files,
     checksum,
     logs_begin_so,
-    read_parquet,
     sizes_in,
     sizes_of,
     stamp_of,
@@ -133,18 +135,21 @@ def _csv(folder: Path, stamp: Mapping[str, Any], made: Record) -> list[Differenc
     for name, file in zip(FRAMES, CSV, strict=True):
         if file not in stamp.get("frames", {}) and (folder / file).is_file():
             frame = getattr(made, name)
-            kinds = {c: "string" for c in frame if frame[c].dtype == "string"} | {
-                "image": "string"
-            }
+            kinds = {c: frame[c].dtype for c in frame if frame[c].dtype in ("string", "category")}
+            kinds = {c: str(kind) for c, kind in kinds.items()} | {"image": "string"}
             held = pd.read_csv(folder / file, dtype=kinds)
             found += differences(frame, held, name, file)
     return found
 
 
 def _unchecked(study: Mapping[str, Any], alone: list[str]) -> list[str]:
+    note = imported_note(study)
+    said = f"{STUDY}: {note}; nothing says whether its numbers are those of a run"
+    found = [said] if note else []
     if not alone or not recomputable(study):
-        return []
+        return found
     return [
+        *found,
         f"{PER_IMAGE}: no predictions of {named(alone)}, so their scores on test cannot be "
-        "computed again"
+        "computed again",
     ]

@@ -98,9 +98,10 @@ class Asking:
 
     def _answer(self, key: str) -> Answer:
         try:
-            call = on(key, look).remote(asdict(self._need), self._nonce, key)
+            call = on(key, look, anew=True).remote(asdict(self._need), self._nonce, key)
             facts: Facts = ray.get(call, timeout=FIRST_WAIT)
         except ray.exceptions.GetTimeoutError:
+            ray.cancel(call, force=True)  # it is asked again, and must not have two at it
             return Answer(None, [f"it has not answered within {FIRST_WAIT:g} s"])
         except Exception as error:  # whatever a node that lacks the package, or dies, gives
             return Answer(None, [f"{why_it_died(str(error))[1]}: {BARE}"])

@@ -7,9 +7,10 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.run import (
@@ -21,10 +22,39 @@ from ray.tune import Callback  # isort: skip
 
 from search.run.deadline import GONE, LOOK_EVERY
 from search.run.errors import InfrastructureError
-from search.run.job_searcher import JobSearcher, Placed
+from search.run.inquiry import Placed, end_hung_here
+from search.run.job_searcher import JobSearcher
 
 if TYPE_CHECKING:
     from search.run.study import Study
+
+
+def _error_of(trial: Any) -> str:
+    """What Ray says of the end of a trial's worker; "" if it says nothing.
+
+    From the file that it has written here: `get_error` looks where that is copied to later on.
+    """
+    path = trial.error_file
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+    except OSError as error:
+        return f"what Ray says of it cannot be read ({error})"
+
+
+def thin(trial: Any) -> None:
+    """Drop what Ray keeps of a trial for whoever asks at its experiment's end, which nobody does.
+
+    Ray keeps every trial that an experiment ever had, 20 to 30 kB each. Averages of each number
+    that was reported are the most of that; the last report and the config, which holds a job's
+    text, most of the rest. A Ray that has them elsewhere keeps them, and a test fails.
+    """
+    held = trial.run_metadata
+    held.metric_analysis, held.metric_n_steps = {}, {}
+    number = "training_iteration"  # that Ray asks of a last report
+    held.last_result = {k: v for k, v in held.last_result.items() if k == number}
+    trial.evaluated_params = {}
+    trial.config = {}
+    trial.invalidate_json_state()
 
 
 def _ours(method: Callable[..., None]) -> Callable[..., None]:
@@ -93,18 +123,20 @@ class Listener(Callback):  # type: ignore[misc]
     Args:
         study: takes them.
         searcher: knows which jobs are out.
-        end: looks at a worker that is silent, and ends one that hangs; see `deadline`.
+        end: looks at a worker that is silent, and ends one that hangs; see `inquiry.end_hung`.
     """
 
     def __init__(
         self,
         study: Study,
         searcher: JobSearcher,
-        end: Callable[[Placed, float], str] = lambda placed, seconds: "",
+        end: Callable[[Placed, float], Future[str]] = end_hung_here,
     ) -> None:
         self._study, self.searcher, self._end = study, searcher, end
         self._looked, self._stuck = time.monotonic(), False
+        self._looks: list[tuple[Placed, bool]] = []  # waited for; whether between two jobs
         self._workers: dict[tuple[str, int], Placed] = {}  # all that have begun a job
+        self._over: list[Any] = []  # trials that Ray is ending
 
     @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -136,15 +168,21 @@ class Listener(Callback):  # type: ignore[misc]
         elif kind == "end":
             self.searcher.ended[result["trial"]] = payload
 
+    def on_trial_complete(
+        self, iteration: int, trials: list[Any], trial: Any, **info: Any
+    ) -> None:
+        """A job is over; Ray has still to take it off its worker."""
+        self._over.append(trial)
+
     @_ours
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker ended; told by a job's own last report already, or by Ray alone."""
         if trial.trial_id in self.searcher.jobs:
-            error = trial.get_error()
-            self.searcher.died(trial.trial_id, "" if error is None else str(error))
+            self.searcher.died(trial.trial_id, _error_of(trial))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """End Ray's experiment when the study itself cannot go on."""
+        head.stepped()
         if gone := head.fault():
             self.searcher.fault = self.searcher.fault or InfrastructureError("head", gone)
         if self.searcher.fault:
@@ -152,23 +190,58 @@ class Listener(Callback):  # type: ignore[misc]
         if time.monotonic() - self._looked > LOOK_EVERY:
             self._looked = time.monotonic()
             for job, placed in self.searcher.overdue():
-                placed.ended = placed.ended or self._end(placed, job.stalled_seconds)
+                if not placed.ended:
+                    self._look_at(placed, job.stalled_seconds)
             if self.searcher.unbegun():
-                self._end_idle()
+                self._look_at_idle()
             stuck, self._stuck = self._stuck, self.searcher.stuck
             if stuck and self._stuck:  # of both looks, and no job could begin in between
                 raise RuntimeError("all jobs that are out wait for nodes that take none any more")
+        self._take_answers()
+        for trial in [trial for trial in self._over if trial.is_finished()]:
+            self._over.remove(trial)
+            thin(trial)
 
-    def _end_idle(self) -> None:
+    def _look_at_idle(self) -> None:
         """End workers that were stopped between two jobs: Ray gives the next one to such a worker.
 
         Which of them has it only its first report would say.
         """
         busy = {(placed.node_id, placed.pid) for placed in self.searcher.placed.values()}
         for key in self._workers.keys() - busy:
-            if seen := self._end(self._workers[key], math.inf):
-                held = replace(self._workers.pop(key), ended=seen)
-                self.searcher.ended_idle += [held] if seen != GONE else []
+            self._look_at(self._workers[key], math.inf)
+
+    def _look_at(self, placed: Placed, seconds: float) -> None:
+        if placed.look is None:
+            placed.look = self._end(placed, seconds)
+            self._looks.append((placed, seconds == math.inf))
+
+    @_ours
+    def _take_answers(self) -> None:
+        """Take what is seen by now of workers that were looked at, and of those that have died."""
+        for held in list(self._looks):
+            placed, idle = held
+            look = placed.look
+            if look is None or not look.done():
+                continue
+            self._looks.remove(held)
+            placed.look = None
+            if look.exception() is not None:
+                self.searcher.unanswered(placed)
+            elif seen := look.result():
+                self._ended(placed, seen, idle)
+        self.searcher.take_dead()
+
+    def _ended(self, placed: Placed, seen: str, idle: bool) -> None:
+        """A worker was ended, or found gone; a job that it has begun meanwhile is lost by that."""
+        key = (placed.node_id, placed.pid)
+        placed.ended = seen
+        for busy in self.searcher.placed.values():
+            if (busy.node_id, busy.pid) == key:
+                busy.ended = seen
+                return
+        if self._workers.pop(key, None) and idle and seen != GONE:
+            self.searcher.ended_idle.append(placed)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""

@@ -1,7 +1,8 @@
 """A deadline at the driver, for a worker that cannot end itself: stopped, or hung with its node.
 
 The watch of a worker (search.run.watch) lives in its process and stops with it. So a job that has
-not been heard of for long is looked at from another process of its node.
+not been heard of for long is looked at from another process of its node. That one must not hang
+where the worker does: it imports nothing of this package (see `bootstrap`).
 """
 
 from __future__ import annotations
@@ -32,18 +33,20 @@ def end_if_hung(pid: int, seconds: float) -> str:
     if not state:
         return GONE
     beat = beat_file(pid)
+    how = {"T": "stopped by a signal", "t": "held by a debugger", "D": "waiting for a disk"}
+    said = how.get(state, "running without a step")
     try:
         waiting = beat.read_bytes() == WAITING
         silent = time.time() - beat.stat().st_mtime
     except OSError:  # it has not come to its watch yet, and has been silent for so long at least
         waiting, silent = False, seconds
+        if seconds != math.inf:
+            said += ", before its first: as it imported the package, or opened its files"
     stopped = state in "Tt"
     if not stopped and (waiting or silent < seconds or seconds == math.inf):
         return ""
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
-    how = {"T": "stopped by a signal", "t": "held by a debugger", "D": "waiting for a disk"}
-    said = how.get(state, "running without a step")
     for_ = "between two jobs" if silent == math.inf else f"for {silent:.0f} s"
     return f"no step {for_} ({said}); its process was ended by the driver"
 

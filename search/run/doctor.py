@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import torch
 
 from search.record import manifest
-from search.record.run_folder import held_already
+from search.record.taken import held_already
 from search.run import machine
 from search.run.errors import ExecutionError
 from search.run.lineage import check_split

@@ -28,3 +28,7 @@ class InfrastructureError(RuntimeError):
     def __init__(self, cause: str, text: str) -> None:
         super().__init__(text)
         self.cause = cause
+
+
+class DiskError(RuntimeError):
+    """A worker could not write: its disk is full, or may not be written."""

@@ -7,7 +7,6 @@ experiment dies the next one starts from the scheduler as it stands. Public inte
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -15,27 +14,33 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.run import cluster  # first: it sets what ray reads when imported
+from search.run import (
+    cluster,  # first: it sets what ray reads when imported
+    head,
+)
 
 from ray import tune  # isort: skip
-from ray.tune import PlacementGroupFactory, RunConfig, TuneConfig, Tuner
+from ray.tune import RunConfig, TuneConfig, Tuner
 
 from search.record.terminal import INTERRUPTED, in_words, say, shell
+from search.run.asking import PING
+from search.run.bootstrap import resources, run_job
 from search.run.callbacks import EndTune, Listener
-from search.run.deadline import end_if_hung
 from search.run.demand import Demand, withdrawn
-from search.run.errors import ExecutionError, InfrastructureError, TakenOverError
-from search.run.job_searcher import NOT_ITS_OWN, DiskError, JobSearcher, Placed, last_line
+from search.run.errors import DiskError, ExecutionError, InfrastructureError, TakenOverError
+from search.run.failures import last_line
+from search.run.inquiry import Placed, end_hung
+from search.run.job_searcher import NOT_ITS_OWN, JobSearcher
 from search.run.ray_schedulers import scheduler_of
-from search.run.ray_worker import run_job
 from search.run.scratch import scratch
 from search.run.signals import handled
-from search.run.worker import WorkerJob
+from trainables.errors import causes
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes
@@ -73,21 +78,27 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
                 _stop_on_signals(searcher, study, end),
                 end.watched(),
             ):
-                _tuner(study, folder, searcher, end, partial(_end_if_hung, nodes)).fit()
-            text = "its experiment ended early"
+                _tuner(study, folder, searcher, end, partial(end_hung, nodes)).fit()
+            text = why = "its experiment ended early"
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
+            why = "\n".join(str(one) for one in causes(error))
+        finally:
+            head.ended()
         if searcher.fault:
             raise _cannot_go_on(study, searcher.fault) from searcher.fault
         try:
+            # that is told, and counted, as what it is: losses of those jobs
+            memory = searcher.ended_for_memory(why)
             _settle(study, searcher)
             if searcher.stopping or study.done:
                 return study.done
             study.note({"event": "ray died", "error": text[-ERROR_LENGTH:]})
-            study.say(f"Ray's experiment died ({last_line(text)}); its jobs start again")
+            said = "a worker ended for want of memory" if memory else last_line(text)
+            study.say(f"Ray's experiment died ({said}); its jobs start again")
         except Exception as fault:  # a disk that is full, for example
             raise _cannot_go_on(study, fault) from fault
-        deaths = 1 if searcher.told else deaths + 1
+        deaths = int(not memory) if searcher.told or memory else deaths + 1
     raise ExecutionError(
         f"Ray's experiment died {RESTARTS + 1} times without a job done; the reasons are in "
         f"{study.folder / 'decisions.jsonl'}. Nothing finished is lost: `{_resume(study)}` "
@@ -115,6 +126,7 @@ def _resume(study: Study) -> str:
 
 def _settle(study: Study, searcher: JobSearcher) -> None:
     """Tell what had ended of itself when Ray did, put back the rest."""
+    searcher.take_dead(PING)
     for job in searcher.jobs.values():
         told = searcher.ended.get(job.trial)
         if told and not any(told.get(key) for key in NOT_ITS_OWN):
@@ -128,7 +140,7 @@ def _tuner(
     folder: Path,
     searcher: JobSearcher,
     end: EndTune,
-    end_job: Callable[[Placed, float], str],
+    end_job: Callable[[Placed, float], Future[str]],
 ) -> Tuner:
     """Ray's experiment; in its folder Ray looks for pickles of errors, so it is private.
 
@@ -136,7 +148,7 @@ def _tuner(
     """
     # where earlier versions had it
     shutil.rmtree(study.folder / "ray", ignore_errors=True)
-    trainable = tune.with_resources(run_job, _resources)
+    trainable = tune.with_resources(run_job, resources)
     return Tuner(
         trainable,
         tune_config=TuneConfig(
@@ -152,22 +164,6 @@ def _tuner(
             verbose=0,
         ),
     )
-
-
-def _end_if_hung(nodes: Nodes | None, placed: Placed, seconds: float) -> str:
-    """Look at a silent worker, from its own node; see search.run.deadline."""
-    if nodes is None:
-        return end_if_hung(placed.pid, seconds)
-    return nodes.end_if_hung(placed.node_id, placed.pid, seconds)
-
-
-def _resources(config: dict[str, Any]) -> Any:
-    held = WorkerJob(**json.loads(config["job"]))
-    bundle = {"CPU": held.cpus, "GPU": held.gpus} if held.gpus else {"CPU": held.cpus}
-    if not config.get("labels"):
-        return bundle
-    labels = json.loads(config["labels"])
-    return PlacementGroupFactory([bundle], bundle_label_selector=[labels])
 
 
 def _slots(study: Study, nodes: Nodes | None) -> Callable[[], int]:

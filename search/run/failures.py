@@ -102,3 +102,8 @@ def why_it_died(text: str) -> tuple[str, str]:
     if re.search(r"OutOfMemoryError|running low on memory", text):
         return "memory", "its worker process was ended for want of memory"
     return "process", "its worker process died"
+
+
+def last_line(text: str) -> str:
+    """The last line of a text that is not blank; "" if there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

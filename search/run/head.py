@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from search.record.terminal import FAILED, say
 
@@ -21,11 +21,24 @@ PATIENCE = 15.0  # seconds from there until Ray is left as it is
 
 
 _fault = ""  # of the head of the cluster that this process has joined
+_stepped: float | None = None  # when Tune's loop came round last, monotonic; None outside of it
 
 
 def fault() -> str:
     """What is wrong with the head of the cluster; "" if nothing is known to be."""
     return _fault
+
+
+def stepped() -> None:
+    """Tune's loop has come round: whatever it has asked of the head, that has answered."""
+    global _stepped
+    _stepped = time.monotonic()
+
+
+def ended() -> None:
+    """Tune's loop is over."""
+    global _stepped
+    _stepped = None
 
 
 @contextlib.contextmanager
@@ -53,12 +66,36 @@ def _watch(address: str, hint: str, over: threading.Event) -> None:
     while time.monotonic() - heard < LOST:
         if over.wait(EVERY):
             return
-        if _answers(address):
+        if _answers(address) and (not _stands() or _returns(_nodes, LOST)):
             heard = time.monotonic()
     _fault = f"Ray's head at {address} has not answered for {LOST:g} s"
     if not over.wait(PATIENCE):
         say("resnet-search", f"{_fault}. {hint}")
         os._exit(FAILED)
+
+
+def _stands() -> bool:
+    """Whether Tune's loop has not come round for long: a head that hangs still takes connections.
+
+    Then what the driver has called of Ray never returns, and nobody else would notice.
+    """
+    return _stepped is not None and time.monotonic() - _stepped > LOST
+
+
+def _returns(call: Callable[[], object], seconds: float) -> bool:
+    """Whether a call is over within so many seconds; it is made in a thread of its own."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def _nodes() -> None:
+    """Ask the head something; it may take for ever."""
+    import ray
+
+    with contextlib.suppress(Exception):  # an answer, too
+        ray.nodes()
 
 
 def _answers(address: str) -> bool:

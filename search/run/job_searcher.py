@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
@@ -15,12 +16,11 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 from ray.tune.search import Searcher  # isort: skip
 
 from search.record.journal import Event
-from search.record.uris import is_uri
 from search.run.deadline import MARGIN
 from search.run.disk import full_here, of_run
-from search.run.errors import InfrastructureError
-from search.run.failures import killed_for_memory, why_it_died
-from search.run.watch import stacks
+from search.run.errors import DiskError, InfrastructureError
+from search.run.failures import last_line, why_it_died
+from search.run.inquiry import Death, Placed, why_dead
 from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
@@ -31,33 +31,6 @@ if TYPE_CHECKING:
 IN_A_ROW = 2  # jobs of a lone machine that end for want of the same things, and not one well
 NOT_ITS_OWN = ("unasked", "disk", "infrastructure")  # of an "end" report: it is no tell
 OF_A_PROCESS = ("process", "memory", "silent", "node")  # else the machine lacks something
-
-
-@dataclass
-class Placed:
-    """Where a job runs.
-
-    Attributes:
-        node_id: Ray's.
-        node: name of its host.
-        pid: of its worker there.
-        began: when it began, on this process's monotonic clock.
-        heard: when it reported last.
-        killed: processes that the kernel there had ended for want of memory when it began.
-        ended: what the driver saw when it ended it; "" if it did not.
-    """
-
-    node_id: str
-    node: str
-    pid: int
-    began: float
-    heard: float
-    killed: int = 0
-    ended: str = ""
-
-
-class DiskError(RuntimeError):
-    """A worker could not write: its disk is full, or may not be written."""
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -77,6 +50,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self._asked: dict[str, float] = {}  # of these, when: time of day
         self._may_take: dict[str, list[str]] = {}  # of these, nodes that may, as they were asked
         self.placed: dict[str, Placed] = {}  # of these, where: from their first report on
+        self._dead: list[tuple[WorkerJob, Placed | None, Future[Death]]] = []  # why is not known
         self.ended_idle: list[Placed] = []  # workers that the driver ended before a job began
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
@@ -104,7 +78,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self.fault = error
             return None
         if worker_job is None:
-            if not self.jobs and not self._study.done:
+            if not self.jobs and not self._dead and not self._study.done:
                 self.fault = RuntimeError("nothing runs and nothing can start, yet it is not done")
             return None
         self.jobs[trial_id], self._asked[trial_id] = worker_job, time.time()
@@ -127,7 +101,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         told = self.ended.pop(job.trial, None)
         if told is None and error and not self.stopping:
             return  # Ray says the reason next: see `died`
-        _, placed = self._forget(trial_id)
+        *_, placed = self._forget(trial_id)
         try:
             if told is None and result and not self.stopping:
                 told = _stopped_by_ray(result)
@@ -145,7 +119,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             else:
                 self._study.tell(job.trial, told)
                 self.told += 1
-                self._well(placed)
+                if told["ending"] != "failed":
+                    self._well(placed)
         except Exception as fault:
             self.fault = fault
 
@@ -159,49 +134,86 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         job = self.jobs.get(trial_id)
         if job is None:
             return
-        asked, placed = self._forget(trial_id)
-        if found := self._stacks(job, placed, asked):
+        asked, began, placed = self._forget(trial_id)
+        if placed is None and self.ended_idle:
+            placed = self.ended_idle.pop()
+        placed = placed or self._named(error, began)
+        self._dead.append((job, placed, why_dead(self._nodes, job, placed, asked, error)))
+        self.take_dead()
+
+    def _named(self, error: str, began: float) -> Placed | None:
+        """Where a job was that has reported nothing, by what Ray says of its worker."""
+        if self._nodes is None:
+            return Placed("", platform.node(), 0, began, began)
+        node = self._nodes.there(error)
+        return Placed(node.id, node.name, 0, began, began) if node else None
+
+    def take_dead(self, wait: float = 0.0) -> None:
+        """Put back, or tell, jobs whose worker has ended and of which it is known by now why.
+
+        Args:
+            wait: seconds for what is not known yet.
+        """
+        ends = time.monotonic() + wait
+        for held in list(self._dead):
+            job, placed, asked = held
+            try:
+                death = asked.result(max(0.0, ends - time.monotonic()))
+            except TimeoutError:
+                continue
+            self._dead.remove(held)
+            self._died(job, placed, death)
+
+    def ended_for_memory(self, text: str) -> bool:
+        """Take jobs whose workers Ray's memory monitor has ended: Tune's experiment dies by that.
+
+        Args:
+            text: of the error that it died of.
+
+        Returns:
+            Whether there were any.
+        """
+        if why_it_died(text)[0] != "memory":
+            return False
+        pids = {int(pid) for pid in re.findall(r"\bpid=(\d+)", text)}
+        node = self._nodes.there(text) if self._nodes else None
+        at, found = node.id if node else "", False
+        for key, placed in list(self.placed.items()):
+            if placed.pid in pids and at in ("", placed.node_id):
+                job = self.jobs[key]
+                self._forget(key)
+                self._lost(job, placed, "memory", "Ray's memory monitor ended its worker")
+                found = True
+        return found
+
+    def _died(self, job: WorkerJob, placed: Placed | None, death: Death) -> None:
+        if death.stack is not None:
             text = (
                 f"it made no step for `stalled_seconds` and was ended; {job.run}/stalls/"
-                f"{found[-1].name} says where it stood"
+                f"{death.stack.name} says where it stood"
             )
             self._study.tell(job.trial, {"ending": "failed", "error": text})
             self.told += 1
             return
-        cause, text = why_it_died(error)
-        if placed is None and self.ended_idle:
-            placed = self.ended_idle.pop()
-        if placed and placed.ended:
-            cause, text = "silent", placed.ended
-        elif cause == "process" and placed:
-            cause, text = self._seen_there(placed) or (cause, text)
-        self._lost(job, placed, cause, text)
+        if death.unanswered and placed:
+            self.unanswered(placed)
+        self._lost(job, placed, death.cause, death.text)
 
-    def _seen_there(self, placed: Placed) -> tuple[str, str] | None:
-        """What its node has to say of a worker that is gone; None if nothing."""
-        # Ray misses a process at once, its node only after many heartbeats
-        killed = self._nodes.killed(placed.node_id) if self._nodes else killed_for_memory()
-        if killed is None:
-            return "node", "its node does not answer"
-        if killed <= placed.killed:
-            return None
-        return "memory", (
-            "its worker process died, and since the job began the kernel of its node has ended "
-            f"{killed - placed.killed} process(es) for want of memory"
-        )
+    def unanswered(self, placed: Placed) -> None:
+        """A node does not answer what it was asked of a worker that has been silent for long."""
+        if self._nodes:
+            self._nodes.silent(placed.node_id)
 
-    def _stacks(self, job: WorkerJob, placed: Placed | None, asked: float) -> list[Path]:
-        """What its worker has written if it stalled; with a URI that is on its node at first."""
-        if self._nodes and placed and is_uri(job.run):
-            return self._nodes.stacks(placed.node_id, job.run, job.trial, asked)
-        return stacks(job.run, job.trial, asked)
+    def _forget(self, trial_id: str) -> tuple[float, float, Placed | None]:
+        """Take a job off the list that Ray has.
 
-    def _forget(self, trial_id: str) -> tuple[float, Placed | None]:
-        """Take a job off the list that Ray has; when it was asked for, and where it ran."""
+        Returns:
+            When it was asked for (time of day), when it had a worker (monotonic), where it ran.
+        """
         del self.jobs[trial_id]
         self._may_take.pop(trial_id, None)
-        self.started.pop(trial_id, None)
-        return self._asked.pop(trial_id), self.placed.pop(trial_id, None)
+        began = self.started.pop(trial_id, time.monotonic())
+        return self._asked.pop(trial_id), began, self.placed.pop(trial_id, None)
 
     def _lost(self, job: WorkerJob, placed: Placed | None, cause: str, text: str) -> None:
         """Put back what a node, a process or a network has ended; that node is looked at."""
@@ -274,11 +286,6 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searcher with every snapshot; there is nothing to keep."""
         return {}
-
-
-def last_line(text: str) -> str:
-    """The last line of a text that is not blank; "" if there is none."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _stopped_by_ray(result: dict[str, Any]) -> Event | None:

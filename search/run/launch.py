@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from search import record
 from search.record import manifest
 from search.record.run_folder import RunFolder
-from search.record.terminal import in_words, shell
+from search.record.terminal import shell
 from search.run import machine
-from search.run.changes import held_now
 from search.run.device import mps_active
-from search.run.errors import ExecutionError, StoreError
 from search.run.inputs import Inputs, compared
+from search.run.job_form import Places
 from search.run.lineage import check_split
 from search.run.machine_checks import check_machine
 from search.run.mirror import Mirror, mirrored
@@ -27,12 +26,13 @@ from search.run.options import Options, PreflightError, run_folder_fault
 from search.run.packing import packing_here
 from search.run.preflight import check_local, fingerprints, gpus_by_cell, told_by_data
 from search.run.reach import check_address
-from search.run.study import Places, Study, Watcher
+from search.run.session import Beginning, begin_session, in_session
+from search.run.study import Study
+from search.run.watcher import Watcher
 from search.spec.questions import find_questions
 from search.spec.study_spec import StudySpec, recorded_spec
 from trainables import places
 from trainables.engine.cache import cache_note
-from trainables.errors import UserError
 from trainables.own_code import code_of
 
 if TYPE_CHECKING:
@@ -121,14 +121,16 @@ def resume(
         options = replace(options, store=store)
         held = run.study
         spec = recorded_spec(held, str(run.path / record.STUDY))
-        if _is_done(spec, run, watcher, retry_failed, mirror):
+        study = _replayed(spec, run, watcher, mirror)
+        if study.done and not (retry_failed and study.failed):
+            study.write_views()
             return True
         check_address(options.address)
         held_dir = held.get("task_dir")
         options = replace(options, task_dir=Path(held_dir) if held_dir else None)
         inputs, accepted = compared(spec, run, options, accept_changes)
         begin = Beginning("resume", accepted, mirror=mirror)
-        return _execute(spec, run, options, inputs, watcher, begin, retry_failed=retry_failed)
+        return _execute(spec, run, options, inputs, watcher, begin, study, retry_failed)
 
 
 def _say_places(options: Options) -> None:
@@ -138,50 +140,16 @@ def _say_places(options: Options) -> None:
             options.say(note)
 
 
-def _is_done(
-    spec: StudySpec,
-    run: RunFolder,
-    watcher: Watcher,
-    retry_failed: bool,
-    mirror: Mirror | None = None,
-) -> bool:
-    """Whether nothing is left to run; then its frames are written once more.
+def _replayed(
+    spec: StudySpec, run: RunFolder, watcher: Watcher, mirror: Mirror | None = None
+) -> Study:
+    """A study as its journal has it, which may be over: nothing that it needs is looked for yet.
 
     Raises:
         JournalError: its journal does not fit the study.
     """
     there = Places(run.path, {}, {}, _sizes(spec, run.study), store=run.study.get("store", ""))
-    study = Study(spec, run, there, watcher, mirror)
-    done = study.done and not (retry_failed and study.failed)
-    if done:
-        study.write_views()
-    return done
-
-
-def session_places(options: Options) -> dict[str, str]:
-    """Where a session looks, so that the next one can look there by itself."""
-    return {
-        "data_dir": str(options.data_dir),
-        "weights_dir": str(options.weights_dir),
-        "address": options.address,
-    }
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """How a session begins.
-
-    Attributes:
-        kind: run or resume.
-        accepted: what is not as on record, and was taken all the same.
-        create: makes the record of a new study; called when nothing can refuse it any more.
-        mirror: of a study at a URI, what takes its record there.
-    """
-
-    kind: str
-    accepted: Sequence[str] = ()
-    create: Callable[[], None] | None = None
-    mirror: Mirror | None = None
+    return Study(spec, run, there, watcher, mirror)
 
 
 def _execute(
@@ -191,9 +159,21 @@ def _execute(
     inputs: Inputs,
     watcher: Watcher,
     begin: Beginning,
+    study: Study | None = None,
     retry_failed: bool = False,
 ) -> bool:
-    """Run what is left of a study; a new one is created when nothing can refuse it any more."""
+    """Run what is left of a study; a new one is created when nothing can refuse it any more.
+
+    Args:
+        spec: the study.
+        run: its folder.
+        options: see Options.
+        inputs: data and weights.
+        watcher: sees what happens.
+        begin: how this session begins.
+        study: of one that was begun before, as its journal has it.
+        retry_failed: run again what has failed for good, too.
+    """
     # imports ray, which takes seconds: not before the preflight is over
     from search.run import cluster, executor
 
@@ -223,8 +203,10 @@ def _execute(
             task_code=code_of(spec.own_code()),
             store=run.study.get("store", ""),
         )
-        study = Study(spec, run, there, watcher, begin.mirror)
-        _begin_session(study, run, options, begin)
+        if study is None or study.places.sizes != there.sizes:
+            study = Study(spec, run, there, watcher, begin.mirror)
+        study.places = there
+        begin_session(study, run, options, begin)
         if retry_failed:
             options.say(f"run again: {', '.join(study.failed) or 'nothing failed'}")
             study.retry_failed()
@@ -232,21 +214,9 @@ def _execute(
             study.note(event)
         if nodes:
             nodes.note = study.note
-        return _session(study, run, partial(executor.execute, nodes=nodes))
+        return in_session(study, run, partial(executor.execute, nodes=nodes))
     finally:
         cluster.disconnect()
-
-
-def _begin_session(study: Study, run: RunFolder, options: Options, begin: Beginning) -> None:
-    """Put on record what the jobs from here on are computed with, and what was accepted."""
-    facts = {**session_places(options), **machine.here(), "task_code": study.places.task_code}
-    if begin.accepted:
-        facts["accepted"] = list(begin.accepted)
-    number = run.add_session(begin.kind, facts, held_now(study.spec) if begin.accepted else None)
-    study.note({"event": "session", "number": number})
-    if begin.mirror is not None:  # before the first job: by it workers know that they are right
-        begin.mirror.flush()
-        options.say(f"{options.store} holds the study; {run.path} is this driver's own copy")
 
 
 def _nodes(
@@ -271,38 +241,6 @@ def _nodes(
     nodes = Nodes(need, computed_by(), options.say, note)
     nodes.begin(options.strict)
     return nodes
-
-
-def _session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -> bool:
-    """Run a study; however that ends, its session ends and its frames are written.
-
-    Raises:
-        ExecutionError: see executor.execute, or the frames could not be written.
-    """
-    try:
-        done = execute(study)
-    except BaseException:
-        with contextlib.suppress(OSError, ExecutionError, UserError):  # what ended it is told
-            _end_session(study, run)
-        raise
-    try:
-        _end_session(study, run)
-    except OSError as error:
-        raise ExecutionError(
-            f"the frames of {run.path} could not be written ({in_words(error)}); its logs are "
-            f"whole: mend that, then `{shell('resnet-search', 'resume', run.path)}`"
-        ) from error
-    except StoreError as error:
-        raise ExecutionError(
-            f"{error}. All of it is in {run.path}: mend that, then "
-            f"`{shell('resnet-search', 'resume', run.path)}` hands it in"
-        ) from error
-    return done
-
-
-def _end_session(study: Study, run: RunFolder) -> None:
-    run.end_session()
-    study.write_views()
 
 
 def _sizes(spec: StudySpec, study: Mapping[str, Any]) -> dict[int, float]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from search.record import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
+from search.record.taken import FOLDERS, left_over
 from search.record.terminal import shell
 from search.run import store_lock
 from search.run.errors import ExecutionError, StoreError, TakenOverError
@@ -209,6 +210,9 @@ def mirrored(
                 f"`{shell('resnet-search', 'resume', uri)}`; or keep it and run beside it: "
                 "--name ANOTHER"
             )
+        left = [f"{name}/" for name in ("log", *FOLDERS) if new and store.names(name)]
+        if said := left_over(uri, left):
+            raise RecordError(said)
         if not new:
             align(store, folder)
         mirror = Mirror(store, folder, owner, say)

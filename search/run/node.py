@@ -33,7 +33,9 @@ class Node:
         asked: its answer, while it is waited for.
         losses: jobs lost on it quickly, one after another.
         rests: quarantines so far since a job ended well on it.
-        again_at: of one under quarantine, when it is asked again, on the monotonic clock.
+        refusals: answers in a row by which it may take no job.
+        again_at: of one that may take none, when it is asked again, on the monotonic clock.
+        told: `why_not` as it was told last; None before that, and since a quarantine.
     """
 
     id: str
@@ -46,7 +48,9 @@ class Node:
     asked: Future[Answer] | None = None
     losses: int = 0
     rests: int = 0
+    refusals: int = 0
     again_at: float | None = None
+    told: list[str] | None = None
 
     @property
     def known(self) -> bool:
@@ -74,7 +78,15 @@ def why(node: Node) -> str:
     return "; ".join(node.why_not) or "it has not answered yet"
 
 
-def on(key: str, function: Any) -> Any:
-    """A function as a task of a node, by its id, which waits for none of its cores."""
+def on(key: str, function: Any, anew: bool = False) -> Any:
+    """A function as a task of a node, by its id, which waits for none of its cores.
+
+    Args:
+        key: Ray's id of the node.
+        function: what runs there.
+        anew: in a process that nothing else runs in: one that has imported code, or has found that
+            it cannot, does not look again.
+    """
     at = NodeAffinitySchedulingStrategy(key, soft=False)
-    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=at)(function)
+    more = {"max_calls": 1} if anew else {}
+    return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=at, **more)(function)

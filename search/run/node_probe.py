@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -275,16 +274,3 @@ def lacks(facts: Facts, need: Need, ours: Facts, answered: str) -> list[str]:
         if free < LEAST_MB:
             found.append(f"{free:.0f} MB free for its {name}")
     return found
-
-
-def odd_cuda(nodes: Mapping[str, Facts]) -> dict[str, str]:
-    """Nodes whose torch is built for another CUDA than most nodes with GPUs: name -> what."""
-    built = {key: f["versions"]["cuda"] for key, f in nodes.items() if f["gpus"]}
-    if not built:
-        return {}
-    usual = Counter(built.values()).most_common(1)[0][0]
-    return {
-        key: f"torch for CUDA {cuda}, most nodes have {usual}"
-        for key, cuda in built.items()
-        if cuda != usual
-    }

@@ -6,25 +6,23 @@ left out, and how a new one is until it has answered. Public interfaces of Ray o
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
 import ray  # isort: skip
 
-from search.run.asking import PING, Answer, Asking
-from search.run.deadline import end_if_hung
+from search.run.asking import Answer, Asking
+from search.run.bootstrap import ID_LENGTH
 from search.run.errors import ExecutionError, StoreError
-from search.run.failures import killed_for_memory
-from search.run.node import Node, on, said, why
-from search.run.node_probe import CLOCK_SECONDS, Facts, Need, odd_cuda
-from search.run.ray_worker import ID_LENGTH
-from search.run.watch import stacks
+from search.run.node import Node, said, why
+from search.run.node_cuda import odd_cuda, usual_cuda
+from search.run.node_probe import CLOCK_SECONDS, Facts, Need
 
 LABEL = "ray.io/node-id"
 QUICK = 60.0  # seconds within which a job that is lost says something of its node
@@ -50,9 +48,11 @@ class Nodes:
         say: Callable[[str], None],
         note: Callable[[dict[str, Any]], None],
     ) -> None:
-        self._need, self.say, self.note = need, say, note
+        self._need, self._ours, self.say, self.note = need, ours, say, note
         self._asking = Asking(need, ours, secrets.token_hex(16))
         self.all: dict[str, Node] = {}
+        self._gone: dict[str, Node] = {}  # that were there: Ray tells of their workers later on
+        self._cuda: str | None = None  # that torch is built for on the nodes of this session
         self._alone = False  # whether it was said that no node is left
 
     def begin(self, strict: bool = False) -> None:
@@ -78,7 +78,7 @@ class Nodes:
     def refresh(self) -> None:
         """See who has come, gone or answered; returns at once."""
         held = dict(self.all)
-        self._end_quarantines()
+        self._ask_again()
         before = {node.id for node in self.all.values() if node.known}
         self._look(wait=False)
         for gone in held.keys() - self.all.keys():
@@ -106,20 +106,23 @@ class Nodes:
         """Of every node that may take jobs, the first characters of its id."""
         return [node.id[:ID_LENGTH] for node in self.all.values() if node.used]
 
-    def killed(self, key: str) -> int | None:
-        """Processes that the kernel of a node has ended for want of memory, ever.
+    def there(self, text: str) -> Node | None:
+        """The node that an error of Ray's names, by its id or its address; None for none."""
+        ids = re.findall(r"\b[0-9a-f]{56}\b", text)
+        at = re.findall(r"\b(?:ip|IP)[:=] ?([0-9a-fA-F.:]+[0-9a-fA-F])", text)
+        seen = [*self._gone.values(), *self.all.values()]  # the newest of an address is the last
+        named = [node for node in seen if node.id in ids]
+        return next(iter(named or [node for node in seen[::-1] if node.address in at]), None)
 
-        None where it does not answer; such a node takes no job until it is asked again.
-        """
+    def answers(self, key: str) -> bool:
+        """Whether a node is there and is not known to leave questions unanswered."""
+        return key in self.all and self.all[key].why_not != [f"quarantine: {SILENT}"]
+
+    def silent(self, key: str) -> None:
+        """A node has not answered what it was asked of a worker: it takes no job until it does."""
         node = self.all.get(key)
-        if node is None or node.why_not == [f"quarantine: {SILENT}"]:
-            return None
-        try:
-            return int(ray.get(on(key, killed_for_memory).remote(), timeout=PING))
-        except Exception:
-            if node.used:
-                self._rest(node, SILENT)
-            return None
+        if node is not None and node.used:
+            self._rest(node, SILENT)
 
     def gpu_kinds(self) -> list[dict[str, str]]:
         """The label of one node for each kind of GPU that jobs may be put on."""
@@ -167,12 +170,16 @@ class Nodes:
     @property
     def resting(self) -> bool:
         """Whether no node may take jobs now, but one may soon: it is asked again."""
+        # for one that never took any, nobody waits: others may join
         return not self.resources() and any(
-            node.asked is not None or node.again_at is not None for node in self.all.values()
+            (node.asked is not None or node.again_at is not None)
+            and (node.rests or not node.refusals)
+            for node in self.all.values()
         )
 
     def _rest(self, node: Node, text: str) -> None:
-        node.why_not = [f"quarantine: {text}"]
+        node.why_not, node.told = [f"quarantine: {text}"], None
+        node.rests += 1
         rest = self._again_later(node)
         about = {"node": node.name, "id": node.id, "seconds": rest, "why": text}
         self.note({"event": "quarantine", **about})
@@ -180,8 +187,8 @@ class Nodes:
 
     def _again_later(self, node: Node) -> float:
         """Ask it again in a while, in seconds; longer each time."""
-        rest = REST * 2.0 ** min(node.rests, 5)
-        node.rests, node.again_at = node.rests + 1, time.monotonic() + rest
+        rest = REST * 2.0 ** min(node.rests + node.refusals - 1, 5)
+        node.again_at = time.monotonic() + rest
         return rest
 
     def well(self, key: str) -> None:
@@ -189,40 +196,11 @@ class Nodes:
         if node := self.all.get(key):
             node.losses = node.rests = 0
 
-    def _end_quarantines(self) -> None:
+    def _ask_again(self) -> None:
+        """Forget what those have answered whose time has come: what they lacked may be mended."""
         for node in self.all.values():
             if node.again_at is not None and time.monotonic() >= node.again_at:
                 node.again_at, node.why_not, node.facts = None, [], None
-
-    def stacks(self, key: str, run: str, trial: str, since: float) -> list[Path]:
-        """What stalled workers of a trial have left on a node since a time of day of this one."""
-        if key not in self.all:
-            return []
-        node = self.all[key]
-        try:
-            call = on(key, stacks).remote(run, trial, since + node.clock_offset)
-            return list(ray.get(call, timeout=PING))
-        except Exception:  # it is gone, and nothing of it can be known
-            return []
-
-    def end_if_hung(self, key: str, pid: int, seconds: float) -> str:
-        """Look at a silent worker from another process of its node; see `deadline`.
-
-        Args:
-            key: of the node.
-            pid: of the worker.
-            seconds: without a step, after which it is ended.
-
-        Returns:
-            What was seen of one that was ended; "" of one that is well, or cannot be asked about.
-        """
-        if key not in self.all:
-            return ""
-        try:
-            call = on(key, end_if_hung).remote(pid, seconds)
-            return str(ray.get(call, timeout=PING))
-        except Exception:  # Ray itself tells of a node that is gone
-            return ""
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -230,9 +208,10 @@ class Nodes:
         """See who is there, ask who is new, and take the answers; all of them if `wait`."""
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         for gone in self.all.keys() - alive.keys():
-            del self.all[gone]
-        for key in alive.keys() - self.all.keys():
-            held = alive[key]
+            self._gone[gone] = self.all.pop(gone)
+        for key, held in alive.items():
+            if key in self.all:
+                continue
             address = str(held["NodeManagerAddress"])
             self.all[key] = Node(key, address, address, held["Resources"])
         for node in self.all.values():
@@ -256,24 +235,30 @@ class Nodes:
         node.clock_offset = answer.clock_offset
         if answer.facts:
             node.name = str(answer.facts["node"])
-        if node.why_not and node.rests:  # it may be mended yet
-            self._again_later(node)
 
     def _judge(self, before: set[str]) -> None:
         """Say of every node that was not known before whether it takes jobs.
 
-        Only beside the others it shows that one's torch is built for another CUDA.
+        Only beside the others it shows that one's torch is built for another CUDA: beside most
+        when the study begins, and beside those that it began with from then on.
         """
-        held = {node.id: node.facts for node in self.all.values() if node.facts}
-        odd = odd_cuda(held) if self._need.gpu else {}
+        sound = [node.facts for node in self.all.values() if node.used and node.facts]
+        if self._need.gpu and self._cuda is None:
+            self._cuda = usual_cuda(sound, self._ours)
         for node in self.all.values():
-            if node.known and node.id not in before:
-                node.why_not += [odd[node.id]] if node.id in odd else []
-                self._told(node)
+            if not node.known or node.id in before:
+                continue
+            if node.facts and (odd := odd_cuda(node.facts, self._cuda)):
+                node.why_not.append(odd)
+            node.refusals = node.refusals + 1 if node.why_not else 0
+            again = self._again_later(node) if node.why_not else 0.0
+            if node.told != node.why_not:
+                self._told(node, again)
 
     # -- telling ----------------------------------------------------------------------------------
 
-    def _told(self, node: Node) -> None:
+    def _told(self, node: Node, again: float) -> None:
+        before, node.told = node.told, list(node.why_not)
         facts = node.facts or {}
         self.note(
             {
@@ -287,7 +272,9 @@ class Nodes:
                 **{key: facts.get(key) for key in ("code", "versions", "gpus", "mps", "free_mb")},
             }
         )
-        self.say(said(node))
+        more = "; it was left out before, and takes jobs now" * (node.used and bool(before))
+        more = more or f"; it is asked again in {again:g} s" * bool(again)
+        self.say(f"{said(node)}{more}")
         if abs(node.clock_offset) > CLOCK_SECONDS:
             self.say(
                 f"note: the clock of {node.name} is {node.clock_offset:+.0f} s from this one's; "

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import io
 import json
 import platform
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from search.record import STUDY
+from search.run.bytes_of import CHUNK, digest_of, opened, version_of
 from search.run.errors import NotSharedError, StoreError
 from search.run.scratch import scratch
 from search.run.uri_files import in_a_line, open_uri
@@ -31,7 +31,6 @@ from trainables.files import own_partial
 
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds before another try: a store that restarts is waited for
 READS = 3  # of a version that is not what its name says, before an older one is taken
-CHUNK = 8 * 2**20  # bytes
 _VERSION = re.compile(r"[0-9]{19}-[0-9a-f]{64}-[0-9]+")  # when, of its writer's clock; what
 T = TypeVar("T")
 
@@ -95,7 +94,8 @@ class Objects:
 
         with scratch() as folder:
             path = folder / Path(name).name
-            self.get(name, path)
+            # one that was cut off as it was handed in, by a kill or a full disk, never was
+            self.get(name, path, cut_is_none=True)
             yield path, hand_in
             if late:
                 self.put(name, path)
@@ -135,8 +135,8 @@ class Objects:
         Raises:
             StoreError: refused, more than a few times.
         """
-        with _opened(source) as file:
-            digest, size = _digest(file)
+        with opened(source) as file:
+            digest, size = digest_of(file)
             target = f"{self._base}/{name}/{time.time_ns():019d}-{digest}-{size}"
             self._tried(name, lambda: self._write(file, target, size))
         versions = self._listed(name)
@@ -147,14 +147,19 @@ class Objects:
             if ours is not None and (info.mtime < ours.mtime or info.path == before):
                 self._tried(name, lambda path=info.path: self._delete(path))  # type: ignore[misc]
 
-    def get(self, name: str, path: Path) -> bool:
+    def get(self, name: str, path: Path, cut_is_none: bool = False) -> bool:
         """Fetch the newest whole version to a path; False, and no file, where there is none.
+
+        Args:
+            name: of the object.
+            path: where to.
+            cut_is_none: whether versions that lack bytes are none, where there are no others.
 
         Raises:
             StoreError: refused, or no version is what its name says.
         """
         with path.open("w+b") as file:
-            found = self._newest(name, file)
+            found = self._newest(name, file, cut_is_none)
         if not found:
             path.unlink()
         return found
@@ -164,7 +169,7 @@ class Objects:
         file = io.BytesIO()
         return file.getvalue() if self._newest(name, file) else None
 
-    def _newest(self, name: str, file: IO[bytes]) -> bool:
+    def _newest(self, name: str, file: IO[bytes], cut_is_none: bool = False) -> bool:
         """Whether there is a version; then the newest that is whole is in the file."""
         for _ in range(READS):  # a version may be replaced between the look and the read
             versions = sorted(self._listed(name), key=_age)
@@ -172,6 +177,8 @@ class Objects:
                 return False
             if any(self._fetched(name, info, file) for info in versions):
                 return True
+        if cut_is_none and all(info.size < _size(info) for info in versions):
+            return False
         raise StoreError(
             f"{self.where}/{name}: no version there is what was handed in (cut off, or changed); "
             "remove it, and what it held is made again"
@@ -195,7 +202,7 @@ class Objects:
         newest = {Path(info.path).parent.name: info.base_name for info in reversed(found)}
         for name, version in newest.items():
             path = to / name
-            if path.is_file() and version.endswith(_version(path)):
+            if path.is_file() and version.endswith(version_of(path)):
                 continue
             partial = own_partial(path)
             try:
@@ -222,15 +229,20 @@ class Objects:
                 raise FileNotFoundError(errno.ENOENT, "is not there, or not mounted", self._base)
             self._files.create_dir(target.rpartition("/")[0], recursive=True)
         file.seek(0)
-        with self._files.open_output_stream(target) as out:
-            shutil.copyfileobj(file, out, CHUNK)
-        held = self._files.get_file_info(target).size
-        if held != size:
-            raise OSError(f"it holds {held} of {size} bytes that were handed in")
+        try:
+            with self._files.open_output_stream(target) as out:
+                shutil.copyfileobj(file, out, CHUNK)
+            held = self._files.get_file_info(target).size
+            if held != size:
+                raise OSError(f"it holds {held} of {size} bytes that were handed in")
+        except OSError:  # what is cut off takes room, and is no version
+            with contextlib.suppress(OSError):
+                self._delete(target)
+            raise
 
     def _fetched(self, name: str, info: Any, file: IO[bytes]) -> bool:
         """Whether a version is what its name says; then it is all that the file holds."""
-        _, digest, size = info.base_name.split("-")
+        _, digest, _ = info.base_name.split("-")
 
         def copy() -> None:
             file.seek(0)
@@ -239,14 +251,14 @@ class Objects:
                 shutil.copyfileobj(held, file, CHUNK)
             file.seek(0)
 
-        for _ in range(READS if info.size == int(size) else 0):
+        for _ in range(READS if info.size == _size(info) else 0):
             try:
                 self._tried(name, copy)
             except StoreError as error:
                 if isinstance(error.__cause__, FileNotFoundError):  # replaced meanwhile
                     return False
                 raise
-            if _digest(file) == (digest, int(size)):
+            if digest_of(file) == (digest, _size(info)):
                 return True
         return False
 
@@ -280,21 +292,6 @@ def checkpoint_name(trial: str) -> str:
     return f"checkpoints/{trial}.pt"
 
 
-@contextlib.contextmanager
-def _opened(source: Path | bytes) -> Iterator[IO[bytes]]:
-    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
-        yield file
-
-
-def _version(path: Path) -> str:
-    with path.open("rb") as file:
-        return "{}-{}".format(*_digest(file))
-
-
-def _digest(file: IO[bytes]) -> tuple[str, int]:
-    """sha256 and bytes of a file."""
-    held, size = hashlib.sha256(), 0
-    while chunk := file.read(CHUNK):
-        held.update(chunk)
-        size += len(chunk)
-    return held.hexdigest(), size
+def _size(info: Any) -> int:
+    """Bytes that a version was to have."""
+    return int(info.base_name.rpartition("-")[2])

@@ -1,4 +1,4 @@
-"""What Ray Tune calls in a worker process: it runs a job and reports as that goes.
+"""What runs a job in a worker process of Ray Tune's, and reports as that goes; see `bootstrap`.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
 ("begin", "epoch", "end" or "other checkpoint"), `trial` and a `payload`, one text of JSON; beside
@@ -12,28 +12,20 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import platform
 from collections.abc import Mapping
 from typing import Any
 
-from search.run.failures import killed_for_memory
 from search.run.watch import Watch, stall_file
 from search.run.worker import WorkerJob, execute, failure, task_of
 from trainables.judging import judged_epochs
-
-ID_LENGTH = 16  # characters of a node's id that tell it from any other
 
 
 class JobFailed(RuntimeError):
     """Ends the worker of a failed job, after the failure was reported."""
 
 
-def run_job(config: dict[str, Any]) -> None:
-    """The trainable: `config["job"]` holds the fields of a WorkerJob as JSON.
-
-    On a cluster `config["nodes"]` names the nodes that were asked what they have: the first
-    ID_LENGTH characters of their ids, as JSON.
+def run_begun(config: dict[str, Any]) -> None:
+    """Run a job that has said where it is; see `search.run.bootstrap.run_job`.
 
     Raises:
         JobFailed: the job failed, and that has been reported; the next one gets a new process.
@@ -57,12 +49,6 @@ def run_job(config: dict[str, Any]) -> None:
         with watch.paused():
             report("epoch", row, **at)
 
-    where = _where()
-    report("begin", where)  # before any file is touched: whoever hangs in one is known by then
-    if "nodes" in config and where["node_id"][:ID_LENGTH] not in json.loads(config["nodes"]):
-        # it joined after the job was given out, and nobody knows yet what it has
-        report("end", {"ending": "failed", "error": "", "unasked": True})
-        return
     with contextlib.ExitStack() as stack:
         try:
             stalls = stall_file(worker_job.run, worker_job.trial)
@@ -80,16 +66,6 @@ def run_job(config: dict[str, Any]) -> None:
             report("end", told)
     if told["ending"] == "failed":
         raise JobFailed(worker_job.trial)
-
-
-def _where() -> dict[str, Any]:
-    """Node and process that a job runs in; Ray's name for the node is "" outside of Ray."""
-    import ray
-
-    # asked where Ray is not there, it would start or join one
-    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
-    here = {"node_id": node_id, "node": platform.node(), "pid": os.getpid()}
-    return {**here, "killed": killed_for_memory()}
 
 
 class Judge:

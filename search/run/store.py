@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from search.record import STUDY
-from search.record.run_folder import FOLDERS
+from search.record.taken import FOLDERS
 from search.record.uris import is_uri
 from search.run.errors import NotSharedError
 from search.run.objects import Objects, checkpoint_name

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from search.record import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, load_study
 from search.record.beside import asked_to
-from search.record.run_folder import FOLDERS
+from search.record.taken import FOLDERS
 from search.run.objects import Objects
 from trainables.files import whole
 

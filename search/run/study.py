@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from search import record
 from search.record import optuna_view
 from search.record.journal import Event
 from search.record.run_folder import RunFolder
-from search.run.digest import code_digest
+from search.record.set_aside import said_of
+from search.run import job_form
 from search.run.errors import StoreError
+from search.run.job_form import Places
+from search.run.losses import losses_of, one_more
 from search.run.mirror import Mirror
 from search.run.objects import checkpoint_name
 from search.run.store import open_store
+from search.run.watcher import Watcher
 from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
 from search.schedule.search import Search
-from search.spec.cells import changed_settings, seed_of
 from search.spec.plan import Job
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -33,48 +35,6 @@ WRITE_EVERY = 30.0
 # A kill loses no line. After a power cut a job whose tell is missing is asked for again and finds
 # its checkpoint, so the logs are forced to disk before a checkpoint goes, else once in so many s.
 SYNC_EVERY = 1.0
-
-
-class Watcher(Protocol):
-    """Who wants to see what happens as it happens."""
-
-    def restored(self, held: record.Record) -> None:
-        """The study goes on from this record."""
-
-    def asked(self, job: Job, config: Mapping[str, Any], decisions: list[Event]) -> None:
-        """A job starts, perhaps by an early promotion."""
-
-    def reported(self, job: Job, row: Mapping[str, Any]) -> None:
-        """An epoch is over."""
-
-    def told(self, job: Job, told: Mapping[str, Any], decisions: list[Event]) -> None:
-        """A job is over."""
-
-    def noted(self, text: str) -> None:
-        """Something happened that is neither."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Places:
-    """Where a study finds its data and weights.
-
-    Attributes:
-        data_dir: the data directory.
-        weights: number of a cell -> file of the pretrained weights that it starts from.
-        gpus: number of a cell -> GPUs that a trial of it takes here; none where it has no entry.
-        sizes: those it took where the study began; by them its jobs are in order. Default: `gpus`.
-        task_dir: folder that a task of the user's own is imported from.
-        task_code: of that task, as this session began; see `trainables.own_code.code_of`.
-        store: URI that workers hand in to; "" for the run folder itself, which all nodes see.
-    """
-
-    data_dir: Path
-    weights: Mapping[int, Path]
-    gpus: Mapping[int, float]
-    sizes: Mapping[int, float] = dataclasses.field(default_factory=dict)
-    task_dir: str = ""
-    task_code: Sequence[Mapping[str, str]] = ()
-    store: str = ""
 
 
 class Study:
@@ -107,7 +67,8 @@ class Study:
         self._search = Search(spec, [held.get(n) or 1.0 for n in range(len(self._cells))])
         events = run.events()
         missing = self._search.replay(events, str(self.folder / record.JOURNAL))
-        self._losses, self._newest = _losses(events), dict[str, int]()
+        self._losses, self._newest = losses_of(events), dict[str, int]()
+        aside = run.set_aside_unasked(events)
         cut = run.open_logs()
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._write_decisions(missing)
@@ -118,6 +79,9 @@ class Study:
         if cut:
             self.note({"event": "cut", "bytes": cut})
             watcher.noted(f"{record.JOURNAL}: its last line was not whole and is dropped")
+        if aside.trials:
+            self.note({"event": "set aside", **aside._asdict()})
+            watcher.noted(said_of(aside))
 
     @property
     def folder(self) -> Path:
@@ -136,13 +100,15 @@ class Study:
 
     def shapes(self) -> set[tuple[float, float]]:
         """(cpus, gpus) of every kind of job."""
-        return {self._shape(number) for number in range(len(self._cells))}
+        return {
+            job_form.shape_of(self.spec, self.places, number) for number in range(len(self._cells))
+        }
 
     def usable(self) -> Counter[tuple[float, float]]:
         """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
         held = Counter[tuple[float, float]]()
         for cell, jobs in self._search.usable.items():
-            held[self._shape(cell)] += jobs
+            held[job_form.shape_of(self.spec, self.places, cell)] += jobs
         return held
 
     def ask(self) -> WorkerJob | None:
@@ -156,11 +122,14 @@ class Study:
         if asked is None:
             return None
         job, config = asked.job, asked.config
-        self._run.append(self._ask_event(job, config, asked.again))
+        cell = self._cells[job.cell]
+        self._run.append(job_form.ask_event(self.spec, cell, job, config, asked.again))
         decisions = self._write_decisions(asked.decisions)
-        self._watcher.asked(job, {**self._cells[job.cell], **config}, decisions)
+        self._watcher.asked(job, {**cell, **config}, decisions)
         self._repeats.discard(job.trial)
-        return self._worker_job(job, config)
+        alone = job.trial in self._search.alone
+        where = (self._store.where, self._run_id)
+        return job_form.worker_job(self.spec, self.places, cell, job, config, alone, *where)
 
     def epoch(self, trial: str, row: Mapping[str, Any]) -> None:
         """Take the row of an epoch.
@@ -225,7 +194,7 @@ class Study:
         epoch = max(job.from_epoch, self._newest.get(trial, 0))
         event = {"event": "lost", "trial": trial, "cause": cause, "node": node, "error": text}
         self.note({**event, "epoch": epoch})
-        self._losses[trial] = _one_more(self._losses.get(trial), epoch)
+        self._losses[trial] = one_more(self._losses.get(trial), epoch)
         count, most, at = self._losses[trial].times, self.spec.losses, f" on {node}" * bool(node)
         if count > most:
             error = f"lost {most + 1} times; the last time: {text}"
@@ -278,64 +247,13 @@ class Study:
         if self._mirror is not None:
             self._mirror.flush(frames=True)
 
-    # -- one job ------------------------------------------------------------------------------
-
-    def _ask_event(self, job: Job, config: Mapping[str, Any], again: bool) -> Event:
-        full = self.spec.config(self._cells[job.cell], config)
-        # what was accepted since a job was asked for holds when it is handed out again
-        now = {
-            "settings": changed_settings(self.spec.task, full),
-            "seed": seed_of(self.spec, job),
-        }
-        if again:
-            return {"event": "again", "trial": job.trial, "from_epoch": job.from_epoch, **now}
-        return {"event": "ask", "job": job._asdict(), "config": dict(config), **now}
-
-    def _shape(self, cell: int) -> tuple[float, float]:
-        return self.spec.resources.cpus_per_trial, self.places.gpus.get(cell, 0.0)
-
-    def _worker_job(self, job: Job, drawn: Mapping[str, Any]) -> WorkerJob:
-        config = self.spec.config(self._cells[job.cell], drawn)
-        cpus, gpus = self._shape(job.cell)
-        if job.trial in self._search.alone:
-            gpus = max(1.0, gpus)
-        weights = self.places.weights.get(job.cell)
-        train = {
-            "config": config,
-            "seed": seed_of(self.spec, job),
-            "split_seed": self.spec.seed,
-            "from_epoch": job.from_epoch,
-            "to_epoch": job.to_epoch,
-            "max_epochs": self.spec.budget.max_epochs,
-            "score_test": job.score_test,
-            "data_dir": str(self.places.data_dir),
-            "weights": None if weights is None else str(weights),
-            "device": "cuda" if gpus else "cpu",
-            "checkpoint_seconds": self.spec.checkpoint_seconds,
-        }
-        judged = self.spec.scheduler == "ray-asha" and job.stage == "search"
-        return WorkerJob(
-            task=self.spec.task,
-            trial=job.trial,
-            run=self._store.where,
-            run_id=self._run_id,
-            train=train,
-            cpus=cpus,
-            gpus=gpus,
-            judged=judged,
-            stalled_seconds=self.spec.stalled_seconds,
-            task_dir=self.places.task_dir,
-            task_code=self.places.task_code,
-            code=code_digest(),
-        )
-
     # -- what is kept -------------------------------------------------------------------------
 
     def _write_decisions(self, decisions: list[Decision]) -> list[Event]:
         """Journal decisions; returns them as it has them."""
-        events = [{"event": "decision", **decision._asdict()} for decision in decisions]
+        events = job_form.decision_events(decisions)
         for event in events:
-            self._run.append(_plain(event))
+            self._run.append(job_form.plain(event))
         return events
 
     def _clean(self, cell: int, decisions: list[Event]) -> None:
@@ -376,45 +294,7 @@ class Study:
         if time.monotonic() - self._written < max(WRITE_EVERY, 50 * self._writing):
             return
         started = time.monotonic()
+        self._run.to_disk()  # after a power cut no frame is of more than the logs have
         self._run.write_frames()
         self._written = time.monotonic()
         self._writing = self._written - started
-
-
-def _plain(decision: Event) -> Event:
-    """JSON has no NaN."""
-    value = decision["value"]
-    return {**decision, "value": value if value == value else None}
-
-
-class Losses(NamedTuple):
-    """How often the job of a trial was lost without coming an epoch further in between.
-
-    Attributes:
-        times: so often.
-        epoch: the newest that it had reported by then.
-    """
-
-    times: int
-    epoch: int
-
-
-def _one_more(held: Losses | None, epoch: int) -> Losses:
-    """A loss at an epoch, after those that are held of the trial."""
-    if held is None or epoch > held.epoch:
-        return Losses(1, epoch)
-    return Losses(held.times + 1, held.epoch)
-
-
-def _losses(events: Sequence[Event]) -> dict[str, Losses]:
-    """Losses by trial, since it was last tried again as failed; see Losses."""
-    found = dict[str, Losses]()
-    for event in events:
-        if event["event"] == "lost":
-            trial = event["trial"]
-            # without an epoch: of before gains were counted
-            found[trial] = _one_more(found.get(trial), event.get("epoch", 0))
-        elif event["event"] == "retry failed":
-            for trial in event["trials"]:
-                found.pop(trial, None)
-    return found

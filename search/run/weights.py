@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from search.record import Record, RecordError, load
+from search.record.naming import cell_label
 from search.record.terminal import shell
 from search.run.lineage import GIVEN, ancestors_unknown
 from trainables.files import whole
@@ -86,13 +87,13 @@ def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int
         if depth in found:
             raise RecordError(
                 f"{record.run}: several cells have depth {depth}, which --cell chooses among: "
-                + "; ".join(f"{n} ({_words(values)})" for n, values in enumerate(cells))
+                + "; ".join(f"{n} ({cell_label(values)})" for n, values in enumerate(cells))
             )
         found[depth] = trials[trials["cell"] == number]
         if found[depth].empty:
             raise RecordError(
-                f"{record.run}: no trial of cell {number} ({_words(at)}) has been scored on test "
-                f"yet; finish the study with `{shell('resnet-search', 'resume', record.run)}`"
+                f"{record.run}: no trial of cell {number} ({cell_label(at)}) has been scored on "
+                f"test yet; finish the study with `{shell('resnet-search', 'resume', record.run)}`"
             )
         if len(found[depth]) > 1 and record.study["watched"] == "test":
             raise RecordError(
@@ -101,10 +102,6 @@ def _candidates(record: Record, cell: int | None, trial: str | None) -> dict[int
                 + ", ".join(found[depth]["trial"])
             )
     return found
-
-
-def _words(at: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in at.items())
 
 
 def _origin(record: Record, trial: pd.Series) -> dict[str, Any]:

@@ -236,7 +236,7 @@ def _of_run(path: Path, metric: str) -> tuple[pd.DataFrame, str]:
         metric = metric_column(path, list(map(str, wide)), metric, named=True)
     except CurvesError as error:
         raise CurvesError(
-            f"{path}: no curve {metric}; it has {', '.join(map(str, wide))}"
+            f"{path}: no curve {metric}; it has {', '.join(sorted(map(str, wide)))}"
         ) from error
     wide = wide[[name for name in (metric, "seconds") if name in wide]]
     keys = list(held.study["cells"][0])

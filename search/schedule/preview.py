@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from search.record.naming import cell_label
 from search.spec.cells import make_plan
 from search.spec.plan import (
     Plan,
@@ -147,8 +148,7 @@ def _memory(spec: StudySpec) -> dict[str, float]:
         weights, apart, best = counts[key]
         if config["checkpoint_rule"] != "best":
             best = 0
-        name = " ".join(f"{key}={value}" for key, value in cell.items())
-        found[name] = FLOAT * (weights * _copies(config) + apart + best) / 2**20
+        found[cell_label(cell)] = FLOAT * (weights * _copies(config) + apart + best) / 2**20
     return found
 
 

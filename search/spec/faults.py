@@ -66,6 +66,10 @@ def budget_faults(raw: dict[str, Any]) -> dict[str, str]:
     seeds = _table(raw, "confirm").get("seeds", [])
     if isinstance(seeds, list) and len(set(map(repr, seeds))) < len(seeds):
         faults["confirm.seeds"] = f"the same seed twice in {seeds}"
+    if _table(raw, "confirm").get("paired") is True and isinstance(seeds, list) and len(seeds) < 2:
+        faults["confirm.paired"] = (
+            "true needs two seeds to compare cells by; list them in confirm.seeds, or leave it out"
+        )
     return faults
 
 

@@ -115,9 +115,16 @@ class Budget(_Model):
 
 
 class Confirm(_Model):
-    """The winner of each cell is trained again, in full, once a seed."""
+    """The winner of each cell is trained again, in full, once a seed.
+
+    Attributes:
+        seeds: of these trainings.
+        paired: seeds pair cells: results are compared seed by seed. Only where a seed means the
+            same thing in every cell, as a split or an order of images that is the same.
+    """
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_tuple)] = ()
+    paired: bool = False
 
 
 Share = Annotated[float, Field(ge=0)]
@@ -219,6 +226,11 @@ def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
 
     A setting that was not there yet takes what was done then; see Setting.
     """
+    if imported := study.get("imported"):
+        raise SpecError(
+            f"{source}: imported from {imported['file']}, so there is no study to run or to go on "
+            "with; write a study file, and `resnet-search run` it"
+        )
     spec = parse_spec(study["spec"], source, study.get("task_dir"))
     known = {*study["settings"], *spec.cells, *spec.space}
     before = {

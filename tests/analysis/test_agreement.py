@@ -6,6 +6,7 @@ against the others and against the trials, by arithmetic that is not the code's 
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -16,16 +17,16 @@ from functools import cache
 import numpy as np
 import pytest
 
-from analysis.display import figure_set, tables, words
+from analysis.display import marks, tables
 from analysis.display.page import build, state_of
 from analysis.display.sentences import answer_sentences
 from analysis.findings.cells import cell_values
 from search.cli.status import status_table
-from search.record import RecordWarning, load
+from search.record import RecordWarning, load, naming
 from tests.analysis.random_records import random_run
 
 EVERY = 20  # records at a time
-SIGNS = {sign for sign, _ in words.MARKS.values()}
+SIGNS = {sign for sign, _ in marks.MARKS.values()}
 NOT_FINITE = re.compile(r"(?i)\b(nan|none|inf|<na>)\b")
 
 
@@ -119,7 +120,7 @@ def every_table_shows_a_cell_alike(shown):
 
 def headline_and_bold_agree(shown):
     texts, bold = shown.column(shown.main)
-    named = [words.cell_label(at) for at in shown.study["cells"]]
+    named = [naming.cell_label(at) for at in shown.study["cells"]]
     leading = set()
     for text in shown.answers:
         if found := re.search(r": (.*) \(([^()]*)\) leads, decided", text):
@@ -267,10 +268,10 @@ def every_sign_is_explained(shown):
             continue
         drawn = {s for text in table.display.to_numpy().ravel() for s in str(text)} & SIGNS
         for sign in drawn:
-            mark = next(text for held, text in words.MARKS.values() if held == sign)
+            mark = next(text for held, text in marks.MARKS.values() if held == sign)
             assert f"{sign} {mark}" in table.caption
         caption = table.caption
-        explained = {sign for sign, text in words.MARKS.values() if f"{sign} {text}" in caption}
+        explained = {sign for sign, text in marks.MARKS.values() if f"{sign} {text}" in caption}
         assert explained == drawn
 
 
@@ -293,6 +294,8 @@ def nothing_is_said_that_is_no_word(shown):
             assert not NOT_FINITE.search(text), (key, text)
         if "pretrained" in table.display:
             assert not {"True", "False"} & set(table.display["pretrained"])
+    assert shown.status["cell"] == [naming.cell_label(at) for at in shown.study["cells"]]
+    assert not {"True", "False"} & set(re.split(r"\W", " ".join(shown.status["cell"])))
     for text in shown.answers:
         assert not NOT_FINITE.search(text), text
         assert "True" not in text
@@ -333,11 +336,15 @@ def test_the_page_and_its_figure_say_what_the_tables_say(tmp_path, seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecordWarning)
         page = build([shown.record.run], tmp_path / "out").read_text(encoding="utf-8")
+    told = html.unescape(re.sub(r"</?span[^>]*>", "", page))
     for text in shown.answers:
-        assert text in page
+        assert text in told
     for table in shown.tables.values():
         assert table.title in page
-    for plate in figure_set.plates(shown.record):
-        drawn = {s for ax in plate.figure.axes for t in ax.texts for s in t.get_text()} & SIGNS
-        for sign in drawn if plate.key == "F3" else ():
-            assert f"{sign} " in plate.caption
+    sheets = re.findall(r'<figure class="sheet.*?</figure>', page, re.DOTALL)
+    assert sheets
+    for sheet in sheets:  # what is drawn is explained under it
+        texts = " ".join(re.findall(r"<text[^>]*>(.*?)</text>", sheet, re.DOTALL))
+        caption = html.unescape(sheet[sheet.index("<figcaption") :])
+        for sign in set(html.unescape(texts)) & SIGNS:
+            assert f"{sign} " in caption, (sign, caption)

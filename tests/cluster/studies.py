@@ -69,3 +69,12 @@ def results(run: Path) -> tuple[pd.DataFrame, dict[int, str]]:
     table = curves.set_index(["trial", "epoch", "name"])["value"].sort_index()
     chosen = held.decisions[held.decisions["verdict"] == "select"]
     return table, dict(zip(chosen["cell"], chosen["trial"], strict=True))
+
+
+def alike(run: Path, undisturbed: Path) -> None:
+    """All that both have trained came out equal, and they chose the same."""
+    one, other = results(run), results(undisturbed)
+    both = pd.concat([one[0], other[0]], axis=1, join="inner")
+    print("epochs with equal values:", len(both) // 2, "of", len(other[0]) // 2)
+    assert (both.iloc[:, 0] == both.iloc[:, 1]).all()
+    assert one[1] == other[1]

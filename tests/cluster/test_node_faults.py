@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from search import record
 from tests.cluster.lab import Lab, wait
-from tests.cluster.studies import events, results, write_study
+from tests.cluster.studies import alike, events, write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -28,18 +27,9 @@ def lost(run: Path, node: str) -> list[dict]:
     return [e for e in events(run) if e["event"] == "lost" and e["node"] == node]
 
 
-def alike(run: Path, undisturbed: Path) -> None:
-    """All that both have trained came out equal, and they chose the same."""
-    one, other = results(run), results(undisturbed)
-    both = pd.concat([one[0], other[0]], axis=1, join="inner")
-    print("epochs with equal values:", len(both) // 2, "of", len(other[0]) // 2)
-    assert (both.iloc[:, 0] == both.iloc[:, 1]).all()
-    assert one[1] == other[1]
-
-
-def undisturbed(machines: Lab, name: str) -> Path:
+def undisturbed(machines: Lab, name: str, *more: str) -> Path:
     """The same study without a fault."""
-    words = ("--name", name, "--address", machines.address)
+    words = ("--name", name, "--address", machines.address, *more)
     driver = machines.driver("run", "tiny.toml", *words, log=name)
     assert driver.wait(400) == 0, machines.said(name)
     return machines.work / "runs" / name
@@ -168,3 +158,55 @@ def test_a_node_without_memory_rests_until_it_is_well_and_then_one_of_its_disks_
     assert set(held.trials["status"]) == {"completed", "stopped"}
     print("epochs trained twice:", held.trials["repeated_epochs"].sum())
     alike(run, undisturbed(machines, "alone"))
+
+
+def test_a_worker_that_hangs_as_it_imports_is_ended_and_a_mended_node_is_used(
+    machines: Lab,
+) -> None:
+    """A module that sleeps as it is imported stands for a package on a dead file system."""
+    machines.close_nodes()
+    work, code = machines.work, machines.code
+    write_study(work)
+    hangs = machines.folder / "hangs.py"
+    hangs.write_text("import time\ntime.sleep(10000)\n")
+    machines.start("head", cpus=0)
+    machines.start("first")
+    machines.start("second")
+    machines.start("blind", f"mount -t tmpfs tmpfs {work}")
+    machines.ready(4)
+    run = work / "runs" / "tiny"
+    (work / "slow-second").touch()  # so that there is work left when the others come back
+    more = ("--set", "budget.trials_per_cell=16")
+    driver = machines.driver("run", "tiny.toml", "--address", machines.address, *more)
+
+    wait(lambda: machines.workers("first") and events(run), 300, "a job")
+    machines.at("first", f"mount --bind {hangs} {code}/search/run/ray_worker.py")
+    os.kill(machines.workers("first")[0], signal.SIGKILL)
+    wait(lambda: lost(run, "first"), 100, "a lost worker")
+    machines.at("blind", f"umount {work}")
+    began = time.monotonic()
+
+    def used() -> bool:
+        held = [e for e in events(run) if e["event"] == "node" and e["node"] == "blind"]
+        return held[-1]["used"]
+
+    wait(used, 200, "its second probe")
+    print(f"left out and mended: used after {time.monotonic() - began:.0f} s")
+    wait(lambda: len(lost(run, "first")) >= 2, 300, "a worker that hangs")
+    print(f"hung as it imports: told after {time.monotonic() - began:.0f} s")
+    machines.at("first", f"umount {code}/search/run/ray_worker.py")
+    (work / "slow-second").unlink()
+    assert driver.wait(400) == 0, machines.said()
+
+    assert [e["cause"] for e in lost(run, "first")][:2] == ["process", "silent"]
+    assert "as it imported the package" in lost(run, "first")[1]["error"]
+    lines = [line for line in machines.said().splitlines() if "node blind" in line]
+    assert "LEFT OUT: it does not see the run folder" in lines[0]
+    assert lines[0].endswith("it is asked again in 30 s")
+    assert lines[-1].endswith("it was left out before, and takes jobs now")
+    held = record.load(run)
+    assert "blind" in {e.get("node") for e in events(run) if e["event"] == "tell"}
+    assert held.trials["attempts"].sum() == 0
+    assert set(held.trials["status"]) == {"completed", "stopped"}
+    print("epochs trained twice:", held.trials["repeated_epochs"].sum())
+    alike(run, undisturbed(machines, "alone", *more))

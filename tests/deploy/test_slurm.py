@@ -26,7 +26,7 @@ MISSING = [
 ]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(500),
+    pytest.mark.timeout(2400),
     pytest.mark.cluster,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
     pytest.mark.skipif(os.geteuid() != 0, reason="Slurm's daemons are started as root"),
@@ -124,7 +124,7 @@ def slurm(tmp_path):
                 )
             )
             time.sleep(1)
-        wait_for(lambda: run("sinfo", "-h", "-o", "%D %t").strip() == "2 idle", 30)
+        wait_for(lambda: run("sinfo", "-h", "-o", "%D %t").strip() == "2 idle", 120)
         yield run
     finally:
         run("scancel", "--full", "--signal=KILL", "--state=RUNNING")
@@ -133,7 +133,7 @@ def slurm(tmp_path):
         for process in reversed(running):
             process.send_signal(signal.SIGTERM)
         for process in reversed(running):
-            process.wait(20)
+            process.wait(90)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -184,13 +184,13 @@ def test_a_job_that_is_requeued_goes_on_and_decides_as_an_undisturbed_one(slurm,
     where = ["--parsable", "-D", str(tmp_path)]
     job = slurm("sbatch", *where, str(sbatch_file(tmp_path, "put-back"))).strip()
     log = tmp_path / f"slurm-{job}.out"
-    wait_for(lambda: len(lines(journal, "tell")) >= 5, 150)
+    wait_for(lambda: len(lines(journal, "tell")) >= 5, 600)
     slurm("scontrol", "requeue", job)
-    wait_for(lambda: state(slurm, job) == "PENDING", 60)
+    wait_for(lambda: state(slurm, job) == "PENDING", 200)
     told = len(lines(journal, "tell"))
     epochs = len(read_lines(journal.with_name("epochs.jsonl")))
     slurm("scontrol", "update", f"jobid={job}", "StartTime=now")  # else in two minutes
-    wait_for(lambda: state(slurm, job) == "COMPLETED", 180)
+    wait_for(lambda: state(slurm, job) == "COMPLETED", 900)
 
     text = log.read_text()
     assert "interrupted; everything finished is on record" in text

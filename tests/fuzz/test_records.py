@@ -39,6 +39,7 @@ def finished(make_study) -> Path:
     drive(study)
     study.note({"event": "ray died", "error": "some"})
     study.note({"event": "cut", "bytes": 3})
+    study.note({"event": "set aside", "rows": 2, "files": 0, "trials": ["00-000"]})
     study.write_views()
     study.close()
     return Path(study.folder)

@@ -11,7 +11,8 @@ import pytest
 from search import record
 from search.record import manifest
 from search.record.run_folder import RunFolder
-from search.run.study import Places, Study
+from search.run.job_form import Places
+from search.run.study import Study
 from search.spec.study_spec import parse_spec
 
 TEXT = """

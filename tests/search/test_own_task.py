@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from search import record
-from search.record.run_folder import FOLDERS
+from search.record.taken import FOLDERS
 from search.run.packing import measured
 from search.spec.study_spec import SpecError, load_spec
 from trainables.engine.probe import Taken

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import itertools
+import math
+import warnings
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from make_run import Run, cifar, crowd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.display import curve_sheets, figures, search_figures
@@ -108,18 +111,36 @@ def test_constants_that_touch_share_a_label():
 def test_search_values_tell_endings_apart(ax):
     trials = pd.DataFrame(
         {
-            "lr": [0.01, 0.1, 1.0],
-            "value": [0.5, 0.4, None],
-            "status": ["completed", "stopped", "diverged"],
-            "epochs": [9, 3, 2],
+            "lr": [0.01, 0.1, 0.3, 1.0],
+            "value": [0.5, 0.4, 0.3, None],
+            "status": ["completed", "stopped", "stopped", "diverged"],
+            "epochs": [9, 3, 1, 2],
         }
     )
     search_figures.search_values(ax, trials, "lr", "val accuracy", log=True)
-    done, stopped, diverged = ax.get_lines()
+    done, stopped, _, diverged = ax.get_lines()
     assert (done.get_fillstyle(), stopped.get_fillstyle()) == ("full", "none")
     assert diverged.get_marker() == "x"
     assert ax.get_xscale() == "log"
-    assert [text.get_text() for text in ax.texts] == ["9", "3"]
+    assert [text.get_text() for text in ax.texts] == ["9", "3"]  # and none of the one epoch
+
+
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("tried", [[0.1, 0.1], [0.1], [0.0, 0.0], [0.0, 1e-4], [0.01, 0.1]])
+@pytest.mark.parametrize("gave", ["values", "none"])
+def test_search_values_have_an_axis_whatever_was_tried(ax, tried, gave, log):
+    """All alike, one alone, none with a result, one at zero: no warning, and every mark shows."""
+    trials = pd.DataFrame({"lr": tried, "value": [0.5] * len(tried), "status": "completed"})
+    trials = trials.assign(epochs=3, value=trials["value"] if gave == "values" else math.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search_figures.search_values(ax, trials, "lr", "val accuracy", log)
+        FigureCanvasAgg(ax.figure).draw()
+    low, high = ax.get_xlim()
+    assert all(low < value < high for value in tried)
+    ticks = [float(tick.get_text().replace("\u2212", "-")) for tick in ax.get_xticklabels()]
+    if len(set(tried)) == 1:
+        assert ticks == [tried[0]]
 
 
 @pytest.mark.parametrize("rates", [(0.0009, 0.09), (0.004, 0.2), (0.011, 0.012), (1e-5, 0.9)])
@@ -224,10 +245,23 @@ def test_f1_to_f3_are_as_in_the_report(tmp_path):
     assert scratch == {"0", "2"}  # the cells that are not pretrained
 
 
+def test_axes_and_heads_speak_words(tmp_path):
+    cifar(tmp_path / "c")
+    crowd(tmp_path / "t")
+    drawn = {f"{n}{p.key}": p for n in "ct" for p in plates(load(tmp_path / n))}
+    labels = {key: {ax.get_ylabel() for ax in p.figure.axes} for key, p in drawn.items()}
+    assert labels["tcurves-A"] == {"MAE"}
+    assert labels["tfinal-lr"] == {"test MAE"}
+    search = drawn["csearch-lr"]
+    assert {ax.get_xlabel() for ax in search.figure.axes} == {"learning rate"}
+    assert search.title == "Learning rate tried, and what it gave"
+    assert [ax.get_ylabel() for ax in search.figure.axes] == ["val accuracy", "", "", ""]
+
+
 def test_training_values_of_crops_stand_in_no_panel_of_whole_images(tmp_path):
     crowd(tmp_path / "t")
     (plate,) = [p for p in plates(load(tmp_path / "t")) if p.key == "curves-A"]
-    assert [ax.get_title() for ax in plate.figure.axes] == ["test mae", "train mae"]
+    assert [ax.get_title() for ax in plate.figure.axes] == ["test MAE", "train MAE"]
     splits = [
         {line.get_gid().split("|")[2] for line in ax.get_lines()} for ax in plate.figure.axes
     ]
@@ -237,11 +271,11 @@ def test_training_values_of_crops_stand_in_no_panel_of_whole_images(tmp_path):
 @pytest.mark.parametrize(
     ("heads", "titles"),
     [
-        (["conv"], ["mae: train dashed, test solid"]),
+        (["conv"], ["MAE: train dashed, test solid"]),
         (["fc", "conv"], [
-            "part B, head=conv, mae: train dashed, test solid",
-            "part B, test mae",
-            "part B, train mae",
+            "part B, head=conv, MAE: train dashed, test solid",
+            "part B, test MAE",
+            "part B, train MAE",
         ]),
     ],
 )  # fmt: skip

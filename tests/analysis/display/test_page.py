@@ -8,8 +8,10 @@ import re
 import pytest
 from make_run import Run, cifar, crowd
 
-from analysis.display import words
+from analysis.display import origins
+from analysis.display import page as page_module
 from analysis.display.page import build, state_of
+from analysis.display.svg import inline
 from search.record import load
 
 pytestmark = pytest.mark.long
@@ -49,7 +51,7 @@ def test_every_anchor_has_its_place_and_every_place_is_one(tmp_path):
     assert len(ids) == len(set(ids))
     wanted = re.findall(r'(?:href="#|url\(#|aria-labelledby=")([^")]+)', page)
     assert wanted
-    assert set(wanted) <= set(ids)
+    assert {held for text in wanted for held in text.split()} <= set(ids)
 
 
 def test_every_number_of_a_cell_leads_to_its_section_and_every_trial_to_its_row(tmp_path):
@@ -98,6 +100,44 @@ def test_large_tables_are_packed_and_nothing_of_them_is_lost(tmp_path):
     assert len(csv.splitlines()) == 301
 
 
+def test_numbers_in_a_figure_keep_their_digits_in_a_page():
+    """Places are rounded, texts are not: ticks at 0.0001 and 0.001 both read 0.00."""
+    held = (
+        '<svg viewBox="0 0 9 9"><path d="M 1.23456 2.5"/><text x="3.45678">0.0001</text>'
+        "<text>1.2345</text></svg>"
+    )
+    page = inline(held, "f", "lr 0.0001")
+    assert re.findall(r">([\d.]+)<", page) == ["0.0001", "1.2345"]
+    assert 'd="M 1.23 2.5"' in page
+    assert 'x="3.45"' in page
+    assert 'aria-label="lr 0.0001"' in page
+
+
+def test_what_every_row_says_is_said_once_and_results_keep_their_column(tmp_path):
+    run = Run(tmp_path / "s", cells=[{"depth": 18}, {"depth": 34}])
+    for cell in (0, 1):  # a tie in all of it
+        run.trial(f"{cell:02d}-000", cell, value=0.5, lr=0.1)
+        run.confirm(cell, [{"loss": 1.0, "accuracy": 0.5}] * 3, lr=0.1)
+    page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
+    own = page[page.index('id="study-1-cells"') : page.index('id="study-1-search"')]
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', own)
+    assert not [head for head in heads if "status" in head or head == "seeds"]
+    assert len([head for head in heads if "test accuracy" in head or "test loss" in head]) == 2
+    assert re.search(r"The same in every row:.*status: <b>complete</b>", own)
+    assert "seeds: <b>3/3</b>" in own
+    csv = (tmp_path / "out" / "tables" / "s-cells.csv").read_text(encoding="utf-8")
+    assert "seeds_complete" in csv.splitlines()[0]
+    markdown = (tmp_path / "out" / "tables" / "s-cells.md").read_text(encoding="utf-8")
+    assert "| status" in markdown
+
+
+def test_a_long_caption_is_folded_behind_its_first_sentences():
+    first, rest = page_module._folded(f"Short. {'Long ' * 60}end. Last.")
+    assert first == "Short."
+    assert rest.endswith("end. Last.")
+    assert page_module._folded("One of 3.5 and more. Two.") == ("One of 3.5 and more. Two.", "")
+
+
 def test_figures_of_a_page_follow_its_colours(built):
     page = built.read_text(encoding="utf-8")
     drawn = re.findall(r"<svg class=\"plate\".*?</svg>", page, re.DOTALL)
@@ -111,7 +151,7 @@ def test_figures_of_a_page_follow_its_colours(built):
 
 def test_tables_and_figures_lie_beside_it(built):
     tables = {p.name for p in (built.parent / "tables").iterdir()}
-    assert {f"t-{key}.{form}" for key in ("T3", "cells", "search")
+    assert {f"t-{key}.{form}" for key in ("T3", "cells", "settled", "search")
             for form in ("csv", "md", "tex", "html")} == tables  # fmt: skip
     figures = {p.name for p in (built.parent / "figures").iterdir()}
     assert {
@@ -230,7 +270,7 @@ def test_a_study_resumed_at_another_commit_names_both():
         {"git": {"commit": "a" * 40, "dirty": False}},
         {"git": {"commit": "b" * 40, "dirty": True}},
     ]
-    text = words.commit({"sessions": sessions, "git": sessions[0]["git"]})
+    text = origins.commit({"sessions": sessions, "git": sessions[0]["git"]})
     assert text == f"commit {'a' * 10}, then commit {'b' * 10} with uncommitted changes"
 
 
@@ -251,4 +291,4 @@ def test_a_study_resumed_at_another_commit_names_both():
 )
 def test_the_size_at_which_images_were_seen_is_said(settings, said):
     study = {"data": [], "settings": settings}
-    assert words.data_words(study) == [said]
+    assert origins.data_words(study) == [said]

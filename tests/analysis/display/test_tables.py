@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from make_run import Run, cifar, crowd
 
-from analysis.display import tables, words
+from analysis.display import origins, tables
 from search.record import load
 
 
@@ -82,7 +82,7 @@ def own_weights(folder):
 )
 def test_an_origin_written_by_hand_is_taken_as_far_as_it_goes(data, said):
     study = {"weights": {"18": {"source": "mine", "origin": {"data": data}}}}
-    assert said in words.pretraining(study)
+    assert said in origins.pretraining(study)
 
 
 def test_the_caption_says_where_fine_tuned_cells_start(tmp_path):

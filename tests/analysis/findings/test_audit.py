@@ -10,7 +10,7 @@ from analysis.findings.cells import cell_values
 from analysis.findings.stats import share_interval
 from search.cli.status import status_table
 from search.record import load
-from tests.analysis.make_run import cifar
+from tests.analysis.make_run import Run, cifar
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def test_an_audit_that_lost_is_told_in_the_row_of_its_cell_and_in_the_headline(r
     row = tables.make(record, "cells").display.iloc[0]
     assert "∇" in row["test accuracy ↑"]
     assert row["audited better"] == "1/1"
-    said = "depth 18, from scratch: 1 of 1 audited, 0.7000 against 0.6000 (val accuracy)"
-    assert said in " ".join(answer_sentences(record))
-    assert said in tables.make(record, "T1").caption
+    said = "1 of 1 audited, 0.7000 against 0.6000 (val accuracy)"
+    assert f"depth 18, from scratch ({said})" in " ".join(answer_sentences(record))
+    assert f"depth 18, from scratch: {said}" in tables.make(record, "T1").caption
 
 
 def test_the_table_of_configs_says_that_an_audited_trial_was_trained_in_full(record):
@@ -115,3 +115,14 @@ def test_wilson_intervals_known_from_tables():
     """1 of 10: 0.018 to 0.404 (Brown, Cai and DasGupta 2001)."""
     low, high = share_interval(1, 10)
     assert (round(low, 3), round(high, 3)) == (0.018, 0.404)
+
+
+def test_audits_that_ended_before_a_winner_was_selected_are_not_called_on_their_way(tmp_path):
+    run = Run(tmp_path / "s")
+    run.trial("00-001", 0, value=0.4, epochs=1)
+    run.audit("00-001", 0, 0.4, 0.7)
+    run.trial("00-002", 0, value=0.4, epochs=1)
+    run.audit("00-002", 0, 0.4, None)
+    caption = tables.make(load(tmp_path / "s"), "audit").caption
+    assert "on their way" not in caption
+    assert "2 of 2 audited trials came to an end in a cell that has no selected winner" in caption

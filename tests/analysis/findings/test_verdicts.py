@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from make_run import Run, cifar, crowd
 
-from analysis.display import figure_set, tables, words
+from analysis.display import figure_set, marks, tables
 from analysis.display.sentences import answer_sentences
 from analysis.findings.cells import cell_values, kept_out, lead
 from search.record import counts, load
@@ -322,7 +322,7 @@ def test_a_figure_explains_every_sign_that_it_draws(tmp_path):
     explained = set()
     for plate in figure_set.plates(load(tmp_path / "s")):
         drawn = {s for ax in plate.figure.axes for text in ax.texts for s in text.get_text()}
-        for sign, text in words.MARKS.values():
+        for sign, text in marks.MARKS.values():
             assert sign not in drawn or f"{sign} {text}" in plate.caption
             explained |= {plate.key} if sign in drawn else set()
     assert explained
@@ -343,7 +343,7 @@ def test_curves_of_crowds_say_that_training_is_of_crops(tmp_path):
     plates = figure_set.plates(load(tmp_path / "s"))
     (caption,) = {p.caption.partition(".")[2] for p in plates if p.key.startswith("curves")}
     assert "of the crops that are trained on" in caption
-    assert "the two lines do not compare" in caption
+    assert "the two do not compare" in caption
 
 
 def test_a_cell_without_values_has_no_mean(tmp_path):
@@ -351,3 +351,12 @@ def test_a_cell_without_values_has_no_mean(tmp_path):
     value = values_of(tmp_path / "s")[0]
     assert math.isnan(value.mean)
     assert (value.standing, value.skill) == ("out", "no constants")
+
+
+def test_the_answer_says_by_which_other_metric_a_constant_is_not_beaten(tmp_path):
+    run = Run(tmp_path / "s")
+    losses = (2.9, 2.91, 2.92)
+    run.confirm(0, [{"loss": x, "accuracy": 0.5 + x / 1000} for x in losses], lr=0.1)
+    said = " ".join(answer_sentences(load(tmp_path / "s")))
+    assert "It beats every constant predictor: uniform guess (0.1000)." in said
+    assert "But depth 18: loss worse than uniform guess (2.3026)." in said

@@ -92,8 +92,8 @@ def test_status_shows_every_cell(make_study, capsys):
     study.close()
     assert main(["status", str(study.folder)]) == 0
     shown = capsys.readouterr().out
-    assert "depth=18" in shown
-    assert "depth=34" in shown
+    assert "depth 18" in shown
+    assert "depth 34" in shown
     assert "SYNTHETIC DATA" in shown
 
 
@@ -196,7 +196,7 @@ def test_a_misplaced_word_is_told_where_it_belongs(words, said, capsys):
 def test_what_a_run_is_given_can_be_previewed(capsys):
     assert main(["preview", "quickstart-cifar10", "--depth", "34", "--epochs", "5"]) == 0
     shown = capsys.readouterr().out
-    assert "depth=34" in shown
+    assert "depth 34" in shown
 
 
 def test_a_fault_of_our_own_keeps_its_traceback(monkeypatch):

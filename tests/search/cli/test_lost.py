@@ -51,11 +51,11 @@ def ended(make_study, tmp_path, monkeypatch):
 def test_it_is_said_which_configs_were_lost_and_what_that_does(ended, capsys, command):
     assert main([command, "runs/tiny"]) == 0
     shown = capsys.readouterr().out
-    assert "cell depth=18: chosen among 3 of 5 configs: 1 failed, 1 lost" in shown
+    assert "cell depth 18: chosen among 3 of 5 configs: 1 failed, 1 lost" in shown
     assert "that choice stands" in shown
     assert "00-001: its job failed: RuntimeError: made to fail" in shown
     assert "00-003: its job was lost: lost 6 times; the last time: its node is gone" in shown
-    assert "cell depth=34" not in shown
+    assert "cell depth 34" not in shown
     assert "00-002:" not in shown  # it diverged, so it had its chance
 
 
@@ -89,5 +89,5 @@ def test_before_a_cell_has_chosen_its_configs_can_come_back(make_study, capsys):
     study.close()
     assert main(["status", str(study.folder)]) == 1
     shown = capsys.readouterr().out
-    assert "cell depth=18: choosing among 4 of 5 configs: 1 failed" in shown
+    assert "cell depth 18: choosing among 4 of 5 configs: 1 failed" in shown
     assert "`resume --retry-failed` runs what is missing again" in shown

@@ -31,7 +31,7 @@ def shown(make_study):
 def test_piped_output_is_a_plain_line_an_event(shown):
     text = shown(False)
     assert "\x1b" not in text
-    for piece in ("00-000 epoch 0 to 1: depth=18 lr=", "promote", "select", "stop", "rank 1 of"):
+    for piece in ("00-000 epoch 0 to 1: depth 18, lr ", "promote", "select", "stop", "rank 1 of"):
         assert piece in text
 
 
@@ -79,4 +79,4 @@ def test_a_resumed_study_shows_what_was_done_before(make_study):
 def test_a_terminal_gets_a_table_of_cells(shown):
     text = shown(True)
     assert "best val_accuracy" in text
-    assert "depth=34" in text
+    assert "depth 34" in text

@@ -6,7 +6,7 @@ import pytest
 from analysis.display import tables
 from search import record
 from search.record import setting_column, trial_column
-from search.record.frames import DTYPES, trial_columns
+from search.record.columns import DTYPES, trial_columns
 from tests.search.conftest import TEXT, drive
 from trainables import TASKS, find_task
 from trainables.settings import COMMON

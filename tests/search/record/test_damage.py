@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from analysis.cli import main as report
-from analysis.display import words
+from analysis.display import origins
 from analysis.display.figure_set import plates
 from search import record
 from search.cli.main import main
 from search.record import JournalError, RecordError, RecordWarning
+from search.record.predictions import per_image
 from search.record.run_folder import RunFolder
-from search.record.stored import IMAGE, PER_IMAGE, STAMP, per_image
+from search.record.stored import IMAGE, PER_IMAGE, STAMP
 from tests.search.conftest import drive
 
 REAL = {"data": "CIFAR-10", "edition": "parquet", "synthetic": False}
@@ -99,7 +100,7 @@ def test_a_value_of_the_study_is_refused_by_key(finished, keys, said):
 def test_an_edition_may_be_a_number(finished):
     data = record.load_study(finished)["data"]
     change_study(finished, data=[{**held, "edition": 2024} for held in data])
-    assert "2024" in words.data_words(record.load(finished).study)[0]
+    assert "2024" in origins.data_words(record.load(finished).study)[0]
 
 
 @pytest.mark.parametrize(

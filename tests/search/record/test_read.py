@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from search import record
-from search.record import RecordError, RecordWarning, read, stored
+from search.record import RecordError, RecordWarning, frame_files, read
 from tests.search.conftest import TEXT, drive, score
 
 
@@ -206,17 +206,17 @@ def test_frames_that_are_replaced_while_they_are_read_are_not_mixed(make_study, 
     drive(study, most=6)
     study.write_views()
     before = record.load(study.folder)
-    fetch = stored.read_parquet
+    fetch = frame_files.read_parquet
 
     def slow_fetch(path):
         frame = fetch(path)
         if path.name == "trials.parquet":
-            monkeypatch.setattr(stored, "read_parquet", fetch)
+            monkeypatch.setattr(frame_files, "read_parquet", fetch)
             drive(study, most=6)
             study.write_views()
         return frame
 
-    monkeypatch.setattr(stored, "read_parquet", slow_fetch)
+    monkeypatch.setattr(frame_files, "read_parquet", slow_fetch)
     held = record.load(study.folder)
     assert held.trials.equals(before.trials)
     assert held.curves.equals(before.curves)

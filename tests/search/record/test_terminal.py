@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.display import words
+from analysis.display import marks
 from search.record import terminal
 
 ROOT = Path(__file__).parents[3]
@@ -37,9 +37,9 @@ def test_marks_have_a_stand_in_where_the_terminal_lacks_them(env):
 
 
 def test_every_mark_of_a_table_has_a_stand_in_of_its_own():
-    marks = [mark for mark, _ in words.MARKS.values()]
+    signs = [mark for mark, _ in marks.MARKS.values()]
     terminal.prepare_streams()
-    shown = [mark.encode("ascii", "stand-in") for mark in marks]
+    shown = [mark.encode("ascii", "stand-in") for mark in signs]
     assert b"?" not in b"".join(shown)
     assert len(set(shown)) == len(shown) > 0
 

@@ -13,13 +13,14 @@ from search import record
 from search.cli.main import main
 from search.record import manifest
 from search.record.run_folder import RunFolder
-from search.run import launch, machine
+from search.run import machine
 from search.run.changes import find_changes, other_versions
 from search.run.inputs import compared
-from search.run.launch import Beginning
+from search.run.job_form import Places
 from search.run.options import Options, PreflightError
 from search.run.preflight import fingerprints
-from search.run.study import Places
+from search.run.session import Beginning, begin_session
+from search.schedule.search import Search
 from search.spec.overrides import apply_overrides
 from search.spec.study_spec import parse_spec, recorded_spec
 from tests.search.conftest import TEXT, Silent, drive, open_study
@@ -56,7 +57,7 @@ def go_on(folder, begin, most=10**9):
     """A session of a study that is driven, not trained."""
     spec = recorded_spec(record.load_study(folder), "study.json")
     study = open_study(spec, folder, places(spec, folder), Silent())
-    launch._begin_session(study, study.run, options(folder.parent.parent), begin)
+    begin_session(study, study.run, options(folder.parent.parent), begin)
     drive(study, most)
     study.close()
 
@@ -325,3 +326,18 @@ def test_what_the_command_line_changed_is_no_edit(tmp_path, monkeypatch):
         run.create(manifest.describe_study(spec, STUDY, overrides, data, {}, machine.here()))
         go_on_spec = recorded_spec(run.study, "study.json")
         assert find_changes(go_on_spec, run.study, [], machine.here()) == []
+
+
+def test_resume_replays_its_journal_once(started, monkeypatch):
+    """That of a large study takes a while."""
+    folder, replayed = started(), []
+    replay = Search.replay
+    monkeypatch.setattr(
+        Search, "replay", lambda self, *held: replayed.append(self) or replay(self, *held)
+    )
+    monkeypatch.setattr("search.run.cluster.connect", lambda *held: None)
+    monkeypatch.setattr("search.run.cluster.resources", lambda: [{"CPU": 64.0}])
+    monkeypatch.setattr("search.run.executor.execute", lambda study, nodes: False)
+    main(["resume", str(folder), "--data-dir", "."])
+    assert len(record.load_study(folder)["sessions"]) == 2  # it came as far as its jobs
+    assert len(replayed) == 1

@@ -2,15 +2,23 @@
 
 import json
 import math
+import platform
+import threading
+import time
+from concurrent.futures import Future
+from functools import partial
 
 import pytest
+from ray.exceptions import GetTimeoutError, OutOfMemoryError
+from ray.tune.experiment import Trial
 
 from search.record import read_events
 from search.run.callbacks import Listener
 from search.run.deadline import MARGIN
-from search.run.errors import ExecutionError, InfrastructureError
+from search.run.errors import DiskError, ExecutionError, InfrastructureError
 from search.run.executor import _settle, execute
-from search.run.job_searcher import DiskError, JobSearcher, Placed
+from search.run.inquiry import Placed, end_hung
+from search.run.job_searcher import JobSearcher
 from search.run.node import Node
 from search.run.node_probe import Need
 from search.run.nodes import Nodes
@@ -22,11 +30,19 @@ from tests.search.run.test_node_probe import DATA, OURS, whole
 class RayTrial:
     """All that a callback reads of Ray's trial."""
 
-    def __init__(self, trial_id, error=None):
-        self.trial_id, self.error = trial_id, error
+    def __init__(self, trial_id, error_file=None):
+        self.trial_id, self.error_file = trial_id, error_file
 
-    def get_error(self):
-        return self.error
+
+def well(placed, seconds):
+    """What a look at a worker sees of one that is well."""
+    return seen("")
+
+
+def seen(text):
+    answer = Future()
+    answer.set_result(text)
+    return answer
 
 
 def full_disk(*arguments, **more):
@@ -40,7 +56,7 @@ def given(make_study):
     searcher = JobSearcher(study, lambda: 2)
     ray_trial = RayTrial("r1")
     assert "job" in searcher.suggest(ray_trial.trial_id)
-    return study, searcher, Listener(study, searcher), ray_trial, searcher.jobs["r1"].trial
+    return study, searcher, Listener(study, searcher, well), ray_trial, searcher.jobs["r1"].trial
 
 
 def test_a_fault_in_suggest_is_kept_and_ends_the_experiment(given, monkeypatch):
@@ -94,9 +110,16 @@ def test_a_fault_in_telling_an_end_is_kept(given, monkeypatch, name):
     assert isinstance(searcher.fault, OSError)
 
 
+def ray_says(study, key, error):
+    """Ray's trial of a worker that has ended, and the file in which Ray says why."""
+    path = study.folder.parent / f"{key}.txt"
+    path.write_text(f"Failure # 1 (occurred at 2026-11-28_05-00-00)\n{error}\n", encoding="utf-8")
+    return RayTrial(key, str(path))
+
+
 def lose(searcher, listener, number, error="The actor died: worker died"):
     """Give Ray a job and let its worker die; returns the job's trial."""
-    ray_trial = RayTrial(f"r{number}", RuntimeError(error))
+    ray_trial = ray_says(listener._study, f"r{number}", error)
     assert "job" in searcher.suggest(ray_trial.trial_id)
     trial = searcher.jobs[ray_trial.trial_id].trial
     searcher.on_trial_complete(ray_trial.trial_id, error=True)
@@ -107,7 +130,7 @@ def lose(searcher, listener, number, error="The actor died: worker died"):
 def test_a_worker_that_dies_costs_no_attempt_and_its_job_is_given_out_again(make_study):
     study = make_study()
     searcher = JobSearcher(study, lambda: 2)
-    listener = Listener(study, searcher)
+    listener = Listener(study, searcher, well)
 
     trial = lose(searcher, listener, 1)
 
@@ -121,7 +144,7 @@ def test_a_worker_that_dies_costs_no_attempt_and_its_job_is_given_out_again(make
 def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study):
     study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))
     searcher = JobSearcher(study, lambda: 2)
-    listener = Listener(study, searcher)
+    listener = Listener(study, searcher, well)
     trials = [lose(searcher, listener, number) for number in range(3)]
 
     assert len(set(trials)) == 1
@@ -134,7 +157,7 @@ def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study
     study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))
     study.retry_failed()
     searcher = JobSearcher(study, lambda: 2)
-    listener = Listener(study, searcher)
+    listener = Listener(study, searcher, well)
     assert [lose(searcher, listener, number) for number in range(3, 5)] == trials[:2]
     assert study.failed == []  # counted anew
 
@@ -167,7 +190,7 @@ def test_a_silent_worker_is_looked_at_and_its_end_is_told_as_seen(given, monkeyp
 
     def end(placed, seconds):
         looked.append((placed.pid, seconds))
-        return "no step for 99 s (stopped by a signal)"
+        return seen("no step for 99 s (stopped by a signal)")
 
     listener = Listener(study, searcher, end)
     where = {"node_id": "n1", "node": "here", "pid": 4711}
@@ -293,7 +316,7 @@ def test_no_job_is_given_out_while_all_nodes_rest(cluster):
 def test_jobs_that_wait_for_nodes_that_are_gone_are_given_out_anew(cluster, monkeypatch):
     study, searcher, nodes, _ = cluster
     monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
-    listener = Listener(study, searcher)
+    listener = Listener(study, searcher, well)
     assert "job" in searcher.suggest("r1")
     listener.on_step_end(1, [])
     listener.on_step_end(1, [])
@@ -312,7 +335,7 @@ def test_a_job_given_to_a_worker_that_was_stopped_between_two_jobs_comes_back(gi
 
     def end(placed, seconds):
         looked.append((placed.pid, seconds))
-        return "no step between two jobs (stopped by a signal)" if placed.pid == 1 else ""
+        return seen("no step between two jobs (stopped by a signal)" if placed.pid == 1 else "")
 
     listener = Listener(study, searcher, end)
     for pid, key in ((1, "r1"), (2, "r2")):  # both have begun a job; that of the first is over
@@ -330,6 +353,191 @@ def test_a_job_given_to_a_worker_that_was_stopped_between_two_jobs_comes_back(gi
     assert looked == [(1, math.inf)]
     job = searcher.jobs["r3"].trial
     searcher.on_trial_complete("r3", error=True)
-    listener.on_trial_error(1, [], RayTrial("r3", RuntimeError("The actor died")))
+    listener.on_trial_error(1, [], ray_says(study, "r3", "The actor died"))
     lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
     assert (lost["trial"], lost["cause"], lost["node"]) == (job, "silent", "here")
+
+
+MISSING = """ray::ImplicitFunc.__init__() (pid=71, ip=10.0.0.12, actor_id=ab, repr=run_job)
+  File "x.py", line 1, in <module>
+ModuleNotFoundError: No module named 'search'"""
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "said"),
+    [
+        (MISSING, "import", "ModuleNotFoundError: No module named 'search'"),
+        ("Task was killed due to the node running low on memory.", "memory", "want of memory"),
+        ("The actor died because its node has died.", "node", "its node is gone"),
+    ],
+)
+def test_what_ray_has_written_of_a_worker_is_the_cause_on_record(given, error, cause, said):
+    study, searcher, listener, *_ = given
+    searcher.on_trial_complete("r1", error=True)
+    listener.on_trial_error(1, [], ray_says(study, "r1", error))
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert lost["cause"] == cause
+    assert said in lost["error"]
+    assert lost["node"] == platform.node()  # there is no other
+
+
+def wait_for_end(searcher):
+    ends = time.monotonic() + 10
+    while searcher._dead and time.monotonic() < ends:
+        searcher.take_dead(0.1)
+
+
+def test_a_loss_before_a_jobs_first_report_names_the_node_it_was_placed_on(cluster):
+    study, searcher, nodes, _ = cluster
+    nodes.all["a"].address, nodes.all["b"].address = "10.0.0.1", "10.0.0.12"
+    listener = Listener(study, searcher, well)
+    for number in range(2):
+        trial = lose(searcher, listener, number, MISSING)
+        wait_for_end(searcher)
+        lost = read_events(study.folder)
+        assert [e["node"] for e in lost if e["event"] == "lost"][-1] == "b"
+        assert [e["trial"] for e in lost if e["event"] == "lost"][-1] == trial
+    assert nodes.asked() == ["a"]  # and it counts against that node
+
+
+def test_a_job_that_fails_by_itself_does_not_count_as_well(cluster):
+    _, searcher, nodes, _ = cluster
+
+    def ends(key, **told):
+        assert "job" in searcher.suggest(key)
+        trial = searcher.jobs[key].trial
+        searcher.placed[key] = Placed("a", "a", 1, time.monotonic(), time.monotonic())
+        searcher.ended[trial] = {"node": "a", "seconds": 1.0, **told}
+        searcher.on_trial_complete(key)
+
+    broken = {"ending": "failed", "error": "CUDA error: no device", "infrastructure": "GPU"}
+    ends("r1", **broken)
+    ends("r2", ending="failed", error="ValueError: of its own")
+    assert nodes.all["a"].losses == 1
+    ends("r3", **broken)
+    assert nodes.asked() == ["b"]
+    nodes.all["a"].why_not = []
+    ends("r4", ending="diverged", value=None, epoch=1, value_epoch=1)
+    assert nodes.all["a"].losses == 0
+
+
+def test_nodes_that_do_not_answer_hold_up_no_report_of_the_others(cluster, monkeypatch):
+    """Neither when a worker dies, nor when one is silent; each is told when it is known."""
+    study, searcher, nodes, _ = cluster
+    gate = threading.Event()
+
+    class Call:
+        def remote(self, *arguments):
+            return self
+
+    def get(call, timeout):
+        if not gate.wait(timeout):
+            raise GetTimeoutError
+
+    monkeypatch.setattr("search.run.inquiry.on", lambda key, function: Call())
+    monkeypatch.setattr("ray.get", get)
+    monkeypatch.setattr("search.run.inquiry.PING", 1.0)
+    monkeypatch.setattr("search.run.callbacks.LOOK_EVERY", 0)
+    listener = Listener(study, searcher, partial(end_hung, nodes))
+    now = time.monotonic()
+    for key, node in (("r1", "a"), ("r2", "b")):
+        assert "job" in searcher.suggest(key)
+        searcher.placed[key] = Placed(node, node, 1, now, now, killed=0)
+    searcher.placed["r2"].heard -= searcher.jobs["r2"].stalled_seconds + MARGIN + 1
+    searcher.on_trial_complete("r1", error=True)
+    listener.on_trial_error(1, [], ray_says(study, "r1", "The actor died: worker died"))
+    listener.on_step_end(1, [])
+    assert time.monotonic() - now < 0.5
+    assert [e["event"] for e in read_events(study.folder)] == ["ask", "ask"]
+    assert searcher.suggest("r9") is not None or searcher.fault is None
+    ends = time.monotonic() + 10
+    while nodes.resources() and time.monotonic() < ends:
+        listener.on_step_end(1, [])
+        time.sleep(0.05)
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert (lost["cause"], lost["error"]) == ("node", "its node does not answer")
+    rests = [e for e in read_events(study.folder) if e["event"] == "quarantine"]
+    assert {(e["node"], e["why"]) for e in rests} == {
+        ("a", "it does not answer"),
+        ("b", "it does not answer"),
+    }
+
+
+def test_a_worker_that_the_driver_ends_is_told_so_though_ray_is_the_first_to_know(given):
+    study, searcher, *_ = given
+    answer = Future()
+    listener = Listener(study, searcher, lambda placed, seconds: answer)
+    now = time.monotonic()
+    searcher.placed["r1"] = Placed("n1", "here", 1, now, now, look=answer)
+    answer.set_result("no step for 99 s (stopped by a signal)")
+    searcher.on_trial_complete("r1", error=True)
+    listener.on_trial_error(1, [], ray_says(study, "r1", "The actor died: worker died"))
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert (lost["cause"], lost["error"]) == ("silent", "no step for 99 s (stopped by a signal)")
+
+
+# of Ray 2.60's memory monitor, cut: the first lines, and which of its workers it has chosen
+MONITOR = """1 worker(s) were killed due to the node running low on memory. Memory on the node \
+(IP: 10.0.0.12, ID: {}) was 7.16GB used / 23.54GB limit (0.304261)
+Ray killed 1 worker(s) based on the killing policy
+Selected to kill: (Actor(220b): job ID=01000000, task name=A.__init__, pid=71, actual memory \
+used=0.22GB)
+To disable worker killing, set the environment variable `RAY_memory_monitor_refresh_ms` to zero."""
+
+
+def test_what_rays_memory_monitor_ends_is_a_loss_of_that_job_and_no_death_of_rays(
+    cluster, monkeypatch
+):
+    """Tune's experiment dies by it, and no other job is to be blamed."""
+    study, _, nodes, _ = cluster
+    one, other = "a1" * 28, "b2" * 28
+    nodes.all = {key: Node(key, key[:2], key[:2], {"CPU": 1.0}, whole()) for key in (one, other)}
+    began = []
+
+    class Tuner:
+        def __init__(self, study, folder, searcher, *more):
+            self.searcher = searcher
+
+        def fit(self):
+            began.append(self)
+            if len(began) > 6:
+                raise KeyboardInterrupt
+            now = time.monotonic() - 100.0
+            for key, pid, node in (("r1", 71, other), ("r2", 71, one), ("r3", 72, other)):
+                assert "job" in self.searcher.suggest(key)
+                self.searcher.placed[key] = Placed(node, node[:2], pid, now, now)
+            try:
+                raise OutOfMemoryError(MONITOR.format(other))
+            except OutOfMemoryError as error:
+                raise RuntimeError("Caught unexpected exception") from error
+
+    monkeypatch.setattr("search.run.executor._tuner", Tuner)
+    monkeypatch.setattr("search.run.executor._slots", lambda *held: lambda: 9)
+    with pytest.raises(KeyboardInterrupt):
+        execute(study, nodes)
+    events = read_events(study.folder)
+    lost = [e for e in events if e["event"] == "lost"]
+    assert {(e["cause"], e["node"]) for e in lost} == {("memory", "b2")}
+    assert len(lost) == 6  # more often than Ray may die
+    assert lost[0]["error"] == "Ray's memory monitor ended its worker"
+    first = lost[0]["trial"]
+    assert [e["ending"] for e in events if e["event"] == "tell" and e["trial"] == first] == [
+        "failed"
+    ]
+
+
+def test_ray_keeps_next_to_nothing_of_a_trial_that_it_has_ended(given):
+    listener = given[2]
+    config = {"job": "x" * 5000}
+    trial = Trial("run_job", stub=True, config=config, evaluated_params=config)
+    trial.update_last_result({"training_iteration": 1, **{f"n{n}": float(n) for n in range(20)}})
+    before = len(str(trial.get_json_state()))
+    listener.on_trial_complete(1, [], trial)
+    listener.on_step_end(1, [])
+    assert len(trial.run_metadata.metric_analysis) > 20  # Ray has still to end it
+    trial.set_status(Trial.TERMINATED)
+    listener.on_step_end(2, [])
+    held = trial.run_metadata
+    assert held.metric_analysis == held.metric_n_steps == trial.config == {}
+    assert len(str(trial.get_json_state())) < before / 2
+    assert trial.last_result.keys() == {"training_iteration", "trial_id"}

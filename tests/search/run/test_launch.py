@@ -100,6 +100,37 @@ def test_an_existing_run_is_kept(refused, make_study, here):
     assert "already holds a study" in refused("run", "tiny.toml")
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        "decisions.jsonl",
+        "epochs.jsonl",
+        "curves.parquet",
+        "checkpoints/00-000.pt",
+        "parts/x.parquet",
+    ],
+)
+def test_what_is_left_of_a_study_without_its_study_json_is_not_gone_on_from(refused, here, left):
+    """A journal would be replayed as if it were the new study's, without a word."""
+    path = here / "runs" / "tiny" / left
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    said = refused("run", "tiny.toml")
+    shown = f"{left.split('/')[0]}/" if "/" in left else left
+    assert f"{here}/runs/tiny has no study.json, and holds {shown} of a study" in said
+    assert "put study.json back from a copy" in said
+    assert "--name ANOTHER" in said
+    assert path.exists()
+
+
+def test_a_folder_with_files_of_somebody_elses_can_be_a_new_studys(make_study, here):
+    folder = here / "runs" / "tiny"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "notes.md").touch()
+    make_study(folder).close()
+    assert (folder / "study.json").exists()
+
+
 # -- resume ---------------------------------------------------------------------------------------
 
 
@@ -187,8 +218,9 @@ def test_status_tells_a_running_study_from_a_dead_one(make_study, here, capsys):
 
 def _running(shown):
     """Sum of the column `running` of a table of status."""
-    head, *rows = [line for line in shown.splitlines() if line.startswith(("cell ", "depth="))]
-    return sum(int(row.split()[head.split().index("running")]) for row in rows)
+    head, *rows = [line for line in shown.splitlines() if line.startswith(("cell ", "depth "))]
+    at = head.split().index("running") + 1  # a cell is two words, e.g. "depth 18"
+    return sum(int(row.split()[at]) for row in rows)
 
 
 def test_the_best_of_status_is_the_searchs_not_a_seeds(make_study, here, capsys):

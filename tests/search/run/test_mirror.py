@@ -14,10 +14,11 @@ from search.record.run_folder import RunFolder
 from search.run import mirror, objects, store_lock
 from search.run.errors import ExecutionError, StoreError, TakenOverError
 from search.run.fetch import fetch, looked_at
+from search.run.job_form import Places
 from search.run.mirror import mirrored
 from search.run.objects import Objects
 from search.run.store_log import align, fetch_study, read_log
-from search.run.study import Places, Study
+from search.run.study import Study
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import TEXT, Silent, drive
 
@@ -412,6 +413,18 @@ def test_two_that_begin_in_the_same_moment_give_way(tmp_path, store_uri, monkeyp
     ):
         pass
     assert store.names("lock") == ["other"]
+
+
+@pytest.mark.parametrize("left", ["log/decisions.jsonl.000000000000", "checkpoints/00-000.pt"])
+def test_a_store_with_what_is_left_of_a_study_gets_no_other(tmp_path, store_uri, left):
+    """Its journal would be the new study's."""
+    store = Objects(store_uri)
+    store.make()
+    store.put(left, b"{}")
+    with pytest.raises(RecordError, match=f"{store_uri} has no study.json, and holds "):
+        Driver(tmp_path / "a", store_uri)
+    assert not (tmp_path / "a").exists()
+    assert store.read(left) == b"{}"
 
 
 def test_a_store_that_holds_a_study_gets_no_other(tmp_path, store_uri):

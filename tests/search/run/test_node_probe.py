@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from search.run.node_probe import Facts, Need, lacks, look, odd_cuda
+from search.run.node_cuda import odd_cuda, usual_cuda
+from search.run.node_probe import Facts, Need, lacks, look
 from search.run.store import open_store
 
 DATA = [{"data": "CIFAR-10", "edition": "parquet", "train_images": 50000, "sha256": "a"}]
@@ -96,8 +97,21 @@ def test_the_cuda_that_most_nodes_are_built_for_is_the_one_that_counts() -> None
     nodes["c"] = whole(versions={**VERSIONS, "cuda": "11.8"})
     nodes["head"] = whole(gpus=[], versions=OURS["versions"])
 
-    assert odd_cuda(nodes) == {"c": "torch for CUDA 11.8, most nodes have 12.8"}
-    assert odd_cuda({"head": nodes["head"]}) == {}
+    usual = usual_cuda(nodes.values(), OURS)
+    assert usual == "12.8"
+    said = {key: odd_cuda(facts, usual) for key, facts in nodes.items()}
+    assert said.pop("c") == "torch for CUDA 11.8, the study's nodes have 12.8"
+    assert set(said.values()) == {""}
+    assert usual_cuda([nodes["head"]], OURS) is None
+    assert odd_cuda(nodes["c"], None) == ""
+
+
+def test_of_as_many_nodes_of_either_cuda_the_drivers_counts_then_the_newest() -> None:
+    new, old = (whole(versions={**VERSIONS, "cuda": cuda}) for cuda in ("12.10", "12.8"))
+    ours = {**OURS, "versions": {**VERSIONS, "cuda": "12.8"}}
+    for nodes in ([new, old], [old, new]):  # whoever has answered first
+        assert usual_cuda(nodes, OURS) == "12.10"
+        assert usual_cuda(nodes, ours) == "12.8"
 
 
 @pytest.fixture(params=["folder", "file://"])

@@ -15,24 +15,129 @@ from search.run.nodes import Nodes
 from tests.search.run.test_node_probe import DATA, OURS, VERSIONS, whole
 
 
-def test_a_node_of_another_cuda_is_left_out_when_it_joins_late_too(tmp_path, monkeypatch):
+@pytest.fixture
+def joining(tmp_path, monkeypatch):
+    """Nodes with GPUs that join by the CUDA of their torch, the study, and what it notes."""
+    events, said, there = [], [], {}
     need = Need(str(tmp_path), "cifar10", [{}], "/data", DATA, gpu=True)
-    events, said = [], []
     nodes = Nodes(need, OURS, said.append, events.append)
-    joining = [Node(name, "h", name, {"GPU": 1.0}, whole()) for name in ("a", "b")]
-    monkeypatch.setattr(nodes, "_look", lambda wait: nodes.all.update({n.id: n for n in joining}))
+
+    def join(name, cuda, lacks=(), gpus=("H100",)):
+        facts = whole(node=name, gpus=list(gpus), versions={**VERSIONS, "cuda": cuda})
+        there[name] = Node(name, "h", name, {"CPU": 1.0}, facts, list(lacks))
+
+    monkeypatch.setattr(nodes, "_look", lambda wait: nodes.all.update(there))
+    return nodes, join, events, said
+
+
+def test_a_joining_node_is_judged_against_those_in_use_not_by_how_many_have_joined(joining):
+    nodes, join, events, _ = joining
+    join("a", "12.8")
+    join("b", "12.8")
     nodes.begin()
-    other = whole(versions={**VERSIONS, "cuda": "11.8"})
-    joining.append(Node("late", "h", "late", {"GPU": 1.0}, other))
+    for name in ("c", "d", "e", "f"):
+        join(name, "11.8")
+        nodes.refresh()
+    assert nodes.asked() == ["a", "b"]
+    used = {event["id"]: event["used"] for event in events}
+    assert used == {"a": True, "b": True, **dict.fromkeys("cdef", False)}
+    assert nodes.all["e"].why_not == ["torch for CUDA 11.8, the study's nodes have 12.8"]
+    assert nodes.labels() == {"ray.io/node-id": "!in(c,d,e,f)"}
+    for name in ("a", "b"):  # what the study was computed with stays so
+        del nodes.all[name]
+    join("g", "11.8")
+    join("h", "12.8")
     nodes.refresh()
+    assert "g" not in nodes.asked()
+    assert "h" in nodes.asked()
+
+
+def test_most_of_those_that_lack_nothing_else_decide_at_the_beginning(joining):
+    nodes, join, *_ = joining
+    join("a", "12.8")
+    for name in ("b", "c"):
+        join(name, "11.8")
+    for name in ("d", "e"):
+        join(name, "12.8", ["other data"])
+    nodes.begin()
+    assert nodes.asked() == ["b", "c"]
+
+
+def test_nodes_with_gpus_that_join_a_study_without_any_decide_among_themselves(joining):
+    nodes, join, *_ = joining
+    join("head", "12.8", gpus=())
+    nodes.begin()
+    join("a", "11.8")
     nodes.refresh()
-    assert [(event["id"], event["used"]) for event in events] == [
-        ("a", True),
-        ("b", True),
-        ("late", False),
-    ]
-    assert nodes.all["late"].why_not == ["torch for CUDA 11.8, most nodes have 12.8"]
-    assert nodes.labels() == {"ray.io/node-id": "!in(late)"}
+    join("b", "12.8")
+    nodes.refresh()
+    assert nodes.asked() == ["head", "a"]
+
+
+@pytest.fixture
+def answering(tmp_path, monkeypatch):
+    """A sound node and one that lacks what a test says, as they answer through Ray's threads."""
+    events, said, lacking = [], [], ["data: no data in /data"]
+    ids = ["sound", "bare"]
+
+    def there():
+        about = {"Alive": True, "NodeManagerAddress": "h", "Resources": {"CPU": 1.0}}
+        return [{"NodeID": key, **about} for key in ids]
+
+    def ask(key):
+        answer = Future()
+        answer.set_result(Answer(whole(node=key), lacking if key == "bare" else []))
+        return answer
+
+    need = Need(str(tmp_path), "cifar10", [{}], "/data", DATA)
+    nodes = Nodes(need, OURS, said.append, events.append)
+    monkeypatch.setattr("ray.nodes", there)
+    monkeypatch.setattr(nodes._asking, "ask", ask)
+    nodes.begin()
+    return nodes, events, said, lacking, ids
+
+
+def rest_is_over(node):
+    assert node.again_at is not None
+    node.again_at = time.monotonic() - 1
+
+
+def test_a_node_that_was_left_out_at_the_start_is_asked_again_and_used_once_it_passes(answering):
+    nodes, events, said, lacking, _ = answering
+    assert nodes.asked() == ["sound"]
+    assert said[-1].endswith("LEFT OUT: data: no data in /data; it is asked again in 30 s")
+    wait = nodes.all["bare"].again_at - time.monotonic()
+    assert 25 < wait <= 30
+    rest_is_over(nodes.all["bare"])
+    nodes.refresh()
+    assert len(said) == len(events) == 2  # it lacks the same: once is enough
+    assert 55 < nodes.all["bare"].again_at - time.monotonic() <= 60
+    lacking.clear()
+    rest_is_over(nodes.all["bare"])
+    nodes.refresh()
+    assert nodes.asked() == ["sound", "bare"]
+    assert said[-1].startswith("node bare (h): 1 CPUs")
+    assert said[-1].endswith("it was left out before, and takes jobs now")
+    assert (events[-1]["event"], events[-1]["node"], events[-1]["used"]) == ("node", "bare", True)
+    assert nodes.all["bare"].again_at is None
+
+
+def test_a_node_that_rejoins_is_asked_at_once(answering):
+    nodes, events, _, lacking, ids = answering
+    lacking.clear()
+    ids[1] = "mended"  # the same machine; Ray gives a new id
+    nodes.refresh()
+    assert nodes.asked() == ["sound", "mended"]
+    assert [e["event"] for e in events[-2:]] == ["node gone", "node"]
+
+
+def test_for_a_node_that_never_took_jobs_no_other_is_held_back(answering):
+    """An autoscaler may start one for what waits; nobody knows whether that one is mended."""
+    nodes, *_, ids = answering
+    del ids[0]
+    nodes.refresh()
+    assert nodes.resources() == []
+    assert not nodes.resting
 
 
 @pytest.fixture
@@ -78,23 +183,35 @@ def test_a_node_is_put_aside_while_there_is_another_that_takes_jobs(two):
     assert not nodes.resting
 
 
-def test_a_node_that_lacks_something_after_a_quarantine_is_asked_again_later(
-    tmp_path, monkeypatch
-):
-    """A disk may be free by then; none that was left out from the beginning is."""
-    events, said = [], []
-    need = Need(str(tmp_path), "cifar10", [{}], "/data", DATA)
-    nodes = Nodes(need, OURS, said.append, events.append)
-    answer = Future()
-    answer.set_result(Answer(whole(), ["12 MB free for its cache"]))
-    for name, rests in (("rested", 1), ("new", 0)):
-        node = Node(name, "h", name, {"CPU": 1.0}, rests=rests)
-        node.asked = answer
-        nodes.all[name] = node
-        nodes._take(node, answer, wait=False)
-    assert nodes.all["rested"].again_at is not None
-    assert nodes.all["new"].again_at is None
+def test_a_node_that_lacks_something_after_a_quarantine_is_waited_for(answering):
+    """A disk may be free by then."""
+    nodes, _, said, lacking, ids = answering
+    lacking.clear()
+    rest_is_over(nodes.all["bare"])
+    nodes.refresh()
+    del ids[0]
+    nodes.refresh()
+    nodes.silent("bare")
+    lacking.append("12 MB free for its cache")
+    rest_is_over(nodes.all["bare"])
+    nodes.refresh()
+    assert said[-2].endswith("LEFT OUT: 12 MB free for its cache; it is asked again in 60 s")
+    assert said[-1] == "no node is left that may take jobs; waiting for one"
     assert nodes.resting
+
+
+def test_the_node_that_ray_names_of_a_dead_worker_is_found_by_id_or_address(two):
+    nodes, *_ = two
+    one, other = "a1" * 28, "b2" * 28
+    nodes.all = {
+        one: Node(one, "10.0.0.1", "first", {}, whole()),
+        other: Node(other, "10.0.0.12", "second", {}, whole()),
+    }
+    said = "The actor died unexpectedly before finishing this task.\n\tpid: 7\n\tip: {}\nThe actor"
+    assert nodes.there(said.format("10.0.0.12")).name == "second"
+    assert nodes.there(said.format("10.0.0.1")).name == "first"
+    assert nodes.there(f"its node has died. Node Id: {other}").name == "second"
+    assert nodes.there("The actor died.") is None
 
 
 def test_a_store_that_does_not_answer_holds_up_nobody_while_a_node_joins(tmp_path, monkeypatch):
@@ -104,7 +221,7 @@ def test_a_store_that_does_not_answer_holds_up_nobody_while_a_node_joins(tmp_pat
     monkeypatch.setattr("ray.nodes", lambda: [joined])
     asked = []
 
-    def gone(key, function):
+    def gone(key, function, anew):
         asked.append(key)
         raise RuntimeError("its node has died")  # no Ray runs here
 

@@ -234,3 +234,34 @@ def test_many_threads_use_one_store(tmp_path):
     assert {name: store.read(f"parts/{name}") for name in store.names("parts")} == {
         str(n): str(n).encode() for n in range(8)
     }
+
+
+def test_a_checkpoint_that_was_cut_off_as_it_was_handed_in_is_none(uri):
+    """Else its trial could go on nowhere, and would fail for good after some losses."""
+    store = Objects(uri)
+    plant(uri, "checkpoints/t.pt", b"cut", claims=b"cut off")
+    with store.checkpoint("t") as (path, hand_in):
+        assert not path.exists()
+        path.write_bytes(b"anew")
+        hand_in(path)
+    with store.checkpoint("t") as (path, _):
+        assert path.read_bytes() == b"anew"
+    plant(uri, "checkpoints/u.pt", b"changed", claims=b"another")
+    with pytest.raises(StoreError, match="no version there"), store.checkpoint("u"):
+        pass
+
+
+def test_a_write_that_fails_leaves_nothing_half_made(tmp_path, monkeypatch):
+    """A full disk would keep it, and stay full."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    store = Objects(f"file://{folder}")
+
+    def full(file, out, size):
+        out.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(StoreError, match="No space left"):
+        store.put("checkpoints/t.pt", b"whole")
+    assert not [path for path in folder.rglob("*") if path.is_file()]

@@ -3,7 +3,9 @@
 import json
 import random
 import shutil
+import warnings
 
+import pandas as pd
 import pytest
 
 from search import record
@@ -11,7 +13,7 @@ from search.record.journal import JournalError, read_lines
 from search.record.optuna_view import load as load_optuna
 from search.record.run_folder import RunFolder
 from search.run import launch
-from search.run.study import Places
+from search.run.job_form import Places
 from tests.search.conftest import TEXT, Silent, drive, open_study, score
 
 
@@ -194,7 +196,7 @@ def test_a_study_with_gpus_by_depth_resumes(make_study, tmp_path):
     drive(study, most=4)
     study.close()
     with RunFolder(study.folder) as run:
-        assert not launch._is_done(spec, run, Silent(), retry_failed=False)
+        assert not launch._replayed(spec, run, Silent()).done
     again = open_study(spec, study.folder, gpus, Silent())
     assert again.ask().trial == "01-000"
     again.close()
@@ -555,3 +557,88 @@ def test_a_resumed_study_counts_losses_on(make_study):
     again = make_study(text=LONG)
     assert lose(again, gained=0, times=12) == 0
     again.close()
+
+
+def power_cut(study, lines, frames):
+    """The journal loses its last lines, the log of epochs nothing; frames are as they were."""
+    study.close()
+    path = study.folder / record.JOURNAL
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-lines]))
+    (study.folder / "frames.json").unlink(missing_ok=True)
+    for name, held in frames.items():
+        (study.folder / name).write_bytes(held)
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+def test_rows_without_asks_after_a_power_cut_are_set_aside_and_trained_again(
+    make_study, tmp_path, stamped
+):
+    whole = make_study(tmp_path / "whole")
+    drive(whole)
+    whole.write_views()
+    folder = tmp_path / "tiny"
+    study = make_study(folder)
+    drive(study, most=4)
+    study.write_views()
+    names = ["frames.json", *(f"{name}.parquet" for name in ("trials", "curves", "per_image"))]
+    frames = {name: (folder / name).read_bytes() for name in names} if stamped else {}
+    asked = {e["job"]["trial"] for e in study.run.events() if e["event"] == "ask"}
+    drive(study, most=4)
+    after = [e for e in study.run.events() if e["event"] == "ask"][4:]
+    lost = {e["job"]["trial"] for e in after} - asked
+    first = next(n for n, e in enumerate(study.run.events()) if e == after[0])
+    power_cut(study, len(study.run.events()) - first, frames)
+    assert len(lost) >= 2
+    said = []
+    study = make_study(folder, noted=said.append)
+    (text,) = [line for line in said if "set aside" in line]
+    assert "decisions.jsonl has lost lines" in text
+    (event,) = [e for e in study.run.events() if e["event"] == "set aside"]
+    assert set(event["trials"]) >= lost
+    kept = [json.loads(line) for line in (folder / "unasked" / "epochs.jsonl").open()]
+    assert len(kept) == event["rows"] > 0
+    assert set(event["trials"]) == {line["trial"] for line in kept}
+    with warnings.catch_warnings(action="error"):  # nothing is left to be said of the record
+        held = record.load(folder)
+    assert not lost & set(held.curves["trial"])
+    drive(study)
+    study.write_views()
+    with warnings.catch_warnings(action="error"):
+        held = record.load(folder)
+    assert held.curves.equals(record.load(whole.folder).curves)
+    study.close()
+    again = make_study(folder, noted=said.append)
+    assert len([e for e in again.run.events() if e["event"] == "set aside"]) == 1
+
+
+def test_predictions_without_an_ask_after_a_power_cut_are_set_aside(make_study):
+    study = make_study()
+    drive(study, most=4)
+    study.close()
+    parts = study.folder / "parts"
+    columns = {"trial": ["00-003"], "split": ["test"], "image": ["0"]}
+    pd.DataFrame({**columns, "truth": [1.0], "prediction": [1.0]}).to_parquet(
+        parts / "00-003.parquet"
+    )
+    said = []
+    study = make_study(noted=said.append)
+    assert not list(parts.iterdir())
+    assert (study.folder / "unasked" / "parts" / "00-003.parquet").exists()
+    assert "1 file(s) of predictions and samples of trials 00-003" in said[-1]
+    with warnings.catch_warnings(action="error"):
+        record.load(study.folder)
+
+
+def test_logs_are_on_disk_before_frames_are_made_of_them(make_study, monkeypatch):
+    """Else a power cut leaves frames of more than the logs have, and the record is refused."""
+    done = []
+    monkeypatch.setattr("search.run.study.WRITE_EVERY", 0.0)
+    for name in ("to_disk", "write_frames"):
+        method = getattr(RunFolder, name)
+        monkeypatch.setattr(
+            RunFolder, name, lambda self, n=name, m=method: (done.append(n), m(self))[1]
+        )
+    study = make_study()
+    job = study.ask()
+    study.epoch(job.trial, {"epoch": 1, "val_accuracy": 0.5})
+    assert done == ["to_disk", "write_frames"]

@@ -11,9 +11,9 @@ from search import record
 from search.cli.main import main
 from search.record import RecordError, manifest
 from search.run.errors import ExecutionError
+from search.run.job_form import Places
 from search.run.lineage import _may_have_seen, check_split, same_data
 from search.run.options import PreflightError
-from search.run.study import Places
 from search.run.weights import write_weights
 from search.run.worker import execute
 from search.spec.study_spec import SpecError, parse_spec
@@ -175,7 +175,7 @@ def test_cells_of_one_depth_are_chosen_among_by_number(make_study, tmp_path):
     text = SOURCE.replace("depth = [18]", 'depth = [18]\nstem = ["imagenet", "cifar"]')
     study = make_study(text=text.replace("seeds = [1, 2]", "seeds = [1]"))
     folder = run(study)
-    with pytest.raises(RecordError, match=r"--cell.*0 \(depth=18, stem=imagenet\); 1 "):
+    with pytest.raises(RecordError, match=r"--cell.*0 \(depth 18, stem imagenet\); 1 "):
         write_weights(folder, tmp_path / "mine")
     write_weights(folder, tmp_path / "mine", cell=1)
     state = torch.load(tmp_path / "mine" / "resnet18.pth", weights_only=True)

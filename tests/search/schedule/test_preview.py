@@ -85,9 +85,9 @@ def test_memory_is_that_of_the_weights_and_what_is_as_large():
     """ResNet-18 with ten outputs has 11,181,642 parameters; SGD with momentum, best weights."""
     text = TEXT.replace("[budget]", "[fixed]\nskip_padding = false\n[budget]")
     stock = preview(spec(text), 1).memory_mb
-    assert stock["depth=18"] == pytest.approx(11_181_642 * 4 * 4 / 2**20, rel=0.01)
+    assert stock["depth 18"] == pytest.approx(11_181_642 * 4 * 4 / 2**20, rel=0.01)
     held = preview(spec(), 1).memory_mb
-    assert held["depth=18"] < 0.8 * stock["depth=18"]
+    assert held["depth 18"] < 0.8 * stock["depth 18"]
 
 
 def test_a_study_of_seeds_alone_has_nothing_to_search():

@@ -349,3 +349,14 @@ def test_a_message_quotes_no_more_of_a_file_than_helps():
     with pytest.raises(SpecError) as refused:
         parse_spec({"name": "x", "task": "y" * 100_000, "z" * 100_000: 1}, "x.toml")
     assert len(str(refused.value)) < 10_000
+
+
+def test_seeds_pair_cells_only_where_the_file_says_so_and_there_are_two():
+    plain = parse_spec(tomllib.loads(GOOD), "mine.toml")
+    assert plain.confirm.paired is False
+    said = parse_spec(
+        tomllib.loads(GOOD + "[confirm]\nseeds = [1, 2]\npaired = true"), "mine.toml"
+    )
+    assert said.confirm.paired is True
+    found = faults(GOOD + "[confirm]\nseeds = [1]\npaired = true")
+    assert "confirm.seeds" in found["confirm.paired"]

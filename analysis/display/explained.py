@@ -1,0 +1,199 @@
+"""What `resnet-report explain` prints: why a cell is where it is, a heading and lines each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from analysis.display import words
+from analysis.display.frames import DASH, ends, fixed_point, text
+from analysis.display.marks import legend, why_out
+from analysis.display.origins import origin
+from analysis.findings.cells import CellValue, config_of
+from analysis.findings.explain import POWER, Explanation, Fit, Move, explain
+from analysis.findings.facts import metric_name
+from search.record import Record, searched
+from search.record.naming import cell_label, number
+
+MOST = 12  # configs that are listed
+
+
+def explained(record: Record, cell: int) -> str:
+    """Everything that is known of a cell, as text.
+
+    Args:
+        record: the study.
+        cell: number of the cell, from 0.
+
+    Raises:
+        UserError: trials of a cell cannot be compared.
+    """
+    held = explain(record, cell)
+    main = held.values[0]
+    name = metric_name(record.study, main.metric)
+    parts = [
+        ("Value", [*_values(record, held), *_standing(held, name)]),
+        ("Search", [*_search(record, held, cell)]),
+        ("Seeds", _seeds(held, main)),
+        ("Fit", _fit(record, held.fit, main, name)),
+        ("More epochs", [settled_words(held.settled, main)]),
+        ("What would most likely move it", [_move(m, main) for m in held.moves] or [_NOTHING]),
+    ]
+    title = f"{cell_label(main.given)}: study {record.study['name']}, cell {cell}"
+    lines = [*words.banners(record), title]
+    for head, said in parts:
+        lines += [f"\n{head}", *(f"  {line}" for line in said if line)]
+    return "\n".join([*lines, "", origin(record)])
+
+
+_NOTHING = "nothing that the record shows"
+
+
+def _values(record: Record, held: Explanation) -> list[str]:
+    lines = []
+    for v in held.values:
+        told = [f"{v.split} {metric_name(record.study, v.metric)}: {text(v)}"]
+        if v.seed_interval.known:
+            told.append(f"95 % over seeds {ends(v.seed_interval, v.digits)}")
+        if v.image_interval.known:
+            told.append(f"over test images {ends(v.image_interval, v.digits)}")
+        for c in v.constants:
+            told.append(f"{c.name} {fixed_point(c.value, v.digits)}")
+        lines.append("; ".join(told))
+    return [*lines, *(f"{sign} {said}" for sign, said in legend(held.values))]
+
+
+def _standing(held: Explanation, name: str) -> list[str]:
+    main = held.values[0]
+    if main.standing == "out":
+        return [f"compared with no other cell: {why_out(main)}"]
+    if held.ahead is None:
+        return [f"best mean {name} of the cells of the same images" * (main.standing != "alone")]
+    first, by = held.ahead
+    said = f"behind {cell_label(first.given)} by {fixed_point(by.point, main.digits)}"
+    for what, interval in (("seeds", by.seeds), ("test images", by.images), ("both", by.both)):
+        if interval.known:
+            said += f"; {what} {ends(interval, main.digits)}"
+    decided = "decided" if main.standing == "behind" else "NOT decided"
+    return [f"{said} ({100 * by.level:.3g} %, Holm): {decided}"]
+
+
+def _search(record: Record, held: Explanation, cell: int) -> list[str]:
+    main, configs = held.values[0], held.configs
+    if configs.empty:
+        return ["nothing was searched"]
+    counts = main.counts.configs
+    lines = (
+        []
+        if "imported" in record.study
+        else [f"{counts.run} of {counts.planned or counts.run} planned configs were begun"]
+    )
+    rows = searched(record)
+    rows = rows[rows["cell"] == cell].set_index("trial")
+    rungs = dict(list(held.rungs.groupby("trial")))
+    for row in configs.head(MOST).to_dict("records"):
+        config = cell_label(config_of(rows.loc[row["trial"]], record.study))
+        value = DASH if pd.isna(row["value"]) else fixed_point(float(row["value"]), main.digits)
+        ranks = ", ".join(
+            f"rank {int(r['rank'])} of {int(r['n'])} at {int(r['epoch'])}"
+            for r in rungs.get(row["trial"], configs.iloc[:0]).to_dict("records")
+        )
+        why = "" if pd.isna(row["reason"]) else str(row["reason"])
+        said = ranks if ranks and (not why or why.startswith("rank")) else why or ranks
+        lines.append(f"{config}: {value} at epoch {row['epochs']}, {row['status']}; {said}")
+    if len(configs) > MOST:
+        lines.append(f"and {len(configs) - MOST} more: `resnet-report table --table configs`")
+    if main.edges:
+        lines.append(f"chosen at an end of what was tried: {main.details.get('edge', '')}")
+    if main.audit.ended:
+        audit = f"{main.audit.better} of {main.audit.ended} audited did better than the winner"
+        lines.append(main.details.get("audit", audit))
+    return lines
+
+
+def _seeds(held: Explanation, main: CellValue) -> list[str]:
+    lines = []
+    if main.counts.seeds.words and "imported" not in main.marks:
+        lines.append(f"missing: {main.counts.seeds.words}")
+    for row in held.seeds.to_dict("records"):
+        scores = [
+            f"{v.metric} {fixed_point(float(row[v.metric]), v.digits)}"
+            for v in held.values
+            if not pd.isna(row[v.metric])
+        ]
+        seed = DASH if pd.isna(row["seed"]) else str(row["seed"])
+        why = (
+            "" if pd.isna(row["reason"]) or row["status"] == "completed" else f": {row['reason']}"
+        )
+        told = ", ".join(scores) or f"{row['status']}{why}"
+        lines.append(f"seed {seed} ({row['trial']}): {told}")
+    return lines
+
+
+def _fit(record: Record, fit: Fit | None, main: CellValue, name: str) -> list[str]:
+    if fit is None:
+        return ["training and validation are not on record at the epoch shown"]
+    watched = record.study["watched"]
+    train, val, gap = (fixed_point(x, main.digits) for x in (fit.train, fit.watched, fit.gap))
+    lines = [f"train {name} {train}, {watched} {name} {val} at the checkpoint shown; gap {gap}"]
+    if apart := words.training(record.study):
+        return [*lines, *apart]
+    if fit.says == "unknown":
+        return lines
+    error = fixed_point(fit.error, main.digits)
+    where = {
+        "overfitted": f"overfitted: the gap is more of the error than training leaves, {error}",
+        "underfitted": f"underfitted: training leaves {error} of the error, more than the gap",
+    }
+    return [*lines, where[fit.says]]
+
+
+def settled_words(held: Any, value: CellValue) -> str:
+    """A cell's convergence stamp in a sentence.
+
+    Args:
+        held: its row of `analysis.findings.settled.settled`.
+        value: of the cell.
+    """
+    stamp = held["stamp"]
+    if not held["window"] or not math.isfinite(held["gain"]):
+        return f"{stamp}: {held['why']}"
+    gain, low, high, least = (
+        f"{held[key]:+.{value.digits}f}" for key in ("gain", "low", "high", "matters")
+    )
+    said = f"{stamp}: {held['window']} epochs more at this learning rate would give {gain} "
+    said += f"({low} to {high}; {least.lstrip('+')} would show between seeds)"
+    return said + (f"; {held['why']}" if held["why"] else "")
+
+
+def _move(move: Move, value: CellValue) -> str:
+    f = move.figures
+
+    def shown(key: str) -> str:
+        return fixed_point(float(f[key]), value.digits)
+
+    if move.kind == "lost":
+        return f"the seeds that are missing ({f['seeds']}): `resume --retry-failed`"
+    if move.kind == "rung":
+        return (
+            f"a later first rung: {f['better']} of {f['ended']} audited did better than the winner"
+        )
+    if move.kind == "range":
+        where = {"lowest": "lower", "highest": "higher", "only": "other"}[f["side"]]
+        end = f"{number(f['value'])} was the end of what was tried"
+        return f"{where} values of {f['key']}: {end}"
+    if move.kind == "budget":
+        return f"more epochs: {shown('gain')} ({shown('low')} to {shown('high')}) in {f['window']}"
+    if move.kind == "configs":
+        return f"the configs that are missing: {f['run']} of {f['planned']} were begun"
+    if move.kind == "images":
+        return (
+            f"more test images: their draw alone moves the lead by {shown('half')} either way, "
+            f"which is {shown('lead')}; more seeds do not change that"
+        )
+    return (
+        f"more seeds: about {f['seeds']} a cell would decide a lead of {shown('lead')} in "
+        f"{100 * POWER:.0f} % of studies, if they spread as these {f['there']} do"
+    )

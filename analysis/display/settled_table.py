@@ -1,0 +1,85 @@
+"""Is it settled: each cell's convergence stamp, and the ranks that more epochs could change."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from analysis.display import words
+from analysis.display.explained import settled_words
+from analysis.display.frames import DASH, fixed_point, stamps
+from analysis.display.origins import origin
+from analysis.display.render import Table
+from analysis.findings.cells import CellValue, cell_values
+from analysis.findings.facts import beside, metric_name
+from analysis.findings.settled import settled
+from search.record import Record
+from search.record.naming import cell_label, setting
+
+
+def settled_table(record: Record) -> Table:
+    """One row a cell, with the epoch up to which all cells can be compared.
+
+    Raises:
+        UserError: trials of a cell cannot be compared.
+    """
+    study, data = record.study, settled(record)
+    values = {v.cell: v for v in cell_values(record) if v.metric == study["metric"]}
+    epoch = max(data["common_epoch"], default=0)
+    name = f"{study['watched']} {metric_name(study, study['metric'])}"
+    rows = []
+    for row in data.to_dict("records"):
+        value = values[row["cell"]]
+        at = {key: setting(key, held) for key, held in value.given.items()}
+        own = {
+            "more epochs": settled_words(row, value),
+            "rank": _rank(row["rank"]),
+            f"{name} at epoch {epoch}": fixed_point(row["value_there"], value.digits),
+            f"rank at epoch {epoch}": _rank(row["rank_there"]),
+            "could pass": _passed(row["could_pass"], values),
+        }
+        rows.append(beside(at, own) | own)
+    display = pd.DataFrame(rows)
+    bold = pd.DataFrame(False, index=display.index, columns=display.columns)
+    caption = " ".join([*words.banners(record), *_notes(data, epoch), origin(record)])
+    given = pd.DataFrame([beside(values[c].given, data.columns) for c in data["cell"]])
+    data = pd.concat([data, given], axis=1).assign(**stamps(record))
+    title = "Is it settled: would more epochs move it?"
+    return Table(study["name"], "settled", title, caption, display, bold, data, short=_short(data))
+
+
+def _rank(held: Any) -> str:
+    return DASH if pd.isna(held) else str(held)
+
+
+def _passed(cells: list[int] | None, values: dict[int, CellValue]) -> str:
+    if cells is None:
+        return "cannot tell"
+    return "; ".join(cell_label(values[cell].given) for cell in cells) or DASH
+
+
+def _short(data: pd.DataFrame) -> str:
+    counts = data["stamp"].value_counts()
+    return ", ".join(f"{n} {stamp}" for stamp, n in counts.items()) + "."
+
+
+def _notes(data: pd.DataFrame, epoch: int) -> list[str]:
+    differ = data[(data["rank"] != data["rank_there"]).fillna(False)]
+    ranks = (
+        f"Ranks at epoch {epoch}, the last that all cells have, differ from those shown in "
+        f"{len(differ)} of {int(data['rank'].notna().sum())} cells."
+        if math.isfinite(epoch) and epoch
+        else "No learning curve is on record."
+    )
+    return [
+        "Slope of the mean curve over the last fifth of the epochs (10 at least) that were "
+        "trained at one learning rate, with its 95 % interval (Theil and Sen), times as many "
+        "epochs again: improving or worsening where it leaves out 0, flat where both ends are "
+        "within two sd between seeds. No value is predicted: a slope wears off, and a later drop "
+        "of the learning rate, or a longer schedule, gives what no curve shows.",
+        ranks,
+        "Could pass: better cells that it would pass if both went on as far as their intervals "
+        "allow.",
+    ]

@@ -1,0 +1,274 @@
+"""Learning curves of trainings elsewhere, from a csv: read, checked, made into records."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from analysis.findings.published import CURVE_COLUMNS
+from search.record import UserError
+from search.record.forms import out_of_bounds
+from search.record.imported import (
+    ImportedRun,
+    main_metric,
+    require_free,
+    tasks,
+    write_imported,
+)
+
+NAME = re.compile(r"(train|val|test)_[a-z][a-z0-9_]*")
+MODES = {"scratch": False, "pretrained": True}
+
+
+@dataclass
+class Curve:
+    """One run of a csv.
+
+    Attributes:
+        task, part, mode, depth, lr, run: as the csv has them.
+        values: name -> epoch -> value.
+        row: of the csv, the first of it, counted from 1 with the heading.
+    """
+
+    task: str
+    part: str
+    mode: str
+    depth: int
+    lr: float
+    run: int
+    row: int
+    values: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """How many it has."""
+        return max(max(held) for held in self.values.values())
+
+    @property
+    def watched(self) -> str:
+        """The split that its results are of: validation where the csv has it, else test."""
+        return "val" if f"val_{main_metric(self.task)}" in self.values else "test"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is known of how it was trained."""
+        side = {"part": self.part} if tasks()[self.task]["side"] else {}
+        return {"depth": self.depth, **side, "lr": self.lr, "pretrained": MODES[self.mode]}
+
+    @property
+    def label(self) -> str:
+        """E.g. "shanghaitech A, scratch, depth 18, lr 0.001, run 1"."""
+        task = " ".join(text for text in (self.task, self.part) if text)
+        return f"{task}, {self.mode}, depth {self.depth}, lr {self.lr:g}, run {self.run}"
+
+    def end(self, metric: str) -> float:
+        """Its value of a metric at the last epoch; NaN where it has none."""
+        return self.values.get(f"{self.watched}_{metric}", {}).get(self.epochs, math.nan)
+
+
+def read_csv_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a csv with their numbers, those of the file's lines.
+
+    Raises:
+        UserError: it cannot be read, lacks a column, or a row has more or fewer fields.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(line if not line.startswith("#") else "\n" for line in file)
+            held = [(lines.line_num, line) for line in lines if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as csv: {error}") from error
+    if not held:
+        raise UserError(f"{path}: holds nothing; its first row must be {','.join(columns)}")
+    (_, head), *rows = held
+    if missing := [name for name in columns if name not in head]:
+        raise UserError(
+            f"{path}, row 1: has no column {', '.join(missing)}; it must be {','.join(columns)}"
+        )
+    if not rows:
+        raise UserError(f"{path}: has a heading and no rows; there is nothing to import")
+    for number, line in rows:
+        if len(line) != len(head):
+            raise UserError(
+                f"{path}, row {number}: has {len(line)} fields, the heading {len(head)}; give "
+                "each column its value"
+            )
+    return [(number, dict(zip(head, line, strict=True))) for number, line in rows]
+
+
+def read_curves(path: Path) -> list[Curve]:
+    """The runs of a csv with the columns CURVE_COLUMNS, in its order.
+
+    Raises:
+        UserError: with file, row, column and what to do.
+    """
+    found: dict[tuple[Any, ...], Curve] = {}
+    for number, row in read_csv_rows(path, CURVE_COLUMNS):
+        curve = _curve(path, number, row)
+        key = (curve.task, curve.part, curve.mode, curve.depth, curve.lr, curve.run)
+        held = found.setdefault(key, curve).values.setdefault(_name(path, number, row), {})
+        epoch = whole_number(path, number, "epoch", row["epoch"], 1)
+        if epoch in held:
+            refuse(path, number, "epoch", row["epoch"], "stands twice; leave one of them")
+        held[epoch] = _value(path, number, row)
+    for curve in found.values():
+        _require_whole(path, curve)
+    return list(found.values())
+
+
+def _curve(path: Path, number: int, row: Mapping[str, str]) -> Curve:
+    task, part, mode = row["task"], row["part"], row["mode"]
+    if task not in tasks():
+        refuse(path, number, "task", task, f"must be one of {', '.join(tasks())}")
+    if mode not in MODES:
+        refuse(path, number, "mode", mode, f"must be one of {', '.join(MODES)}")
+    if bool(part) != bool(tasks()[task]["side"]):
+        needs = "must say which images" if not part else f"must be empty: {task} has no parts"
+        refuse(path, number, "part", part, needs)
+    lr = real_number(path, number, "lr", row["lr"])
+    if lr <= 0:
+        refuse(path, number, "lr", row["lr"], "must be above 0")
+    depth = whole_number(path, number, "depth", row["depth"], 1)
+    run = whole_number(path, number, "run", row["run"], 0)
+    return Curve(task, part, mode, depth, lr, run, number)
+
+
+def _name(path: Path, number: int, row: Mapping[str, str]) -> str:
+    if not NAME.fullmatch(row["name"]):
+        text = "must be train_, val_ or test_ and a metric, e.g. val_loss"
+        refuse(path, number, "name", row["name"], text)
+    return row["name"]
+
+
+def _value(path: Path, number: int, row: Mapping[str, str]) -> float:
+    value = real_number(path, number, "value", row["value"])
+    if fault := out_of_bounds(row["name"].partition("_")[2], value):
+        refuse(path, number, "value", row["value"], fault)
+    return value
+
+
+def _require_whole(path: Path, curve: Curve) -> None:
+    """Epochs 1 to n, once each, of every name."""
+    due = set(range(1, curve.epochs + 1))
+    for name, held in curve.values.items():
+        if lacking := sorted(due - set(held)):
+            raise UserError(
+                f"{path}, row {curve.row}, column epoch: {name} of {curve.label} has no epoch "
+                f"{lacking[0]} of 1 to {curve.epochs}; give each name every epoch, or leave the "
+                "name out"
+            )
+    main = main_metric(curve.task)
+    if f"{curve.watched}_{main}" not in curve.values:
+        raise UserError(
+            f"{path}, row {curve.row}, column name: {curve.label} has neither val_{main} nor "
+            f"test_{main}; add one of them, or leave the run out"
+        )
+
+
+def refuse(path: Path, number: int, column: str, value: str, text: str) -> NoReturn:
+    """Say what is wrong with a value.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(f"{path}, row {number}, column {column}: {value!r} {text}")
+
+
+def whole_number(path: Path, number: int, column: str, text: str, least: int) -> int:
+    """A whole number of a csv.
+
+    Raises:
+        UserError: it is none, or below the least.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        refuse(path, number, column, text, f"must be a whole number from {least} on")
+    return int(text)
+
+
+def real_number(path: Path, number: int, column: str, text: str) -> float:
+    """A finite number of a csv.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        fix = "; of a run that diverged leave the epochs from there on out" * (column == "value")
+        refuse(path, number, column, text, f"must be a finite number{fix}")
+    return value
+
+
+def write_studies(
+    path: Path, curves: Sequence[Curve], faults: Sequence[str], out: Path
+) -> list[Path]:
+    """Write runs as records, one study for those of one task, number of epochs and metrics.
+
+    Args:
+        path: the csv.
+        curves: of it.
+        faults: what was found of it, kept in every record.
+        out: a folder of each study is made in it.
+
+    Returns:
+        The run folders.
+
+    Raises:
+        UserError: one of them is there already; nothing is written then.
+    """
+    groups: dict[tuple[str, int, tuple[str, ...]], list[Curve]] = {}
+    for curve in curves:
+        key = (curve.task, curve.epochs, tuple(sorted(curve.values)))
+        groups.setdefault(key, []).append(curve)
+    named = dict(zip(_names(path.stem, list(groups)), groups.values(), strict=True))
+    origin = {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "faults": list(faults),
+    }
+    for name in named:
+        require_free(out / name)
+    for name, held in named.items():
+        _write_study(out / name, held, origin)
+    return [out / name for name in named]
+
+
+def _names(stem: str, keys: Sequence[tuple[str, int, tuple[str, ...]]]) -> list[str]:
+    found = list[str]()
+    for task, epochs, _ in keys:
+        several = len({key[1] for key in keys if key[0] == task}) > 1
+        base = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{stem}-{task}{f'-{epochs}' * several}")
+        again = sum(name == base or name.startswith(f"{base}.") for name in found)
+        found.append(f"{base}.{again + 1}" if again else base)
+    return found
+
+
+def _write_study(folder: Path, curves: Sequence[Curve], origin: Mapping[str, Any]) -> None:
+    at = [curve.settings for curve in curves]
+    if any(held in at[:place] for place, held in enumerate(at)):  # run again: which is not known
+        at = [{**held, "run": curve.run} for held, curve in zip(at, curves, strict=True)]
+    side = tasks()[curves[0].task]["side"]
+    differ = [k for k in at[0] if k == side or len({repr(held[k]) for held in at}) > 1]
+    keys = differ or ["depth"]
+    cells = [{key: held[key] for key in keys} for held in at]
+    settings = {key: value for key, value in at[0].items() if key not in keys}
+    runs = [
+        ImportedRun(
+            f"{cell:02d}-run{curve.run}",
+            cell,
+            tuple(
+                {name: held[epoch] for name, held in curve.values.items()}
+                for epoch in range(1, curve.epochs + 1)
+            ),
+        )
+        for cell, curve in enumerate(curves)
+    ]
+    write_imported(folder, curves[0].task, cells, settings, curves[0].watched, runs, origin)

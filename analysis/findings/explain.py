@@ -1,0 +1,255 @@
+"""Why a cell is where it is: its search, seeds, fit, lead, and what would most likely move it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from analysis.findings.cells import CellValue, cell_values
+from analysis.findings.facts import bounds, direction
+from analysis.findings.settled import settled
+from analysis.findings.verdict import Lead
+from search.record import Record, UserError, searched, trial_column
+
+MoveKind = Literal["range", "budget", "rung", "configs", "seeds", "images", "lost"]
+POWER = 0.8  # of the seeds that are advised: the share of studies in which they would decide
+MOST_SEEDS = 50  # above which more seeds are no advice
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The metric on training and watched split at the checkpoint that is shown, means over seeds.
+
+    Attributes:
+        train: of the training images, or of crops of them (study.json's about.training says so).
+        watched: of the split that selects.
+        error: of `train` from the best that the metric can be; NaN where it has no best.
+        gap: by how much the watched split is worse than training.
+    """
+
+    train: float
+    watched: float
+    error: float
+    gap: float
+
+    @property
+    def says(self) -> Literal["overfitted", "underfitted", "unknown"]:
+        """Where more of the watched error is: in the gap, or in training already."""
+        if not math.isfinite(self.error) or not math.isfinite(self.gap):
+            return "unknown"
+        return "overfitted" if self.gap > self.error else "underfitted"
+
+
+@dataclass(frozen=True)
+class Move:
+    """Something that would likely move a cell.
+
+    Attributes:
+        kind: what to change.
+        figures: what says so, by name.
+    """
+
+    kind: MoveKind
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of a cell; see `explain`.
+
+    Attributes:
+        values: its verdicts, one a metric, the study's own first.
+        configs: one row a config: trial, the searched parameters, epochs, value, status, reason.
+        rungs: one row a config and rung: trial, epoch, value, rank, n, verdict.
+        seeds: one row a trial of the result: trial, seed, status, reason, and a column a metric.
+        fit: of the study's metric; None where no trial is shown.
+        settled: its row of `settled.settled`.
+        ahead: the leader's lead over it, leader first; None for the leader, or without one.
+        moves: what would most likely move it, most likely first.
+    """
+
+    values: tuple[CellValue, ...]
+    configs: pd.DataFrame
+    rungs: pd.DataFrame
+    seeds: pd.DataFrame
+    fit: Fit | None
+    settled: Mapping[str, Any]
+    ahead: tuple[CellValue, Lead] | None
+    moves: tuple[Move, ...]
+
+
+def cell_number(record: Record, wanted: str) -> int:
+    """The cell that some words name: its number, or settings such as `depth=18,pretrained=false`.
+
+    Raises:
+        UserError: none or several fit.
+    """
+    cells = record.study["cells"]
+    if wanted.isdigit() and int(wanted) < len(cells):
+        return int(wanted)
+    pairs = [part.partition("=") for part in wanted.split(",")]
+    asked = {key.strip(): value.strip().lower() for key, _, value in pairs}
+    fits = [
+        number
+        for number, at in enumerate(cells)
+        if all(key in at and str(at[key]).lower() == value for key, value in asked.items())
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    names = "; ".join(",".join(f"{k}={v}" for k, v in at.items()) for at in cells)
+    raise UserError(
+        f"{wanted!r} names {'no cell' if not fits else f'{len(fits)} cells'} of study "
+        f"{record.study['name']}; its cells are {names}"
+    )
+
+
+def explain(record: Record, cell: int) -> Explanation:
+    """Gather what a record says of a cell.
+
+    Args:
+        record: the study.
+        cell: number of the cell, from 0.
+
+    Raises:
+        UserError: trials of a cell cannot be compared.
+    """
+    study = record.study
+    every = cell_values(record)
+    values = sorted(
+        (v for v in every if v.cell == cell), key=lambda v: v.metric != study["metric"]
+    )
+    main = values[0]
+    table = settled(record).set_index("cell")
+    first = next((v for v in every if v.metric == main.metric and _leads(v, main)), None)
+    ahead = None
+    if first is not None and first.cell != cell and main.behind is not None:
+        ahead = (first, main.behind)
+    found = Explanation(
+        values=tuple(values),
+        configs=_configs(record, cell),
+        rungs=_rungs(record, cell),
+        seeds=_seeds(record, main),
+        fit=_fit(record, main),
+        settled=dict(table.loc[cell]),
+        ahead=ahead,
+        moves=(),
+    )
+    return Explanation(**{**vars(found), "moves": tuple(_moves(study, found))})
+
+
+def _leads(value: CellValue, other: CellValue) -> bool:
+    """Whether a value is the best mean of those that another is compared with."""
+    compared = value.standing in ("best", "among the best", "alone") and value.behind is None
+    return compared and value.images == other.images
+
+
+def _configs(record: Record, cell: int) -> pd.DataFrame:
+    study = record.study
+    rows = searched(record)
+    rows = rows[rows["cell"] == cell]
+    keys = [trial_column(study, key) for key in study["space_keys"]]
+    columns = ["trial", *keys, "epochs", "value", "status", "reason"]
+    order = rows.assign(_v=rows["value"] * (-1 if study["mode"] == "max" else 1))
+    order = order.sort_values(["epochs", "_v"], ascending=[False, True], kind="stable")
+    return order[columns].reset_index(drop=True)
+
+
+def _rungs(record: Record, cell: int) -> pd.DataFrame:
+    held = record.decisions
+    held = held[(held["cell"] == cell) & held["rank"].notna()]
+    columns = ["trial", "epoch", "value", "rank", "n", "verdict"]
+    last = held.drop_duplicates(["trial", "epoch"], keep="last")
+    return last[columns].sort_values(["epoch", "rank"]).reset_index(drop=True)
+
+
+def _seeds(record: Record, value: CellValue) -> pd.DataFrame:
+    trials = record.trials
+    own = trials[trials["cell"] == value.cell]
+    rows = own[(own["stage"] == "confirm") | own["trial"].isin(list(value.trials))]
+    split = value.split
+    names = {
+        metric: f"test_{metric}" if split == "test" else f"value_{split}_{metric}"
+        for metric in record.study["metrics"]
+    }
+    held = {m: rows.get(c, math.nan) for m, c in names.items()}
+    found = rows[["trial", "seed", "status", "reason"]].assign(**held)
+    return found.reset_index(drop=True)
+
+
+def _fit(record: Record, value: CellValue) -> Fit | None:
+    study, metric = record.study, value.metric
+    rows = record.trials[record.trials["trial"].isin(list(value.trials))]
+    names = [f"value_train_{metric}", f"value_{study['watched']}_{metric}"]
+    if rows.empty or not set(names) <= set(rows.columns):
+        return None
+    train, watched = (float(rows[name].astype("float64").mean()) for name in names)
+    top = direction(study, metric) == "max"
+    low, high = bounds(study, metric)
+    best = high if top else low
+    error = abs(best - train) if math.isfinite(best) else math.nan
+    return Fit(train, watched, error, train - watched if top else watched - train)
+
+
+def _moves(study: Mapping[str, Any], held: Explanation) -> list[Move]:
+    main, stamp = held.values[0], held.settled
+    found = []
+    if main.counts.seeds.lost:
+        found.append(Move("lost", {"seeds": main.counts.seeds.words}))
+    if main.audit.better:
+        audit = main.audit
+        found.append(Move("rung", {"better": audit.better, "ended": audit.ended}))
+    found += [Move("range", {"key": e.key, "value": e.value, "side": e.side}) for e in main.edges]
+    if stamp["stamp"] == "improving":
+        keys = ("gain", "low", "high", "window")
+        found.append(Move("budget", {key: stamp[key] for key in keys}))
+    configs = main.counts.configs
+    if 0 < configs.run < configs.planned:
+        found.append(Move("configs", {"run": configs.run, "planned": configs.planned}))
+    if held.ahead is not None and held.ahead[1].says in ("not decided", "unknown"):
+        found += _to_decide(main, *held.ahead)
+    return found
+
+
+def _to_decide(value: CellValue, leader: CellValue, by: Lead) -> list[Move]:
+    """Whether more seeds, or more test images, would decide a lead of this size."""
+    seeds = None  # of pairs the spread is that of the differences: no formula of ours
+    if by.seeds.kind != "paired":
+        seeds = seeds_to_decide([value.values, leader.values], by.point, by.level)
+    images = (by.images.high - by.images.low) / 2 if by.images.known else math.nan
+    if images >= by.point > 0:  # no number of seeds decides what the images leave open
+        return [Move("images", {"lead": by.point, "half": images})]
+    if seeds is None:
+        return []
+    return [Move("seeds", {"lead": by.point, "seeds": seeds, "there": value.n})]
+
+
+def seeds_to_decide(
+    groups: Sequence[Sequence[float]], difference: float, level: float
+) -> int | None:
+    """Seeds a cell that would decide a difference in POWER of studies, if their spread is right.
+
+    n = (z(1 - (1 - level) / 2) + z(POWER))^2 (s1^2 + s2^2) / difference^2, the normal
+    approximation, plus one seed for the t quantiles of few (Guenther, "Sample size formulas for
+    normal theory t tests", The American Statistician 35, 1981, adds z^2 / 4 to one group).
+
+    Args:
+        groups: two, `(n,)` each, one value a seed.
+        difference: of their means that is to be told from 0.
+        level: of the interval, in (0, 1).
+
+    Returns:
+        The number; None where a group has fewer than two seeds or no spread, where there is no
+        difference, or where it is above MOST_SEEDS.
+    """
+    if min(len(group) for group in groups) < 2 or not difference:
+        return None
+    spread = sum(float(np.var(group, ddof=1)) for group in groups)
+    z = float(ndtri(1 - (1 - level) / 2)), float(ndtri(POWER))
+    needed = math.ceil(sum(z) ** 2 * spread / difference**2 + z[0] ** 2 / 4)
+    return needed if spread > 0 and needed <= MOST_SEEDS else None

@@ -1,0 +1,305 @@
+"""What is wrong with published tables, found by the learning curves that were published with them.
+
+Each fault is a line with its figures: values of validation under the head of test, cells that are
+not what their curve ends at, a choice that the curves deny, one run picked of several by the value
+that is shown, and values no better than a constant prediction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.findings.curve_csv import (
+    MODES,
+    Curve,
+    read_csv_rows,
+    real_number,
+    refuse,
+    whole_number,
+)
+from search.record.imported import main_metric, tasks
+
+COLUMNS = ("table", "task", "part", "mode", "depth", "lr", "epochs", "metric", "value")
+ROUNDING = 0.5001  # of the last digit that is published
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One published number; `digits` behind its point."""
+
+    table: str
+    task: str
+    part: str
+    mode: str
+    depth: int
+    lr: float
+    epochs: int
+    metric: str
+    value: float
+    digits: int
+
+    @property
+    def label(self) -> str:
+        """E.g. "T3 B, depth 18, lr 0.01"."""
+        return f"{self.table}{f' {self.part}' * bool(self.part)}, {self.mode}, {self.at}"
+
+    @property
+    def at(self) -> str:
+        """E.g. "depth 18, lr 0.01"."""
+        return f"depth {self.depth}, lr {self.lr:g}"
+
+    def is_end_of(self, curve: Curve) -> bool:
+        """Whether a curve ends at the number."""
+        return abs(curve.end(self.metric) - self.value) <= ROUNDING * 0.1**self.digits
+
+    def may_be(self, curve: Curve, *, lr: bool = True) -> bool:
+        """Whether a curve is of its data, mode and depth, and of its lr where that is asked."""
+        mine = (self.task, self.part, self.mode, self.depth)
+        same = mine == (curve.task, curve.part, curve.mode, curve.depth)
+        return same and (curve.lr == self.lr or not lr)
+
+
+def read_cells(path: Path | None = None) -> list[Cell]:
+    """Published cells: of a csv with the columns COLUMNS, or those of the course report.
+
+    Raises:
+        UserError: with file, row, column and what to do.
+    """
+    own = Path(str(files("analysis.findings").joinpath("published.csv")))
+    source = own if path is None else path
+    found = []
+    for number, row in read_csv_rows(source, COLUMNS):
+        if row["task"] not in tasks():
+            refuse(source, number, "task", row["task"], f"must be one of {', '.join(tasks())}")
+        if row["mode"] not in MODES:
+            refuse(source, number, "mode", row["mode"], f"must be one of {', '.join(MODES)}")
+        if row["metric"] not in (known := tasks()[row["task"]]["metrics"]):
+            refuse(source, number, "metric", row["metric"], f"must be one of {', '.join(known)}")
+        found.append(
+            Cell(
+                table=row["table"],
+                task=row["task"],
+                part=row["part"],
+                mode=row["mode"],
+                depth=whole_number(source, number, "depth", row["depth"], 1),
+                lr=real_number(source, number, "lr", row["lr"]),
+                epochs=whole_number(source, number, "epochs", row["epochs"], 1),
+                metric=row["metric"],
+                value=real_number(source, number, "value", row["value"]),
+                digits=len(row["value"].partition(".")[2]),
+            )
+        )
+    return found
+
+
+def published_faults(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
+    """A line for each fault."""
+    known = [c for c in cells if any(c.may_be(curve, lr=False) for curve in curves)]
+    return [
+        *_validation_as_test(curves, known),
+        *_not_of_its_curve(curves, known),
+        *_picked(curves, known),
+        *_reversed(curves, known),
+        *_no_better(curves, known),
+    ]
+
+
+def _validation_as_test(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
+    """Tables of results whose numbers are those of validation."""
+    found = []
+    for table in dict.fromkeys(cell.table for cell in cells):
+        held = [cell for cell in cells if cell.table == table]
+        pairs = [
+            (cell, curve)
+            for cell in held
+            for curve in curves
+            if curve.watched == "val" and cell.may_be(curve) and cell.is_end_of(curve)
+        ]
+        if pairs:
+            cell, curve = pairs[0]
+            found.append(
+                f"validation shown as test: {table}: {len(pairs)} of its {len(held)} values are "
+                f"those of validation at the last epoch, and no test value is on file (e.g. "
+                f"{cell.at}: {cell.metric} {cell.value:.{cell.digits}f} is val_{cell.metric} at "
+                f"epoch {curve.epochs})"
+            )
+    return found
+
+
+def _rows(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells of one training together: its metrics."""
+    rows: dict[tuple[object, ...], list[Cell]] = {}
+    for c in cells:
+        rows.setdefault((c.label, c.task, c.epochs), []).append(c)
+    return list(rows.values())
+
+
+def _values(cells: Sequence[Cell], curve: Curve | None = None) -> str:
+    """E.g. "mae 277.9780, rmse 433.7102": published, or at the end of a curve."""
+    held = ((c, c.value if curve is None else curve.end(c.metric)) for c in cells)
+    return ", ".join(f"{c.metric} {value:.{c.digits}f}" for c, value in held)
+
+
+def _all_end(row: Sequence[Cell], curve: Curve) -> bool:
+    return all(cell.is_end_of(curve) for cell in row)
+
+
+def _not_of_its_curve(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
+    """Published rows that no curve of their settings ends at."""
+    found = []
+    for row in _rows(cells):
+        cell = row[0]
+        own = [curve for curve in curves if cell.may_be(curve)]
+        true = [curve for curve in own if _all_end(row, curve)]
+        if true:
+            if all(curve.epochs != cell.epochs for curve in true):
+                found.append(
+                    f"epochs: {cell.label}: {cell.epochs} stated, its curve has "
+                    f"{true[0].epochs} ({_values(row)})"
+                )
+            continue
+        others = [c for c in curves if cell.may_be(c, lr=False) and _all_end(row, c)]
+        if others:
+            text = f"is the end of the curve at lr {others[0].lr:g} over {others[0].epochs} epochs"
+        elif own:
+            ends = "; ".join(_values(row, curve) for curve in own)
+            text = f"its curve ends at {ends}"
+        else:
+            text = "no curve of these settings is on file"
+        found.append(f"not its curve: {cell.label}: published {_values(row)}; {text}")
+    return found
+
+
+def _picked(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
+    """Published rows of which several runs are on file, the best of them by what is shown."""
+    found = []
+    for row in _rows(cells):
+        cell = row[0]
+        runs = [c for c in curves if cell.may_be(c) and c.epochs == cell.epochs]
+        shown = [c for c in runs if _all_end(row, c)]
+        others = [c for c in runs if c not in shown]
+        if shown and others and _best(shown[0], runs, main_metric(cell.task)):
+            ends = "; ".join(_values(row, curve) for curve in others)
+            found.append(
+                f"best of {len(runs)} runs: {cell.label}: published {_values(row)}, chosen by "
+                f"the {shown[0].watched} value that is shown; left out: {ends}"
+            )
+    return found
+
+
+def _best(curve: Curve, among: Sequence[Curve], metric: str) -> bool:
+    return curve is min(among, key=lambda held: _sign(held.task, metric) * held.end(metric))
+
+
+def _sign(task: str, metric: str) -> int:
+    """1 where less is better."""
+    return 1 if tasks()[task]["metrics"][metric]["mode"] == "min" else -1
+
+
+def _reversed(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
+    """Choices of lr that published cells make and the curves of the same settings deny."""
+    found = []
+    groups: dict[tuple[str, str, str, str, int, int], list[Cell]] = {}
+    for c in cells:
+        if c.metric == main_metric(c.task):
+            groups.setdefault((c.table, c.task, c.part, c.mode, c.depth, c.epochs), []).append(c)
+    for held in groups.values():
+        if len({cell.lr for cell in held}) < 2:
+            continue
+        metric = held[0].metric
+        sign = _sign(held[0].task, metric)
+        said = min(held, key=lambda cell: sign * cell.value)
+        runs = [c for c in curves if said.may_be(c, lr=False) and c.epochs == said.epochs]
+        if len({curve.lr for curve in runs}) < 2:  # nothing to choose among
+            continue
+        first = min(runs, key=lambda curve: sign * curve.end(metric))
+        if first.lr == said.lr or math.isnan(first.end(metric)):
+            continue
+        digits = said.digits
+        text = (
+            f"choice of lr: {said.table}{f' {said.part}' * bool(said.part)}, depth {said.depth}: "
+            f"published best lr {said.lr:g} ({metric} {said.value:.{digits}f}), by the curves of "
+            f"{said.epochs} epochs lr {first.lr:g} ({metric} {first.end(metric):.{digits}f})"
+        )
+        after = _built_on(said, cells)
+        found.append(f"{text}{f'; {after} was run at lr {said.lr:g}' if after else ''}")
+    return found
+
+
+def _built_on(chosen: Cell, cells: Sequence[Cell]) -> str:
+    """Other tables that hold the lr that was chosen fixed, e.g. "T4 B"."""
+    tables = dict.fromkeys(
+        cell.table
+        for cell in cells
+        if cell.table != chosen.table
+        and (cell.task, cell.part, cell.mode) == (chosen.task, chosen.part, chosen.mode)
+        and {c.lr for c in cells if (c.table, c.part) == (cell.table, cell.part)} == {chosen.lr}
+    )
+    return ", ".join(f"{table}{f' {chosen.part}' * bool(chosen.part)}" for table in tables)
+
+
+@cache
+def known_constants() -> dict[tuple[str, str, str], dict[str, float]]:
+    """Constant predictors of published data: task, part and metric -> name -> value."""
+    with files("analysis.findings").joinpath("published_constants.csv").open() as file:
+        frame = pd.read_csv(file, comment="#", keep_default_na=False)
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in frame.to_dict("records"):
+        key = (str(row["task"]), str(row["part"]), str(row["metric"]))
+        found.setdefault(key, {})[str(row["constant"])] = float(row["value"])
+    return found
+
+
+def constants_of(task: str, part: str, metric: str) -> dict[str, float]:
+    """Constant predictors of a metric: those known without data, and of published data."""
+    chance = tasks()[task]["chance"].items()
+    free = {name: float(scores[metric]) for name, scores in chance if metric in scores}
+    return {**free, **known_constants().get((task, part, metric), {})}
+
+
+def _no_better(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
+    """Runs, and published cells that no run ends at, that do not beat every constant."""
+    found = []
+    for curve in curves:
+        metric = main_metric(curve.task)
+        tables = [
+            cell.table for cell in cells if cell.may_be(curve, lr=False) and cell.is_end_of(curve)
+        ]
+        said = f" (published in {', '.join(dict.fromkeys(tables))})" if tables else ""
+        text = _against(curve.task, curve.part, metric, curve.end(metric))
+        found += [f"no better than a constant: {curve.label}{said}: {text}"] if text else []
+    for cell in cells:
+        alone = not any(cell.may_be(c, lr=False) and cell.is_end_of(c) for c in curves)
+        if alone and cell.metric == main_metric(cell.task):
+            text = _against(cell.task, cell.part, cell.metric, cell.value)
+            found += (
+                [f"no better than a constant: {cell.label}, published: {text}"] if text else []
+            )
+    return found
+
+
+def _against(task: str, part: str, metric: str, value: float) -> str:
+    """Constants that a value does not beat, with theirs; "" where it beats all that are known."""
+    sign = _sign(task, metric)
+    held = {
+        name: fixed
+        for name, fixed in constants_of(task, part, metric).items()
+        if sign * (value - fixed) >= 0 or math.isclose(value, fixed, rel_tol=CLOSE)
+    }
+    if not held:
+        return ""
+    worst = ", ".join(
+        f"{name} {'(all but the same) ' * math.isclose(value, fixed, rel_tol=CLOSE)}{fixed:g}"
+        for name, fixed in held.items()
+    )
+    return f"{metric} {value:g} against {worst}"
+
+
+CLOSE = 0.02  # of a constant: as near as its training set makes another prediction

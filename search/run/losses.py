@@ -1,0 +1,41 @@
+"""How often a job was lost to its node, process or network; after so many times it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from search.record.journal import Event
+
+
+class Losses(NamedTuple):
+    """How often the job of a trial was lost without coming an epoch further in between.
+
+    Attributes:
+        times: so often.
+        epoch: the newest that it had reported by then.
+    """
+
+    times: int
+    epoch: int
+
+
+def one_more(held: Losses | None, epoch: int) -> Losses:
+    """A loss at an epoch, after those that are held of the trial."""
+    if held is None or epoch > held.epoch:
+        return Losses(1, epoch)
+    return Losses(held.times + 1, held.epoch)
+
+
+def losses_of(events: Sequence[Event]) -> dict[str, Losses]:
+    """Losses by trial, since it was last tried again as failed; see Losses."""
+    found = dict[str, Losses]()
+    for event in events:
+        if event["event"] == "lost":
+            trial = event["trial"]
+            # without an epoch: of before gains were counted
+            found[trial] = one_more(found.get(trial), event.get("epoch", 0))
+        elif event["event"] == "retry failed":
+            for trial in event["trials"]:
+                found.pop(trial, None)
+    return found
