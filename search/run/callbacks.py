@@ -41,22 +41,6 @@ def _error_of(trial: Any) -> str:
         return f"what Ray says of it cannot be read ({error})"
 
 
-def thin(trial: Any) -> None:
-    """Drop what Ray keeps of a trial for whoever asks at its experiment's end, which nobody does.
-
-    Ray keeps every trial that an experiment ever had, 20 to 30 kB each. Averages of each number
-    that was reported are the most of that; the last report and the config, which holds a job's
-    text, most of the rest. A Ray that has them elsewhere keeps them, and a test fails.
-    """
-    held = trial.run_metadata
-    held.metric_analysis, held.metric_n_steps = {}, {}
-    number = "training_iteration"  # that Ray asks of a last report
-    held.last_result = {k: v for k, v in held.last_result.items() if k == number}
-    trial.evaluated_params = {}
-    trial.config = {}
-    trial.invalidate_json_state()
-
-
 def _ours(method: Callable[..., None]) -> Callable[..., None]:
     """Remember an exception of a Listener's method: Ray's end by it is no death of Ray's own."""
 
@@ -136,7 +120,6 @@ class Listener(Callback):  # type: ignore[misc]
         self._looked, self._stuck = time.monotonic(), False
         self._looks: list[tuple[Placed, bool]] = []  # waited for; whether between two jobs
         self._workers: dict[tuple[str, int], Placed] = {}  # all that have begun a job
-        self._over: list[Any] = []  # trials that Ray is ending
 
     @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -168,12 +151,6 @@ class Listener(Callback):  # type: ignore[misc]
         elif kind == "end":
             self.searcher.ended[result["trial"]] = payload
 
-    def on_trial_complete(
-        self, iteration: int, trials: list[Any], trial: Any, **info: Any
-    ) -> None:
-        """A job is over; Ray has still to take it off its worker."""
-        self._over.append(trial)
-
     @_ours
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker ended; told by a job's own last report already, or by Ray alone."""
@@ -198,9 +175,6 @@ class Listener(Callback):  # type: ignore[misc]
             if stuck and self._stuck:  # of both looks, and no job could begin in between
                 raise RuntimeError("all jobs that are out wait for nodes that take none any more")
         self._take_answers()
-        for trial in [trial for trial in self._over if trial.is_finished()]:
-            self._over.remove(trial)
-            thin(trial)
 
     def _look_at_idle(self) -> None:
         """End workers that were stopped between two jobs: Ray gives the next one to such a worker.

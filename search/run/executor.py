@@ -33,6 +33,7 @@ from search.run.asking import PING
 from search.run.bootstrap import resources, run_job
 from search.run.callbacks import EndTune, Listener
 from search.run.demand import Demand, withdrawn
+from search.run.ended_trials import Unprinted
 from search.run.errors import DiskError, ExecutionError, InfrastructureError, TakenOverError
 from search.run.failures import last_line
 from search.run.inquiry import Placed, end_hung
@@ -160,7 +161,7 @@ def _tuner(
         run_config=RunConfig(
             name="jobs",
             storage_path=str(folder),
-            callbacks=[Listener(study, searcher, end_job), end, Demand(study)],
+            callbacks=[Listener(study, searcher, end_job), end, Demand(study), Unprinted()],
             verbose=0,
         ),
     )

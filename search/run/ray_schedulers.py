@@ -7,10 +7,11 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
+from search.run.ended_trials import forget
 from search.spec.study_spec import Budget
 
 
-class _NewestFirst:
+class NewestFirst:
     """Gives a free worker to the trial that was added last.
 
     Ray's own order gives it to the oldest, which is the one whose worker is just being started:
@@ -23,20 +24,57 @@ class _NewestFirst:
         self._waiting: list[Trial] = []
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial waits."""
         super().on_trial_add(tune_controller, trial)  # type: ignore[misc]
         self._waiting.append(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The trial that a free worker is for."""
         # a list of those that wait: Ray's own goes through every trial there ever was
         self._waiting = [trial for trial in self._waiting if trial.status == Trial.PENDING]
         return self._waiting[-1] if self._waiting else None
 
 
-class InOrder(_NewestFirst, FIFOScheduler):  # type: ignore[misc]
+class Forgets:
+    """Drops trials that are over; see `ended_trials`.
+
+    Ray tells a scheduler of an end before it has taken the trial off its worker, and nobody
+    afterwards. So a trial is dropped at the end of the next one, and the last of them is kept.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._over: Trial | None = None
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: Trial, result: dict[str, Any]
+    ) -> None:
+        """A trial has ended of itself, or its rule has ended it."""
+        super().on_trial_complete(tune_controller, trial, result)  # type: ignore[misc]
+        self._forget_before(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial has failed."""
+        super().on_trial_error(tune_controller, trial)  # type: ignore[misc]
+        self._forget_before(tune_controller, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial is ended that had no worker."""
+        super().on_trial_remove(tune_controller, trial)  # type: ignore[misc]
+        self._forget_before(tune_controller, trial)
+
+    def _forget_before(self, tune_controller: Any, trial: Trial) -> None:
+        # one that Ray starts once more is not finished, and ends another time
+        if self._over is not None and self._over.is_finished():
+            forget(tune_controller, self._over)
+        self._over = trial
+
+
+class InOrder(Forgets, NewestFirst, FIFOScheduler):  # type: ignore[misc]
     """Runs every trial to its end."""
 
 
-class RayASHA(_NewestFirst, ASHAScheduler):  # type: ignore[misc]
+class RayASHA(Forgets, NewestFirst, ASHAScheduler):  # type: ignore[misc]
     """Ray's own rule over whole trainings."""
 
 

@@ -10,7 +10,6 @@ from functools import partial
 
 import pytest
 from ray.exceptions import GetTimeoutError, OutOfMemoryError
-from ray.tune.experiment import Trial
 
 from search.record import read_events
 from search.run.callbacks import Listener
@@ -524,20 +523,3 @@ def test_what_rays_memory_monitor_ends_is_a_loss_of_that_job_and_no_death_of_ray
     assert [e["ending"] for e in events if e["event"] == "tell" and e["trial"] == first] == [
         "failed"
     ]
-
-
-def test_ray_keeps_next_to_nothing_of_a_trial_that_it_has_ended(given):
-    listener = given[2]
-    config = {"job": "x" * 5000}
-    trial = Trial("run_job", stub=True, config=config, evaluated_params=config)
-    trial.update_last_result({"training_iteration": 1, **{f"n{n}": float(n) for n in range(20)}})
-    before = len(str(trial.get_json_state()))
-    listener.on_trial_complete(1, [], trial)
-    listener.on_step_end(1, [])
-    assert len(trial.run_metadata.metric_analysis) > 20  # Ray has still to end it
-    trial.set_status(Trial.TERMINATED)
-    listener.on_step_end(2, [])
-    held = trial.run_metadata
-    assert held.metric_analysis == held.metric_n_steps == trial.config == {}
-    assert len(str(trial.get_json_state())) < before / 2
-    assert trial.last_result.keys() == {"training_iteration", "trial_id"}

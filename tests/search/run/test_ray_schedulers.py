@@ -10,6 +10,7 @@ import pytest
 
 from search.run import cluster  # first: it sets what ray reads when imported
 from search.run.callbacks import Listener
+from search.run.ended_trials import Unprinted
 from search.run.job_searcher import JobSearcher
 from search.run.ray_schedulers import InOrder, RayASHA, scheduler_of
 from search.run.watch import Watch, stacks, stall_file
@@ -84,7 +85,7 @@ class ShortJobs:
         raise AssertionError("a job ended without a result")
 
 
-def run_all(study: ShortJobs, job, folder: Path) -> None:
+def run_all(study: ShortJobs, job, folder: Path, *callbacks: tune.Callback) -> None:
     """Every job of the study on two workers of a Ray of its own."""
     cluster.connect("local", 2)
     searcher = JobSearcher(study, lambda: 2)
@@ -99,7 +100,7 @@ def run_all(study: ShortJobs, job, folder: Path) -> None:
             ),
             run_config=tune.RunConfig(
                 storage_path=str(folder / "ray"),
-                callbacks=[Listener(study, searcher)],
+                callbacks=[Listener(study, searcher), Unprinted(), *callbacks],
                 verbose=0,
             ),
         ).fit()
