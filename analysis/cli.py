@@ -12,7 +12,12 @@ from analysis.display.page import build
 from analysis.findings.curve_csv import read_curves, write_studies
 from analysis.findings.explain import cell_number
 from analysis.findings.published import CURVE_COLUMNS, load_published
-from analysis.findings.published_faults import COLUMNS, published_faults, read_cells
+from analysis.findings.published_faults import (
+    COLUMNS,
+    of_these_curves,
+    published_faults,
+    read_cells,
+)
 from analysis.findings.verify import verdict_lines
 from search.record import UserError, load, terminal, verify
 from search.record.uris import refuse_uri
@@ -118,7 +123,10 @@ def _build(args: argparse.Namespace) -> str:
 
 def _import_curves(args: argparse.Namespace) -> str:
     curves = read_curves(args.curves)
-    faults = published_faults(curves, read_cells(args.published))
+    cells = read_cells(args.published)
+    if args.published is None:  # the course report's: nobody else's curves are held against them
+        cells = of_these_curves(curves, cells)
+    faults = published_faults(curves, cells)
     folders = write_studies(args.curves, curves, faults, args.out)
     return "\n".join([*(f"fault: {line}" for line in faults), *map(str, folders)])
 

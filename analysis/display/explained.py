@@ -163,8 +163,11 @@ def settled_words(held: Any, value: CellValue) -> str:
     gain, low, high, least = (
         f"{held[key]:+.{value.digits}f}" for key in ("gain", "low", "high", "matters")
     )
-    said = f"{stamp}: {held['window']} epochs more at this learning rate would give {gain} "
-    said += f"({low} to {high}; {least.lstrip('+')} would show between seeds)"
+    seeds = "between seeds" if held["n"] > 1 else "between its epochs"
+    said = (
+        f"{stamp}: at the slope of its last {held['window']} epochs, as many more are better by "
+    )
+    said += f"{gain} ({low} to {high}; {least.lstrip('+')} would show {seeds})"
     return said + (f"; {held['why']}" if held["why"] else "")
 
 
@@ -185,7 +188,8 @@ def _move(move: Move, value: CellValue) -> str:
         end = f"{number(f['value'])} was the end of what was tried"
         return f"{where} values of {f['key']}: {end}"
     if move.kind == "budget":
-        return f"more epochs: {shown('gain')} ({shown('low')} to {shown('high')}) in {f['window']}"
+        said = f"more epochs: better by {shown('gain')} ({shown('low')} to {shown('high')})"
+        return f"{said} in {f['window']} at the slope of the last"
     if move.kind == "configs":
         return f"the configs that are missing: {f['run']} of {f['planned']} were begun"
     if move.kind == "images":

@@ -66,19 +66,21 @@ def _short(data: pd.DataFrame) -> str:
 
 
 def _notes(data: pd.DataFrame, epoch: int) -> list[str]:
-    differ = data[(data["rank"] != data["rank_there"]).fillna(False)]
+    differ = data[(data["rank_end"] != data["rank_there"]).fillna(False)]
     ranks = (
-        f"Ranks at epoch {epoch}, the last that all cells have, differ from those shown in "
-        f"{len(differ)} of {int(data['rank'].notna().sum())} cells."
+        f"Ranks at epoch {epoch}, the last that all cells with a curve have, differ from those at "
+        f"the ends of the same curves in {len(differ)} of {int(data['rank_end'].notna().sum())} "
+        "cells; the first column of ranks is of the values that tables show."
         if math.isfinite(epoch) and epoch
         else "No learning curve is on record."
     )
     return [
         "Slope of the mean curve over the last fifth of the epochs (10 at least) that were "
         "trained at one learning rate, with its 95 % interval (Theil and Sen), times as many "
-        "epochs again: improving or worsening where it leaves out 0, flat where both ends are "
-        "within two sd between seeds. No value is predicted: a slope wears off, and a later drop "
-        "of the learning rate, or a longer schedule, gives what no curve shows.",
+        "epochs again: flat where both ends are within two sd between seeds (of one curve between "
+        "its epochs), else improving or worsening where it leaves out 0. That is no prediction: a "
+        "slope wears off, and a later drop of the learning rate, or a longer schedule, gives what "
+        "no curve shows.",
         ranks,
         "Could pass: better cells that it would pass if both went on as far as their intervals "
         "allow.",

@@ -155,12 +155,12 @@ def _value(path: Path, number: int, row: Mapping[str, str]) -> float:
 
 def _require_whole(path: Path, curve: Curve) -> None:
     """Epochs 1 to n, once each, of every name."""
-    due = set(range(1, curve.epochs + 1))
     for name, held in curve.values.items():
-        if lacking := sorted(due - set(held)):
+        if len(held) < curve.epochs:
+            first = next(epoch for epoch in range(1, len(held) + 2) if epoch not in held)
             raise UserError(
                 f"{path}, row {curve.row}, column epoch: {name} of {curve.label} has no epoch "
-                f"{lacking[0]} of 1 to {curve.epochs}; give each name every epoch, or leave the "
+                f"{first} of 1 to {curve.epochs}; give each name every epoch, or leave the "
                 "name out"
             )
     main = main_metric(curve.task)

@@ -17,8 +17,9 @@ from analysis.findings.settled import settled
 from analysis.findings.verdict import Lead
 from search.record import Record, UserError, searched, trial_column
 
-MoveKind = Literal["range", "budget", "rung", "configs", "seeds", "images", "lost"]
+MoveKind = Literal["lost", "rung", "range", "budget", "configs", "seeds", "images"]
 POWER = 0.8  # of the seeds that are advised: the share of studies in which they would decide
+ALIKE = 0.1  # relative: gap and training error that differ by less say neither
 MOST_SEEDS = 50  # above which more seeds are no advice
 
 
@@ -42,6 +43,8 @@ class Fit:
     def says(self) -> Literal["overfitted", "underfitted", "unknown"]:
         """Where more of the watched error is: in the gap, or in training already."""
         if not math.isfinite(self.error) or not math.isfinite(self.gap):
+            return "unknown"
+        if abs(self.gap - self.error) <= ALIKE * max(abs(self.gap), self.error):
             return "unknown"
         return "overfitted" if self.gap > self.error else "underfitted"
 
@@ -71,7 +74,7 @@ class Explanation:
         fit: of the study's metric; None where no trial is shown.
         settled: its row of `settled.settled`.
         ahead: the leader's lead over it, leader first; None for the leader, or without one.
-        moves: what would most likely move it, most likely first.
+        moves: what would most likely move it, in the order of MoveKind.
     """
 
     values: tuple[CellValue, ...]
@@ -188,7 +191,8 @@ def _fit(record: Record, value: CellValue) -> Fit | None:
     names = [f"value_train_{metric}", f"value_{study['watched']}_{metric}"]
     if rows.empty or not set(names) <= set(rows.columns):
         return None
-    train, watched = (float(rows[name].astype("float64").mean()) for name in names)
+    both = rows[names].astype("float64").dropna()
+    train, watched = (float(both[name].mean()) for name in names)
     top = direction(study, metric) == "max"
     low, high = bounds(study, metric)
     best = high if top else low
@@ -219,12 +223,14 @@ def _moves(study: Mapping[str, Any], held: Explanation) -> list[Move]:
 def _to_decide(value: CellValue, leader: CellValue, by: Lead) -> list[Move]:
     """Whether more seeds, or more test images, would decide a lead of this size."""
     seeds = None  # of pairs the spread is that of the differences: no formula of ours
-    if by.seeds.kind != "paired":
-        seeds = seeds_to_decide([value.values, leader.values], by.point, by.level)
-    images = (by.images.high - by.images.low) / 2 if by.images.known else math.nan
+    images = by.point - by.images.low if by.images.known else 0.0
     if images >= by.point > 0:  # no number of seeds decides what the images leave open
         return [Move("images", {"lead": by.point, "half": images})]
-    if seeds is None:
+    # both are decided on together, as the root of their summed squares
+    room = math.sqrt(by.point**2 - images**2)
+    if by.seeds.kind != "paired":
+        seeds = seeds_to_decide([value.values, leader.values], room, by.level)
+    if seeds is None or seeds <= max(value.n, leader.n):
         return []
     return [Move("seeds", {"lead": by.point, "seeds": seeds, "there": value.n})]
 

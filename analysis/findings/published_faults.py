@@ -99,6 +99,12 @@ def read_cells(path: Path | None = None) -> list[Cell]:
     return found
 
 
+def of_these_curves(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of the tasks of which a published value is the very end of one of the curves."""
+    known = {c.task for c in cells for curve in curves if c.may_be(curve) and c.is_end_of(curve)}
+    return [cell for cell in cells if cell.task in known]
+
+
 def published_faults(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[str]:
     """A line for each fault."""
     known = [c for c in cells if any(c.may_be(curve, lr=False) for curve in curves)]
@@ -116,12 +122,13 @@ def _validation_as_test(curves: Sequence[Curve], cells: Sequence[Cell]) -> list[
     found = []
     for table in dict.fromkeys(cell.table for cell in cells):
         held = [cell for cell in cells if cell.table == table]
-        pairs = [
-            (cell, curve)
-            for cell in held
+        untested = [
+            curve
             for curve in curves
-            if curve.watched == "val" and cell.may_be(curve) and cell.is_end_of(curve)
+            if curve.watched == "val" and not any(n.startswith("test_") for n in curve.values)
         ]
+        ends = [[u for u in untested if cell.may_be(u) and cell.is_end_of(u)] for cell in held]
+        pairs = [(cell, found[0]) for cell, found in zip(held, ends, strict=True) if found]
         if pairs:
             cell, curve = pairs[0]
             found.append(

@@ -16,7 +16,7 @@ from search.record import Record
 
 COLUMNS = [
     *("cell", "n", "stamp", "window", "gain", "low", "high", "matters", "why"),
-    *("rank", "common_epoch", "value_there", "rank_there", "could_pass"),
+    *("rank", "common_epoch", "value_there", "rank_there", "rank_end", "could_pass"),
 ]
 
 
@@ -29,10 +29,11 @@ def settled(record: Record) -> pd.DataFrame:
     Returns:
         cell; n (curves); stamp, window, gain, low, high, matters, why (see `trends.Trend`; gain
         in the units of the metric, more is better); rank (of the values shown, 1 the best; NA of
-        cells that are compared with none); common_epoch (the last that every cell has reached),
-        value_there (mean over the curves, by the study's checkpoint rule), rank_there (among the
-        cells that have a rank); could_pass (numbers of better cells that it would pass if both
-        went on as their intervals allow, None where one of the two cannot be told).
+        cells that are compared with none); common_epoch (the last that every cell with a curve
+        has), value_there (mean over the curves, by the study's checkpoint rule), rank_there (of
+        these, among the cells that have a rank), rank_end (the same of whole curves); could_pass
+        (numbers of better cells that it would pass if both went on as their intervals allow, None
+        where one of the two cannot be told).
 
     Raises:
         UserError: trials of a cell cannot be compared.
@@ -45,10 +46,12 @@ def settled(record: Record) -> pd.DataFrame:
     there = _common(study, values, curves)
     at = {cell: held[1] for cell, held in there.items() if cell in ranks}
     ranks_there = _ranks(at, values)
+    ends = {cell: held[2] for cell, held in there.items() if cell in ranks}
+    ranks_end = _ranks(ends, values)
     rows = []
     for v in values:
         held = trends[v.cell]
-        epoch, value = there.get(v.cell, (0, math.nan))
+        epoch, value, _ = there.get(v.cell, (0, math.nan, math.nan))
         row = {
             "cell": v.cell,
             "n": sum(trial in curves for trial in v.trials),
@@ -59,10 +62,13 @@ def settled(record: Record) -> pd.DataFrame:
             "common_epoch": epoch,
             "value_there": value,
             "rank_there": ranks_there.get(v.cell, pd.NA),
+            "rank_end": ranks_end.get(v.cell, pd.NA),
             "could_pass": _passes(v, values, trends, ranks),
         }
         rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"rank": "Int64", "rank_there": "Int64"})
+    return pd.DataFrame(rows, columns=COLUMNS).astype(
+        dict.fromkeys(("rank", "rank_there", "rank_end"), "Int64")
+    )
 
 
 Curve = NDArray[np.float64]  # (2, epochs): the watched metric, and the learning rate
@@ -98,21 +104,24 @@ def _trend(value: CellValue, curves: Mapping[str, Curve]) -> Trend:
 
 def _common(
     study: Mapping[str, Any], values: Sequence[CellValue], curves: Mapping[str, Curve]
-) -> dict[int, tuple[int, float]]:
-    """Cell -> the last epoch that all cells with a curve have, and the mean value there."""
+) -> dict[int, tuple[int, float, float]]:
+    """Cell -> the last epoch that all with a curve have, mean values there and at the end."""
     held = {v.cell: [curves[t][0] for t in v.trials if t in curves] for v in values}
     held = {cell: own for cell, own in held.items() if own}
     if not held:
         return {}
     epoch = min(len(curve) for own in held.values() for curve in own)
     pick = np.nanmax if study["mode"] == "max" else np.nanmin
-    found = {}
-    for cell, own in held.items():
-        cut = [curve[:epoch] for curve in own]
-        best = study["checkpoint_rule"] == "best"
-        at = [pick(c) if best and np.isfinite(c).any() else c[-1] for c in cut]
-        found[cell] = (epoch, float(np.mean(at)))
-    return found
+    best = study["checkpoint_rule"] == "best"
+
+    def mean(curves: Sequence[NDArray[np.float64]]) -> float:
+        at = [pick(c) if best and np.isfinite(c).any() else c[-1] for c in curves]
+        return float(np.mean(at))
+
+    return {
+        cell: (epoch, mean([curve[:epoch] for curve in own]), mean(own))
+        for cell, own in held.items()
+    }
 
 
 def _ranks(held: Mapping[int, float], values: Sequence[CellValue]) -> dict[int, int]:
@@ -143,7 +152,7 @@ def _passes(
         if other.cell not in ranks or other.images != value.images or other is value:
             continue
         lead = sign * (other.mean - value.mean)
-        if lead < 0:
+        if lead <= 0:
             continue
         theirs = trends[other.cell]
         if not (own.epochs and theirs.epochs):

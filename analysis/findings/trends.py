@@ -28,9 +28,9 @@ class Trend:
     """Where a curve is going at its end.
 
     Attributes:
-        stamp: improving or worsening (the interval of the slope leaves out 0), flat (as many
-            epochs again would change less than `matters`, whichever end of the interval holds), or
-            cannot tell.
+        stamp: flat (as many epochs again would change less than `matters`, whichever end of the
+            interval holds), else improving or worsening (the interval of the slope leaves out 0),
+            or cannot tell.
         epochs: of the window, all at one learning rate; 0 where none is long enough.
         gain: change in as many epochs again at this slope, its sign such that more is better; NaN
             where there is no window.
@@ -55,7 +55,9 @@ def trend(curves: Floats, rates: Floats, mode: str) -> Trend:
 
     The slope is Theil and Sen's with its interval (Sen, JASA 63, 1968), widened by
     sqrt((1 + r) / (1 - r)) where the epochs around the line are correlated by r > 0, since values
-    of neighbouring epochs (averaged weights, above all) are fewer than they look.
+    of neighbouring epochs are fewer than they look. Of simulated curves that go nowhere 3 % are
+    called improving or worsening without correlation, 10 % at r = 0.7, and 13 to 26 % above 0.8
+    (averaged weights): short windows hide how alike their epochs are.
 
     Args:
         curves: `(seeds, epochs)`, one metric, epochs from 1 without gaps.
