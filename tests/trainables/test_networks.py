@@ -83,7 +83,7 @@ def test_a_resumed_trial_of_another_network_ends_as_one_that_was_not(name, tmp_p
 def test_a_network_is_tried_and_sized_without_memory(name):
     spec = parse_spec(raw(network=[name]), "s.toml")
     check_networks(spec)
-    assert 10 < preview(spec, 1).memory_mb[f"network={name}"] < 100
+    assert 10 < preview(spec, 1).memory_mb[f"network {name}"] < 100
 
 
 def test_padding_is_skipped_only_where_a_convolution_is_a_plain_one():
