@@ -14,7 +14,7 @@ from analysis.display.origins import origin
 from analysis.findings.cells import CellValue, config_of
 from analysis.findings.explain import POWER, Explanation, Fit, Move, explain
 from analysis.findings.facts import metric_name
-from search.record import Record, searched
+from search.record import Record
 from search.record.naming import cell_label, number
 
 MOST = 12  # configs that are listed
@@ -35,7 +35,7 @@ def explained(record: Record, cell: int) -> str:
     name = metric_name(record.study, main.metric)
     parts = [
         ("Value", [*_values(record, held), *_standing(held, name)]),
-        ("Search", [*_search(record, held, cell)]),
+        ("Search", [*_search(record, held)]),
         ("Seeds", _seeds(held, main)),
         ("Fit", _fit(record, held.fit, main, name)),
         ("More epochs", [settled_words(held.settled, main)]),
@@ -80,7 +80,7 @@ def _standing(held: Explanation, name: str) -> list[str]:
     return [f"{said} ({100 * by.level:.3g} %, Holm): {decided}"]
 
 
-def _search(record: Record, held: Explanation, cell: int) -> list[str]:
+def _search(record: Record, held: Explanation) -> list[str]:
     main, configs = held.values[0], held.configs
     if configs.empty:
         return ["nothing was searched"]
@@ -90,11 +90,9 @@ def _search(record: Record, held: Explanation, cell: int) -> list[str]:
         if "imported" in record.study
         else [f"{counts.run} of {counts.planned or counts.run} planned configs were begun"]
     )
-    rows = searched(record)
-    rows = rows[rows["cell"] == cell].set_index("trial")
     rungs = dict(list(held.rungs.groupby("trial")))
     for row in configs.head(MOST).to_dict("records"):
-        config = cell_label(config_of(rows.loc[row["trial"]], record.study))
+        config = cell_label(config_of(row, record.study))
         value = DASH if pd.isna(row["value"]) else fixed_point(float(row["value"]), main.digits)
         ranks = ", ".join(
             f"rank {int(r['rank'])} of {int(r['n'])} at {int(r['epoch'])}"

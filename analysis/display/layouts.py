@@ -110,7 +110,8 @@ def _across(record: Record, key: str, values: Values, published: Old) -> Sheet:
             chosen = values[cell, study["metric"]].config.get(searched)
             sheet.put(row, name, DASH if chosen is None else naming.number(chosen), cell)
     for metric in study["metrics"] if published else ():
-        row = sheet.add("published", {stub: f"Published {table['split']}{_title(study, metric)}"})
+        title = metric_name(study, metric)
+        row = sheet.add("published", {stub: f"Published {table['split']}{title}"})
         for cell, (name, _) in columns.items():
             if (old := published.get((cell, metric))) is not None:
                 sheet.put(row, name, f"{old:.4f}", cell)
@@ -118,7 +119,7 @@ def _across(record: Record, key: str, values: Values, published: Old) -> Sheet:
     for predictor, sides in predictors(record).items():
         for metric in [m for m in study["metrics"] if m in sides.get("", {})]:
             level = fixed_point(sides[""][metric], digits(study, metric))
-            label = f"{predictor.capitalize()}: {_title(study, metric)}{on}"
+            label = f"{predictor.capitalize()}: {metric_name(study, metric)}{on}"
             sheet.add("constant", {stub: label, **{name: level for name, _ in columns.values()}})
     return sheet
 
@@ -252,10 +253,6 @@ def head(study: Mapping[str, Any], metric: str) -> str:
     if study["about"]["side"] and study["shown_split"] == "test":
         return name
     return f"{study['shown_split'].capitalize()} {name}"
-
-
-def _title(study: Mapping[str, Any], metric: str) -> str:
-    return metric_name(study, metric)
 
 
 def _on_test(study: Mapping[str, Any]) -> str:

@@ -111,6 +111,7 @@ def _section(
     if unfinished:
         banners.append(f"UNFINISHED STUDY: {state}.")
     taken = {key for _, _, keys, _ in PARTS for key in (*keys, "lost")}
+    results = [table for table in made if table.key not in taken]
     return {
         "id": name,
         "name": study["name"],
@@ -120,8 +121,8 @@ def _section(
         "banners": banners,
         "answers": [(_fine(told[0]), " ".join(told[1:])) for told in answer_parts(record)],
         "dots": dot_plots(record),
-        "signs": _signs(made),
-        "tables": [held for key, held in shown.items() if key not in taken],
+        "signs": _signs(results),
+        "tables": [shown[table.key] for table in results],
         "parts": _parts(name, shown, pictures),
         "cells": cell_sections(record, name, rows),
         "more_cells": len(study["cells"]) - cells,
@@ -139,7 +140,7 @@ def _fine(text: str) -> list[tuple[str, bool]]:
 
 def _signs(made: Sequence[Table]) -> list[str]:
     """Marks that occur in these tables."""
-    text = "".join(str(entry) for table in made[:5] for entry in table.display.to_numpy().flat)
+    text = "".join(str(entry) for table in made for entry in table.display.to_numpy().flat)
     return [sign for sign, _ in marks.MARKS.values() if sign in text]
 
 

@@ -13,13 +13,8 @@ from analysis.findings.facts import metric_name
 from search.record import Record, naming
 
 
-def answer_sentences(record: Record) -> list[str]:
-    """One text for each set of test images that cells of a study are scored on."""
-    return [" ".join(told) for told in answer_parts(record)]
-
-
 def answer_parts(record: Record) -> list[list[str]]:
-    """The same, the verdict and then what is to be said beside it."""
+    """Sentences for each set of test images that cells are scored on, the verdict first."""
     values = cell_values(record)
     return [_sentences(record.study, answer, values) for answer in answers(record)]
 

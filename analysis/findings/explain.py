@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -143,7 +143,7 @@ def explain(record: Record, cell: int) -> Explanation:
         ahead=ahead,
         moves=(),
     )
-    return Explanation(**{**vars(found), "moves": tuple(_moves(study, found))})
+    return replace(found, moves=tuple(_moves(study, found)))
 
 
 def _leads(value: CellValue, other: CellValue) -> bool:

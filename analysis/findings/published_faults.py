@@ -14,8 +14,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
-
 from analysis.findings.curve_csv import (
     MODES,
     Curve,
@@ -28,6 +26,7 @@ from search.record.imported import main_metric, tasks
 
 COLUMNS = ("table", "task", "part", "mode", "depth", "lr", "epochs", "metric", "value")
 ROUNDING = 0.5001  # of the last digit that is published
+CLOSE = 0.02  # of a constant: as near as its training set makes another prediction
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,17 @@ class Cell:
         return same and (curve.lr == self.lr or not lr)
 
 
+def _own(name: str) -> Path:
+    return Path(str(files("analysis.findings").joinpath(name)))
+
+
 def read_cells(path: Path | None = None) -> list[Cell]:
     """Published cells: of a csv with the columns COLUMNS, or those of the course report.
 
     Raises:
         UserError: with file, row, column and what to do.
     """
-    own = Path(str(files("analysis.findings").joinpath("published.csv")))
-    source = own if path is None else path
+    source = _own("published.csv") if path is None else path
     found = []
     for number, row in read_csv_rows(source, COLUMNS):
         if row["task"] not in tasks():
@@ -255,12 +257,11 @@ def _built_on(chosen: Cell, cells: Sequence[Cell]) -> str:
 @cache
 def known_constants() -> dict[tuple[str, str, str], dict[str, float]]:
     """Constant predictors of published data: task, part and metric -> name -> value."""
-    with files("analysis.findings").joinpath("published_constants.csv").open() as file:
-        frame = pd.read_csv(file, comment="#", keep_default_na=False)
     found: dict[tuple[str, str, str], dict[str, float]] = {}
-    for row in frame.to_dict("records"):
-        key = (str(row["task"]), str(row["part"]), str(row["metric"]))
-        found.setdefault(key, {})[str(row["constant"])] = float(row["value"])
+    columns = ("task", "part", "constant", "metric", "value")
+    for _, row in read_csv_rows(_own("published_constants.csv"), columns):
+        key = (row["task"], row["part"], row["metric"])
+        found.setdefault(key, {})[row["constant"]] = float(row["value"])
     return found
 
 
@@ -307,6 +308,3 @@ def _against(task: str, part: str, metric: str, value: float) -> str:
         for name, fixed in held.items()
     )
     return f"{metric} {value:g} against {worst}"
-
-
-CLOSE = 0.02  # of a constant: as near as its training set makes another prediction

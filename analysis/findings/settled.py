@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.trends import Trend, trend
 from search.record import Record
+from search.record.once import once
 
 COLUMNS = [
     *("cell", "n", "stamp", "window", "gain", "low", "high", "matters", "why"),
@@ -20,6 +21,7 @@ COLUMNS = [
 ]
 
 
+@once
 def settled(record: Record) -> pd.DataFrame:
     """One row a cell: its convergence stamp, and its rank at the largest common epoch.
 

@@ -21,7 +21,7 @@ from search.record.completeness import (
     named,
     pairs_of,
 )
-from search.record.epoch_table import EpochTable, Pairs, repeats, table_of
+from search.record.epoch_table import EpochTable, pairs_in, repeats, table_of
 from search.record.forms import from_json, line_fault, out_of_bounds
 from search.record.frame_files import Frames, curves_of
 from search.record.journal import RESTORE, JournalError, read_lines
@@ -109,12 +109,8 @@ def whole_epochs(
         if lost:  # it may have grown
             lacking |= lost - pairs_of(read_table(folder).epochs)
     kept = kept_rows(curves, lacking) if curves is not None and lacking else []
-    notes = gap_notes(lacking, _pairs(kept), _other(folder, size, log, shorter))
+    notes = gap_notes(lacking, pairs_in(kept), _other(folder, size, log, shorter))
     return table_of([*kept, *read_epochs(folder, size)]) if kept else log, notes
-
-
-def _pairs(lines: list[dict[str, Any]]) -> Pairs:
-    return {(line["trial"], line["row"]["epoch"]) for line in lines}
 
 
 def misplaced(log: EpochTable) -> int:

@@ -132,6 +132,11 @@ class EpochTable:
         return counts, codes, found
 
 
+def pairs_in(lines: Iterable[Mapping[str, Any]]) -> Pairs:
+    """Trial and epoch of lines that are tables."""
+    return {(line["trial"], line["row"]["epoch"]) for line in lines}
+
+
 def table_of(lines: Iterable[Mapping[str, Any]]) -> EpochTable:
     """Lines that are tables, in columns."""
     trials: dict[str, int] = {}

@@ -14,9 +14,9 @@ import pandas as pd
 
 from search.record.changed_rows import kept_rows
 from search.record.columns import CURVES, row_columns, trial_columns
-from search.record.completeness import lacking_epochs
+from search.record.completeness import epochs_of_curves, lacking_epochs, pairs_of
 from search.record.epoch_log import check_rows, read_new_epochs
-from search.record.epoch_table import Epochs, EpochTable, Pairs, table_of
+from search.record.epoch_table import Epochs, EpochTable, table_of
 from search.record.frame_files import written_frames
 from search.record.frames import curves_frame, trials_frame
 from search.record.journal import out_of_order
@@ -55,7 +55,7 @@ def grown_frames(
     if touched - {event["job"]["trial"] for event in events if event["event"] == "ask"}:
         return None
     old = written.rows_of(touched)
-    lines = [*kept_rows(old, _pairs(old)), *new]
+    lines = [*kept_rows(old, pairs_of(epochs_of_curves(old))), *new]
     log, more = table_of(lines), table_of(new)
     if len(log.latest) < len(lines) or _lacking(events, log.epochs, touched):
         return None
@@ -79,11 +79,6 @@ def _told(folder: Path, events: Lines, sizes: Mapping[str, int]) -> set[str]:
     fresh = events[known:]
     named = {e["job"]["trial"] if e["event"] == "ask" else e.get("trial") for e in fresh}
     return {trial for trial in named if trial is not None}
-
-
-def _pairs(curves: pd.DataFrame) -> Pairs:
-    """Trial and epoch of every row of a few trials' curves."""
-    return set(zip(curves["trial"].to_list(), curves["epoch"].to_list(), strict=True))
 
 
 def _lacking(events: Lines, there: Epochs, touched: set[str]) -> bool:

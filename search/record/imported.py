@@ -17,7 +17,7 @@ from search.record.journal import Appender
 from search.record.read import write
 from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
 from search.record.study_file import FORMAT
-from search.record.taken import held_already
+from search.record.taken import taken_by
 from trainables.about import SHIPPED
 from trainables.files import whole
 
@@ -51,8 +51,8 @@ def require_free(folder: Path) -> None:
     Raises:
         RecordError: it does.
     """
-    if fault := held_already(folder):
-        raise RecordError(fault.partition(". Go on")[0] + "; name another folder by --out")
+    if found := taken_by(folder):
+        raise RecordError(f"{found}; name another folder by --out")
 
 
 def write_imported(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from search.record.beside import asked_to
 from search.record.completeness import epochs_in_words, named
 from search.record.epoch_log import read_new_epochs
+from search.record.epoch_table import pairs_in
 from search.record.frame_files import read_parquet
 from search.record.journal import Event
 from search.record.stored import EPOCHS, JOURNAL, PARQUET, PER_IMAGE, STAMP, stamp_of
@@ -59,7 +60,7 @@ def set_aside_unasked(folder: Path, events: Sequence[Event]) -> Aside:
         to = folder / ASIDE / path.parent.name
         to.mkdir(parents=True, exist_ok=True)
         path.replace(to / path.name)
-    rows = {(line["trial"], line["row"]["epoch"]) for line in lines}
+    rows = pairs_in(lines)
     _out_of_frame(folder / CURVES_FILE, lambda row: (row.trial, row.epoch) in rows)
     trials = {path.stem for path in files}
     _out_of_frame(folder / PER_IMAGE, lambda row: row.trial in trials)

@@ -9,17 +9,27 @@ from search.record.terminal import shell
 
 FOLDERS = ("checkpoints", "parts", "samples", "stalls")  # workers write to them, and make none
 
+CLEAR = (
+    f", from which a new one would go on: put {STUDY} back from a copy and `resume`; or remove "
+    "them, or move them away; or keep them and run beside them: --name ANOTHER"
+)
+
+
+def taken_by(path: Path) -> str:
+    """What a run folder holds for which a new study cannot have it; "" where it can."""
+    if (path / STUDY).exists():
+        return f"{path} already holds a study"
+    logs = [name for name in (*LOGS, *PARQUET) if (path / name).exists()]
+    return _left(path, logs + [f"{n}/" for n in FOLDERS if any((path / n).glob("*"))])
+
 
 def held_already(path: Path) -> str:
-    """What is said of a run folder that a new study cannot have; "" where it can."""
-    if not (path / STUDY).exists():
-        logs = [name for name in (*LOGS, *PARQUET) if (path / name).exists()]
-        return left_over(path, logs + [f"{n}/" for n in FOLDERS if any((path / n).glob("*"))])
-    return (
-        f"{path} already holds a study. Go on with it: "
-        f"`{shell('resnet-search', 'resume', path)}`; or keep it and run beside it: "
-        "--name ANOTHER"
-    )
+    """The same with what to do about it."""
+    found = taken_by(path)
+    if (path / STUDY).exists():
+        resume = shell("resnet-search", "resume", path)
+        return f"{found}. Go on with it: `{resume}`; or keep it and run beside it: --name ANOTHER"
+    return f"{found}{CLEAR}" if found else ""
 
 
 def left_over(where: Path | str, names: list[str]) -> str:
@@ -29,10 +39,9 @@ def left_over(where: Path | str, names: list[str]) -> str:
         where: its run folder, or the URI of its store.
         names: of what is there.
     """
-    if not names:
-        return ""
-    return (
-        f"{where} has no {STUDY}, and holds {', '.join(names)} of a study, from which a new one "
-        f"would go on: put {STUDY} back from a copy and `resume`; or remove them, or move them "
-        "away; or keep them and run beside them: --name ANOTHER"
-    )
+    found = _left(where, names)
+    return f"{found}{CLEAR}" if found else ""
+
+
+def _left(where: Path | str, names: list[str]) -> str:
+    return f"{where} has no {STUDY}, and holds {', '.join(names)} of a study" if names else ""

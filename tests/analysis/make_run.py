@@ -11,6 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.display.sentences import answer_parts
+from search.record import Record
+
+
+def answer_sentences(record: Record) -> list[str]:
+    """The answer as the page has it, a text for each set of test images."""
+    return [" ".join(told) for told in answer_parts(record)]
+
+
 CONSTANTS = {
     "zero": {"count": 0.0, "mae": 124.0, "rmse": 156.0},
     "training mean": {"count": 120.0, "mae": 75.0, "rmse": 95.0},

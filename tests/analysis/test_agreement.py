@@ -19,10 +19,10 @@ import pytest
 
 from analysis.display import marks, tables
 from analysis.display.page import build, state_of
-from analysis.display.sentences import answer_sentences
 from analysis.findings.cells import cell_values
 from search.cli.status import status_table
 from search.record import RecordWarning, load, naming
+from tests.analysis.make_run import answer_sentences
 from tests.analysis.random_records import random_run
 
 EVERY = 20  # records at a time

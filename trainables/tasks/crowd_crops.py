@@ -35,14 +35,6 @@ class Crop(NamedTuple):
     zoom: float
 
 
-def random_crop(
-    image: Tensor, points: Tensor, config: Config, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Image and points of `draw_crop`."""
-    cut = draw_crop(image, points, config, generator)
-    return cut.image, cut.points
-
-
 def draw_crop(image: Tensor, points: Tensor, config: Config, generator: torch.Generator) -> Crop:
     """Rescale at random, never below the crop on the short side, crop at random, flip at random.
 

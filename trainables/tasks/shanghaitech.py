@@ -17,7 +17,6 @@ from trainables.tasks.crowd_crops import (
     jittered,
     normalise,
     point_target,
-    random_crop,
     truth_map,
 )
 from trainables.tasks.crowd_files import fingerprint
@@ -29,7 +28,7 @@ from trainables.tasks.crowd_whole import GAMES, count_errors, predict, thumbnail
 from trainables.tasks.density import adaptive_sigmas
 from trainables.tasks.regression import constants, errors
 
-__all__ = ["TASK", "random_crop"]
+__all__ = ["TASK"]
 
 SAMPLE_QUANTILES = (0.1, 0.5, 0.9)  # F4 shows the images at these quantiles of absolute error
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 from make_run import Run, crowd
+from make_run import answer_sentences as answers
 
-from analysis.display.sentences import answer_sentences as answers
 from analysis.findings.stats import difference
 from search.record import load
 

@@ -4,13 +4,12 @@ import pytest
 
 from analysis.display import tables
 from analysis.display.page import build
-from analysis.display.sentences import answer_sentences
 from analysis.findings.audit import audit_frame, searched
 from analysis.findings.cells import cell_values
 from analysis.findings.stats import share_interval
 from search.cli.status import status_table
 from search.record import load
-from tests.analysis.make_run import Run, cifar
+from tests.analysis.make_run import Run, answer_sentences, cifar
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from make_run import Run, cifar, crowd
+from make_run import Run, answer_sentences, cifar, crowd
 
 from analysis.display import figure_set, marks, tables
-from analysis.display.sentences import answer_sentences
 from analysis.findings.cells import cell_values, kept_out, lead
 from search.record import counts, load
 

@@ -174,10 +174,12 @@ class Fixedly(nn.Module):
         return self.made.expand(len(x), -1, -1)
 
 
-def evaluated(complete, made: Tensor, heads: Tensor, **changed):
+def evaluated(complete, made: Tensor, heads: Tensor, others: Tensor | None = None, **changed):
+    """Two images of the same pixels, with `heads` and `others` (as the first, if not given)."""
     config = conv_config(complete, density_scale=1.0, **changed)
     size = tuple(8 * side for side in made.shape)
-    held = split(noise(*size), noise(*size, 1), heads=[heads, heads])
+    both = [heads, heads if others is None else others]
+    held = split(noise(*size), noise(*size, 1), heads=both)
     crowd = Crowd(["a"], [torch.zeros(3, 2)], [noise(8, 8)])
     data = Data(crowd, {"test": held}, CPU)
     return shanghaitech.evaluate(Fixedly(made), data, "test", config, torch.Generator(), True)
@@ -211,10 +213,12 @@ def test_nae_is_a_share_of_the_heads_and_finite_without_any(complete):
 
 def test_predictions_stand_beside_the_images_names(complete):
     made = torch.full((4, 4), 0.25)
-    found = evaluated(complete, made, torch.tensor([[3.0, 3.0]]))
+    one = torch.tensor([[3.0, 3.0]])
+    found = evaluated(complete, made, one)
     assert found.per_image["image"] == ["IMG_0", "IMG_1"]
     assert found.per_image["prediction"] == pytest.approx([4.0, 4.0])
-    assert found.collapsed is True
+    assert found.collapsed is False  # as many heads in each: the same answer is the right one
+    assert evaluated(complete, made, one, one.repeat(2, 1)).collapsed is True
     assert found.samples["truth_map"].shape == found.samples["predicted_map"].shape == (3, 4, 4)
     assert set(found.metrics) == {*shanghaitech.TASK.metrics, *shanghaitech.TASK.also}
 

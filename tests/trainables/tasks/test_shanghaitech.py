@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from tests.rounding import assert_same_sums
 from trainables.task import DataError
 from trainables.tasks import shanghaitech
+from trainables.tasks.crowd_crops import draw_crop
 from trainables.tasks.crowd_files import Crowd, read_crowd
 from trainables.tasks.crowd_splits import Data, Fixed
 from trainables.tasks.regression import errors
-from trainables.tasks.shanghaitech import random_crop
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,12 @@ def scaled(complete: Any, low: float, high: float | None = None, **changed: Any)
 
 
 # ---- crops
+
+
+def random_crop(image: Tensor, at: Tensor, config: Any, generator: torch.Generator) -> Any:
+    """Image and points of a crop."""
+    cut = draw_crop(image, at, config, generator)
+    return cut.image, cut.points
 
 
 @settings(max_examples=80, deadline=None)
