@@ -325,7 +325,7 @@ def state_of(name, tmp_path, spec=SPEC, **changed):
 
 def test_a_full_disk_is_a_fault_and_a_short_one_a_warning(tmp_path, monkeypatch):
     for free, state in ((0, "fault"), (10, "warning"), (900, "warning"), (90_000, "ok")):
-        usage = SimpleNamespace(free=free * 2**20)
+        usage = SimpleNamespace(free=free * 2**20, total=2**40)
         monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda path, u=usage: u)
         assert state_of("run folder", tmp_path).state == state
         said = []
