@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis.display import tables
 from analysis.display.explained import explained
 from analysis.display.page import build
+from analysis.display.several_tables import diff_table, join_table
 from analysis.findings.curve_csv import read_curves, write_studies
 from analysis.findings.explain import cell_number
 from analysis.findings.published import CURVE_COLUMNS, load_published
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "explain":
             print(_explain(args))
             return 0
+        if args.command in ("diff", "join"):
+            print(_several(args))
+            return 0
         if args.command == "import-curves":
             print(_import_curves(args))
             return 0
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="build|table|explain|verify|import-curves"
+        dest="command", required=True, metavar="build|table|explain|diff|join|verify|import-curves"
     )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
@@ -86,12 +90,26 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CELL",
         help="number of a cell, or settings such as depth=18,pretrained=false (default: all)",
     )
+    _add_several(commands)
     check = commands.add_parser(
         "verify", help="check a record in full: exit status 0 only if all of it holds"
     )
     check.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
     _add_import(commands)
     return parser
+
+
+def _add_several(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    moved = commands.add_parser(
+        "diff", help="say which cells moved from one run to another, and what the two differ in"
+    )
+    moved.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="run folder of a study")
+    beside = commands.add_parser(
+        "join", help="put the cells of several studies in one table, ranked where they can be"
+    )
+    beside.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
+    for parser in (moved, beside):
+        parser.add_argument("--format", default="md", choices=tables.FORMATS, help="default: md")
 
 
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -136,6 +154,12 @@ def _explain(args: argparse.Namespace) -> str:
     cells = range(len(record.study["cells"]))
     wanted = cells if args.cell is None else [cell_number(record, args.cell)]
     return "\n\n".join(explained(record, cell) for cell in wanted)
+
+
+def _several(args: argparse.Namespace) -> str:
+    records = [load(run) for run in args.runs]
+    table = diff_table(*records) if args.command == "diff" else join_table(records)
+    return tables.render(table, args.format).rstrip("\n")
 
 
 def _verify(run: Path) -> int:
