@@ -29,6 +29,7 @@ from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, size
 from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from trainables.errors import RecordWarning, UserError
+from trainables.files import whole
 
 __all__ = [
     "DECISION",
@@ -62,5 +63,6 @@ __all__ = [
     "sizes_of",
     "trial_column",
     "verify",
+    "whole",
     "write",
 ]
