@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -118,3 +119,18 @@ def test_polars_and_duckdb_read_the_files_as_pandas_does(name):
     assert theirs[column].drop_nans().drop_nulls().sum() == pytest.approx(ours[column].sum())
     (found,) = duckdb.sql(f"select count(*), count(distinct trial) from '{path}'").fetchall()
     assert found == (len(ours), ours["trial"].nunique())
+
+
+@pytest.mark.long
+def test_what_the_documentation_prints_is_what_is_printed(monkeypatch, capsys):
+    """Every block of docs/frames.md is run; trailing blanks, which pandas pads with, aside."""
+    monkeypatch.chdir(SHIPPED.parent)
+    text = Path("docs/frames.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)\n```", text, re.DOTALL)
+    assert len(blocks) == text.count("```python") >= 5
+    names: dict[str, object] = {}
+    with pd.option_context("display.width", 110):
+        for code, told in blocks:
+            exec(code, names)
+            shown = capsys.readouterr().out.rstrip().splitlines()
+            assert [s.rstrip() for s in shown] == [s.rstrip() for s in told.splitlines()], code
