@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.display import tables
 from analysis.display.explained import explained
+from analysis.display.first_rung_table import next_study, told
 from analysis.display.page import build
 from analysis.display.render import FILES, FORMATS, Table, render, write
 from analysis.display.several_tables import diff_table, join_table
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "explain":
             print(_explain(args))
             return 0
+        if args.command == "next":
+            print(_next(args))
+            return 0
         if args.command in ("diff", "join"):
             print(_several(args))
             return 0
@@ -62,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="build|table|explain|diff|join|verify|import-curves"
+        dest="command",
+        required=True,
+        metavar="build|table|explain|diff|join|next|verify|import-curves",
     )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
@@ -92,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         help="number of a cell, or settings such as depth=18,pretrained=false (default: all)",
     )
     _add_several(commands)
+    after = commands.add_parser(
+        "next", help="say which first rung the next study should have, and write that study"
+    )
+    after.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    after.add_argument(
+        "--write", type=Path, metavar="TOML", help="write the study file with it, a new file"
+    )
     check = commands.add_parser(
         "verify", help="check a record in full: exit status 0 only if all of it holds"
     )
@@ -188,6 +201,22 @@ def _several(args: argparse.Namespace) -> str:
     records = [load(run) for run in args.runs]
     table = diff_table(*records) if args.command == "diff" else join_table(records)
     return _shown(table, args)
+
+
+def _next(args: argparse.Namespace) -> str:
+    record = load(args.run)
+    if "firstrung" not in tables.keys(record):
+        return told(record)
+    shown = render(tables.make(record, "firstrung"), "md").rstrip("\n")
+    if not args.write:
+        return shown
+    text = next_study(record)
+    try:
+        with args.write.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UserError(f"{args.write} is there already; name a new file by --write") from error
+    return f"{shown}\n\n{args.write}"
 
 
 def _verify(run: Path) -> int:

@@ -30,7 +30,7 @@ WIDE = 6.5  # inches from which a figure has a row of its own
 PARTS = (  # of a study's page: which tables and figures stand under which head
     ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
     ("search", "The search", ("search", "configs"), ("search", "rungs")),
-    ("audit", "Audit", ("audit",), ()),
+    ("audit", "Audit", ("audit", "firstrung"), ()),
 )
 
 

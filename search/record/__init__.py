@@ -17,6 +17,7 @@ from search.record.counts import (
     searched,
 )
 from search.record.journal import JournalError
+from search.record.planned import epochs_of_cell, plan_from
 from search.record.read import (
     DECISION,
     LOCK,
@@ -52,9 +53,11 @@ __all__ = [
     "Verification",
     "configs_planned",
     "counts",
+    "epochs_of_cell",
     "load",
     "load_study",
     "missing",
+    "plan_from",
     "read_events",
     "result_stage",
     "searched",

@@ -19,6 +19,7 @@ from search.spec.conflicts import find_conflicts
 from search.spec.derived import list_faults, with_derived
 from search.spec.faults import budget_faults, misplaced, task_faults, weights_faults
 from search.spec.overrides import OverrideError, apply_overrides
+from search.spec.plan import ETA, FULL
 from trainables import find_task
 from trainables.errors import UserError
 from trainables.own_code import import_from
@@ -109,8 +110,8 @@ class Budget(_Model):
     trials_per_cell: int = Field(1, ge=1)
     max_epochs: int = Field(ge=1)
     grace_epochs: int = Field(1, ge=1)
-    reduction_factor: float = Field(3.0, ge=1.1, le=1000)
-    full_per_cell: int = Field(1, ge=1)
+    reduction_factor: float = Field(ETA, ge=1.1, le=1000)
+    full_per_cell: int = Field(FULL, ge=1)
     audit_share: float = Field(0.05, ge=0, le=1)
 
 
