@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.display import tables
+from analysis.display.contrasts_table import contrasts_table
 from analysis.display.explained import explained
 from analysis.display.first_rung_table import next_study, told
 from analysis.display.page import build
 from analysis.display.render import FILES, FORMATS, Table, render, write
 from analysis.display.several_tables import diff_table, join_table
+from analysis.findings.contrasts import declared, parsed
 from analysis.findings.curve_csv import read_curves, write_studies
 from analysis.findings.explain import cell_number
 from analysis.findings.published import CURVE_COLUMNS, load_published
@@ -48,6 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "explain":
             print(_explain(args))
             return 0
+        if args.command == "contrast":
+            record = load(args.run)
+            asked = parsed(args.contrasts, record.study["cells"]) if args.contrasts else None
+            if asked is None and not declared(record):
+                raise UserError(
+                    f"study {record.study['name']} declares no contrast; name one, e.g. depth=18"
+                )
+            print(_shown(contrasts_table(record, asked), args))
+            return 0
         if args.command == "next":
             print(_next(args))
             return 0
@@ -68,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="build|table|explain|diff|join|next|verify|import-curves",
+        metavar="build|table|explain|contrast|diff|join|next|verify|import-curves",
     )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
@@ -98,6 +109,17 @@ def _parser() -> argparse.ArgumentParser:
         help="number of a cell, or settings such as depth=18,pretrained=false (default: all)",
     )
     _add_several(commands)
+    compared = commands.add_parser(
+        "contrast", help="compare each value of a cell parameter with one, all decided together"
+    )
+    compared.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    compared.add_argument(
+        "contrasts",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="e.g. depth=18: every other depth against 18 (default: those of the study file)",
+    )
+    _add_form(compared)
     after = commands.add_parser(
         "next", help="say which first rung the next study should have, and write that study"
     )

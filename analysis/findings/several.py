@@ -119,7 +119,7 @@ def diff(one: Record, other: Record) -> pd.DataFrame:
     pairs = [(held.get(place), now.get(place)) for place in places]
     sets = [_test_images(one), _test_images(other)]
     whys = [_apart(first, second, sets, [one, other]) for first, second in pairs]
-    leads = _decided([p if not why else (None, None) for p, why in zip(pairs, whys, strict=True)])
+    leads = decided([p if not why else (None, None) for p, why in zip(pairs, whys, strict=True)])
     rows = []
     for (at, metric), pair, why, found in zip(places, pairs, whys, leads, strict=True):
         own = {"metric": metric, **_row(*pair, why, found, general)}
@@ -189,7 +189,7 @@ def _test_images(record: Record) -> dict[int, str]:
     return found
 
 
-def _decided(pairs: Sequence[Pair]) -> list[tuple[Any, float] | None]:
+def decided(pairs: Sequence[Pair]) -> list[tuple[Any, float] | None]:
     """The lead of the second over the first and its level; None of a pair that has none."""
     found: list[tuple[Any, float] | None] = [None] * len(pairs)
     by_metric: dict[str, list[int]] = {}

@@ -128,6 +128,18 @@ class Confirm(_Model):
     paired: bool = False
 
 
+class Contrast(_Model):
+    """Each value of a cell parameter against one of them, among cells that are equal in all else.
+
+    Attributes:
+        key: of [cells].
+        against: one of its values.
+    """
+
+    key: str
+    against: Value
+
+
 Share = Annotated[float, Field(ge=0)]
 
 
@@ -163,6 +175,7 @@ class StudySpec(_Model):
     fixed: dict[str, Value | Annotated[tuple[float, ...], BeforeValidator(_tuple)]] = {}
     budget: Budget
     confirm: Confirm = Confirm()
+    contrast: Annotated[tuple[Contrast, ...], BeforeValidator(_tuple)] = ()
     resources: Resources = Resources()
     retries: int = Field(1, ge=0)  # of a job that failed by its own fault
     losses: int = Field(5, ge=0)  # of a job to its node, process or network, before it fails
@@ -193,7 +206,7 @@ class StudySpec(_Model):
         return {**defaults, **protocol, **self.fixed, **cell, **drawn}
 
 
-TABLES = {"cells", "space", "fixed", "points", "budget", "confirm", "resources"}
+TABLES = {"cells", "space", "fixed", "points", "budget", "confirm", "contrast", "resources"}
 TOP = set(StudySpec.model_fields) - TABLES  # keys that stand above the tables
 
 
@@ -323,6 +336,15 @@ def _conflicts(spec: StudySpec) -> dict[str, str]:
     faults = find_conflicts(spec)
     if spec.protocol == "honest" and spec.config({}, {}).get("val_fraction") == 0:
         faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
+    for number, held in enumerate(spec.contrast):
+        values = spec.cells.get(held.key, ())
+        if len(values) < 2:
+            faults[f"contrast.{number}.key"] = (
+                f"must be a key of [cells] with several values, not {held.key!r}"
+            )
+        elif held.against not in values:
+            said = ", ".join(map(repr, values))
+            faults[f"contrast.{number}.against"] = f"must be one of {said}, not {held.against!r}"
     if spec.space and spec.seed in spec.confirm.seeds:
         faults["confirm.seeds"] = (
             f"{spec.seed} is the search's own seed, so it repeats nothing new"
