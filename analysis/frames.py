@@ -24,6 +24,7 @@ from analysis.findings.cells import cell_values
 from analysis.findings.facts import settings_of
 from analysis.findings.several import cell_keys
 from search.record import Record, UserError, load, setting_column
+from search.record.image_parts import ERRORS
 from search.record.naming import cell_label
 
 __all__ = ["cells", "curves", "decisions", "images", "seeds", "table", "trials"]
@@ -129,8 +130,8 @@ def images(*runs: Run) -> pd.DataFrame:
         runs: see `trials`.
 
     Returns:
-        The columns of per_image.parquet and `error`: prediction less truth, heads of a counting
-        task; of classes, 1 where they differ and else 0.
+        The columns of per_image.parquet and `error`: prediction less truth where they are
+        numbers; of classes, 1 where they differ and else 0.
 
     Raises:
         UserError: see `trials`.
@@ -139,7 +140,7 @@ def images(*runs: Run) -> pd.DataFrame:
     def made(record: Record, keys: Sequence[str]) -> pd.DataFrame:
         held = record.per_image
         off = held["prediction"] - held["truth"]
-        if "mae" not in record.study["metrics"]:
+        if not {*ERRORS} & {*record.study["metrics"]}:
             off = (off != 0).astype(int)
         return _of_trials(record, keys, held.assign(error=off))
 
