@@ -14,6 +14,7 @@ from trainables.about import About, plain
 from trainables.networks import RESNET
 from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, DataError, Evaluation, Setting, Task
+from trainables.tasks.class_collapse import HEALTH
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
 from trainables.tasks.copies import COPIES
 from trainables.tasks.crops import PAD
@@ -146,7 +147,7 @@ def evaluate(
 
 
 def baselines(data: Data) -> dict[str, dict[str, float]]:
-    """The uniform guess and the commonest class of training."""
+    """The uniform guess, the commonest class of training and its class shares."""
     train, test = data.labels["train"].cpu(), data.labels["test"].cpu()
     found = constants(train, test, data.classes)
     found["uniform guess"]["balanced_accuracy"] = 1 / data.classes
@@ -196,6 +197,7 @@ TASK = Task(
     metric="accuracy",
     mode="max",
     metrics=("loss", "accuracy", "balanced_accuracy"),
+    also=HEALTH,
     settings=SETTINGS,
     conflicts=conflicts,
     questions=questions,
