@@ -15,7 +15,7 @@ from analysis.display.grids import published_values
 from analysis.display.markup import SIGNS, split_signs
 from analysis.display.scale import Scale
 from analysis.findings.cells import ALLOWED, CellValue, cell_values, kept_out
-from analysis.findings.facts import digits, direction, metric_name, side_of
+from analysis.findings.facts import digits, direction, fixed_point, metric_name, side_of
 from analysis.findings.stats import interval_kind
 from search.record import Record, naming
 
@@ -70,7 +70,7 @@ def _plot(
         "better": "right" if direction(study, metric) == "max" else "left",
         "rows": [_row(study, value, scale, published.get(value.cell)) for value in values],
         "lines": [
-            {"name": n, "at": scale.at(v), "text": f"{v:.{digits(study, metric)}f}"}
+            {"name": n, "at": scale.at(v), "text": fixed_point(v, digits(study, metric))}
             for n, v in sorted(lines.items(), key=lambda item: item[1])
         ],
         "names": _names({n: scale.at(v) or 0.0 for n, v in lines.items()}),

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import pandas as pd
 
-from analysis.display.frames import DASH
 from analysis.display.marks import MARKS
+from analysis.findings.facts import DASH
 
 if TYPE_CHECKING:
     from analysis.display.render import Table

@@ -9,11 +9,11 @@ import pandas as pd
 
 from analysis.display import words
 from analysis.display.explained import settled_words
-from analysis.display.frames import DASH, fixed_point, stamps
+from analysis.display.frames import stamps
 from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import beside, metric_name
+from analysis.findings.facts import DASH, beside, fixed_point, metric_name
 from analysis.findings.settled import settled
 from search.record import Record
 from search.record.naming import cell_label, setting

@@ -5,7 +5,7 @@ at `read.py`, which describes every file and column.
 """
 
 from search.record.columns import setting_column, trial_column
-from search.record.completeness import Choice, missing, short_choices
+from search.record.completeness import OPEN, Choice, missing, short_choices
 from search.record.counts import (
     STATES,
     Configs,
@@ -37,6 +37,7 @@ __all__ = [
     "JOURNAL",
     "LOCK",
     "LOGS",
+    "OPEN",
     "STATES",
     "STUDY",
     "Choice",
