@@ -61,6 +61,25 @@ def test_a_cell_that_still_rises_could_pass_the_one_before_it(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::trainables.errors.RecordWarning")
+def test_a_better_cell_of_which_nothing_is_known_could_be_passed(tmp_path):
+    """The second still rises past the first; of the third no whole curve is on record."""
+    long_run(
+        tmp_path / "s",
+        {0: lambda e: 0.70, 1: lambda e: 0.3 + e / 100, 2: lambda e: 0.75},
+        {0: 0.70, 1: 0.68, 2: 0.75},
+    )
+    path = tmp_path / "s" / "epochs.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"02-seed' not in line))
+    record = load(tmp_path / "s")
+    frame = settled(record).set_index("cell")
+    assert list(frame["could_pass"]) == [[2], [0, 2], []]
+    assert list(frame["untold"]) == [[2], [2], []]
+    shown = tables.make(record, "settled").display["could pass"]
+    assert list(shown) == ["not ruled out: depth 50", "depth 18; not ruled out: depth 50", "—"]
+
+
+@pytest.mark.filterwarnings("ignore::trainables.errors.RecordWarning")
 def test_ranks_at_the_last_common_epoch_may_differ(tmp_path):
     record = long_run(
         tmp_path / "s",
