@@ -11,6 +11,7 @@ import pytest
 from scipy.io import loadmat
 
 from analysis.cli import main
+from analysis.display.dots import dot_plots
 from analysis.display.words import banners
 from analysis.findings.cells import cell_values, kept_out
 from analysis.findings.published_faults import CLOSE, constants_of
@@ -271,3 +272,11 @@ def test_the_constants_on_file_are_those_of_the_real_annotations(real_data):
         moved = np.abs(test - np.median(drawn, axis=1)[:, None]).mean(axis=1) / off
         assert moved.std() == pytest.approx({"A": 0.016, "B": 0.005}[part], abs=0.002)
         assert moved.std() < CLOSE
+
+
+def test_an_imported_value_has_a_mark_of_its_own_in_the_answers_figure(taken):
+    (plot,) = dot_plots(load(taken[0] / "old-cifar10"))
+    (row,) = plot["rows"]
+    assert row["mean"] is not None
+    assert row["marked"]
+    assert plot["seen"]
