@@ -13,7 +13,7 @@ from torch import nn
 from trainables.about import About, plain
 from trainables.networks import RESNET
 from trainables.settings import COMMON, LIMITS, common_conflicts
-from trainables.task import Config, DataError, Evaluation, Setting, Task
+from trainables.task import Config, DataError, Evaluation, Needs, Setting, Task
 from trainables.tasks.class_collapse import HEALTH
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
 from trainables.tasks.copies import COPIES
@@ -79,6 +79,11 @@ SETTINGS = {
     "label_smoothing": SMOOTHING,
     **IMAGES,
     "normalise": Setting("imagenet", IMAGES["normalise"].doc, choices=tuple(NORMALISE)),
+}
+
+READ_WHERE: dict[str, Needs] = {
+    "crop_by": ({"augment": (True,)},),
+    "smallest_area": ({"augment": (True,), "crop_by": ("resize",)},),
 }
 
 
@@ -201,6 +206,7 @@ TASK = Task(
     settings=SETTINGS,
     conflicts=conflicts,
     questions=questions,
+    read_where=READ_WHERE,
     fingerprint=fingerprint,
     open_data=open_data,
     network=network,

@@ -66,6 +66,17 @@ SCALED = "crop = 64\nsigma = 1.875\nscale_low = 0.0625\nscale_high = 0.1875"
          {"fixed.scale_low": "heads at 1.2 to 1.5 of the size"}),
         (CROWD, {"fixed": "stride = 16"}, {"fixed.stride": "head is never 'conv'"}),
         (CROWD, {"fixed": "sigma = 0.3"}, {"fixed.sigma": "leaves a head one pixel"}),
+        # half resolution with the default crop never shows what is evaluated
+        (CROWD, {"fixed": "head = 'conv'\nresize = 0.5"},
+         {"fixed.crop": "heads at 1.33 times the size that they have in validation and test, or "
+          "larger, and never at that size; use 384 at most"}),
+        (CROWD, {"fixed": "head = 'conv'\ncrop = 512", "cells": "resize = [0.75, 1.0]\n"
+                 "part = ['A', 'B']"}, {"fixed.crop": "(where resize = 0.75, part = 'A')"}),
+        (CROWD, {"fixed": "head = 'conv'\nloss = 'dm'\nsigma = 8.0\nkernel = 'adaptive'"},
+         {"fixed.sigma": "changes nothing: it needs", "fixed.kernel": "changes nothing"}),
+        (CROWD, {"fixed": "head = 'conv'\nloss = 'bayesian'\nkernel = 'dots'"},
+         {"fixed.kernel": "it needs loss = 'mse' or 'dice', or loss = 'dm'"}),
+        (CROWD, {"space": "[space]\noutput = ['relu', 'none']\nlr = [0.1]"}, {"space.output": "'conv'"}),
         (CROWD, {"fixed": "kernel = 'disc'", "space": "[space.sigma]\nlow = 10\nhigh = 30"},
          {"fixed.kernel": "(where sigma = 30.0)"}),
         (CROWD, {"fixed": "optimizer = 'sgd'"}, {"fixed.lr": "0.001 is for optimizer = 'adam'"}),
@@ -109,6 +120,7 @@ def test_a_depth_that_no_network_reads_is_asked_about():
     ("task", "held"),
     [
         (CROWD, {"fixed": SCALED}),
+        (CROWD, {"fixed": "head = 'conv'\nresize = 0.5\ncrop = 384"}),
         (CROWD, {"fixed": "crop = 384"}),
         (CROWD, {"fixed": "kernel = 'disc'\nsigma = 22.0"}),
         (CROWD, {"fixed": "optimizer = 'sgd'\nlr = 1e-6"}),
