@@ -23,11 +23,11 @@ from search.record.read import (
     Record,
     load,
     read_events,
-    write,
 )
 from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
 from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
+from search.record.written import write
 from trainables.errors import RecordWarning, UserError
 
 __all__ = [
