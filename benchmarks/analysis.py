@@ -99,6 +99,7 @@ def measured(side: str, folder: Path) -> dict[str, Any]:
 
 def one_side(side: str, folder: Path) -> None:
     """Read once and print what it took, imports aside."""
+    sys.path.remove(str(Path(__file__).parent))  # this file is no package `analysis`
     if SIDES[side] is built:
         importlib.import_module("analysis.display.page")
     before = peak_mb()

@@ -29,6 +29,7 @@ from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from search.record.written import write
 from trainables.errors import RecordWarning, UserError
+from trainables.files import whole
 
 __all__ = [
     "DECISION",
@@ -63,5 +64,6 @@ __all__ = [
     "sizes_of",
     "trial_column",
     "verify",
+    "whole",
     "write",
 ]

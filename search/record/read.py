@@ -79,6 +79,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ from search.record.beside import (
     image_notes,
     notes_on,
     score_notes,
+    study_notes,
     traces,
 )
 from search.record.columns import setting_columns, trial_columns
@@ -103,6 +105,7 @@ from search.record.growth import grown_frames
 from search.record.journal import JournalError, fault_in, read_journal, read_lines
 from search.record.misfit import misfit
 from search.record.mixed import Mixed, mixtures
+from search.record.naming import cell_label
 from search.record.predictions import per_image
 from search.record.stored import (
     EPOCHS,
@@ -165,6 +168,15 @@ class Record:
         """One row a trial, epoch and quantity."""
         return self._curves()
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: how many trials of each cell stand how."""
+        cells = [cell_label(at) or "all" for at in self.study["cells"]]
+        labels = self.trials["cell"].map(dict(enumerate(cells))).rename("cell")
+        states = pd.crosstab(labels, [self.trials["stage"], self.trials["status"]])
+        told = [f"study {self.study['name']} ({self.run})", *self.notes]
+        notes = "".join(f"<p>{escape(text)}</p>" for text in told)
+        return f"{notes}{states.reindex(cells).dropna(how='all').to_html()}"
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what it was read from; see search.record.digest."""
@@ -197,7 +209,7 @@ def load(run: Path | str) -> Record:
         notes += _denied(folder, trials, made, images, sizes)
         notes += notes_on(folder, events, rows, images)
         curves = partial(_itself, made)
-    notes += score_notes(study, events, images)
+    notes += [*score_notes(study, events, images), *study_notes(folder)]
     for note in notes:
         warnings.warn(f"{folder}: {note}", RecordWarning, stacklevel=2)
     return _record(folder, study, events, (trials, curves, images), notes, sizes)
@@ -237,7 +249,7 @@ def read_from_logs(folder: Path, sizes: Mapping[str, int]) -> tuple[Record, list
     events = read_events(folder, sizes.get(JOURNAL), study)
     trials, curves, rows, notes = frames_made(folder, study, events, sizes, None)
     images = per_image(folder, study["name"])
-    notes += notes_on(folder, events, rows, images)
+    notes += [*notes_on(folder, events, rows, images), *study_notes(folder)]
     held = (trials, partial(_itself, curves), images)
     return _record(folder, study, events, held, notes, sizes), events
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +20,7 @@ from search.record.stored import (
     JOURNAL,
     STAMP,
     make_stamp,
+    put_stamp,
     sizes_of,
     sums_of_frames,
 )
@@ -69,6 +69,4 @@ def write(folder: Path) -> None:
             _write_csv(name, frame, file)
     if notes or unasked(events, curves):
         return
-    with whole(folder / STAMP) as partial:
-        stamp["frames"] = sums_of_frames(folder)
-        partial.write_text(json.dumps(stamp), encoding="utf-8")
+    put_stamp(folder, {**stamp, "frames": sums_of_frames(folder)})
