@@ -151,9 +151,8 @@ def _decide(trial: dict[str, Any], event: dict[str, Any]) -> None:
     elif verdict == "promote early":  # its job has been asked for already
         trial["reason"] = f"{trial['reason']}; {verdict}: {place}"
     elif verdict == "audit":
-        text = f"ended with {place}, {{}}trained on to see whether that was right"
-        reason = f"audit: {text.format('to be ')}"  # it has not begun to
-        trial.update(stage="audit", status="paused", reason=reason, audit=text.format(""))
+        text = f"ended with {place}, trained on to see whether that was right"
+        trial.update(stage="audit", status="paused", reason=f"audit: {text}", audit=text)
     elif verdict == "audited":
         trial["reason"] = f"audit, not selected from: {trial['audit']}"
     elif verdict == "retry":

@@ -134,7 +134,7 @@ def test_an_audit_that_has_not_begun_is_not_said_to_be_trained_on(tmp_path):
     run.trial("00-001", value=0.4, epochs=1, verdict="stop", lr=0.01)
     run.decide("00-001", 0, "audit", 0.4, epoch=1)
     record = load(tmp_path / "s")
-    reason = record.trials.set_index("trial").loc["00-001", "reason"]
+    reason = searched(record).set_index("trial").loc["00-001", "reason"]
     assert "to be trained on to see whether that was right" in reason
     caption = tables.make(record, "audit").caption
     assert "1 of 1 audited trials are still to run, on their way or lost" in caption
@@ -143,5 +143,5 @@ def test_an_audit_that_has_not_begun_is_not_said_to_be_trained_on(tmp_path):
     )
     run.trial("00-001", value=0.5, stage="audit", lr=0.01)
     run.decide("00-001", 0, "audited", 0.5)
-    reason = load(tmp_path / "s").trials.set_index("trial").loc["00-001", "reason"]
+    reason = searched(load(tmp_path / "s")).set_index("trial").loc["00-001", "reason"]
     assert reason.endswith("at epoch 1, trained on to see whether that was right")
