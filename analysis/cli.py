@@ -17,12 +17,8 @@ from analysis.findings.contrasts import declared, parsed
 from analysis.findings.curve_csv import read_curves, write_studies
 from analysis.findings.explain import cell_number
 from analysis.findings.published import CURVE_COLUMNS, load_published
-from analysis.findings.published_faults import (
-    COLUMNS,
-    of_these_curves,
-    published_faults,
-    read_cells,
-)
+from analysis.findings.published_cells import COLUMNS, read_cells
+from analysis.findings.published_faults import of_these_curves, published_faults
 from analysis.findings.verify import verdict_lines
 from search.record import UserError, load, terminal, verify
 from search.record.uris import refuse_uri
@@ -184,14 +180,18 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "curves", type=Path, metavar="CSV", help=f"with the columns {','.join(CURVE_COLUMNS)}"
     )
     taken.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="a run folder a study goes here"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder in which a run folder is made for each study that the curves make",
     )
     taken.add_argument(
         "--published",
         type=Path,
         metavar="CSV",
         help="published cells to hold the curves against (default: those of the course report); "
-        f"columns {','.join(COLUMNS)}",
+        f"columns {','.join(COLUMNS)}, and split (test or val) if its head says another than test",
     )
 
 
@@ -209,7 +209,7 @@ def _import_curves(args: argparse.Namespace) -> str:
         cells = of_these_curves(curves, cells)
     faults = published_faults(curves, cells)
     folders = write_studies(args.curves, curves, faults, args.out)
-    return "\n".join([*(f"fault: {line}" for line in faults), *map(str, folders)])
+    return "\n".join([*(f"fault: {fault.text}" for fault in faults), *map(str, folders)])
 
 
 def _explain(args: argparse.Namespace) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import DASH, ends, fixed_point, stamps
+from analysis.display.frames import ends, stamps
 from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.contrasts import Contrast, contrasts
-from analysis.findings.explain import POWER
-from analysis.findings.facts import digits, metric_name
+from analysis.findings.facts import DASH, digits, fixed_point, metric_name
+from analysis.findings.moves import POWER
 from analysis.findings.stats import Interval
 from search.record import Record
 from search.record.naming import cell_label

@@ -8,10 +8,10 @@ import re
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import DASH, fixed_point, stamps
+from analysis.display.frames import stamps
 from analysis.display.origins import origin
 from analysis.display.render import Table
-from analysis.findings.facts import digits, metric_name
+from analysis.findings.facts import DASH, digits, fixed_point, metric_name
 from analysis.findings.first_rung import first_rung, in_full, ranked_then
 from search.record import Record, UserError
 

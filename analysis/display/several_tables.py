@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.frames import DASH, ends, fixed_point, long_frame, text
+from analysis.display.frames import ends, long_frame, text
 from analysis.display.marks import legend
 from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.cells import CellValue
-from analysis.findings.facts import beside, digits, metric_name
+from analysis.findings.facts import DASH, beside, digits, fixed_point, metric_name
 from analysis.findings.several import cell_keys, changes, diff, joined, parted
 from analysis.findings.stats import Interval
 from search.record import Record

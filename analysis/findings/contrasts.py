@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.explain import POWER, seeds_to_decide
+from analysis.findings.moves import POWER, seeds_to_decide
 from analysis.findings.several import decided
 from analysis.findings.verdict import kept_out
 from search.record import Record, UserError
@@ -150,7 +150,7 @@ def _row(
 def detectable(groups: Sequence[Sequence[float]], level: float) -> float:
     """The difference of two means that is told from 0 in POWER of studies.
 
-    The inverse of `explain.seeds_to_decide`, with its source, at the fewer seeds of the two.
+    The inverse of `moves.seeds_to_decide`, with its source, at the fewer seeds of the two.
 
     Args:
         groups: two, `(n,)` each, one value a seed.

@@ -5,7 +5,7 @@ at `read.py`, which describes every file and column.
 """
 
 from search.record.columns import setting_column, trial_column
-from search.record.completeness import Choice, missing, short_choices
+from search.record.completeness import OPEN, Choice, missing, short_choices
 from search.record.counts import (
     STATES,
     Configs,
@@ -24,11 +24,11 @@ from search.record.read import (
     Record,
     load,
     read_events,
-    write,
 )
 from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
 from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
+from search.record.written import write
 from trainables.errors import RecordWarning, UserError
 from trainables.files import whole
 
@@ -39,6 +39,7 @@ __all__ = [
     "JOURNAL",
     "LOCK",
     "LOGS",
+    "OPEN",
     "STATES",
     "STUDY",
     "Choice",

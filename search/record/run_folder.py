@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
-from search.record.read import LOCK, load, read_events, write
+from search.record.read import LOCK, load, read_events
 from search.record.set_aside import Aside, set_aside_unasked
 from search.record.stored import (
     EPOCHS,
@@ -29,6 +29,7 @@ from search.record.stored import (
 )
 from search.record.study_file import load_study
 from search.record.taken import FOLDERS, held_already
+from search.record.written import write
 from trainables.errors import RecordWarning
 from trainables.files import naming, unfit
 

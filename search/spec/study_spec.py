@@ -20,6 +20,7 @@ from search.spec.derived import list_faults, with_derived
 from search.spec.faults import budget_faults, misplaced, task_faults, weights_faults
 from search.spec.overrides import OverrideError, apply_overrides
 from search.spec.plan import ETA, FULL
+from search.spec.unread import unread_faults
 from trainables import find_task
 from trainables.errors import UserError
 from trainables.own_code import import_from
@@ -245,7 +246,7 @@ def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
             f"{source}: imported from {imported['file']}, so there is no study to run or to go on "
             "with; write a study file, and `resnet-search run` it"
         )
-    spec = parse_spec(study["spec"], source, study.get("task_dir"))
+    spec = parse_spec(study["spec"], source, study.get("task_dir"), begun=True)
     known = {*study["settings"], *spec.cells, *spec.space}
     before = {
         key: setting.before
@@ -255,13 +256,16 @@ def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
     return spec.model_copy(update={"fixed": {**spec.fixed, **before}}) if before else spec
 
 
-def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = None) -> StudySpec:
+def parse_spec(
+    raw: dict[str, Any], source: str, folder: Path | str | None = None, begun: bool = False
+) -> StudySpec:
     """Check a study given as a dict.
 
     Args:
         raw: the study file, parsed.
         source: its name.
         folder: where a task of the user's own is imported from, beside what is installed.
+        begun: it has been run, so that cells which differ in nothing that is read may go on.
 
     Raises:
         SpecError: with every fault found, each with its key.
@@ -285,6 +289,7 @@ def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = Non
         faults.setdefault(key, text)
     if spec is not None and not faults:
         faults = _conflicts(spec)
+        faults |= {} if begun else unread_faults(spec)
     if faults:
         lines = [f"  {_cut(key) or 'file'}: {_cut(text)}" for key, text in faults.items()]
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"

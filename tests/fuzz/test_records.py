@@ -22,7 +22,7 @@ from analysis.display import tables
 from analysis.findings.cells import cell_values
 from search import record
 from search.cli.status import status_table
-from search.record.forms import EVENTS, event_fault
+from search.record.event_forms import EVENTS, event_fault
 from search.record.stored import STAMP
 from tests.fuzz.test_inputs import cases, files_below, fresh, taken
 from tests.search.conftest import drive

@@ -10,7 +10,7 @@ from make_run import Run, cifar
 from analysis.cli import main as report
 from analysis.display import tables
 from analysis.findings.contrasts import Contrast, contrasts, detectable
-from analysis.findings.explain import seeds_to_decide
+from analysis.findings.moves import seeds_to_decide
 from search.record import UserError, load
 from search.spec.study_spec import SpecError, parse_spec
 
