@@ -82,7 +82,13 @@ def next_study(record: Record) -> str:
         changed = line + body
     named = f'name = "{study["name"]}-next"'
     top = re.sub(r"^name\s*=[^\n]*", named, text[: head.end()], flags=re.MULTILINE)
-    return top + changed + rest
+    # every config in full has no rungs
+    top = re.sub(r'^scheduler\s*=\s*"none"', 'scheduler = "cell-promote"', top, flags=re.MULTILINE)
+    given = "".join(
+        f"# as {study['name']} was begun: --set {held}\n"
+        for held in (study.get("overrides") or ())
+    )
+    return given + top + changed + rest
 
 
 def _section(text: str) -> tuple[str, str]:

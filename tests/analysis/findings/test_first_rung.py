@@ -109,6 +109,12 @@ def test_the_next_study_has_that_rung_and_a_name_of_its_own_and_replaces_nothing
     assert text.count("grace_epochs") == 1 and "seeds = [1, 2]" in text
     assert report(["next", str(record.run), "--write", str(out)]) == 2
     assert "is there already" in capsys.readouterr().err
+    full = study(
+        tmp_path / "f", bloomer(), text=f'scheduler = "none"\n{TEXT}', overrides=["a.b=1"]
+    )
+    assert next_study(full).startswith(
+        '# as f was begun: --set a.b=1\nscheduler = "cell-promote"\n'
+    )
     bare = study(tmp_path / "b", bloomer(), text=TEXT.replace("grace_epochs = 1\n", ""))
     assert "[budget]\ngrace_epochs = 5" in next_study(bare)
 
