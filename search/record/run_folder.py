@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
 from search.record.read import LOCK, load, read_events, write
-from search.record.set_aside import Aside, set_aside_unasked
+from search.record.set_aside import Aside, forget, set_aside_unasked
 from search.record.stored import EPOCHS, JOURNAL, STAMP, STUDY, RecordError, shrunk
 from search.record.study_file import load_study
 from search.record.taken import FOLDERS, held_already
@@ -191,6 +191,11 @@ class RunFolder:
     def set_aside_unasked(self, events: Sequence[Event]) -> Aside:
         """Set aside what no job of the journal is for, before the logs are open; see there."""
         return Aside() if self._journal is not None else set_aside_unasked(self.path, events)
+
+    def aside_is_told(self) -> None:
+        """The journal tells of what was set aside."""
+        self.to_disk()
+        forget(self.path)
 
     def append(self, event: Event) -> None:
         """An event to the journal."""
