@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from search.run import head
 from search.run.errors import ExecutionError
-from search.run.ray_folder import KEEP, ray_folder
+from search.run.ray_folder import KEEP, RAYS, ray_folder
 from search.run.reach import HERE, check_address
 from search.run.shipping import runtime_env
 from search.run.signals import kept_from_children
@@ -48,7 +48,9 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 places.give_home()  # ray.tune asks for the home folder when it is imported
 
 import ray  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
 
+LOOPBACK = "127.0.0.1"
 TOKEN = (
     "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
 )
@@ -124,19 +126,37 @@ def _reason(error: Exception, lines: IO[bytes]) -> str:
 def _start(cores: int | None, say: Callable[[str], None]) -> None:
     folder = _held.enter_context(ray_folder(say))
     try:
-        _init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",  # nothing listens beyond this machine
-            _temp_dir=str(folder),
-        )
+        with _on_loopback():
+            _init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                _node_ip_address=LOOPBACK,
+                _temp_dir=str(folder / RAYS),
+            )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         with contextlib.suppress(OSError):
             (folder / KEEP).touch()
         raise ExecutionError(
             f"Ray does not start on this machine ({error}); its logs are in {folder}"
         ) from error
+    if (at := ray.util.get_node_ip_address()) != LOOPBACK:
+        say(f"note: Ray {ray.__version__} listens at {at}, beyond this machine, with a token")
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Keep a Ray that is started in the block to this machine.
+
+    Ray takes another address of the machine for 127.0.0.1, and then listens on all interfaces. It
+    does not where it is built for one machine alone, as on Windows.
+    """
+    held = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = held
 
 
 def _init(**options: Any) -> None:
