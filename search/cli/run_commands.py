@@ -211,6 +211,7 @@ def make_options(
         make_data_dir=arguments.data_dir is None,
         strict=getattr(arguments, "strict", False),
         ship_code=getattr(arguments, "ship_code", False),
+        address_before=not arguments.address and "address" in before,
     )
 
 

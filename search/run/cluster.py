@@ -51,8 +51,15 @@ import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 
 LOOPBACK = "127.0.0.1"
+# the same words stand in deploy/two-machines/README.md
 TOKEN = (
-    "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
+    "`ray get-auth-token`, on its head and in the environment that it was started with, prints "
+    "its token; here, `export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=TOKEN`, or RAY_AUTH_TOKEN_PATH= "
+    "a file that holds it, and the same command again"
+)
+START = (
+    "start one with a token and a private address (deploy/two-machines shows how: else `ray "
+    "start` lets in whoever reaches this machine)"
 )
 GPU_WAIT = 1800.0  # seconds; others may hold every GPU of a cluster, and steps are few
 # what `disconnect` lets go of: the folder of a Ray started here, or the watch of a head
@@ -91,11 +98,10 @@ def connect(
                 _init(address=address, **({"runtime_env": runtime_env()} if ship else {}))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             why = _reason(error, lines)
-            token = TOKEN if "AuthToken" in why or "AuthenticationError" in why else ""
+            refused = "AuthToken" in why or "AuthenticationError" in why
+            said = "the Ray cluster does not take our token" if refused else "no Ray cluster is"
             raise ExecutionError(
-                f"no Ray cluster that takes us at --address {address} ({why}); {token}start one "
-                "with a token and a private address (deploy/two-machines shows how: else `ray "
-                f"start` lets in whoever reaches this machine), or {HERE}"
+                f"{said} at --address {address} ({why}); {TOKEN if refused else START}, or {HERE}"
             ) from error
     _held.enter_context(head.watched(ray.get_runtime_context().gcs_address, hint))
 

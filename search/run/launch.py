@@ -125,7 +125,7 @@ def resume(
         if study.done and not (retry_failed and study.failed):
             study.write_views()
             return True
-        check_address(options.address)
+        check_address(options.address, before=options.address_before)
         held_dir = held.get("task_dir")
         options = replace(options, task_dir=Path(held_dir) if held_dir else None)
         inputs, accepted = compared(spec, run, options, accept_changes)

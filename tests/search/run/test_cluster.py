@@ -1,12 +1,20 @@
 """A Ray that is started here: nobody else reaches it, over the network or through its files."""
 
+import contextlib
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from pathlib import Path
 
 import pytest
 from ray.util import get_node_ip_address
+
+from search.run import cluster
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -80,3 +88,71 @@ def test_its_folder_and_token_are_for_this_user_alone(local):
     assert local["modes"].pop(local["folder"]) == "0o700"
     assert local["modes"].get("auth_token", "0o600") == "0o600"
     assert not local["left"]
+
+
+JOIN = """
+import sys
+from search.run import cluster
+from search.run.errors import ExecutionError
+
+try:
+    cluster.connect(sys.argv[1])
+    print(cluster.joined())
+except ExecutionError as error:
+    sys.exit(str(error))
+cluster.disconnect()
+"""
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+@pytest.fixture
+def guarded(closed):
+    """A head that asks for a token; its address, and the environment of whoever starts it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        own = {key: value for key, value in os.environ.items() if "RAY_A" not in key}
+        own |= {"HOME": folder, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # on loopback
+        subprocess.run([RAY, "get-auth-token", "--generate"], env=own, check=True)
+        words = [RAY, "start", "--head", "--block", f"--port={closed}", "--num-cpus=1"]
+        words += [f"--temp-dir={folder}/r", "--include-dashboard=false", "--disable-usage-stats"]
+        log = Path(folder) / "log"
+        with log.open("w") as out:
+            head = subprocess.Popen(words, env=own, stdout=out, stderr=out, start_new_session=True)
+        try:
+            while "Ray runtime started" not in log.read_text():
+                assert head.poll() is None, log.read_text()
+                time.sleep(0.2)
+            yield f"127.0.0.1:{closed}", own
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
+
+
+@pytest.mark.slow
+def test_what_is_said_of_a_token_that_lacks_or_is_another_lets_one_in(guarded, tmp_path):
+    address, own = guarded
+    stranger = own | {"HOME": str(tmp_path)}
+
+    def join(**more):
+        words = [sys.executable, "-c", JOIN, address]
+        return subprocess.run(words, env=stranger | more, capture_output=True, text=True)
+
+    for held in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another" * 8}):
+        done = join(**held)
+        assert done.returncode == 1, done.stdout
+        (said,) = done.stderr.splitlines()
+        assert f"the Ray cluster does not take our token at --address {address}" in said
+        assert "start one" not in said
+    tell, switch = re.search("(`ray get-auth-token`), .*`export (RAY.*)=TOKEN`", said).groups()
+    words = tell.strip("`").split()
+    token = subprocess.run([RAY, *words[1:]], env=own, capture_output=True, text=True).stdout
+    mode, name = switch.split()
+    done = join(**dict([mode.split("=")]), **{name: token})
+    assert done.returncode == 0, done.stderr
+    assert "1 node" in done.stdout
+
+
+def test_the_recipe_says_the_same_of_tokens():
+    root = Path(__file__).parents[3]
+    text = (root / "deploy" / "two-machines" / "README.md").read_text(encoding="utf-8")
+    assert cluster.TOKEN in " ".join(text.split())
