@@ -2,7 +2,7 @@
 
 Ray puts sockets below its folder, whose paths the system limits, so that a long $TMPDIR ends it
 (ray#7724); and by default all users of a machine share one folder, where logs pile up. Ray opens
-the folder that it is given, and all below it, to everybody (mode 0777), so that is one inside ours.
+the folder that it is given, and all below it, to everybody (mode 0777), so that is one in ours.
 """
 
 from __future__ import annotations

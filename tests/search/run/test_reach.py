@@ -129,7 +129,7 @@ def test_a_resume_is_refused_before_its_data_is_read(capfd, closed, make_study, 
 def test_a_resume_whose_cluster_is_gone_is_told_what_helps(
     capfd, closed, make_study, tmp_path, given
 ):
-    """Without --address it goes to the cluster of its last session: to leave it out helps nobody."""
+    """Without --address it goes to the cluster of its last session: to leave it out is no help."""
     study = make_study(tmp_path / "tiny")
     study.run.add_session("run", {"address": f"127.0.0.1:{closed}"})
     study.close()
