@@ -175,10 +175,10 @@ def _init(**options: Any) -> None:
 
 def joined() -> str:
     """The cluster that this driver is part of, in words."""
-    held = ray.cluster_resources()
+    held = resources()  # Ray lists nodes that are gone, too
     return (
-        f"Ray at {ray.get_runtime_context().gcs_address}: {len(ray.nodes())} node(s), "
-        f"{held.get('CPU', 0):g} CPUs, {held.get('GPU', 0):g} GPUs"
+        f"Ray at {ray.get_runtime_context().gcs_address}: {len(held)} node(s), "
+        f"{sum(node.get('CPU', 0) for node in held):g} CPUs, {gpus_of(held):g} GPUs"
     )
 
 

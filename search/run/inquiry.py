@@ -179,7 +179,8 @@ def why_dead(
         killed = killed_for_memory() if nodes is None else None
         return at_once(lambda: _judged(error, placed, held, killed, ""))
     if nodes.answers(placed.node_id):
-        since = asked + nodes.all[placed.node_id].clock_offset
+        clock = nodes.all[placed.node_id].clock
+        since = asked + clock.seconds - (clock.bound or 0.0)
         return in_thread(lambda: _asked_there(job, placed, since, asked, error))
     silent = "its node does not answer" if placed.node_id in nodes.all else "its node is gone"
     held = [] if is_uri(job.run) else _in_run_folder(job, asked)
