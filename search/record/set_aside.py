@@ -21,10 +21,10 @@ from search.record.epoch_table import pairs_in
 from search.record.frame_files import read_parquet
 from search.record.journal import Event
 from search.record.stored import EPOCHS, JOURNAL, PARQUET, PER_IMAGE, STAMP, RecordError, stamp_of
+from search.record.taken import ASIDE
 from trainables.files import whole
 
 CURVES_FILE = PARQUET[1]
-ASIDE = "unasked"  # folder of what is set aside
 PLAN = f"{ASIDE}/under-way.json"
 TOLD = "set aside"  # event of the journal
 DETAIL = (("parts", "parquet"), ("samples", "npz"))  # that a score on test leaves

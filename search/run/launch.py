@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from search.record.run_folder import RunFolder
 from search.record.terminal import shell
 from search.run import machine
 from search.run.device import mps_active
+from search.run.edited import edited
 from search.run.inputs import Inputs, compared
 from search.run.job_form import Places
 from search.run.lineage import check_split
@@ -68,10 +70,14 @@ def start(
     if fault := run_folder_fault((options.runs_dir / spec.name).resolve()):
         raise PreflightError(fault)
     # held from here on: of two runs of one name the second changes nothing of the first
-    with (
-        RunFolder.make((options.runs_dir / spec.name).resolve()) as run,
-        mirrored(options.store, run.path, options.say, new=True) as mirror,
-    ):
+    with contextlib.ExitStack() as stack:
+        try:
+            run = stack.enter_context(RunFolder.make((options.runs_dir / spec.name).resolve()))
+            held = mirrored(options.store, run.path, options.say, new=True)
+            mirror = stack.enter_context(held)
+        except record.RecordError as error:
+            raise record.RecordError(f"{error}{edited(spec, options)}") from error
+        options.say(f"run folder: {os.path.relpath(run.path)}")
         check_local(spec, options)
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
@@ -82,8 +88,8 @@ def start(
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)
         here = machine.here()
-        held = (spec, text, overrides, data, weights, here, options.task_dir)
-        study = manifest.describe_study(*held)  # before Ray: it may be refused
+        facts = (spec, text, overrides, data, weights, here, options.task_dir)
+        study = manifest.describe_study(*facts)  # before Ray: it may be refused
         store = {"store": options.store} if options.store else {}
         begin = Beginning("run", (), partial(run.create, {**study, **store}), mirror)
         return run.path, _execute(spec, run, options, Inputs(data, weights), watcher, begin)

@@ -279,6 +279,6 @@ class Nodes:
         if node.clock.differs:
             self.say(
                 f"note: the clock of {node.name} is {node.clock.seconds:+.0f} s from this one's "
-                f"(measured to {bound:.1f} s); synchronize them (chrony, ntpd), or times on record "
-                "do not compare"
+                f"(measured to {bound:.1f} s); synchronize them (chrony, ntpd), or times on "
+                "record do not compare"
             )
