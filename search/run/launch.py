@@ -181,12 +181,15 @@ def _execute(
         retry_failed: run again what has failed for good, too.
     """
     # imports ray, which takes seconds: not before the preflight is over
-    from search.run import cluster, executor
+    from search.run import cluster, executor, ray_lines
 
     options.say(f"starting Ray ({options.address})")
     again = shell("resnet-search", "resume", options.store or run.path, "--address", "HOST:PORT")
     hint = f"Everything finished is on record: start a cluster, then `{again}`"
-    try:
+    with contextlib.ExitStack() as stack:
+        begun = (run.path / record.STUDY).exists
+        stack.enter_context(ray_lines.kept(run.path, begun, options.say))
+        stack.callback(cluster.disconnect)
         cluster.connect(options.address, machine.cores(), options.say, options.ship_code, hint)
         events: list[dict[str, Any]] = []
         nodes = _nodes(spec, run.path, options, inputs, events.append)
@@ -221,8 +224,6 @@ def _execute(
         if nodes:
             nodes.note = study.note
         return in_session(study, run, partial(executor.execute, nodes=nodes))
-    finally:
-        cluster.disconnect()
 
 
 def _nodes(

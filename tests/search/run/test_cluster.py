@@ -152,6 +152,47 @@ def test_what_is_said_of_a_token_that_lacks_or_is_another_lets_one_in(guarded, t
     assert "1 node" in done.stdout
 
 
+KILLS = """
+import os, signal, sys, time
+from pathlib import Path
+
+import ray
+from search.run import cluster, ray_lines
+
+folder = Path(sys.argv[1])
+with ray_lines.kept(folder, folder.is_dir, print):
+    cluster.connect("local", 1)
+    task = ray.remote(num_cpus=1, max_retries=0)(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    try:
+        ray.get(task.remote())
+    except ray.exceptions.WorkerCrashedError:
+        print("it died")
+    time.sleep(5)
+    cluster.disconnect()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_ray_itself_says_of_a_worker_is_kept_and_not_printed_as_it_is(tmp_path, begun):
+    folder = tmp_path / "run"
+    if begun:
+        folder.mkdir()
+    words = [sys.executable, "-c", KILLS, str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert "it died" in said
+    text = (folder / "ray.log").read_text() if begun else done.stdout
+    assert "(raylet) A worker died or was killed" in text
+    if begun:  # told once where it is
+        assert sorted(said) == sorted(
+            ["it died", f"note: what Ray itself says is in {folder}/ray.log"]
+        )
+    else:
+        assert all(line.startswith("Ray: (raylet)") for line in said if line != "it died")
+
+
 def test_the_recipe_says_the_same_of_tokens():
     root = Path(__file__).parents[3]
     text = (root / "deploy" / "two-machines" / "README.md").read_text(encoding="utf-8")
