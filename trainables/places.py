@@ -82,11 +82,17 @@ def home() -> Path | None:
 def can_make(path: Path) -> bool:
     """Whether this user may make a folder there, or write to the one that is there."""
     try:
-        while not path.exists():
-            path = path.parent
-        return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+        held = nearest(path)
+        return held.is_dir() and os.access(held, os.W_OK | os.X_OK)
     except OSError:
         return False
+
+
+def nearest(path: Path) -> Path:
+    """The path, or the nearest one above it that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def stand_in() -> Path:

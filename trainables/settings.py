@@ -48,6 +48,12 @@ LOOP: dict[str, Setting] = {
         low=0.0,
         high=0.99999,
     ),
+    "norm_batches": Setting(
+        0,
+        "training batches that BatchNorm's statistics are estimated from anew before an "
+        "evaluation, an epoch's at most; 0 takes the running ones",
+        low=0,
+    ),
     "schedule": Setting(
         "step", "of the learning rate over the budget", choices=("constant", "step", "cosine")
     ),

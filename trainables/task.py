@@ -178,6 +178,8 @@ class Task:
             samples only with `detail`.
         measures_train: (config) -> whether data has a split "train" to evaluate on after each
             epoch, as on val; where not, the sums of `loss` say how training goes.
+        norm_batches: (config) -> training batches that BatchNorm's statistics are estimated from
+            anew before an evaluation; see trainables.engine.norm_statistics.
         also: further metrics of `evaluate`, on record and in no table.
         baselines: (data) -> {name of a constant predictor: {metric: value on test}}.
         inputs: (config) -> shape of what the network is given of a row, by which a network of
@@ -203,6 +205,7 @@ class Task:
     baselines: Callable[[Any], dict[str, dict[str, float]]] = lambda data: {}
     start: Callable[[nn.Module, Any, Config], None] = lambda network, data, config: None
     measures_train: Callable[[Config], bool] = lambda config: False
+    norm_batches: Callable[[Config], int] = lambda config: int(config.get("norm_batches", 0))
     also: tuple[str, ...] = ()
     report_settings: Mapping[str, Any] = field(default_factory=dict)
     report_split: Literal["val", "test"] = "test"

@@ -21,7 +21,16 @@ from search.record.epoch_table import Epochs, Pairs
 from search.record.frame_files import read_parquet
 from search.record.journal import RESTORE, JournalError, read_lines
 from search.record.scores import misscored
-from search.record.stored import EPOCHS, JOURNAL, PER_IMAGE, STAMP, shrunk
+from search.record.stored import (
+    EPOCHS,
+    JOURNAL,
+    PER_IMAGE,
+    STAMP,
+    STUDY,
+    shrunk,
+    stamp_of,
+    study_sum,
+)
 
 Events = Iterable[Mapping[str, Any]]
 LEFT = ("parts/*.parquet", "samples/*.npz", "checkpoints/*.pt")  # by workers
@@ -216,6 +225,18 @@ def notes_on(folder: Path, events: Events, rows: Epochs, images: pd.DataFrame) -
             "is left out"
         )
     return notes
+
+
+def study_notes(folder: Path) -> list[str]:
+    """What is to be said of a study.json that was changed after the frames were written."""
+    stamp = stamp_of(folder)
+    told = (stamp or {}).get("study")
+    if told is None or told == study_sum(folder) or stamp_of(folder) != stamp:
+        return []  # a running study removes the checksum before it replaces the file
+    return [
+        f"{STUDY} has another checksum than {STAMP} tells: it was changed, so what it says of "
+        "settings, data and machine is not known to be so; restore it from a copy"
+    ]
 
 
 def score_notes(study: Mapping[str, Any], events: Events, images: pd.DataFrame) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.record.stored import LOGS, PIECE, STUDY
+from search.record.stored import LOGS, PIECE, STUDY, study_text
 
 
 def digest_of(folder: Path, sizes: Mapping[str, int], images: pd.DataFrame) -> str:
@@ -27,9 +27,7 @@ def digest_of(folder: Path, sizes: Mapping[str, int], images: pd.DataFrame) -> s
         images: the predictions.
     """
     found = hashlib.sha256()
-    study = json.loads((folder / STUDY).read_bytes())
-    text = json.dumps(study, sort_keys=True, separators=(",", ":"))
-    _add(found, STUDY, hashlib.sha256(text.encode()).digest())
+    _add(found, STUDY, hashlib.sha256(study_text(folder).encode()).digest())
     for name in LOGS:
         _add(found, name, _log(folder / name, sizes.get(name, 0)))
     for trial, rows in images.groupby("trial", sort=True):

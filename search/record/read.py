@@ -75,7 +75,6 @@ error; seconds are seconds.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -94,6 +93,7 @@ from search.record.beside import (
     image_notes,
     notes_on,
     score_notes,
+    study_notes,
     traces,
     unasked,
 )
@@ -117,6 +117,7 @@ from search.record.stored import (
     changed_files,
     logs_begin_so,
     make_stamp,
+    put_stamp,
     sizes_in,
     sizes_of,
     stamp_of,
@@ -207,7 +208,7 @@ def load(run: Path | str) -> Record:
         notes += _denied(folder, trials, made, images, sizes)
         notes += notes_on(folder, events, rows, images)
         curves = partial(_itself, made)
-    notes += score_notes(study, events, images)
+    notes += [*score_notes(study, events, images), *study_notes(folder)]
     for note in notes:
         warnings.warn(f"{folder}: {note}", RecordWarning, stacklevel=2)
     return _record(folder, study, events, (trials, curves, images), notes, sizes)
@@ -247,7 +248,7 @@ def read_from_logs(folder: Path, sizes: Mapping[str, int]) -> tuple[Record, list
     events = read_events(folder, sizes.get(JOURNAL), study)
     trials, curves, rows, notes = _made(folder, study, events, sizes, None)
     images = per_image(folder, study["name"])
-    notes += notes_on(folder, events, rows, images)
+    notes += [*notes_on(folder, events, rows, images), *study_notes(folder)]
     held = (trials, partial(_itself, curves), images)
     return _record(folder, study, events, held, notes, sizes), events
 
@@ -362,6 +363,4 @@ def write(folder: Path) -> None:
             _write_csv(name, frame, file)
     if notes or unasked(events, curves):
         return
-    with whole(folder / STAMP) as partial:
-        stamp["frames"] = sums_of_frames(folder)
-        partial.write_text(json.dumps(stamp), encoding="utf-8")
+    put_stamp(folder, {**stamp, "frames": sums_of_frames(folder)})

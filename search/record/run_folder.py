@@ -18,7 +18,15 @@ from typing import IO, Any
 from search.record.journal import Appender, Event, JournalError
 from search.record.read import LOCK, load, read_events, write
 from search.record.set_aside import Aside, forget, set_aside_unasked
-from search.record.stored import EPOCHS, JOURNAL, STAMP, STUDY, RecordError, shrunk
+from search.record.stored import (
+    EPOCHS,
+    JOURNAL,
+    STAMP,
+    STUDY,
+    RecordError,
+    new_study,
+    shrunk,
+)
 from search.record.study_file import load_study
 from search.record.taken import FOLDERS, held_already
 from trainables.errors import RecordWarning
@@ -141,7 +149,7 @@ class RunFolder:
             self._replace({**study, "packing": held + new})
 
     def _replace(self, study: Mapping[str, Any]) -> None:
-        with self._partial(study) as partial:
+        with self._partial(study) as partial, new_study(self.path):
             partial.replace(self.path / STUDY)
 
     @contextlib.contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError
-from trainables.files import unfit
+from trainables.files import unfit, whole
 
 JOURNAL, EPOCHS, STUDY = "decisions.jsonl", "epochs.jsonl", "study.json"
 LOGS = (JOURNAL, EPOCHS)
@@ -36,7 +37,8 @@ def stamp_of(folder: Path) -> dict[str, Any] | None:
     """What `write` said of the logs that it made the frames from; None if that is not known.
 
     Their bytes by name and, of later stamps, `sums`: the checksum of so many bytes; of stamps of
-    this version `frames` too: the checksum of each file that was written.
+    this version `frames` too: the checksum of each file that was written, and `study`: that of
+    study.json.
     """
     path = folder / STAMP
     try:
@@ -48,7 +50,8 @@ def stamp_of(folder: Path) -> dict[str, Any] | None:
     sums = [held.get(key, {}) for key in ("sums", "frames")]
     if not all(isinstance(table, dict) for table in sums):
         return None
-    numbers = [held.get(name, 0) for name in LOGS] + [n for t in sums for n in t.values()]
+    numbers = [held.get(name, 0) for name in (*LOGS, "study")]
+    numbers += [n for table in sums for n in table.values()]
     return held if all(type(number) is int for number in numbers) else None
 
 
@@ -60,7 +63,42 @@ def make_stamp(folder: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
     for name in sizes:
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
-    return {**sizes, "sums": {name: checksum(folder / name, n) for name, n in sizes.items()}}
+    sums = {name: checksum(folder / name, n) for name, n in sizes.items()}
+    told = (stamp_of(folder) or {}).get("study")  # a change that is known stays known
+    return {**sizes, "sums": sums, "study": study_sum(folder) if told is None else told}
+
+
+def put_stamp(folder: Path, stamp: Mapping[str, Any]) -> None:
+    """Write the stamp, whole or not at all."""
+    with whole(folder / STAMP) as partial:
+        partial.write_text(json.dumps(stamp), encoding="utf-8")
+
+
+def study_text(folder: Path) -> str:
+    """What study.json holds, in one way of writing it."""
+    held = json.loads((folder / STUDY).read_bytes())
+    return json.dumps(held, sort_keys=True, separators=(",", ":"))
+
+
+def study_sum(folder: Path) -> int:
+    """CRC-32 of what study.json holds, however it is written."""
+    return zlib.crc32(study_text(folder).encode())
+
+
+@contextmanager
+def new_study(folder: Path) -> Iterator[None]:
+    """A block in which the driver replaces study.json; a stamp that told of it tells of the new.
+
+    Meanwhile it tells of none: a kill in between leaves none that denies what the driver wrote.
+    """
+    stamp = stamp_of(folder) or {}
+    known = stamp.pop("study", None)
+    if known is None or known != study_sum(folder):
+        yield
+        return
+    put_stamp(folder, stamp)
+    yield
+    put_stamp(folder, {**stamp, "study": study_sum(folder)})
 
 
 def sums_of_frames(folder: Path) -> dict[str, int]:

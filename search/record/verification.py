@@ -5,7 +5,7 @@ What `load` passes over for the sake of speed is done in full here. Nothing is w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def verify(run: Path | str) -> Verification:
     return Verification(
         record=held,
         faults=(*held.notes, *(difference.text for difference in found)),
-        unchecked=tuple(_unchecked(held.study, alone)),
+        unchecked=(*_unstamped(folder, stamp, events), *_unchecked(held.study, alone)),
         scores=len(told) - len(alone) if recomputable(held.study) else 0,
         frames=tuple(f"{name}.parquet" for name in frames),
     )
@@ -139,6 +139,25 @@ def _csv(folder: Path, stamp: Mapping[str, Any], made: Record) -> list[Differenc
             kinds = {c: str(kind) for c, kind in kinds.items()} | {"image": "string"}
             held = pd.read_csv(folder / file, dtype=kinds)
             found += differences(frame, held, name, file)
+    return found
+
+
+def _unstamped(
+    folder: Path, stamp: Mapping[str, Any], events: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Files that nothing tells how they were, once there is something to lose."""
+    if not events:
+        return []
+    told = stamp.get("frames", {})  # one that it tells of, and is gone, is a fault
+    gone = [file for file in PARQUET if file not in told and not (folder / file).is_file()]
+    found = [f"{file} is not there to be held against the logs" for file in gone]
+    files = {"sums": "the logs", "study": STUDY, "frames": "the frames"}
+    if not stamp:
+        found.append(f"{STAMP} is not there: a log that was cut or changed is not noticed")
+    elif lacks := [what for key, what in files.items() if key not in stamp]:
+        found.append(
+            f"{STAMP} has no checksum of {', '.join(lacks)}: a change of them is not noticed"
+        )
     return found
 
 

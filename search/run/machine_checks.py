@@ -97,9 +97,7 @@ def _temporary() -> Check:
 
 def _free_mb(path: Path) -> float:
     """Of the disk that a folder is on, or would be."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free / 2**20
+    return shutil.disk_usage(places.nearest(path)).free / 2**20
 
 
 def _run_folder(path: Path, least: float, most: float) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,11 @@ def run_folder_fault(folder: Path) -> str:
             return f"{path} {why}; name another folder of runs by --runs-dir"
     if not places.can_make(folder):
         return f"{folder} cannot be written; name another folder of runs by --runs-dir"
+    if not shutil.disk_usage(places.nearest(folder)).total:  # such as /proc
+        return (
+            f"{folder} is on a file system that holds no files; name another folder of runs by "
+            "--runs-dir"
+        )
     return ""
 
 

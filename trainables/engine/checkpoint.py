@@ -129,18 +129,22 @@ def state_of(
     progress: Progress,
     finished: bool,
     average: Average | None = None,
+    apart: bool = False,
 ) -> dict[str, Any]:
     """What to write: the best weights apart where they are not the last, no more than needed.
 
-    With averaged weights the best are averages, and the network is written as its averages at the
-    end of the budget alone: they are what is evaluated, and nobody trains on from there.
+    Args:
+        net: as it is trained.
+        optimizer: of it.
+        progress: how far it is.
+        finished: whether the budget is at its end: nobody trains on from there.
+        average: of its weights, where there is one.
+        apart: whether what it is judged by is never just `net`: an average, or one with other
+            statistics.
     """
-    last = progress.best_epoch == progress.epoch and (average is None or finished)
+    last = progress.best_epoch == progress.epoch and not apart
     best = None if last else progress.best_weights
     held = net.state_dict()
-    if average is not None and finished:
-        with average.shown():
-            held = _copied(held)
     return {
         "trial": json.dumps(dict(progress.trial)),
         "epoch": progress.epoch,

@@ -7,13 +7,15 @@ addresses, so the next trial's weights and state are copied into the tensors tha
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from trainables.engine.captured import fused_norm_works
+from trainables.engine.norm_statistics import estimated
 from trainables.engine.step import Capture, GraphedStep, Step, cuda_graph, make_optimizer
 from trainables.task import Config, Task
 
@@ -45,10 +47,18 @@ class Kit:
         """Whether its step is a captured graph, or will be."""
         return isinstance(self.step, GraphedStep) and not self.step.failed
 
-    def evaluated(self) -> AbstractContextManager[None]:
-        """The network meanwhile has the weights that it is judged by: averages, if it has them."""
+    @contextmanager
+    def evaluated(self, batches: Iterable[Tensor], config: Config) -> Iterator[None]:
+        """The network meanwhile has the weights that it is judged by: averages, if it has them.
+
+        Args:
+            batches: that BatchNorm's statistics are estimated from anew; none where they stay.
+            config: complete, its precision resolved.
+        """
         average = self.step.average
-        return nullcontext() if average is None else average.shown()
+        shown = nullcontext() if average is None else average.shown()
+        with shown, estimated(self.net, batches, config):
+            yield
 
     @property
     def how(self) -> str:

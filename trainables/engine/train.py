@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.engine.checkpoint import Progress, Row, Writer, load_weights, restore, state_of
 from trainables.engine.job import Outcome, TrainJob, watched_metric, watched_split
@@ -120,12 +121,16 @@ def _epochs(
 ) -> bool:
     """Train on to `job.to_epoch`, a report an epoch; whether the trial diverged."""
     while progress.epoch < job.to_epoch:
-        row = _epoch(task, job, kit, data, progress.epoch + 1, alive)
-        progress.epoch += 1
-        progress.rows.append(row)
-        diverged = not all(math.isfinite(value) for value in row.values())
-        if not diverged:
-            _keep_best(task, job.config, kit, progress)
+        started, number = time.perf_counter(), progress.epoch + 1
+        row = _epoch(task, job, kit, data, number, alive)
+        with kit.evaluated(_norm_batches(task, job, data, number, alive), job.config):
+            row |= _judge(task, job, kit.net, data, number)
+            row["seconds"] = time.perf_counter() - started
+            progress.epoch = number
+            progress.rows.append(row)
+            diverged = not all(math.isfinite(value) for value in row.values())
+            if not diverged:
+                _keep_best(task, job, kit, progress)
         report(row)
         if diverged:
             return True
@@ -133,8 +138,24 @@ def _epochs(
         if last or writer.due:
             finished = progress.epoch >= job.max_epochs
             held = (kit.net, kit.optimizer, progress, finished, kit.step.average)
-            writer.save(state_of(*held), last)
+            writer.save(state_of(*held, apart=_apart(task, job.config, kit)), last)
     return False
+
+
+def _apart(task: Task, config: Config, kit: Kit) -> bool:
+    """Whether the trial is judged by other weights than those that are trained on."""
+    return kit.step.average is not None or task.norm_batches(config) > 0
+
+
+def _norm_batches(
+    task: Task, job: TrainJob, data: Any, epoch: int, alive: Callable[[], None]
+) -> Iterator[Tensor]:
+    """Inputs that BatchNorm's statistics are estimated from after an epoch, always the same."""
+    if count := task.norm_batches(job.config):
+        batches = task.batches(data, job.config, _generator(job, epoch, 3))
+        for x, _ in islice(batches, count):
+            alive()
+            yield x
 
 
 def _network(task: Task, job: TrainJob, data: Any) -> nn.Module:
@@ -148,7 +169,10 @@ def _network(task: Task, job: TrainJob, data: Any) -> nn.Module:
 
 
 def _generator(job: TrainJob, epoch: int, stream: int) -> torch.Generator:
-    """A CPU generator for one use in one epoch: stream 0 trains, stream 1 evaluates."""
+    """A CPU generator for one use in one epoch.
+
+    Stream 0 trains, stream 1 evaluates, of stream 3 are the batches of `_norm_batches`.
+    """
     return torch.Generator().manual_seed(_seed(job, epoch, stream))
 
 
@@ -165,6 +189,7 @@ def _epoch(
     epoch: int,
     alive: Callable[[], None],
 ) -> Row:
+    """Train for an epoch."""
     started, config = time.perf_counter(), job.config
     per_epoch = task.steps(data, config)
     total = per_epoch * job.max_epochs
@@ -183,20 +208,19 @@ def _epoch(
     means = {f"train_{name}": value / images for name, value in kit.step.take().items()}
     trained = time.perf_counter()
     alive()
-    splits = ["train"] if task.measures_train(config) else []
-    with kit.evaluated():
-        for split in [*splits, watched_split(config)]:
-            found = _evaluate(task, job, kit.net, data, split, epoch, detail=False)
-            means |= {f"{split}_{name}": value for name, value in found.metrics.items()}
-            if found.collapsed is not None:
-                means[f"{split}_{COLLAPSED}"] = float(found.collapsed)
-    return {
-        "epoch": epoch,
-        "lr": lr,
-        **means,
-        "train_seconds": trained - started,
-        "seconds": time.perf_counter() - started,
-    }
+    return {"epoch": epoch, "lr": lr, **means, "train_seconds": trained - started}
+
+
+def _judge(task: Task, job: TrainJob, net: nn.Module, data: Any, epoch: int) -> Row:
+    """What the network is worth after an epoch, by split."""
+    row: Row = {}
+    splits = ["train"] if task.measures_train(job.config) else []
+    for split in [*splits, watched_split(job.config)]:
+        found = _evaluate(task, job, net, data, split, epoch, detail=False)
+        row |= {f"{split}_{name}": value for name, value in found.metrics.items()}
+        if found.collapsed is not None:
+            row[f"{split}_{COLLAPSED}"] = float(found.collapsed)
+    return row
 
 
 def _evaluate(
@@ -207,15 +231,19 @@ def _evaluate(
         return task.evaluate(net, data, split, job.config, _generator(job, epoch, 1), detail)
 
 
-def _keep_best(task: Task, config: Config, kit: Kit, progress: Progress) -> None:
-    """Note the epoch if the trial is now judged by it, and copy the weights."""
-    rule = config["checkpoint_rule"]
-    if rule == "last" or _judged_by(task, config, progress.rows) != progress.epoch:
+def _keep_best(task: Task, job: TrainJob, kit: Kit, progress: Progress) -> None:
+    """Note the epoch if the trial is now judged by it, and copy the weights as they are judged.
+
+    By rule "last" only those of the last epoch of all, where they are not the network's own.
+    """
+    if job.config["checkpoint_rule"] == "last":
+        if progress.epoch < job.max_epochs or not _apart(task, job.config, kit):
+            return
+    elif _judged_by(task, job.config, progress.rows) != progress.epoch:
         return
     progress.best_epoch = progress.epoch
-    with kit.evaluated():
-        state = kit.net.state_dict().items()
-        progress.best_weights = {name: t.detach().clone() for name, t in state}
+    state = kit.net.state_dict().items()
+    progress.best_weights = {name: t.detach().clone() for name, t in state}
 
 
 def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
@@ -227,10 +255,12 @@ def _judged_by(task: Task, config: Config, rows: list[Row]) -> int:
 def _score_test(
     task: Task, job: TrainJob, kit: Kit, data: Any, progress: Progress, outcome: Outcome
 ) -> Outcome:
-    judged: AbstractContextManager[None] = kit.evaluated()
-    if job.config["checkpoint_rule"] == "best" and progress.best_weights is not None:
+    epoch = outcome.value_epoch
+    batches = _norm_batches(task, job, data, epoch, lambda: None)
+    judged: AbstractContextManager[None] = kit.evaluated(batches, job.config)
+    if progress.best_weights is not None:
         load_weights(kit.net, progress.best_weights)
         judged = nullcontext()
     with judged:
-        test = _evaluate(task, job, kit.net, data, "test", outcome.value_epoch, detail=True)
+        test = _evaluate(task, job, kit.net, data, "test", epoch, detail=True)
     return replace(outcome, test=test, baselines=task.baselines(data))

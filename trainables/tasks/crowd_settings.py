@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trainables.dense import LAST_LAYERS, STRIDES
 from trainables.networks import RESNET
-from trainables.settings import COMMON, LIMITS, common_conflicts
+from trainables.settings import COMMON, LIMITS, LOOP, common_conflicts
 from trainables.task import Config, Setting
 from trainables.tasks.copies import COPIES
 from trainables.tasks.density import DISC_CUT
@@ -34,6 +34,11 @@ CONV = {
         "softplus",
         "of the conv head: what keeps its map from being negative",
         choices=("softplus", "relu", "none"),
+    ),
+    "norm_batches": replace(
+        LOOP["norm_batches"],
+        default=32,  # see trainables.engine.norm_statistics
+        before=0,
     ),
     "resize": Setting(
         1.0,

@@ -188,6 +188,7 @@ TASK = Task(
     network=network,
     start=start,
     measures_train=lambda config: bool(config["head"] == "conv"),
+    norm_batches=lambda config: int(config["norm_batches"]) if config["head"] == "conv" else 0,
     batches=batches,
     steps=steps,
     loss=loss,

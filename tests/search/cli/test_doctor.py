@@ -325,7 +325,7 @@ def state_of(name, tmp_path, spec=SPEC, **changed):
 
 def test_a_full_disk_is_a_fault_and_a_short_one_a_warning(tmp_path, monkeypatch):
     for free, state in ((0, "fault"), (10, "warning"), (900, "warning"), (90_000, "ok")):
-        usage = SimpleNamespace(free=free * 2**20)
+        usage = SimpleNamespace(free=free * 2**20, total=2**40)
         monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda path, u=usage: u)
         assert state_of("run folder", tmp_path).state == state
         said = []
@@ -342,6 +342,15 @@ def test_a_run_folder_that_cannot_be_made_is_a_fault(tmp_path):
     (tmp_path / "file").touch()
     check = state_of("run folder", tmp_path, runs_dir=tmp_path / "file" / "runs")
     assert (check.state, "lies below a file" in check.text) == ("fault", True)
+
+
+def test_a_run_folder_where_no_file_can_be_is_no_full_disk_and_run_says_the_same(capsys):
+    if not Path("/proc").is_dir():
+        pytest.skip("no file system at hand that holds no files")
+    check = state_of("run folder", Path("/proc/none"))
+    assert check.state == "fault" and "holds no files" in check.text
+    assert main(["run", "quickstart-crowd", "--offline", "--runs-dir", "/proc/none"]) == 2
+    assert f"{check.text.partition(' is on')[2]}" in capsys.readouterr().err
 
 
 def test_too_little_memory_is_a_fault_or_a_warning(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.cli import main as report
 from search import record
-from search.record import JournalError, RecordError, RecordWarning
+from search.record import JournalError, RecordError, RecordWarning, stored
 from search.record.stored import CSV, STAMP
 from tests.search.conftest import drive
 
@@ -18,10 +18,10 @@ SHIPPED = Path(__file__).parents[3] / "results"
 FILES = ("study.json", "*.jsonl", "*.parquet", STAMP)
 
 
-@pytest.fixture(params=["as shipped", "written anew"])
+@pytest.fixture(params=["earlier", "ours"])
 def crowd(tmp_path, request):
-    """A real record of crowd counting, with an earlier version's stamp and with one of ours."""
-    return shipped("crowd-a-64px", tmp_path, anew=request.param == "written anew")
+    """A real record of crowd counting, with the stamp of an earlier version or one of ours."""
+    return shipped("crowd-a-64px", tmp_path, anew=request.param == "ours")
 
 
 def shipped(name, tmp_path, anew=True):
@@ -31,6 +31,9 @@ def shipped(name, tmp_path, anew=True):
         shutil.copy(path, folder)
     if anew:
         record.write(folder)
+    else:
+        sizes = {path.name: path.stat().st_size for path in folder.glob("*.jsonl")}
+        (folder / STAMP).write_text(json.dumps(sizes))
     return folder
 
 
@@ -296,3 +299,78 @@ def test_the_digest_is_another_if_anything_is(tmp_path, name):
 def test_a_run_that_cannot_be_read_is_one_line(tmp_path):
     with pytest.raises(RecordError, match="is no run folder"):
         record.verify(tmp_path)
+
+
+# ---- what there is nothing to check by
+
+
+@pytest.mark.parametrize("file", [STAMP, "trials.parquet", "curves.parquet"])
+def test_a_file_that_is_gone_is_told_and_not_all_holds(tmp_path, file, capsys):
+    folder = shipped("crowd-a-64px", tmp_path)
+    (folder / file).unlink()
+    assert report(["verify", str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert file in said and "all of it holds" not in said
+
+
+def test_frames_and_stamp_gone_together_are_told(tmp_path, capsys):
+    folder = shipped("crowd-a-64px", tmp_path)
+    for file in (STAMP, "trials.parquet"):
+        (folder / file).unlink()
+    assert report(["verify", str(folder)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert "not checked: trials.parquet is not there to be held against the logs" in said
+    assert (
+        f"not checked: {STAMP} is not there: a log that was cut or changed is not noticed" in said
+    )
+
+
+@pytest.mark.parametrize("key", ["sums", "study", "frames"])
+def test_a_stamp_without_checksums_leaves_something_unchecked(tmp_path, key, capsys):
+    folder = shipped("crowd-a-64px", tmp_path)
+    stamp = json.loads((folder / STAMP).read_text())
+    del stamp[key]
+    (folder / STAMP).write_text(json.dumps(stamp))
+    assert report(["verify", str(folder)]) == 1
+    assert "not checked: frames.json has no checksum of" in capsys.readouterr().out
+
+
+def test_a_study_file_that_was_changed_is_told_everywhere(tmp_path):
+    folder = shipped("crowd-a-64px", tmp_path)
+    path = folder / record.STUDY
+    path.write_text(path.read_text().replace('"processor": "', '"processor": "X'))
+    with pytest.warns(RecordWarning, match="study.json has another checksum"):
+        held = record.load(folder)
+    assert any("study.json has another checksum" in fault for fault in faults(folder))
+    with warnings.catch_warnings(action="ignore", category=RecordWarning):
+        record.write(folder)  # frames made again do not make it right
+        assert record.load(folder).notes == held.notes
+
+
+def test_what_the_driver_writes_into_the_study_is_no_change(make_study):
+    study = make_study()
+    drive(study, most=5)
+    study.write_views()
+    study.run.add_packing([{"depth": 18}])
+    assert not faults(study.folder) and not record.load(study.folder).notes
+    study.run.close()
+
+
+def test_a_kill_while_the_driver_replaces_the_study_denies_nothing(make_study, monkeypatch):
+    study = make_study()
+    drive(study, most=5)
+    study.write_views()
+    put, times = stored.put_stamp, []
+
+    def killed_at_the_second(folder, stamp):
+        times.append(stamp)
+        if len(times) == 2:
+            raise KeyboardInterrupt
+        put(folder, stamp)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stored, "put_stamp", killed_at_the_second)
+        study.run.add_packing([{"depth": 18}])
+    assert study.run.study["packing"] == [{"depth": 18}]
+    assert not record.load(study.folder).notes
+    study.run.close()

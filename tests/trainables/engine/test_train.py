@@ -94,6 +94,12 @@ def load(path: Path) -> dict[str, Any]:
     return torch.load(path, weights_only=True)
 
 
+def judged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Those that a finished trial is judged by, of its checkpoint."""
+    held: dict[str, Tensor] = state["best_weights"] or state["net"]
+    return held
+
+
 # ---- the contract of every task, on synthetic data
 
 
@@ -150,9 +156,10 @@ def test_train_is_repeatable_whatever_the_global_random_state(runs):
 def test_train_with_a_stop_equals_train_without_bit_for_bit(runs):
     assert runs.second[0] == runs.first[0]  # told again, as it was
     assert untimed(runs.second) == untimed(runs.rows)
-    assert runs.resumed_state["net"].keys() == runs.state["net"].keys()
-    for name, value in runs.state["net"].items():
-        assert torch.equal(runs.resumed_state["net"][name], value), name
+    one, other = judged_weights(runs.state), judged_weights(runs.resumed_state)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(other[name], value), name
     assert runs.resumed.test.metrics == runs.outcome.test.metrics
     assert runs.resumed.test.per_image == runs.outcome.test.per_image
 
@@ -684,8 +691,30 @@ def test_averaged_weights_are_what_a_trial_is_judged_by(tmp_path, complete):
     assert whole.test.per_image == parts.test.per_image
     state = load(tmp_path / "a")
     net = task.network(config, None).eval()
-    net.load_state_dict(state["best_weights"] or state["net"])
+    net.load_state_dict(judged_weights(state))
     data = task.open_data(tmp_path, config, 42, torch.device("cpu"))
     told = task.evaluate(net, data, "val", config, torch.Generator(), False).metrics["mae"]
     assert told == pytest.approx(whole.value, rel=1e-4)
     assert told == pytest.approx(rows[whole.value_epoch - 1]["val_mae"], rel=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["best", "last"])
+def test_statistics_estimated_anew_are_kept_with_the_weights_and_leave_training_alone(
+    rule, tmp_path, complete
+):
+    """The network of the checkpoint gives the trial's value; training takes the same steps."""
+    task = find_task("shanghaitech")
+    settings = {**SMALL["shanghaitech conv"], "checkpoint_rule": rule, "ema": 0.0}
+    rows: dict[int, list[Row]] = {}
+    for count in (0, 3):
+        config = complete(task.name, edition="synthetic", norm_batches=count, **settings)
+        made = job(config, tmp_path / f"{count}", EPOCHS, score_test=True)
+        found = train(task, made, rows.setdefault(count, []).append)
+    assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[3]]
+    assert [row["val_mae"] for row in rows[0]] != [row["val_mae"] for row in rows[3]]
+    net = task.network(config, None).eval()
+    net.load_state_dict(judged_weights(load(tmp_path / "3")))
+    data = task.open_data(tmp_path, config, 42, torch.device("cpu"))
+    for split, value in (("val", found.value), ("test", found.test.metrics["mae"])):
+        told = task.evaluate(net, data, split, config, torch.Generator(), False).metrics["mae"]
+        assert told == pytest.approx(value, rel=1e-4)
