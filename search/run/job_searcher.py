@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import re
 import time
@@ -15,12 +14,12 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 
 from ray.tune.search import Searcher  # isort: skip
 
-from search.record.journal import Event
 from search.run.deadline import MARGIN
 from search.run.disk import full_here, of_run
 from search.run.errors import DiskError, InfrastructureError
 from search.run.failures import last_line, why_it_died
 from search.run.inquiry import Death, EndedIdle, Placed, why_dead, worker_of
+from search.run.ray_schedulers import stopped_by_ray
 from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         *_, placed = self._forget(trial_id)
         try:
             if told is None and result and not self.stopping:
-                told = _stopped_by_ray(result)
+                told = stopped_by_ray(result)
             if told is None:
                 self._study.put_back(job.trial)
             elif told.get("unasked"):
@@ -294,11 +293,3 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searcher with every snapshot; there is nothing to keep."""
         return {}
-
-
-def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
-    """The tell of a job that Ray's ASHA ended at its last report; None if it did not."""
-    if result.get("kind") != "epoch" or not math.isfinite(result["value"]):
-        return None
-    keys = ("value", "value_epoch", "epoch")
-    return {"ending": "stopped", "seconds": result["time_total_s"], **{k: result[k] for k in keys}}

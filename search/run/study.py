@@ -12,7 +12,7 @@ from search import record
 from search.record import optuna_view
 from search.record.journal import Event
 from search.record.run_folder import RunFolder
-from search.record.set_aside import TOLD, said_of
+from search.record.set_aside import said_of
 from search.run import job_form
 from search.run.errors import StoreError
 from search.run.job_form import Places
@@ -71,8 +71,8 @@ class Study:
         aside = run.set_aside_unasked(events)
         cut = run.open_logs()
         if aside.trials:  # first of all: a kill before that line has it all done again
-            self.note({"event": TOLD, **aside._asdict()})
-            run.aside_is_told()
+            run.tell_aside(aside)
+            watcher.noted(said_of(aside))
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._write_decisions(missing)
         for number in range(len(self._cells)):
@@ -82,8 +82,6 @@ class Study:
         if cut:
             self.note({"event": "cut", "bytes": cut})
             watcher.noted(f"{record.JOURNAL}: its last line was not whole and is dropped")
-        if aside.trials:
-            watcher.noted(said_of(aside))
 
     @property
     def folder(self) -> Path:
