@@ -9,6 +9,8 @@ import pandas as pd
 
 from analysis.display import origins, words
 from analysis.display.audit_table import audit_table
+from analysis.display.contrasts_table import contrasts_table
+from analysis.display.first_rung_table import first_rung_table
 from analysis.display.frames import (
     DASH,
     baselines_by_side,
@@ -26,7 +28,9 @@ from analysis.display.render import FORMATS, Table, render
 from analysis.display.settled_table import settled_table
 from analysis.findings.audit import audit_frame
 from analysis.findings.cells import CellValue, cell_values
+from analysis.findings.contrasts import declared
 from analysis.findings.facts import beside, digits, direction, metric_name
+from analysis.findings.first_rung import ranked_then
 from analysis.findings.stats import skill
 from search.record import STATES, Record, counts, naming, searched, trial_column
 
@@ -41,7 +45,18 @@ def keys(record: Record) -> list[str]:
     configs = ["configs"] if (record.trials["stage"] != "confirm").any() else []
     settled = ["settled"] if len(record.trials) else []
     audit = ["audit"] if audits else []
-    return [*grid_keys(record.study), "cells", *settled, "search", *configs, *audit]
+    declares = ["contrasts"] if declared(record) else []
+    first = [] if ranked_then(record).empty else ["firstrung"]
+    return [
+        *grid_keys(record.study),
+        "cells",
+        *declares,
+        *settled,
+        "search",
+        *configs,
+        *audit,
+        *first,
+    ]
 
 
 def make(record: Record, key: str) -> Table:
@@ -64,6 +79,10 @@ def make(record: Record, key: str) -> Table:
         return settled_table(record)
     if key == "audit":
         return audit_table(record)
+    if key == "contrasts":
+        return contrasts_table(record)
+    if key == "firstrung":
+        return first_rung_table(record)
     return grid(record, key)
 
 

@@ -17,6 +17,7 @@ from search.record.counts import (
     searched,
 )
 from search.record.journal import JournalError
+from search.record.planned import epochs_of_cell, plan_from
 from search.record.read import (
     DECISION,
     LOCK,
@@ -29,6 +30,7 @@ from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, size
 from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from trainables.errors import RecordWarning, UserError
+from trainables.files import whole
 
 __all__ = [
     "DECISION",
@@ -51,9 +53,11 @@ __all__ = [
     "Verification",
     "configs_planned",
     "counts",
+    "epochs_of_cell",
     "load",
     "load_study",
     "missing",
+    "plan_from",
     "read_events",
     "result_stage",
     "searched",
@@ -62,5 +66,6 @@ __all__ = [
     "sizes_of",
     "trial_column",
     "verify",
+    "whole",
     "write",
 ]

@@ -79,6 +79,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import IO, Any
 
@@ -107,6 +108,7 @@ from search.record.growth import grown_frames
 from search.record.journal import JournalError, fault_in, read_journal, read_lines
 from search.record.misfit import misfit
 from search.record.mixed import Mixed, mixtures
+from search.record.naming import cell_label
 from search.record.predictions import per_image
 from search.record.stored import (
     EPOCHS,
@@ -175,6 +177,15 @@ class Record:
     def curves(self) -> pd.DataFrame:
         """One row a trial, epoch and quantity."""
         return self._curves()
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: how many trials of each cell stand how."""
+        cells = [cell_label(at) or "all" for at in self.study["cells"]]
+        labels = self.trials["cell"].map(dict(enumerate(cells))).rename("cell")
+        states = pd.crosstab(labels, [self.trials["stage"], self.trials["status"]])
+        told = [f"study {self.study['name']} ({self.run})", *self.notes]
+        notes = "".join(f"<p>{escape(text)}</p>" for text in told)
+        return f"{notes}{states.reindex(cells).dropna(how='all').to_html()}"
 
     @cached_property
     def digest(self) -> str:
