@@ -161,6 +161,7 @@ class Node(_Event):
     used: bool
     why_not: Texts
     clock_offset: Number
+    clock_bound: Number | None = None  # seconds by which that may be wrong
 
 
 class NodeGone(_Event):
