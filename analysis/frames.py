@@ -21,8 +21,8 @@ import pandas as pd
 from analysis.display import tables
 from analysis.display.frames import long_frame
 from analysis.findings.cells import cell_values
+from analysis.findings.differences import cell_keys
 from analysis.findings.facts import settings_of
-from analysis.findings.several import cell_keys
 from search.record import Record, UserError, load, setting_column
 from search.record.image_parts import ERRORS
 from search.record.naming import cell_label

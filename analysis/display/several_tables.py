@@ -14,8 +14,9 @@ from analysis.display.marks import legend
 from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.cells import CellValue
+from analysis.findings.differences import cell_keys, changes
 from analysis.findings.facts import DASH, beside, digits, fixed_point, metric_name
-from analysis.findings.several import cell_keys, changes, diff, joined, parted
+from analysis.findings.several import diff, joined, parted
 from analysis.findings.stats import Interval
 from search.record import Record
 from search.record.naming import setting

@@ -8,7 +8,8 @@ from make_run import Run, crowd
 
 from analysis.cli import main as report
 from analysis.display.several_tables import diff_table, join_table
-from analysis.findings.several import KINDS, changes, diff, joined
+from analysis.findings.differences import KINDS, changes
+from analysis.findings.several import diff, joined
 from search.record import UserError, load
 
 NEAR = [0.701, 0.703, 0.702]
