@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -177,16 +178,27 @@ def write(table: Table, path: Path) -> None:
 def _flat(data: pd.DataFrame) -> pd.DataFrame:
     """Columns of one kind each, as a parquet file has them: mixed ones as text."""
     held = data.copy(deep=False)
-    for name in held.select_dtypes("object").columns:
+    for name in [n for n, kind in held.dtypes.items() if kind == "object"]:
         column = held[name].infer_objects()
         mixed = column.dtype == object and len({type(v) for v in column.dropna()}) > 1
         held[name] = column.map(str, na_action="ignore") if mixed else column
     return held
 
 
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: null for what is not there or not finite."""
+    held = value.item() if hasattr(value, "item") else value
+    if isinstance(held, str | bool | int) or (isinstance(held, float) and math.isfinite(held)):
+        return held
+    return [_plain(each) for each in held] if isinstance(held, list | tuple) else None
+
+
 def _json(table: Table) -> str:
     """What it is, its rows as displayed, and its data, which have null where a number is not."""
-    data = json.loads(table.data.to_json(orient="records", double_precision=15))
+    data = [
+        {name: _plain(value) for name, value in row.items()}
+        for row in table.data.to_dict("records")
+    ]
     rows = [
         [{"text": text, "bold": bold} for text, bold in zip(texts, on, strict=True)]
         for texts, on in zip(*table.strings, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -118,13 +119,14 @@ def join_table(records: Sequence[Record]) -> Table:
         UserError: see analysis.findings.several.joined.
     """
     found, keys = joined(records), cell_keys(records)
+    names = _names(records)
     varied = [key for key in _varied(found) if key not in keys]
     rows, bold = [], []
     for _, group in itertools.groupby(found, key=lambda held: (held[0].run, held[1].cell)):
         cell = list(group)
         record, first, settings = cell[0]
         at = {key: setting(key, settings.get(key)) for key in (*keys, *varied)}
-        own = {"study": record.study["name"]}
+        own = {"study": names[record.run]}
         values = {_head(record, v): text(v) for _, v, _ in cell}
         shown = {**values, "epochs": f"{first.epochs}/{first.budget}", "standing": first.standing}
         rows.append(own | beside(at, {**own, **shown}) | shown)
@@ -134,8 +136,17 @@ def join_table(records: Sequence[Record]) -> Table:
     marked = pd.DataFrame(bold, columns=display.columns).fillna(False).astype(bool)
     data = pd.concat([_long(record, found) for record in records], ignore_index=True)
     caption = " ".join([*_joined_notes(records, found), *(origin(r) for r in records)])
-    names = ", ".join(record.study["name"] for record in records)
-    return Table(names, "join", f"Cells of {names}", caption, display, marked, data)
+    title = f"Cells of {', '.join(names.values())}"
+    return Table("-".join(names.values()), "join", title, caption, display, marked, data)
+
+
+def _names(records: Sequence[Record]) -> dict[Path, str]:
+    """What each run is called: its study, or its folder where two are of one name."""
+    held = [record.study["name"] for record in records]
+    return {
+        record.run: name if held.count(name) == 1 else str(record.run)
+        for record, name in zip(records, held, strict=True)
+    }
 
 
 Found = tuple[Record, CellValue, dict[str, Any]]
@@ -160,9 +171,14 @@ def _varied(found: Sequence[Found]) -> list[str]:
 def _joined_notes(records: Sequence[Record], found: Sequence[Found]) -> list[str]:
     notes = [note for record in records for note in _damage(record)]
     notes += [f"{sign} {said}." for sign, said in legend([value for _, value, _ in found])]
-    metric = records[0].study["metric"]
-    firsts = {r.study["name"]: v for r, v, _ in reversed(found) if v.metric == metric}
-    for (name, value), (second, other) in itertools.combinations(reversed(firsts.items()), 2):
-        if why := parted(value, other):
-            notes.append(f"{name} and {second} are not compared: {', '.join(why)}.")
-    return notes
+    metric, names = records[0].study["metric"], _names(records)
+    groups: dict[tuple[Path, str], CellValue] = {}
+    for record, value, _ in found:
+        if value.metric == metric:
+            groups.setdefault((record.run, value.images), value)
+    told = dict[str, None]()
+    for ((run, _), value), ((second, _), other) in itertools.combinations(groups.items(), 2):
+        if run != second and (why := parted(value, other)):
+            pair = f"{names[run]} and {names[second]}"
+            told[f"Cells of {pair} are not compared where they differ in {', '.join(why)}."] = None
+    return [*notes, *told]

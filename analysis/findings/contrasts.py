@@ -1,9 +1,9 @@
 """Comparisons that a study declares before it runs: each value of a cell parameter against one.
 
 `[[contrast]]` with `key = "depth"` and `against = 18` compares every other depth with 18 among
-cells that are equal in all else. Those of a table are decided together (Holm): where no difference
-is real, none is decided in 95 % of studies, however many are declared; a comparison that was
-thought of after the results were seen has no such promise.
+cells that are equal in all else. Those of a metric are decided together (Holm): where no
+difference is real, none of it is decided in 95 % of studies, however many are declared; a
+comparison that was thought of after the results were seen has no such promise.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.moves import POWER, seeds_to_decide
+from analysis.findings.moves import detectable, seeds_to_decide
 from analysis.findings.several import decided
-from analysis.findings.verdict import kept_out
+from analysis.findings.verdict import change_of, kept_out
 from search.record import Record, UserError
 from search.record.naming import cell_label, setting
 
@@ -80,16 +78,18 @@ def contrasts(record: Record, asked: Sequence[Contrast] | None = None) -> pd.Dat
         within = {k: v for k, v in value.given.items() if k != contrast.key}
         at = {"contrast": contrast.words, "within": cell_label(within), "cell": value.cell}
         rows.append(at | _row(contrast, value, other, why, found))
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"seeds": "Int64"})
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"seeds": "Int64", "cell_against": "Int64"})
 
 
-def _pairs(record: Record, contrast: Contrast) -> list[tuple[CellValue, CellValue]]:
-    """Cells whose other settings are equal, with that which has the value compared against."""
+def _pairs(record: Record, contrast: Contrast) -> list[tuple[CellValue, CellValue | None]]:
+    """Cells with that which has the value compared against and equal other settings, if any."""
     key, against = contrast
     cells = record.study["cells"]
     if not any(key in at for at in cells):
         keys = ", ".join(dict.fromkeys(k for at in cells for k in at))
         raise UserError(f"study {record.study['name']}: no cell differs in {key!r}, but in {keys}")
+    if len({repr(at.get(key)) for at in cells}) < 2:
+        raise UserError(f"study {record.study['name']}: all cells have the same {key}")
     if not any(at.get(key) == against for at in cells):
         known = ", ".join(dict.fromkeys(str(at.get(key)) for at in cells))
         raise UserError(
@@ -97,16 +97,18 @@ def _pairs(record: Record, contrast: Contrast) -> list[tuple[CellValue, CellValu
         )
     values = cell_values(record)
     base = {(_rest(v, key), v.metric): v for v in values if v.given.get(key) == against}
-    found = [(v, base.get((_rest(v, key), v.metric))) for v in values]
-    return [(v, b) for v, b in found if b is not None and v.cell != b.cell]
+    others = [v for v in values if v.given.get(key) != against]
+    return [(v, base.get((_rest(v, key), v.metric))) for v in others]
 
 
 def _rest(value: CellValue, key: str) -> tuple[tuple[str, str], ...]:
     return tuple((k, repr(v)) for k, v in value.given.items() if k != key)
 
 
-def _why(value: CellValue, other: CellValue) -> str:
+def _why(value: CellValue, other: CellValue | None) -> str:
     """Why two cells are not compared; "" where they are."""
+    if other is None:
+        return "no cell has the other value beside the same settings"
     for held in (value, other):
         if out := kept_out(held):
             return f"{cell_label(held.given)}: {', '.join(out)}"
@@ -116,56 +118,34 @@ def _why(value: CellValue, other: CellValue) -> str:
 def _row(
     contrast: Contrast,
     value: CellValue,
-    other: CellValue,
+    other: CellValue | None,
     why: str,
     found: tuple[Any, float] | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "cell_against": other.cell,
+        "cell_against": other.cell if other else pd.NA,
         "metric": value.metric,
         "split": value.split,
         "value": value.mean,
-        "against": other.mean,
+        "against": other.mean if other else math.nan,
         "n": value.n,
-        "n_against": other.n,
-        "difference": value.mean - other.mean,
+        "n_against": other.n if other else 0,
+        "difference": value.mean - other.mean if other else math.nan,
         "verdict": "cannot be compared",
         "why": why,
     }
-    if found is None:
+    if found is None or other is None:
         return row
     lead, level = found
-    low, high = lead.both[:2] if value.mode == "max" else (-lead.both.high, -lead.both.low)
-    says = {"not decided": "not told apart", "unknown": "not known"}
+    low, high, verdict = change_of(lead, value.mode)
     return row | {
         "lo": low,
         "hi": high,
         "level": level,
-        "verdict": says.get(lead.says, lead.says),
-        "detectable": detectable([value.values, other.values], level),
-        "seeds": seeds_to_decide([value.values, other.values], row["difference"], level) or pd.NA,
+        "verdict": verdict,
+        "detectable": detectable(value, other, lead),
+        "seeds": seeds_to_decide(value, other, lead) or pd.NA,
     }
-
-
-def detectable(groups: Sequence[Sequence[float]], level: float) -> float:
-    """The difference of two means that is told from 0 in POWER of studies.
-
-    The inverse of `moves.seeds_to_decide`, with its source, at the fewer seeds of the two.
-
-    Args:
-        groups: two, `(n,)` each, one value a seed.
-        level: of the interval, in (0, 1).
-
-    Returns:
-        In the units of the values; NaN below two seeds, or where there are too few for any.
-    """
-    n = min(len(group) for group in groups)
-    z = float(ndtri(1 - (1 - level) / 2)), float(ndtri(POWER))
-    left = n - z[0] ** 2 / 4
-    if n < 2 or left <= 0:
-        return math.nan
-    spread = sum(float(np.var(group, ddof=1)) for group in groups)
-    return math.sqrt(sum(z) ** 2 * spread / left)
 
 
 def parsed(words: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> list[Contrast]:

@@ -19,6 +19,7 @@ from search.record import Record, epochs_of_cell, plan_from
 from search.record.once import once
 
 LEAST = 4  # configs in full that a cell needs to say anything
+ENOUGH = 8  # and for an interval: of four it covers 57 % at a correlation of 0.9, for 95 %
 STEP = 1.5  # between the epochs that are tried as a first rung
 DRAWS = 2000
 LEVEL = 0.95
@@ -62,11 +63,13 @@ def ranked_then(record: Record) -> pd.DataFrame:
     Returns:
         A row an epoch that could be a first rung: epoch; rung (whether it is one of the study's);
         cells and configs (of at least LEAST in full) that say it; tau, Kendall's rank correlation
-        of the value there with the value in full, pairs pooled within cells, low and high (95 %,
-        bootstrap over configs within cells, percentiles); kept, in how many cells the best in full
-        is among those that go on from there; worst, the most that any cell would have lost in the
-        metric by going on with these alone; epochs_a_cell, what the search of a cell would cost
-        with its first rung there. Empty where no cell has configs enough.
+        of the value there with the value in full, pairs pooled within cells, ties left out (so it
+        is Goodman and Kruskal's gamma), low and high (95 %, bootstrap over configs within cells,
+        percentiles; NaN below ENOUGH configs in a cell, and where all draws agree); kept, in how
+        many cells the best in full is among those that go on from there; worst, the most that any
+        cell would have lost in the metric by going on with these alone; epochs_a_cell, what the
+        search of a cell would cost with its first rung there. Empty where no cell has configs
+        enough.
     """
     cells = [cell for cell in _cells(record) if len(cell.values) >= LEAST]
     if not cells:
@@ -182,8 +185,10 @@ def _kendall(
     found = np.where(known, score / np.where(known, pairs, 1), np.nan)
     if not known[0]:
         return math.nan, math.nan, math.nan
-    ends = np.nanquantile(found[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(found[0]), float(ends[0]), float(ends[1])
+    low, high = np.nanquantile(found[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if high <= low or min(len(cell.values) for cell in cells) < ENOUGH:
+        low = high = math.nan
+    return float(found[0]), float(low), float(high)
 
 
 def _noise(record: Record) -> float:

@@ -23,7 +23,7 @@ from analysis.findings.differences import ASIDE, KINDS, cell_keys, changes
 from analysis.findings.facts import beside, settings_of
 from analysis.findings.standing import lead, with_standing
 from analysis.findings.stats import equal, told_apart
-from analysis.findings.verdict import MARKS, kept_out
+from analysis.findings.verdict import MARKS, change_of, kept_out
 from search.record import Record, UserError
 from search.record.once import once
 
@@ -38,7 +38,7 @@ def diff(one: Record, other: Record) -> pd.DataFrame:
 
     The intervals are those of a table's leads (seeds and test images, analysis.findings.standing),
     and all cells of a metric are decided together (Holm): of two records that differ in nothing
-    but chance, in no more than 5 % would any cell be said to have moved.
+    but chance, in no more than 5 % would any cell be said to have moved in a given metric.
 
     Args:
         one: a record.
@@ -99,9 +99,9 @@ def _apart(
             return f"the {name} is {value.status}"
     if first.split != second.split:
         return f"split {first.split} against {second.split}"
-    if first.sample is not None and second.sample is not None:
-        same = sets[0].get(first.cell) == sets[1].get(second.cell)
-        return "" if same else "they were scored on different test images"
+    held, now = sets[0].get(first.cell), sets[1].get(second.cell)
+    if first.split == "test" and held is not None and now is not None:
+        return "" if held == now else "they were scored on different test images"
     one, two = (_data(r, v) for r, v in zip(records, (first, second), strict=True))
     return "" if one == two else f"data: {one or 'not said'} against {two or 'not said'}"
 
@@ -176,12 +176,10 @@ def _row(
     if found is None:
         return row
     ahead, level = found
-    sign = 1 if first.mode == "max" else -1
-    low, high = ahead.both[:2] if sign > 0 else (-ahead.both.high, -ahead.both.low)
+    low, high, says = change_of(ahead, first.mode)
     same = len(first.values) == len(second.values) and all(
         equal(a, b) for a, b in zip(sorted(first.values), sorted(second.values), strict=True)
     )
-    says = {"not decided": "not told apart", "unknown": "not known"}.get(ahead.says, ahead.says)
     return row | {
         "lo": low,
         "hi": high,
@@ -220,12 +218,12 @@ def joined(records: Sequence[Record]) -> list[tuple[Record, CellValue, dict[str,
     _require_one_task(records)
     if len({record.digest for record in records}) < len(records):
         raise UserError("the same record is given twice; name each study once")
-    found, values = [], list[CellValue]()
+    found, values, numbers = [], list[CellValue](), dict[tuple[str, int], int]()
     for record, value in _each(records):
-        known = _test_images(record).get(value.cell)
-        images = known if value.sample is not None and known else _data(record, value)
+        known = _test_images(record).get(value.cell) if value.split == "test" else None
+        images = known or _data(record, value)
         group = GROUP.join((value.split, value.rule, str(value.budget), images))
-        number = len(values) // max(1, len(record.study["metrics"]))
+        number = numbers.setdefault((record.digest, value.cell), len(numbers))
         values.append(replace(_unranked(value), cell=number, images=group))
         found.append((record, settings_of(record.study, value.given)))
     ranked = with_standing(values)

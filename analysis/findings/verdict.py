@@ -75,6 +75,20 @@ class Lead:
         return "worse" if self.both.high < 0 else "not decided"
 
 
+SAYS = {"better": "better", "worse": "worse", "not decided": "not told apart"}
+
+
+def change_of(lead: Lead, mode: Mode) -> tuple[float, float, str]:
+    """A lead as the difference of the two numbers, whichever is better.
+
+    Returns:
+        Low and high end of the difference in the metric, NaN where unknown; and whether the first
+        is better, worse, "not told apart" or "not known".
+    """
+    low, high = lead.both[:2] if mode == "max" else (-lead.both.high, -lead.both.low)
+    return low, high, SAYS.get(lead.says, "not known")
+
+
 @dataclass(frozen=True)
 class Constant:
     """A constant predictor, and what a cell is beside it.

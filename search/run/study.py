@@ -20,6 +20,7 @@ from search.run.losses import losses_of, one_more
 from search.run.mirror import Mirror
 from search.run.objects import checkpoint_name
 from search.run.store import open_store
+from search.run.tensorboard import watched
 from search.run.watcher import Watcher
 from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
@@ -59,6 +60,7 @@ class Study:
         watcher: Watcher,
         mirror: Mirror | None = None,
     ) -> None:
+        watcher = watched(spec, run.path, watcher)
         self.spec, self.places, self._run, self._watcher = spec, places, run, watcher
         self._mirror, self._store = mirror, open_store(places.store or str(run.path))
         self._run_id, self._repeats = run.study.get("run_id", ""), set[str]()

@@ -129,6 +129,16 @@ class Confirm(_Model):
     paired: bool = False
 
 
+class Log(_Model):
+    """Where a study is told of beside its record, while it runs.
+
+    Attributes:
+        to: "tensorboard": event files in `tensorboard/` of the run folder.
+    """
+
+    to: Annotated[tuple[Literal["tensorboard"], ...], BeforeValidator(_tuple)] = ()
+
+
 class Contrast(_Model):
     """Each value of a cell parameter against one of them, among cells that are equal in all else.
 
@@ -177,6 +187,7 @@ class StudySpec(_Model):
     budget: Budget
     confirm: Confirm = Confirm()
     contrast: Annotated[tuple[Contrast, ...], BeforeValidator(_tuple)] = ()
+    log: Log = Log()
     resources: Resources = Resources()
     retries: int = Field(1, ge=0)  # of a job that failed by its own fault
     losses: int = Field(5, ge=0)  # of a job to its node, process or network, before it fails
@@ -207,7 +218,7 @@ class StudySpec(_Model):
         return {**defaults, **protocol, **self.fixed, **cell, **drawn}
 
 
-TABLES = {"cells", "space", "fixed", "points", "budget", "confirm", "contrast", "resources"}
+TABLES = {"cells", "space", "fixed", "points", "budget", "confirm", "contrast", "log", "resources"}
 TOP = set(StudySpec.model_fields) - TABLES  # keys that stand above the tables
 
 
@@ -323,6 +334,7 @@ def _worded(fault: Any) -> str:
         models: dict[str, type[BaseModel]] = {
             "budget": Budget,
             "confirm": Confirm,
+            "log": Log,
             "resources": Resources,
             "space": Space,
         }

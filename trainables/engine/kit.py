@@ -48,16 +48,16 @@ class Kit:
         return isinstance(self.step, GraphedStep) and not self.step.failed
 
     @contextmanager
-    def evaluated(self, batches: Iterable[Tensor], config: Config) -> Iterator[None]:
+    def evaluated(self, batches: Iterable[Tensor] | None, config: Config) -> Iterator[None]:
         """The network meanwhile has the weights that it is judged by: averages, if it has them.
 
         Args:
-            batches: that BatchNorm's statistics are estimated from anew; none where they stay.
+            batches: that BatchNorm's statistics are estimated from anew; None where they stay.
             config: complete, its precision resolved.
         """
         average = self.step.average
         shown = nullcontext() if average is None else average.shown()
-        with shown, estimated(self.net, batches, config):
+        with shown, nullcontext() if batches is None else estimated(self.net, batches, config):
             yield
 
     @property

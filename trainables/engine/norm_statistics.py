@@ -2,13 +2,12 @@
 
 Running means and variances are averages over the last steps, of the weights as these were then.
 Weights that move fast, and weights that are averages themselves (ema), are judged by statistics of
-other networks: a crowd network whose average was 36 heads off in the mean, and a third too low,
-was 17 off, and 2 % too low, with its own.
+other networks; docs/crowds.md says what that cost one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -32,7 +31,7 @@ def estimated(net: nn.Module, batches: Iterable[Tensor], config: Config) -> Iter
         batches: inputs of the network.
         config: `precision` is read.
     """
-    layers = _trained_norms(net)
+    layers = trained_norms(net)
     kept = [(t, t.clone()) for layer in layers for t in layer.buffers(recurse=False)]
     momenta = [layer.momentum for layer in layers]
     try:
@@ -42,17 +41,22 @@ def estimated(net: nn.Module, batches: Iterable[Tensor], config: Config) -> Iter
                 layer.momentum = 1 / number  # so that the running mean is that of all so far
             with torch.no_grad(), autocast(config, x.device):
                 net(channels_last(x))
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.eval()
-            layer.momentum = momentum
+        _put_back(layers, momenta)
         yield
     finally:
+        _put_back(layers, momenta)
         with torch.no_grad():
             for tensor, before in kept:
                 tensor.copy_(before)  # in place: a captured step holds on to it
 
 
-def _trained_norms(net: nn.Module) -> list[_BatchNorm]:
+def _put_back(layers: Sequence[_BatchNorm], momenta: Sequence[float | None]) -> None:
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.eval()
+        layer.momentum = momentum
+
+
+def trained_norms(net: nn.Module) -> list[_BatchNorm]:
     """BatchNorm layers that keep statistics of what they are trained on; leaves `net` in eval."""
     net.train()
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from trainables.engine.checkpoint import Progress, Row, Writer, load_weights, restore, state_of
 from trainables.engine.job import Outcome, TrainJob, watched_metric, watched_split
 from trainables.engine.kit import Kit, kit_for
+from trainables.engine.norm_statistics import trained_norms
 from trainables.engine.step import (
     autocast,
     drops_at,
@@ -144,18 +145,28 @@ def _epochs(
 
 def _apart(task: Task, config: Config, kit: Kit) -> bool:
     """Whether the trial is judged by other weights than those that are trained on."""
-    return kit.step.average is not None or task.norm_batches(config) > 0
+    anew = task.norm_batches(config) > 0 and bool(trained_norms(kit.net))
+    return kit.step.average is not None or anew
 
 
 def _norm_batches(
     task: Task, job: TrainJob, data: Any, epoch: int, alive: Callable[[], None]
-) -> Iterator[Tensor]:
-    """Inputs that BatchNorm's statistics are estimated from after an epoch, always the same."""
-    if count := task.norm_batches(job.config):
+) -> Iterator[Tensor] | None:
+    """Inputs that BatchNorm's statistics are estimated from after an epoch, always the same.
+
+    None where they stay as training left them.
+    """
+    count = task.norm_batches(job.config)
+    if not count:
+        return None
+
+    def inputs() -> Iterator[Tensor]:
         batches = task.batches(data, job.config, _generator(job, epoch, 3))
         for x, _ in islice(batches, count):
             alive()
             yield x
+
+    return inputs()
 
 
 def _network(task: Task, job: TrainJob, data: Any) -> nn.Module:

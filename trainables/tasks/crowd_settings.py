@@ -136,6 +136,11 @@ READ_WHERE: dict[str, Needs] = {
     **dict.fromkeys(
         ("stride", "last_layer", "norm", "output", "train_sample"), ({"head": ("conv",)},)
     ),
+    # where no BatchNorm is trained there are no statistics to estimate
+    "norm_batches": (
+        {"head": ("conv",), "norm": ("trained",)},
+        {"head": ("conv",), "norm": ("auto",), "pretrained": (False,)},
+    ),
     # dm compares with the heads themselves, but for the disc, which is drawn by itself; bayesian
     # draws no map
     "kernel": ({"loss": OF_MAPS}, {"loss": ("dm",), "kernel": ("disc",)}),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -48,6 +50,9 @@ def test_csv_parquet_and_json_hold_the_same_numbers(tmp_path, key):
         for name in numbers:
             theirs = pd.to_numeric(frame[name]).astype(float).to_numpy()
             assert theirs == pytest.approx(numbers[name].astype(float).to_numpy(), nan_ok=True)
+    for name in numbers:  # to the last digit
+        read = [math.nan if row[name] is None else row[name] for row in held["data"]]
+        assert np.array_equal(read, numbers[name].astype(float), equal_nan=True)
     assert held["columns"] == list(table.display.columns)
     assert [[c["text"] for c in row] for row in held["rows"]] == table.strings[0]
 

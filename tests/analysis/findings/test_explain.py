@@ -13,7 +13,7 @@ from analysis.cli import main
 from analysis.display import tables
 from analysis.display.explained import explained
 from analysis.findings.explain import cell_number, explain
-from analysis.findings.moves import seeds_to_decide
+from analysis.findings.moves import power
 from analysis.findings.settled import settled
 from search.record import UserError, load
 
@@ -128,13 +128,10 @@ def test_what_would_move_a_cell_is_said_with_its_figures(tmp_path):
     assert "the configs that are missing: 3 of 4 were begun" in told
 
 
-def test_seeds_to_decide_agree_with_a_known_table():
+def test_power_agrees_with_a_known_table():
     """Cohen's d of 1, two-sided 5 %, power 80 %: 17 a group by the t test's own power."""
-    groups = [[-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]]
-    assert seeds_to_decide(groups, 1.0, 0.95) == 17
-    assert seeds_to_decide(groups, 0.1, 0.95) is None
-    assert seeds_to_decide([[1.0], [2.0, 3.0]], 1.0, 0.95) is None
-    assert seeds_to_decide([[1.0, 1.0], [1.0, 1.0]], 1.0, 0.95) is None
+    assert power((1.0, 1.0), 17, 1.0, 0.95) == pytest.approx(0.807, abs=0.02)
+    assert power((1.0, 1.0), 15, 1.0, 0.95) < 0.8 < power((1.0, 1.0), 19, 1.0, 0.95)
 
 
 def test_a_cell_is_named_by_number_or_settings(tmp_path, capsys):

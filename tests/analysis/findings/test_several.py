@@ -134,6 +134,9 @@ def test_results_of_each_image_say_whether_the_test_images_are_the_same(tmp_path
         held[name] = load(run.folder)
     same, other = (rows(diff(held["a"], held[n])).iloc[0] for n in ("same", "other"))
     assert other["verdict"] == "cannot be compared" and "different test images" in other["why"]
+    loss = rows(diff(held["a"], held["other"]), "loss").iloc[0]  # has no results of each image
+    assert loss["verdict"] == "cannot be compared"
+    assert {v.standing for _, v, _ in joined([held["a"], held["other"]])} == {"alone"}
     alone = rows(
         diff(
             *(
@@ -179,7 +182,9 @@ def test_studies_of_other_budgets_are_ranked_apart_and_told_why(tmp_path):
     run.confirm(0, [{"loss": 1.0, "accuracy": v} for v in (0.9, 0.91, 0.92)], lr=0.1, epochs=6)
     other = load(run.folder)
     assert {v.standing for _, v, _ in joined([one, other]) if v.status == "complete"} == {"alone"}
-    assert "a and b are not compared: epochs 9 against 6." in join_table([one, other]).caption
+    assert "Cells of a and b are not compared where they differ in epochs 9 against 6." in (
+        join_table([one, other]).caption
+    )
 
 
 def test_the_same_record_twice_is_refused(tmp_path, capsys):
@@ -196,3 +201,22 @@ def test_both_are_printed_in_every_form(tmp_path, command, form, capsys):
     ]
     assert report([command, *map(str, runs), "--format", form]) == 0
     assert capsys.readouterr().out.strip()
+
+
+def test_runs_of_one_study_name_are_told_apart_by_their_folders(tmp_path):
+    runs = [study(tmp_path / n / "s", [NEAR, None]) for n in ("x", "y")]
+    with pytest.raises(UserError, match="given twice"):
+        joined(runs)  # the same numbers: the same record, wherever it lies
+    other = study(tmp_path / "z" / "s", [[0.8, 0.81, 0.82], None])
+    shown = join_table([runs[0], other]).display["study"].tolist()
+    assert shown == [str(runs[0].run)] * 2 + [str(other.run)] * 2
+
+
+def test_studies_of_other_metrics_keep_their_cells_apart(tmp_path):
+    one = Run(tmp_path / "a", "cifar10", [{"depth": 18}, {"depth": 34}], metrics=["accuracy"])
+    for cell, mean in enumerate((0.5, 0.6)):
+        one.confirm(cell, [{"accuracy": mean + s / 100} for s in (-1, 0, 1)])
+    other = study(tmp_path / "b", [NEAR, [0.8, 0.81, 0.82]])
+    found = joined([load(one.folder), other])
+    assert [v.cell for _, v, _ in found] == [0, 1, 2, 2, 3, 3]
+    assert [v.standing for _, v, _ in found if v.metric == "accuracy"][-1] == "best"

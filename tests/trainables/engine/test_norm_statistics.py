@@ -60,3 +60,15 @@ def test_they_are_put_back_where_an_evaluation_fails():
     with pytest.raises(ZeroDivisionError), estimated(net, [seen(1.0, 3.0)], FP32):
         raise ZeroDivisionError
     assert net[0].running_mean.item() == 0 and int(net[0].num_batches_tracked) == 0
+
+
+def test_they_and_all_else_are_put_back_where_a_batch_fails():
+    net = nn.Sequential(nn.BatchNorm1d(1, momentum=0.3))
+
+    def batches():
+        yield seen(1.0, 3.0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), estimated(net, batches(), FP32):
+        pass
+    assert net[0].running_mean.item() == 0 and net[0].momentum == 0.3 and not net[0].training
