@@ -30,11 +30,12 @@ MARKS = (
         "fewer configs",
         "not told apart",
         "imported",
+        "imported seeds",
     ),
 )
 # marks that keep no cell from being compared: at an edge, or where the audit found a better one,
 # it may do better yet; all cells of a study are synthetic, or none
-ALLOWED = ("edge", "audit", "not told apart", "synthetic")
+ALLOWED = ("edge", "audit", "not told apart", "synthetic", "imported seeds")
 NO_VALUE = "no value"  # what keeps a cell out that has nothing to compare yet
 
 
