@@ -183,7 +183,9 @@ def counts(held: Record) -> Mapping[int, Counts]:
     ended = _by_state(rows[audits])
     seeds, collapsed = _seeds(held), _collapsed(held)
     planned = dict.fromkeys(range(len(study["cells"])), configs_planned(study))
-    if "imported" in study:  # how many were planned is not known: those that there are
+    if (
+        "imported" in study and study["space_keys"]
+    ):  # how many were planned is not known: those that there are
         planned = {number: sum(states.get(number, {}).values()) for number in planned}
     none = Seeds(len(study["confirm_seeds"]) or 1)
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.csv_rows import read_csv_rows
-from search.record.foreign.runs import EITHER, Row, Run, Source, flat, sha256_of
+from search.record.foreign.runs import EITHER, Row, Run, Source, count, flat, sha256_of
 from trainables.errors import UserError
 
 LONG = {  # columns of a csv with a row a quantity: those of names, those of values
@@ -147,5 +147,5 @@ def _chart(source: Path, rows: list[Row], heads: list[str]) -> Source:
     if not held:
         raise UserError(f"{source}: no column RUN - METRIC has a value; export the chart again")
     ends = sum(bool(m and m["end"]) for m in map(CHART.fullmatch, heads))
-    said = [f"a chart of {len(found)} runs; {ends} columns __MIN and __MAX left out"]
+    said = [f"a chart of {count(found, 'run')}; {count(ends, 'column')} __MIN or __MAX left out"]
     return _source("wandb-csv", source, held, said)

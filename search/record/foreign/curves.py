@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from search.record.foreign.mapping import Meaning
 from search.record.foreign.names import is_share
-from search.record.foreign.runs import Row, Run, Source, number_of
+from search.record.foreign.runs import Row, Run, Source, count, number_of
 from search.record.forms import out_of_bounds
 from trainables.errors import UserError
 
@@ -59,17 +59,17 @@ def curves_of(
     offset = _offset(source, runs, found, said)
     curves = [_curve(run, found, scale, offset, counts) for run in runs]
     texts = {
-        "unordered": "runs whose rows are not in the order of their epochs; sorted",
-        "again": "values that another row of the same epoch has again; the later counts",
-        "no epoch": "rows without epoch and metric left out",
-        "not finite": "values of other metrics that are not finite left out",
+        "unordered": ("run", "whose rows are not in the order of their epochs: sorted"),
+        "again": ("value", "that another row of the same epoch has too: the later counts"),
+        "no epoch": ("row", "without epoch and metric left out"),
+        "not finite": ("value", "of other metrics left out, not finite"),
     }
-    said += [f"{count} {texts[key]}" for key, count in counts.items() if count]
+    said += [f"{count(n, texts[key][0])} {texts[key][1]}" for key, n in counts.items() if n]
     _require_epochs(source, curves, found)
     main = found.curves[found.metric]
     if lost := [c.run.name for c in curves if c.diverged]:
         said.append(
-            f"{len(lost)} runs diverged: {found.metric} is not finite from some epoch on; what "
+            f"{count(lost, 'run')} diverged: {found.metric} is not finite from some epoch on; what "
             f"came after is left out: {', '.join(lost[:5])}{' ...' * (len(lost) > 5)}"
         )
     gaps = sum(c.epochs - len(c.mains(main)) - bool(c.diverged) for c in curves)

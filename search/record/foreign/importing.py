@@ -15,7 +15,7 @@ from search.record.foreign.mlflow_store import read_mlflow
 from search.record.foreign.names import known_mode
 from search.record.foreign.optuna_storage import read_optuna
 from search.record.foreign.ray_folder import read_ray
-from search.record.foreign.runs import Source
+from search.record.foreign.runs import Source, count
 from search.record.foreign.trials import (
     Trial,
     cells_of,
@@ -101,11 +101,11 @@ def import_runs(
     rest = [name for name in found.left_out if name not in vary]
     if vary:
         told.append(
-            f"{len(vary)} columns left out though runs differ in them: {shown(vary)}; what changes "
-            "a result belongs in cells or space"
+            f"{count(vary, 'column')} left out though runs differ there: {shown(vary)}; what "
+            "changes a result belongs in cells or space"
         )
     if rest:
-        told.append(f"{len(rest)} more columns left out: {shown(rest)}")
+        told.append(f"{count(rest, 'more column')} left out: {shown(rest)}")
     said = [f"guessed: {text}" for text in found.guesses] + [f"note: {text}" for text in told]
     form = _study(held, found, about, trials, cells, budget, told)
     write_imported(out, form, _runs(trials, cells, found, budget))
@@ -174,8 +174,8 @@ def _stages(trials: Sequence[Trial], cells: Sequence[dict[str, Any]], found: Mea
     seeds = {repr(c): sum(t.cell == c and t.stage == "confirm" for t in trials) for c in cells}
     if alone := [c for c, n in seeds.items() if n < 2]:
         said.append(
-            f"{len(alone)} of {len(cells)} cells have no two seeds of one config trained in full: "
-            "their results are marked as imported, and compared with none"
+            f"{len(alone)} of {count(cells, 'cell')} without two seeds of one config trained in "
+            "full: their results are marked as imported, and compared with none"
         )
     if found.split == "test":
         said.append(
@@ -217,6 +217,7 @@ def _study(
             "guessed": list(found.guesses),
         },
         metric=found.quantity,
+        metrics=_shown_metrics(found, about),
         about=None if given.task in tasks() else about,
         rows=tuple(found.curves.values()),
         space=tuple(found.space),
@@ -233,6 +234,15 @@ def _study(
     )
 
 
+def _shown_metrics(found: Meaning, about: dict[str, Any]) -> tuple[str, ...]:
+    """Those with a value on the split that is shown, in the task's order."""
+    watched = f"{found.split}_"
+    held = {n.removeprefix(watched) for n in found.curves.values() if n.startswith(watched)}
+    if found.tests:
+        held = set(found.tests.values())
+    return tuple(name for name in about["metrics"] if name in held)
+
+
 def _seeds(
     trials: Sequence[Trial], cells: Sequence[dict[str, Any]], given: Map
 ) -> tuple[int, ...]:
@@ -243,7 +253,7 @@ def _seeds(
         return ()
     held = [t.repeat if t.seed is None else t.seed for t in most]
     if given.seeds is None:
-        return tuple(held)
+        return tuple(sorted(held))
     new = (number for number in range(len(held) + given.seeds) if number not in held)
     return tuple([*held, *new][: given.seeds])
 
@@ -255,7 +265,8 @@ def _constants(source: Source, found: Meaning, trials: Sequence[Trial]) -> dict[
     for key in trials[0].curve.run.settings:
         own = {repr(t.curve.run.settings.get(key)) for t in trials}
         value = trials[0].curve.run.settings.get(key)
-        if key not in skip and len(own) == 1 and source.columns.get(key) == "setting":
+        known = source.columns.get(key) == "setting" or key in found.constant
+        if key not in skip and len(own) == 1 and known:
             held[key] = value if isinstance(value, bool | int | float | str) else str(value)
     return {key: value for key, value in held.items() if key not in found.settings}
 

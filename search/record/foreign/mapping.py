@@ -130,6 +130,7 @@ class Meaning:
         curves: column -> name here, of every metric that is kept, the main one first.
         tests: column -> quantity, of metrics on test.
         cells, space: columns.
+        constant: columns of settings, by their names, that are the same in every run.
         left_out: columns that are nothing of these.
         guesses: what was not given, a line each.
     """
@@ -151,6 +152,7 @@ class Meaning:
     cells: list[str] = field(default_factory=list)
     space: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    constant: list[str] = field(default_factory=list)
     guesses: list[str] = field(default_factory=list)
 
     @property
@@ -172,7 +174,7 @@ def meaning_of(source: Source, given: Map, where: str) -> Meaning:
     """
     _require_columns(source, given, where)
     found = Meaning(given)
-    taken = {*given.leave_out, *(given.cells or ()), *(given.space or ()), *given.also}
+    taken = {*given.leave_out, *(given.space or ()), *given.also}  # a cell may be of one run
     for key, names in (
         ("trial", () if source.grouped else TRIALS),
         ("epoch", (source.epoch,) if source.epoch else EPOCHS),
@@ -197,6 +199,8 @@ def _require_columns(source: Source, given: Map, where: str) -> None:
             )
     homes: dict[str, str] = {}
     for key, name in listed:
+        if (key, homes.get(name)) == ("cells", "trial"):
+            continue
         if name and key != "units" and homes.setdefault(name, key) != key:
             raise UserError(
                 f"{where}: column {name!r} is {homes[name]} and {key}; it has one home"
@@ -392,8 +396,10 @@ def with_settings(
         raise UserError(
             f"{source.file}: what is compared cannot be told: no column is called depth, model or "
             f'the like; name it in {where}, e.g. cells = ["{(rest or ["depth"])[0]}"]; columns '
-            f"that differ between runs are {shown(rest)}"
+            f"that differ between runs are {shown(rest or [found.trial or 'none'])}"
         )
-    kept = {*found.settings, *own}
+    known_names = {*CELLS, *SPACE}
+    found.constant = [n for n in free if len(values.get(n, ())) == 1 and n.lower() in known_names]
+    kept = {*found.settings, *found.constant, *own}
     found.left_out += [n for n in source.columns if n not in kept and n not in found.left_out]
     found.left_out += [n for n in given.leave_out if n not in found.left_out]

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from search.record.foreign.runs import STATES, Row, Run, Source, columns_of, sha256_of
+from search.record.foreign.runs import STATES, Row, Run, Source, columns_of, count, sha256_of
 from trainables.errors import UserError
 
 FILE_STATES = {"1": "open", "2": "open", "3": "complete", "4": "failed", "5": "stopped"}
@@ -82,9 +82,9 @@ def _rows(metrics: dict[str, list[Point]]) -> tuple[list[Row], int]:
 def _told(twice: int, deleted: int) -> list[str]:
     said = []
     if twice:
-        said.append(f"{twice} values that were logged again at their step: the later counts")
+        said.append(f"{count(twice, 'value')} logged again at the same step: the later counts")
     if deleted:
-        said.append(f"{deleted} runs that were deleted there are left out")
+        said.append(f"{count(deleted, 'run')} left out: deleted there")
     return said
 
 

@@ -101,10 +101,7 @@ def _source(source: str, study: Study) -> Source:
         epoch="step",
         modes={"value": "max" if study.direction.name == "MAXIMIZE" else "min"},
     )
-    found.said.append(
-        "what Optuna does not know, such as the split that values are of, is to be named in the "
-        "map; the checksum is of the trials as read"
-    )
+    found.said.append("the checksum is of the trials as read, since a storage may hold more")
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from search.record.foreign.runs import STATES, Row, Run, Source, columns_of, flat, sha256_of
+from search.record.foreign.runs import STATES, Row, Run, Source, columns_of, count, flat, sha256_of
 from trainables.errors import UserError
 
 OWN = {  # what Ray adds to each result, and is no metric
@@ -44,7 +44,7 @@ def read_ray(source: Path) -> Source:
         runs.append(run)
     said = [] if states else ["no experiment_state-*.json: how trials ended is not known"]
     if again:
-        said.append(f"{again} epochs that were reported again after a restore: the later counts")
+        said.append(f"{count(again, 'epoch')} reported again after a restore: the later counts")
     columns = columns_of(runs)
     sha = sha256_of(read, source)
     return Source("ray", source.name, sha, columns, runs, epoch=EPOCH, said=said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,12 @@ def number_of(place: str, column: str, value: Any) -> float | None:
             "in the map"
         ) from error
     return number if math.isfinite(number) else math.nan
+
+
+def count(held: Sized | int, noun: str) -> str:
+    """E.g. "1 run", "2 runs"."""
+    number = held if isinstance(held, int) else len(held)
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def flat(held: Mapping[str, Any], before: str = "") -> dict[str, Any]:

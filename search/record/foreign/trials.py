@@ -10,7 +10,7 @@ from typing import Any
 
 from search.record.foreign.curves import Curve
 from search.record.foreign.mapping import Meaning, shown
-from search.record.foreign.runs import STATES, Row, Run, Source, number_of, plain
+from search.record.foreign.runs import STATES, Row, Run, Source, count, number_of, plain
 from trainables.errors import UserError
 
 
@@ -160,21 +160,21 @@ def trials_of(
             lost[why] += 1
             continue
         trials.append(_trial(curve, found, budget))
-    said += [f"{count} runs left out: {why}" for why, count in lost.items()]
+    said += [f"{count(number, 'run')} left out: {why}" for why, number in lost.items()]
     if not trials:
         raise UserError(f"{source.file}: holds no run that can be taken; {'; '.join(said)}")
     trials, again = _once(source, trials, found)
     if again:
-        said.append(f"{again} failed runs left out: the same was run again")
+        said.append(f"{count(again, 'failed run')} left out: the same was run again")
     early = [t for t in trials if t.status == "stopped" and t.curve.run.state == "complete"]
     if early:
         said.append(
-            f"{len(early)} runs that call themselves complete have fewer epochs than {budget}, "
-            "those of the longest (or `epochs`): they count as stopped, and no table takes them "
-            'for results; where each has its own length, say epoch = "" and each stands as one'
+            f"{count(early, 'run')} called complete there with fewer epochs than {budget}, "
+            "those of the longest (or `epochs`): counted as stopped, and for no table a "
+            'result; where each has its own length, say epoch = "" and each stands as one'
         )
     if going := sum(t.curve.run.state == "open" for t in trials):
-        said.append(f"{going} runs were not over when they were exported; taken as they stood")
+        said.append(f"{count(going, 'run')} not over when exported: taken as it stood then")
     return trials, said
 
 
@@ -281,8 +281,8 @@ def _ranks(values: Sequence[Any]) -> dict[str, int]:
 def confirm(trials: Collection[Trial], found: Meaning, value: Mapping[int, float]) -> list[str]:
     """Say which runs of a cell its result is made of: seeds of the config that it chose.
 
-    The config with most completed runs is taken for the one that was chosen, by what is watched
-    among several; one run alone confirms nothing.
+    The config with most runs is taken for the one that was chosen, by what is watched among
+    several; one run alone confirms nothing.
 
     Args:
         trials: of a cell; their stages are set.
@@ -298,15 +298,16 @@ def confirm(trials: Collection[Trial], found: Meaning, value: Mapping[int, float
     for trial in trials:
         trial.stage = "search"
         configs.setdefault(repr(trial.key), []).append(trial)
+    ended = {k: [t for t in held if t.status != "stopped"] for k, held in configs.items()}
     done = {k: [t for t in held if t.status == "completed"] for k, held in configs.items()}
     full = {k: held for k, held in done.items() if held}
     if not full:
         return []
-    most = max(len(held) for held in full.values())
+    most = max(len(ended[k]) for k in full)  # as they were begun: a lost seed is told, not hidden
     sign = 1 if found.mode == "max" else -1
     means = {k: sign * sum(value[id(t)] for t in held) / len(held) for k, held in full.items()}
-    chosen = max((k for k in full if len(full[k]) == most), key=lambda k: means[k])
-    own = [t for t in configs[chosen] if t.status != "stopped"]
+    chosen = max((k for k in full if len(ended[k]) == most), key=lambda k: means[k])
+    own = ended[chosen]
     if len(own) < 2:
         return []
     for trial in own:
@@ -314,7 +315,7 @@ def confirm(trials: Collection[Trial], found: Meaning, value: Mapping[int, float
     better = [k for k in full if means[k] > means[chosen]]
     cell = ", ".join(f"{k} {v}" for k, v in own[0].cell.items())
     return [
-        f"{cell}: config {_config(full[k][0])} of {len(full[k])} runs is better by "
+        f"{cell}: config {_config(full[k][0])} of {count(full[k], 'run')} is better by "
         f"{found.metric} than {_config(own[0])} of {len(done[chosen])}, which is shown for "
         "its seeds"
         for k in better
