@@ -227,7 +227,7 @@ def result_stage(study: Mapping[str, Any], trials: pd.DataFrame) -> str:
 def _seeds(held: Record) -> dict[int, Seeds]:
     study, trials = held.study, held.trials
     stage, score = result_stage(study, trials), f"test_{study['metric']}"
-    if "imported" in study and study["shown_split"] != "test":  # nothing was ever scored on it
+    if "imported" in study and stage == "confirm" and study["shown_split"] == "val":  # no test
         score = f"value_{study['shown_split']}_{study['metric']}"
     rows = trials[["stage", "cell", "status", "epochs", "budget", "collapsed", score]]
     rows = rows[rows["stage"] == stage]

@@ -69,7 +69,7 @@ def curves_of(
     main = found.curves[found.metric]
     if lost := [c.run.name for c in curves if c.diverged]:
         said.append(
-            f"{count(lost, 'run')} diverged: {found.metric} is not finite from some epoch on; what "
+            f"{count(lost, 'run')} diverged: {found.metric} is not finite at some epoch; what "
             f"came after is left out: {', '.join(lost[:5])}{' ...' * (len(lost) > 5)}"
         )
     gaps = sum(c.epochs - len(c.mains(main)) - bool(c.diverged) for c in curves)

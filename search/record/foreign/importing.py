@@ -329,6 +329,5 @@ def _counted(trials: Sequence[Trial], cells: Sequence[Any]) -> str:
     }
     seeds = sum(t.stage == "confirm" for t in trials)
     told = ", ".join(f"{n} {state}" for state, n in states.items())
-    return (
-        f"{len(trials)} runs in {len(cells)} cells: {told}; {seeds} are seeds of a cell's result"
-    )
+    runs = f"{count(trials, 'run')} in {count(cells, 'cell')}"
+    return f"{runs}: {told}; {seeds} of them seeds of a cell's result"

@@ -393,10 +393,11 @@ def with_settings(
     if given.space is None and found.space:
         found.guesses.append(f"space = {found.space}")
     if not found.cells and not found.space:
+        rest = rest or [found.trial or "depth"]
         raise UserError(
             f"{source.file}: what is compared cannot be told: no column is called depth, model or "
-            f'the like; name it in {where}, e.g. cells = ["{(rest or ["depth"])[0]}"]; columns '
-            f"that differ between runs are {shown(rest or [found.trial or 'none'])}"
+            f'the like; name it in {where}, e.g. cells = ["{rest[0]}"]; columns that differ '
+            f"between runs are {shown(rest)}"
         )
     known_names = {*CELLS, *SPACE}
     found.constant = [n for n in free if len(values.get(n, ())) == 1 and n.lower() in known_names]
