@@ -10,30 +10,26 @@ from typing import Any
 from search.record.foreign import curves as numbers
 from search.record.foreign.csv_files import read_csv, read_wandb
 from search.record.foreign.curves import Curve, curves_of
-from search.record.foreign.mapping import Map, Meaning, meaning_of, read_map, shown, with_settings
+from search.record.foreign.map_file import Map, read_map
+from search.record.foreign.mapping import Meaning, meaning_of, shown, with_settings
 from search.record.foreign.mlflow_store import read_mlflow
-from search.record.foreign.names import known_mode
 from search.record.foreign.optuna_storage import read_optuna
 from search.record.foreign.ray_folder import read_ray
 from search.record.foreign.runs import Source, count
+from search.record.foreign.stages import cells_of, confirm
+from search.record.foreign.study import about_of, study_of
 from search.record.foreign.trials import (
     Trial,
-    cells_of,
-    confirm,
     grouped,
     spread,
     trial_name,
     trials_of,
 )
 from search.record.imported import (
-    UNKNOWN,
     ImportedRun,
-    ImportedStudy,
     require_free,
-    tasks,
     write_imported,
 )
-from trainables.about import plain
 from trainables.errors import UserError
 
 READERS: dict[str, Callable[[str, str], Source]] = {
@@ -44,7 +40,6 @@ READERS: dict[str, Callable[[str, str], Source]] = {
     "csv": lambda source, study: read_csv(Path(source)),
 }
 NAMES_STUDIES = ("optuna", "mlflow")
-RUNGS = 8  # of more lengths than these the full one alone is named
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ def import_runs(
         for trial in trials:
             trial.cell = {"study": out.name}
         found.guesses.append(f"one cell, study {out.name}: no column was taken for a cell")
-    about = _about(held, found, trials)
+    about = about_of(held, found, trials)
     cells = cells_of(trials)
     more += _stages(trials, cells, found)
     told = [*held.said, *said, *more]
@@ -107,7 +102,7 @@ def import_runs(
     if rest:
         told.append(f"{count(rest, 'more column')} left out: {shown(rest)}")
     said = [f"guessed: {text}" for text in found.guesses] + [f"note: {text}" for text in told]
-    form = _study(held, found, about, trials, cells, budget, told)
+    form = study_of(held, found, about, trials, cells, budget, told)
     write_imported(out, form, _runs(trials, cells, found, budget))
     return Import(out, (*said, _counted(trials, cells)))
 
@@ -123,39 +118,6 @@ def _budget(source: Source, curves: Sequence[Curve], given: Map) -> int:
             "of the map"
         )
     return given.epochs or longest
-
-
-def _about(source: Source, found: Meaning, trials: Sequence[Trial]) -> dict[str, Any]:
-    """What is said of the task; of one that ships its own, which must have the metrics."""
-    given, shipped = found.given, tasks()
-    if given.task is not None and given.task in shipped:
-        about = dict(shipped[given.task])
-        metrics = about["metrics"]
-        if found.quantity not in metrics or metrics[found.quantity]["mode"] != found.mode:
-            has = ", ".join(f"{k} ({v['mode']})" for k, v in metrics.items())
-            raise UserError(
-                f"{source.file}: metric {found.metric} is {found.quantity} ({found.mode}), and "
-                f"task {given.task} has {has}; leave task out, or name another metric"
-            )
-        for held in (found.curves, found.tests):
-            for column, name in list(held.items()):
-                if name.removeprefix("train_").removeprefix(f"{found.split}_") not in metrics:
-                    del held[column]
-                    found.left_out.append(column)
-        return about
-    names = [name.partition("_")[2] for name in found.curves.values()]
-    watched = [n.partition("_")[2] for n in found.curves.values() if n.startswith(found.split)]
-    modes = {n: given.modes.get(n) or known_mode(n) or "min" for n in names if n in watched}
-    modes[found.quantity] = found.mode
-    about = dict(plain(given.task or source.file, found.quantity, found.mode, modes))
-    name = found.curves[found.metric]
-    most = max((abs(v) for t in trials for v in t.curve.mains(name).values()), default=0.0)
-    if most > 10:
-        digits = 2 if most < 1000 else 1
-        metrics = dict(about["metrics"])
-        metrics[found.quantity] = {**metrics[found.quantity], "digits": digits}
-        about["metrics"] = metrics
-    return about
 
 
 def _main_value(trial: Trial, found: Meaning) -> tuple[int, float]:
@@ -186,89 +148,6 @@ def _stages(trials: Sequence[Trial], cells: Sequence[dict[str, Any]], found: Mea
     elif not found.tests:
         said.append("no scores on test: validation values are shown, by which configs were chosen")
     return said
-
-
-def _study(
-    source: Source,
-    found: Meaning,
-    about: dict[str, Any],
-    trials: Sequence[Trial],
-    cells: list[dict[str, Any]],
-    budget: int,
-    faults: Sequence[str],
-) -> ImportedStudy:
-    given = found.given
-    ends = sorted({t.curve.epochs for t in trials if t.status == "stopped"})
-    rungs = (*ends, budget) if len(ends) < RUNGS else (budget,)
-    configs = [{repr(t.key) for t in trials if t.cell == cell} for cell in cells]
-    task = given.task if given.task in tasks() else f"{source.kind}:{given.task or source.file}"
-    seeds = _seeds(trials, cells, given)
-    known = bool(seeds) and all(t.seed is not None for t in trials if t.stage == "confirm")
-    return ImportedStudy(
-        task=str(task),
-        cells=cells,
-        settings=_constants(source, found, trials),
-        watched=found.split,
-        origin={
-            "file": source.file,
-            "sha256": source.sha256,
-            "kind": source.kind,
-            "faults": list(faults),
-            "guessed": list(found.guesses),
-        },
-        metric=found.quantity,
-        metrics=_shown_metrics(found, about),
-        about=None if given.task in tasks() else about,
-        rows=tuple(found.curves.values()),
-        space=tuple(found.space),
-        shown="test" if found.tests or found.split == "test" else "val",
-        rule=given.rule,
-        rungs=tuple(rungs),
-        seeds=seeds,
-        paired=given.paired,
-        configs=max(len(held) for held in configs),
-        unknown=(
-            *(text for text in UNKNOWN if text != "seeds" or not known),
-            *(["epochs: each run stands as one"] if not found.epoch else []),
-        ),
-    )
-
-
-def _shown_metrics(found: Meaning, about: dict[str, Any]) -> tuple[str, ...]:
-    """Those with a value on the split that is shown, in the task's order."""
-    watched = f"{found.split}_"
-    held = {n.removeprefix(watched) for n in found.curves.values() if n.startswith(watched)}
-    if found.tests:
-        held = set(found.tests.values())
-    return tuple(name for name in about["metrics"] if name in held)
-
-
-def _seeds(
-    trials: Sequence[Trial], cells: Sequence[dict[str, Any]], given: Map
-) -> tuple[int, ...]:
-    """The seeds that each cell was to have: as the map counts them, else as the fullest has."""
-    own = [[t for t in trials if t.cell == cell and t.stage == "confirm"] for cell in cells]
-    most = max(own, key=len)
-    if not most:
-        return ()
-    held = [t.repeat if t.seed is None else t.seed for t in most]
-    if given.seeds is None:
-        return tuple(sorted(held))
-    new = (number for number in range(len(held) + given.seeds) if number not in held)
-    return tuple([*held, *new][: given.seeds])
-
-
-def _constants(source: Source, found: Meaning, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Settings that hold in every run."""
-    skip = {*found.settings, found.seed, found.stage, found.state}
-    held = dict(found.given.fixed)
-    for key in trials[0].curve.run.settings:
-        own = {repr(t.curve.run.settings.get(key)) for t in trials}
-        value = trials[0].curve.run.settings.get(key)
-        known = source.columns.get(key) == "setting" or key in found.constant
-        if key not in skip and len(own) == 1 and known:
-            held[key] = value if isinstance(value, bool | int | float | str) else str(value)
-    return {key: value for key, value in held.items() if key not in found.settings}
 
 
 def _runs(

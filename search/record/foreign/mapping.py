@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from search.record.foreign.map_file import Map
 from search.record.foreign.names import FORM, known_mode, quantity_of, split_of
 from search.record.foreign.runs import METRIC, SETTING, Source
 from trainables.errors import UserError
@@ -27,95 +25,6 @@ SPACE = (
     *("lr", "learning_rate", "weight_decay", "wd", "momentum", "batch_size", "dropout"),
     *("label_smoothing", "warmup_epochs", "optimizer", "learningrate"),
 )
-Split = Literal["train", "val", "test"]
-
-
-class Map(BaseModel):
-    """The keys of a map file; all may be left out.
-
-    Attributes:
-        task: what was trained on; one that ships brings its constants and tables.
-        trial: column that tells runs apart.
-        epoch: column that counts epochs; "" where each run is to stand as one.
-        metric: column of the metric that ranks runs.
-        mode: max or min.
-        split: val or test: the images that the metric is of.
-        test: column of the same metric on the test images.
-        cells: columns whose values make the cells of the table.
-        space: columns of searched settings: configs inside a cell.
-        seed: column of seeds.
-        stage: column of search and confirm, as this record has them.
-        state: column that says how a run ended.
-        seconds: column of the seconds that a run took.
-        rule: the epoch whose value counts: the last, or the best.
-        epochs: of a full training; else those of the longest run.
-        first_epoch: number that the source gives the first epoch; else guessed, 0 or 1.
-        steps_per_epoch: where `epoch` counts steps.
-        repeats_are_seeds: runs alike in every setting are seeds of one config, though no column
-            says which.
-        seeds: how many each cell was to have; else those of the cell with most.
-        paired: a seed means the same in every cell.
-        leave_out: columns that are nothing of these.
-        also: column of another metric -> its name here, e.g. val_loss.
-        modes: name of another metric -> max or min.
-        units: column -> percent or fraction.
-        fixed: settings that hold in every run, for what no column says.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    task: str | None = Field(default=None, min_length=1)
-    trial: str | None = None
-    epoch: str | None = None
-    metric: str | None = None
-    mode: Literal["max", "min"] | None = None
-    split: Literal["val", "test"] | None = None
-    test: str | None = None
-    cells: list[str] | None = None
-    space: list[str] | None = None
-    seed: str | None = None
-    stage: str | None = None
-    state: str | None = None
-    seconds: str | None = None
-    rule: Literal["last", "best"] = "last"
-    epochs: int | None = Field(default=None, ge=1)
-    first_epoch: int | None = Field(default=None, ge=0)
-    steps_per_epoch: int | None = Field(default=None, ge=1)
-    repeats_are_seeds: bool = False
-    seeds: int | None = Field(default=None, ge=1)
-    paired: bool = False
-    leave_out: list[str] = Field(default_factory=list)
-    also: dict[str, str] = Field(default_factory=dict)
-    modes: dict[str, Literal["max", "min"]] = Field(default_factory=dict)
-    units: dict[str, Literal["percent", "fraction"]] = Field(default_factory=dict)
-    fixed: dict[str, bool | int | float | str] = Field(default_factory=dict)
-
-
-def read_map(path: Path | None) -> Map:
-    """A map file; without one, an empty map.
-
-    Raises:
-        UserError: with every fault of it by key.
-    """
-    if path is None:
-        return Map()
-    try:
-        held = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as TOML: {error}") from error
-    try:
-        return Map.model_validate(held)
-    except ValidationError as error:
-        said = []
-        for fault in error.errors(include_url=False):
-            key = ".".join(str(part) for part in fault["loc"])
-            if fault["type"] == "extra_forbidden":
-                said.append(f"{key} is no key of a map; those are {', '.join(Map.model_fields)}")
-            else:
-                said.append(
-                    f"{key} is {fault['input']!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
-                )
-        raise UserError(f"{path}: {'; '.join(said)}") from error
 
 
 @dataclass
@@ -214,6 +123,11 @@ def _require_columns(source: Source, given: Map, where: str) -> None:
         )
 
 
+def base(column: str) -> str:
+    """The last part of a setting's name: train_loop_config/lr and config.lr are lr."""
+    return re.split(r"[/.]", column)[-1].lower()
+
+
 def shown(names: Iterable[str], most: int = 30) -> str:
     """Column names in a message."""
     held = list(names)
@@ -226,6 +140,8 @@ def _one(source: Source, given: Map, found: Meaning, key: str, names: Sequence[s
     if held is not None:
         return str(held)
     guess = next((name for name in names if name in source.columns), "")
+    if key == "seed" and not guess:  # e.g. train_loop_config/seed
+        guess = next((column for column in source.columns if base(column) in names), "")
     if guess:
         found.guesses.append(f"{key} = {guess!r}")
     return guess
@@ -325,7 +241,9 @@ def _main(source: Source, found: Meaning, held: Sequence[str], where: str) -> st
                     f"{source.file}: which metric ranks runs cannot be told: {shown(names)}; name "
                     f'one in {where}, e.g. metric = "{names[0]}"'
                 )
-    rest = [n for n in held if n] or [n for n in source.columns if n != found.epoch]
+    own = {found.trial, found.epoch, found.seed, found.stage, found.state, found.seconds}
+    rest = [n for n in source.columns if n not in own and base(n) not in (*CELLS, *SPACE)]
+    rest = list(held) or rest
     raise UserError(
         f"{source.file}: no column says by its name that it is a metric of validation or test; "
         f'name it in {where}, e.g. metric = "{(rest or ["val_accuracy"])[0]}"; columns are '
@@ -380,15 +298,15 @@ def with_settings(
     }
     free = [name for name in source.columns if name not in own and name not in found.left_out]
     vary = [name for name in free if len(values.get(name, ())) > 1]
-    known = [n for n in vary if n.lower() in CELLS and n not in (given.space or ())]
+    known = [n for n in vary if base(n) in CELLS and n not in (given.space or ())]
     found.cells = list(given.cells if given.cells is not None else known)
     if given.cells is None:
-        alone = [n for n in free if n.lower() in CELLS and values.get(n)]
+        alone = [n for n in free if base(n) in CELLS and values.get(n)]
         found.cells = found.cells or [n for n in alone if n not in (given.space or ())][:1]
         if found.cells:
             found.guesses.append(f"cells = {found.cells}")
     rest = [n for n in vary if n not in found.cells]
-    searched = [n for n in rest if source.columns[n] == SETTING or n.lower() in SPACE]
+    searched = [n for n in rest if source.columns[n] == SETTING or base(n) in SPACE]
     found.space = list(given.space if given.space is not None else searched)
     if given.space is None and found.space:
         found.guesses.append(f"space = {found.space}")
@@ -400,7 +318,7 @@ def with_settings(
             f"between runs are {shown(rest)}"
         )
     known_names = {*CELLS, *SPACE}
-    found.constant = [n for n in free if len(values.get(n, ())) == 1 and n.lower() in known_names]
+    found.constant = [n for n in free if len(values.get(n, ())) == 1 and base(n) in known_names]
     kept = {*found.settings, *found.constant, *own}
     found.left_out += [n for n in source.columns if n not in kept and n not in found.left_out]
     found.left_out += [n for n in given.leave_out if n not in found.left_out]

@@ -42,7 +42,7 @@ def read_mlflow(source: Path, name: str = "") -> Source:
         if not file.read(16).startswith(b"SQLite format 3"):
             raise UserError(f"{source}: is no sqlite file")
     try:
-        with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as base:
+        with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as base:
             return _of_base(source, base, name)
     except sqlite3.Error as error:
         raise UserError(f"{source}: cannot be read as MLflow's database: {error}") from error
@@ -103,8 +103,8 @@ def _of_files(source: Path, name: str) -> Source:
         )
     chosen = _chosen(source, sorted(held), name)
     read, found, twice, deleted = list[Path](), list[Run](), 0, 0
-    for folder in held[chosen]:
-        meta = _yaml(folder / "meta.yaml")
+    metas = [(folder, _yaml(folder / "meta.yaml")) for folder in held[chosen]]
+    for folder, meta in sorted(metas, key=lambda pair: str(pair[1].get("start_time", ""))):
         read.append(folder / "meta.yaml")
         if str(meta.get("lifecycle_stage", "active")) == "deleted":
             deleted += 1

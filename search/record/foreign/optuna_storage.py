@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,7 @@ def _storage(source: str) -> str | BaseStorage:
     with path.open("rb") as file:
         start = file.read(16)
     if start.startswith(b"SQLite format 3"):
+        _require_tables(path)
         return f"sqlite:///{path}"
     if not start.startswith(b"{"):
         raise UserError(f"{path}: is neither a sqlite file nor a journal of Optuna")
@@ -65,10 +68,23 @@ def _storage(source: str) -> str | BaseStorage:
 
 
 def _require_there(url: str) -> None:
-    """Optuna would make a sqlite file that is not there."""
+    """Optuna would make a sqlite file that is not there, and its tables in one of another tool."""
     kind, _, path = url.partition(":///")
-    if kind.startswith("sqlite") and not Path(path).is_file():
+    if not kind.startswith("sqlite"):
+        return
+    if not Path(path).is_file():
         raise UserError(f"{url}: {path} is no file")
+    _require_tables(Path(path))
+
+
+def _require_tables(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
+            held = {row[0] for row in base.execute("select name from sqlite_master")}
+    except sqlite3.Error as error:
+        raise UserError(f"{path}: cannot be read as a sqlite file: {error}") from error
+    if not {"studies", "trials", "version_info"} <= held:
+        raise UserError(f"{path}: is a sqlite file, but has no studies of Optuna")
 
 
 def _chosen(source: str, names: list[str], name: str) -> str:

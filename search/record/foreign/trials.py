@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from search.record.foreign.curves import Curve
-from search.record.foreign.mapping import Meaning, shown
+from search.record.foreign.mapping import CELLS, Meaning, base, shown
 from search.record.foreign.runs import STATES, Row, Run, Source, count, number_of, plain
 from trainables.errors import UserError
 
@@ -107,6 +107,7 @@ def spread(source: Source, runs: Sequence[Run], found: Meaning) -> dict[str, set
     needed = {
         *(found.given.cells or ()), *(found.given.space or ()), found.seed, found.stage
     } - {"", *found.given.fixed}  # fmt: skip
+    needed |= {n for n in source.columns if base(n) in CELLS and n not in found.given.leave_out}
     numbers = {found.trial, found.epoch, *found.curves, *found.tests}
     values: dict[str, set[Any]] = {}
     for column in source.columns:
@@ -202,7 +203,9 @@ def _trial(curve: Curve, found: Meaning, budget: int) -> Trial:
     if isinstance(seed, float) and seed == int(seed):
         seed = int(seed)
     if seed is not None and (isinstance(seed, bool | float | str) or not 0 <= seed < 2**63):
-        raise UserError(f"{run.place}, column {found.seed}: {seed!r} must be a whole number >= 0")
+        raise UserError(
+            f"{run.place}, column {found.seed}: {seed!r} must be a whole number from 0 on"
+        )
     stage = str(plain(run.settings.get(found.stage)) or "") if found.stage else ""
     if found.stage and stage not in ("search", "confirm"):
         raise UserError(
@@ -258,72 +261,6 @@ def _twice(source: Source, one: Trial, other: Trial, found: Meaning) -> str:
     if not found.seed:
         where += ", or say repeats_are_seeds = true if they differ in the seed alone"
     return f"{b.place}: run {b.name} is alike to run {a.name} ({a.place}) in {alike}; {where}"
-
-
-def cells_of(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """The cells that occur, sorted by each key where its values can be."""
-    keys = list(trials[0].cell)
-    ranks = [_ranks([t.cell[key] for t in trials]) for key in keys]
-    found = {repr(t.cell): t.cell for t in trials}
-    return sorted(
-        found.values(),
-        key=lambda cell: [rank[repr(cell[k])] for k, rank in zip(keys, ranks, strict=True)],
-    )
-
-
-def _ranks(values: Sequence[Any]) -> dict[str, int]:
-    held = {repr(value): value for value in values}
-    numbers = all(isinstance(v, bool | int | float) for v in held.values())
-    order = sorted(held, key=lambda text: held[text]) if numbers else list(held)
-    return {text: number for number, text in enumerate(order)}
-
-
-def confirm(trials: Collection[Trial], found: Meaning, value: Mapping[int, float]) -> list[str]:
-    """Say which runs of a cell its result is made of: seeds of the config that it chose.
-
-    The config with most runs is taken for the one that was chosen, by what is watched among
-    several; one run alone confirms nothing.
-
-    Args:
-        trials: of a cell; their stages are set.
-        found: what columns are.
-        value: id of a trial -> what is watched of it, for completed ones.
-
-    Returns:
-        What is to be told.
-    """
-    if any(t.stage for t in trials):
-        return []
-    configs: dict[str, list[Trial]] = {}
-    for trial in trials:
-        trial.stage = "search"
-        configs.setdefault(repr(trial.key), []).append(trial)
-    ended = {k: [t for t in held if t.status != "stopped"] for k, held in configs.items()}
-    done = {k: [t for t in held if t.status == "completed"] for k, held in configs.items()}
-    full = {k: held for k, held in done.items() if held}
-    if not full:
-        return []
-    most = max(len(ended[k]) for k in full)  # as they were begun: a lost seed is told, not hidden
-    sign = 1 if found.mode == "max" else -1
-    means = {k: sign * sum(value[id(t)] for t in held) / len(held) for k, held in full.items()}
-    chosen = max((k for k in full if len(ended[k]) == most), key=lambda k: means[k])
-    own = ended[chosen]
-    if len(own) < 2:
-        return []
-    for trial in own:
-        trial.stage = "confirm"
-    better = [k for k in full if means[k] > means[chosen]]
-    cell = ", ".join(f"{k} {v}" for k, v in own[0].cell.items())
-    return [
-        f"{cell}: config {_config(full[k][0])} of {count(full[k], 'run')} is better by "
-        f"{found.metric} than {_config(own[0])} of {len(done[chosen])}, which is shown for "
-        "its seeds"
-        for k in better
-    ]
-
-
-def _config(trial: Trial) -> str:
-    return ", ".join(f"{k} {v}" for k, v in trial.config.items())
 
 
 def trial_name(trial: Trial, cell: int, taken: Collection[str]) -> str:
