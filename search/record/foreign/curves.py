@@ -80,7 +80,7 @@ def curves_of(
 
 def _scales(runs: Sequence[Run], found: Meaning) -> dict[str, float]:
     """Column -> what its values are divided by."""
-    scale = {}
+    scale, over = dict[str, float](), dict[str, str]()
     for column, quantity in {
         **{c: name.partition("_")[2] for c, name in found.curves.items()},
         **found.tests,
@@ -102,11 +102,18 @@ def _scales(runs: Sequence[Run], found: Meaning) -> dict[str, float]:
                     'says percent; say "fraction" if they are'
                 )
         elif is_share(quantity) and most > 1:
-            hint = f'; if they are percent, say so in the map: [units] "{column}" = "percent"'
-            raise UserError(
-                f"{at}: {quantity} is a fraction here, at most 1{hint * (most <= 100)}"
-            )
+            if most > 100:
+                raise UserError(
+                    f"{at}: {quantity} is a fraction, at most 1, and no percent either"
+                )
+            over[column] = f"{at}: {quantity} is a fraction here, at most 1"
         scale[column] = 100.0 if unit == "percent" else 1.0
+    if over:
+        units = ", ".join(f'"{column}" = "percent"' for column in over)
+        raise UserError(
+            f"{next(iter(over.values()))}; where values are percent, say so in the map: "
+            f"units = {{{units}}}"
+        )
     return scale
 
 
