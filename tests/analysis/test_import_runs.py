@@ -19,6 +19,7 @@ import pytest
 
 from analysis.cli import main
 from analysis.findings.cells import cell_values, kept_out
+from search.cli.main import main as search
 from search.record import load
 
 EXPORTS = Path(__file__).parent / "exports"
@@ -126,6 +127,8 @@ def test_seeds_of_the_chosen_config_are_a_cells_result_and_are_compared(tmp_path
     assert "guessed at import" in page
     assert main(["table", str(record.run), "--table", "configs"]) == 0
     assert capsys.readouterr().out.count("| resnet18") == 2  # a row a config, not a seed
+    assert search(["status", str(record.run)]) == 0
+    assert "0.892" in capsys.readouterr().out  # the best of it, a seed of the chosen config
 
 
 def test_a_seed_that_diverged_is_told_and_keeps_its_cell_out(tmp_path, take):
@@ -187,6 +190,16 @@ def test_the_best_epoch_counts_where_the_map_says_so(tmp_path, take):
     record, _ = take("csv", source, 'rule = "best"\n')
     held = record.trials.iloc[0]
     assert (held["value"], held["value_epoch"], held["epochs"]) == (0.9, 2, 3)
+
+
+def test_settings_are_named_as_files_can_be(tmp_path, take, capsys):
+    rows = [["a", 18, 1, 3, 0.5], ["b", 34, 2, 4, 0.6]]
+    head = "run,net/depth,a/size x,b/size x,val_accuracy"
+    source = write_csv(tmp_path / "a.csv", head, rows)
+    record, said = take("csv", source, 'cells = ["net/depth", "a/size x"]\nspace = ["b/size x"]\n')
+    assert "net/depth is depth, a/size x is a_size_x, b/size x is b_size_x" in said
+    assert record.study["cells"][1] == {"depth": 34, "a_size_x": 2}
+    outputs_of(record, capsys)
 
 
 def test_steps_become_epochs(tmp_path, take):
@@ -491,7 +504,8 @@ def test_a_real_experiment_of_ray(tmp_path, take, refused, capsys):
     assert "3 completed, 1 failed" in said
     first, second = main_values(record)
     assert first.values == pytest.approx((0.818, 0.828))
-    assert first.seeds == (0, 1)
+    assert (first.seeds, first.given) == ((0, 1), {"depth": 18})
+    assert "named otherwise here: point/depth is depth, point/lr is lr" in said
     assert "imported" in second.marks
     failed = record.trials[record.trials["status"] == "failed"].iloc[0]
     assert "boom" in failed["error"]

@@ -92,6 +92,9 @@ def import_runs(
     cells = cells_of(trials)
     more += _stages(trials, cells, found)
     told = [*held.said, *said, *more]
+    renamed = [f"{c} is {found.key(c)}" for c in found.settings if found.key(c) != c]
+    if renamed:
+        told.append(f"named otherwise here: {', '.join(renamed)}")
     vary = [name for name in found.left_out if len(values.get(name, ())) > 1]
     rest = [name for name in found.left_out if name not in vary]
     if vary:

@@ -69,6 +69,16 @@ class Meaning:
         """Columns that make a run's cell and config."""
         return [*self.cells, *self.space]
 
+    def key(self, column: str) -> str:
+        """The name of a setting here, which files are named after: point/depth is depth.
+
+        Where two columns end alike both keep their whole names, as far as a file can have them.
+        """
+        last = re.split(r"[/.]", column)[-1]
+        ends = [re.split(r"[/.]", name)[-1] for name in self.settings]
+        name = last if ends.count(last) < 2 and last else column
+        return re.sub(r"[^\w-]+", "_", name)
+
 
 def meaning_of(source: Source, given: Map, where: str) -> Meaning:
     """What the columns are that are not settings; see `with_settings` for those.

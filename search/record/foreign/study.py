@@ -83,7 +83,7 @@ def study_of(
         metrics=_shown_metrics(found, about),
         about=None if given.task in tasks() else about,
         rows=tuple(found.curves.values()),
-        space=tuple(found.space),
+        space=tuple(found.key(column) for column in found.space),
         shown="test" if found.tests or found.split == "test" else "val",
         rule=given.rule,
         rungs=tuple(rungs),

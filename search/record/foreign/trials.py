@@ -197,8 +197,8 @@ def _unplaced(source: Source, curve: Curve, found: Meaning) -> str:
 
 def _trial(curve: Curve, found: Meaning, budget: int) -> Trial:
     run = curve.run
-    cell = {key: _whole(plain(run.settings[key])) for key in found.cells}
-    config = {key: plain(run.settings[key]) for key in found.space}
+    cell = {found.key(c): _whole(plain(run.settings[c])) for c in found.cells}
+    config = {found.key(c): plain(run.settings[c]) for c in found.space}
     seed = plain(run.settings.get(found.seed)) if found.seed else None
     if isinstance(seed, float) and seed == int(seed):
         seed = int(seed)
