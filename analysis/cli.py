@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.display import tables
+from analysis.display.contrasts_table import contrasts_table
 from analysis.display.explained import explained
+from analysis.display.first_rung_table import next_study, told
 from analysis.display.page import build
+from analysis.display.render import FILES, FORMATS, Table, render, write
+from analysis.display.several_tables import diff_table, join_table
+from analysis.findings.contrasts import declared, parsed
 from analysis.findings.curve_csv import read_curves, write_studies
 from analysis.findings.explain import cell_number
 from analysis.findings.published import CURVE_COLUMNS, load_published
-from analysis.findings.published_faults import (
-    COLUMNS,
-    of_these_curves,
-    published_faults,
-    read_cells,
-)
+from analysis.findings.published_cells import COLUMNS, read_cells
+from analysis.findings.published_faults import of_these_curves, published_faults
 from analysis.findings.verify import verdict_lines
 from search.record import UserError, load, terminal, verify
 from search.record.foreign.importing import NAMES_STUDIES, READERS, import_runs
@@ -46,6 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "explain":
             print(_explain(args))
             return 0
+        if args.command == "contrast":
+            record = load(args.run)
+            asked = parsed(args.contrasts, record.study["cells"]) if args.contrasts else None
+            if asked is None and not declared(record):
+                raise UserError(
+                    f"study {record.study['name']} declares no contrast; name one, e.g. depth=18"
+                )
+            print(_shown(contrasts_table(record, asked), args))
+            return 0
+        if args.command == "next":
+            print(_next(args))
+            return 0
+        if args.command in ("diff", "join"):
+            print(_several(args))
+            return 0
         if args.command == "import-curves":
             print(_import_curves(args))
             return 0
@@ -61,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="build|table|explain|verify|import|import-curves"
+        dest="command",
+        required=True,
+        metavar="build|table|explain|contrast|diff|join|next|verify|import|import-curves",
     )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
@@ -79,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         default="cells",
         help="T1 to T4, cells (default), settled, search, configs or audit",
     )
-    one.add_argument("--format", default="md", choices=tables.FORMATS, help="default: md")
+    _add_form(one)
     why = commands.add_parser(
         "explain", help="say why a cell is where it is, and what would most likely move it"
     )
@@ -89,6 +107,25 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="CELL",
         help="number of a cell, or settings such as depth=18,pretrained=false (default: all)",
+    )
+    _add_several(commands)
+    compared = commands.add_parser(
+        "contrast", help="compare each value of a cell parameter with one, all decided together"
+    )
+    compared.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    compared.add_argument(
+        "contrasts",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="e.g. depth=18: every other depth against 18 (default: those of the study file)",
+    )
+    _add_form(compared)
+    after = commands.add_parser(
+        "next", help="say which first rung the next study should have, and write that study"
+    )
+    after.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    after.add_argument(
+        "--write", type=Path, metavar="TOML", help="write the study file with it, a new file"
     )
     check = commands.add_parser(
         "verify", help="check a record in full: exit status 0 only if all of it holds"
@@ -129,6 +166,46 @@ def _add_import_of_runs(commands: argparse._SubParsersAction[argparse.ArgumentPa
     )
 
 
+def _add_form(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=FORMATS, help="printed; default: md")
+    parser.add_argument(
+        "--columns",
+        metavar="A,B",
+        help="of what is displayed, these alone: names, or how they begin (data stay whole)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"write it, in the form of the suffix: {', '.join(FILES)}",
+    )
+
+
+def _shown(table: Table, args: argparse.Namespace) -> str:
+    """A table as text, or, where it was written to a file, the file."""
+    if args.out and args.format:
+        raise UserError("--format is of what is printed; of --out the suffix says the form")
+    if args.columns is not None:
+        table = table.only([name.strip() for name in args.columns.split(",")])
+    if not args.out:
+        return render(table, args.format or "md").rstrip("\n")
+    write(table, args.out)
+    return str(args.out)
+
+
+def _add_several(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    moved = commands.add_parser(
+        "diff", help="say which cells moved from one run to another, and what the two differ in"
+    )
+    moved.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="run folder of a study")
+    beside = commands.add_parser(
+        "join", help="put the cells of several studies in one table, ranked where they can be"
+    )
+    beside.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
+    for parser in (moved, beside):
+        _add_form(parser)
+
+
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     taken = commands.add_parser(
         "import-curves",
@@ -138,14 +215,18 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "curves", type=Path, metavar="CSV", help=f"with the columns {','.join(CURVE_COLUMNS)}"
     )
     taken.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="a run folder a study goes here"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder in which a run folder is made for each study that the curves make",
     )
     taken.add_argument(
         "--published",
         type=Path,
         metavar="CSV",
         help="published cells to hold the curves against (default: those of the course report); "
-        f"columns {','.join(COLUMNS)}",
+        f"columns {','.join(COLUMNS)}, and split (test or val) if its head says another than test",
     )
 
 
@@ -163,7 +244,7 @@ def _import_curves(args: argparse.Namespace) -> str:
         cells = of_these_curves(curves, cells)
     faults = published_faults(curves, cells)
     folders = write_studies(args.curves, curves, faults, args.out)
-    return "\n".join([*(f"fault: {line}" for line in faults), *map(str, folders)])
+    return "\n".join([*(f"fault: {fault.text}" for fault in faults), *map(str, folders)])
 
 
 def _import(args: argparse.Namespace) -> str:
@@ -176,6 +257,28 @@ def _explain(args: argparse.Namespace) -> str:
     cells = range(len(record.study["cells"]))
     wanted = cells if args.cell is None else [cell_number(record, args.cell)]
     return "\n\n".join(explained(record, cell) for cell in wanted)
+
+
+def _several(args: argparse.Namespace) -> str:
+    records = [load(run) for run in args.runs]
+    table = diff_table(*records) if args.command == "diff" else join_table(records)
+    return _shown(table, args)
+
+
+def _next(args: argparse.Namespace) -> str:
+    record = load(args.run)
+    if "firstrung" not in tables.keys(record):
+        return told(record)
+    shown = render(tables.make(record, "firstrung"), "md").rstrip("\n")
+    if not args.write:
+        return shown
+    text = next_study(record)
+    try:
+        with args.write.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UserError(f"{args.write} is there already; name a new file by --write") from error
+    return f"{shown}\n\n{args.write}"
 
 
 def _verify(run: Path) -> int:
@@ -191,4 +294,4 @@ def _table(args: argparse.Namespace) -> str:
         raise UserError(
             f"study {record.study['name']} has no table {args.table}; it has {', '.join(held)}"
         )
-    return tables.render(tables.make(record, args.table), args.format).rstrip("\n")
+    return _shown(tables.make(record, args.table), args)

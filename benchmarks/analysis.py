@@ -1,16 +1,20 @@
 """What loading a study's record takes, beside Ray's result files and one wide csv with histories.
 
-    python benchmarks/analysis.py [--trials 1000] [--epochs 200] [--repeats 3] [--json FILE]
+    python benchmarks/analysis.py [--trials 1000] [--epochs 200] [--repeats 3] [--only record]
+                                  [--json FILE]
 
 The same numbers thrice: the record, as `load` reads it with its curves; a `result.json` a trial,
 read as `ray.tune.Result.metrics_dataframe` reads it, to one frame; and what exports of wandb and
-mlflow are, a csv of runs and a csv of histories. Each side is a process of its own, in turn. Then
-what a write of the record takes of the time, with nothing and with a hundredth of it new.
+mlflow are, a csv of runs and a csv of histories. Each side is a process of its own, in turn; so
+is what checks the record (verify) and makes its page (build, which verifies). Then what a write of
+the record takes of the time, with nothing and with a hundredth of it new. `--only record` leaves
+the others' files out, which take long to lay out at 10,000 trials.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shutil
 import subprocess
@@ -36,6 +40,18 @@ def bare(folder: Path) -> int:
     return len(record.load(folder).trials)
 
 
+def verified(folder: Path) -> int:
+    """The record held against its logs; scores on test computed again."""
+    return record.verify(folder).scores
+
+
+def built(folder: Path) -> int:
+    """Its page, tables and figures; bytes of the page."""
+    page = importlib.import_module("analysis.display.page")
+    with tempfile.TemporaryDirectory() as out:
+        return int(page.build([folder], Path(out)).stat().st_size)
+
+
 def ray_files(folder: Path) -> int:
     """Ray's result.json of every trial, to one frame, in long form."""
     files = sorted((folder / "ray").glob("*/result.json"))
@@ -50,7 +66,13 @@ def wide_csv(folder: Path) -> int:
     return len(history.melt(id_vars=["run", "epoch"])) + 0 * len(runs)
 
 
-SIDES = {"ours": ours, "ours, curves not asked for": bare, "ray": ray_files, "csv": wide_csv}
+OWN = {
+    "ours": ours,
+    "ours, curves not asked for": bare,
+    "verify": verified,
+    "build, verify included": built,
+}
+SIDES = {**OWN, "ray": ray_files, "csv": wide_csv}
 
 
 def lay_out(folder: Path) -> None:
@@ -77,6 +99,9 @@ def measured(side: str, folder: Path) -> dict[str, Any]:
 
 def one_side(side: str, folder: Path) -> None:
     """Read once and print what it took, imports aside."""
+    sys.path.remove(str(Path(__file__).parent))  # this file is no package `analysis`
+    if SIDES[side] is built:
+        importlib.import_module("analysis.display.page")
     before = peak_mb()
     began, used = perf_counter(), process_time()
     values = SIDES[side](folder)
@@ -117,12 +142,20 @@ def writing(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def commit() -> str:
+    """Of this code, with "+" where it had changed since."""
+    asked = ["git", "describe", "--always", "--abbrev=7", "--exclude=*", "--dirty=+"]
+    done = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def main() -> None:
     """Lay out, read by turns, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=("record",), help="leave the others' files out")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -136,9 +169,11 @@ def main() -> None:
         folder = Path(temporary) / "big"
         make(folder, held.trials, held.epochs)
         record.write(folder)
-        lay_out(folder)
-        rows = [measured(side, folder) for _ in range(held.repeats) for side in SIDES]
-        shutil.rmtree(folder / "ray")
+        sides = OWN if held.only else SIDES
+        if not held.only:
+            lay_out(folder)
+        rows = [measured(side, folder) for _ in range(held.repeats) for side in sides]
+        shutil.rmtree(folder / "ray", ignore_errors=True)
         shutil.rmtree(folder / "parts")  # or those of seeds that the cut journal never asked for
         writes = writing(folder)
     frame = pd.DataFrame(rows).groupby("side", sort=False).median()
@@ -148,7 +183,8 @@ def main() -> None:
     print(pd.DataFrame(writes).to_string(index=False, float_format="{:.2f}".format))
     if held.json:
         told = {"trials": held.trials, "epochs": held.epochs, "rows": rows, "writes": writes}
-        held.json.write_text(json.dumps({"machine": describe(), **told}, indent=1) + "\n")
+        made = {"machine": describe(), "commit": commit(), **told}
+        held.json.write_text(json.dumps(made, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,26 @@ def faults_of(task: Task) -> list[str]:
     for key, names in CALLS.items():
         if not (key in OPTIONAL and getattr(task, key) is None):
             faults += _call_faults(key, getattr(task, key), names)
-    return faults + _settings_faults(task) + _about_faults(task)
+    return faults + _settings_faults(task) + _needs_faults(task) + _about_faults(task)
+
+
+def _needs_faults(task: Task) -> list[str]:
+    """What settings need is looked up before a study runs."""
+    needs: Any = task.read_where
+    if not isinstance(needs, Mapping):
+        return [f"read_where must be a dict, not {needs!r}"]
+    faults = []
+    for key, ways in needs.items():
+        sound = isinstance(ways, (tuple, list)) and all(
+            isinstance(way, Mapping) and all(isinstance(v, (tuple, list)) for v in way.values())
+            for way in ways
+        )
+        if not sound:
+            faults.append(
+                f"read_where[{key!r}] must be a tuple of dicts, setting -> a tuple of its values, "
+                f"not {ways!r}"
+            )
+    return faults
 
 
 def _call_faults(key: str, function: Any, names: tuple[str, ...]) -> list[str]:

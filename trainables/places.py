@@ -16,8 +16,8 @@ from pathlib import Path
 SOCKET = 107 if os.uname().sysname == "Linux" else 103
 SESSION = len("/session_2026-11-27_17-03-57_598866_") + len("/sockets/plasma_store")
 PID = 7  # digits of the largest process id of Linux, 4194304
-OURS = "rtune-"  # Ray's folder in a temporary one: this and eight letters of mkdtemp
-LONGEST = SOCKET - SESSION - PID - len(f"/{OURS}12345678")
+OURS = "rtune-"  # of a folder in a temporary one: this and eight letters of mkdtemp
+LONGEST = SOCKET - SESSION - PID - len(f"/{OURS}12345678/r")  # Ray's own is `r` in that
 SPACE = 64 * 2**20  # bytes; Ray's logs of a small study are 7 MB, and grow with its workers
 
 

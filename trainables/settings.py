@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from trainables.networks import network_faults
 from trainables.resnet import DEPTHS
-from trainables.task import Config, Setting
+from trainables.task import Config, Needs, Setting
 
 # of tasks whose network is a ResNet of trainables.resnet
 RESNET: dict[str, Setting] = {
@@ -95,11 +95,12 @@ LIMITS: dict[str, Setting] = {
 }
 
 
-# setting -> what it needs to change anything; elsewhere it is not read
-READ_WHERE: dict[str, tuple[str, str]] = {
-    "momentum": ("optimizer", "sgd"),
-    "milestones": ("schedule", "step"),
-    "drop_factor": ("schedule", "step"),
+# setting -> what it needs to change anything; elsewhere it is not read. A task adds its own.
+READ_WHERE: dict[str, Needs] = {
+    "momentum": ({"optimizer": ("sgd",)},),
+    "milestones": ({"schedule": ("step",)},),
+    "drop_factor": ({"schedule": ("step",)},),
+    "depth": ({"network": ("resnet",)},),
 }
 
 

@@ -19,6 +19,10 @@ Config = Mapping[str, Any]
 Batch = tuple[Tensor, Tensor]
 
 
+# What a setting needs to change anything: ways, of which one must hold; a way is the values that
+# some settings must be among. It may name itself, where some of its values mean the same.
+Needs = tuple[Mapping[str, tuple[Any, ...]], ...]
+
 Role = Literal["any", "cell", "study"]
 ROLES = get_args(Role)
 
@@ -159,6 +163,8 @@ class Task:
         conflicts: (config) -> {key: fault} for faults that need several settings to see.
         questions: (config) -> {key: question} for settings that are sound and seldom meant beside
             one another; told before the first trial, never refused.
+        read_where: setting -> what it needs to change anything, beside trainables.settings'; one
+            that is compared where it changes nothing is refused.
         fingerprint: (data_dir, config) -> what the data is, as JSON: `train_images` (those that
             validation is cut from, or beside `val_images`) and `test_images` are counts; `data`,
             `edition` and `synthetic` are filled in where they lack; checksums; `notes`, texts on
@@ -211,6 +217,7 @@ class Task:
     report_split: Literal["val", "test"] = "test"
     conflicts: Callable[[Config], dict[str, str]] = lambda config: {}
     questions: Callable[[Config], dict[str, str]] = lambda config: {}
+    read_where: Mapping[str, Needs] = field(default_factory=dict)
     download: Callable[[Path], None] | None = None
     source: str = ""
     inputs: Callable[[Config], tuple[int, ...]] | None = None

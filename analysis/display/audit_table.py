@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import origins, words
-from analysis.display.frames import DASH, fixed_point, stamps
+from analysis.display.frames import stamps
 from analysis.display.render import Table
 from analysis.findings.audit import audit_frame
-from analysis.findings.facts import digits, metric_name
+from analysis.findings.facts import DASH, digits, fixed_point, metric_name
 from analysis.findings.stats import share_interval
 from search.record import Record, naming
 
@@ -48,7 +48,8 @@ def _verdict(data: pd.DataFrame) -> str:
     known = data[data["better"].notna()]
     ended = data["value_end"].notna() | data["status"].eq("diverged")
     left, waiting = int((~ended).sum()), int((ended & data["better"].isna()).sum())
-    lost = f" {left} of {len(data)} audited trials are on their way or were lost." if left else ""
+    open_ = f" {left} of {len(data)} audited trials are still to run, on their way or lost."
+    lost = open_ if left else ""
     if waiting:
         lost += (
             f" {waiting} of {len(data)} audited trials came to an end in a cell that has no "

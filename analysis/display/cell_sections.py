@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import marks, words
-from analysis.display.frames import DASH, ends, fixed_point, spread, text
+from analysis.display.frames import ends, over_seeds, spread, text
 from analysis.display.grids import published_values
 from analysis.display.markup import cell_id, trial_id
 from analysis.display.sketch import chosen_lines, curves_of, sketch
 from analysis.findings.audit import searched
 from analysis.findings.cells import CellValue, cell_values, config_of
-from analysis.findings.facts import direction, metric_name
+from analysis.findings.facts import DASH, direction, fixed_point, metric_name
 from search.record import Record, naming
 
 MOST_CELLS = 200  # that have a section
@@ -45,7 +45,7 @@ def cell_sections(record: Record, name: str, rows: set[str]) -> list[dict[str, A
                 "id": cell_id(name, number),
                 "number": number,
                 "label": naming.cell_label(at),
-                "status": first.status,
+                "status": first.state,
                 "split": first.split,
                 "has": _rows(first, any((number, v.metric) in old for v in values[number])),
                 "values": [_value(study, v, old.get((number, v.metric))) for v in values[number]],
@@ -87,8 +87,8 @@ def _value(study: Mapping[str, Any], value: CellValue, old: float | None) -> dic
 def _rows(value: CellValue, published: bool) -> dict[str, str]:
     """Labels of what is known of a cell's metrics; "" for what is not."""
     return {
-        "value": "mean ± sd (seeds)" if value.status == "complete" else value.status,
-        "interval": "95 % over seeds" if value.seed_interval.known else "",
+        "value": "mean ± sd (seeds)" if value.status == "complete" else value.state,
+        "interval": over_seeds(value.seed_interval) if value.seed_interval.known else "",
         "images": "95 % over test images" if value.image_interval.known else "",
         "beside": f"{value.beside_split} of the same" if value.beside else "",
         "published": "published" if published else "",

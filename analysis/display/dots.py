@@ -15,7 +15,7 @@ from analysis.display.grids import published_values
 from analysis.display.markup import SIGNS, split_signs
 from analysis.display.scale import Scale
 from analysis.findings.cells import ALLOWED, CellValue, cell_values, kept_out
-from analysis.findings.facts import digits, direction, metric_name, side_of
+from analysis.findings.facts import digits, direction, fixed_point, metric_name, side_of
 from analysis.findings.stats import interval_kind
 from search.record import Record, naming
 
@@ -29,7 +29,7 @@ def dot_plots(record: Record) -> list[dict[str, Any]]:
         title, rows (cell, label, text, and by percent of the width: mean, low, high, seeds,
         published), lines (name, at, text) of constant predictors, names (of lines, where they
         have room), ticks (at, text), better ("right" or "left"), signs (most of a row), interval,
-        published, hollow (whether any row has one).
+        published, seen, hollow (whether any row has one).
     """
     study = record.study
     metric = study["metric"]
@@ -61,7 +61,7 @@ def _plot(
     metric = study["metric"]
     levels = [*lines.values(), *published.values()]
     for value in values:
-        levels += [*value.values, value.mean, *value.interval]
+        levels += [*value.values, _place(value), *value.interval]
     scale = Scale([level for level in levels if math.isfinite(level)])
     name = f"{study['shown_split']} {metric_name(study, metric)}"
     part = f"{study['about']['side']} {side}: " if side else ""
@@ -70,7 +70,7 @@ def _plot(
         "better": "right" if direction(study, metric) == "max" else "left",
         "rows": [_row(study, value, scale, published.get(value.cell)) for value in values],
         "lines": [
-            {"name": n, "at": scale.at(v), "text": f"{v:.{digits(study, metric)}f}"}
+            {"name": n, "at": scale.at(v), "text": fixed_point(v, digits(study, metric))}
             for n, v in sorted(lines.items(), key=lambda item: item[1])
         ],
         "names": _names({n: scale.at(v) or 0.0 for n, v in lines.items()}),
@@ -79,7 +79,14 @@ def _plot(
         "ticks": [{"at": scale.at(tick), "text": f"{tick:g}"} for tick in scale.ticks()],
         "interval": any(interval_kind(value.n) != "none" for value in values),
         "published": bool(published),
+        "seen": any(math.isfinite(value.seen) and value.status == "partial" for value in values),
     }
+
+
+def _place(value: CellValue) -> float:
+    """Where a cell's own mark stands: its mean, or how far it is, if that is of the same split."""
+    seen = value.status == "partial" and value.seen_split == value.split
+    return value.seen if seen else value.mean
 
 
 def _names(places: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -111,7 +118,7 @@ def _row(
         "label": naming.cell_label(value.given, {side} if len(value.given) > 1 else ()),
         "text": shown,
         "signs": [(sign, SIGNS[sign]) for sign in signs],
-        "mean": scale.at(value.mean),
+        "mean": scale.at(_place(value)),
         "low": low,
         "high": high,
         "seeds": [scale.at(seed) for seed in value.values] if value.n > 1 else [],

@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import DASH, ends, fixed_point, text
+from analysis.display.frames import ends, over_seeds, text
 from analysis.display.marks import legend, why_out
 from analysis.display.origins import origin
 from analysis.findings.cells import CellValue, config_of
-from analysis.findings.explain import POWER, Explanation, Fit, Move, explain
-from analysis.findings.facts import metric_name
+from analysis.findings.explain import Explanation, Fit, explain
+from analysis.findings.facts import DASH, fixed_point, metric_name
+from analysis.findings.moves import POWER, Move
 from search.record import Record
 from search.record.naming import cell_label, number
 
@@ -39,7 +40,7 @@ def explained(record: Record, cell: int) -> str:
         ("Seeds", _seeds(held, main)),
         ("Fit", _fit(record, held.fit, main, name)),
         ("More epochs", [settled_words(held.settled, main)]),
-        ("What would most likely move it", [_move(m, main) for m in held.moves] or [_NOTHING]),
+        ("What would most likely move it", _moves(record, held)),
     ]
     title = f"{cell_label(main.given)}: study {record.study['name']}, cell {cell}"
     lines = [*words.banners(record), title]
@@ -48,7 +49,9 @@ def explained(record: Record, cell: int) -> str:
     return "\n".join([*lines, "", origin(record)])
 
 
-_NOTHING = "nothing that the record shows"
+def _moves(record: Record, held: Explanation) -> list[str]:
+    said = [_move(move, held.values[0], record) for move in held.moves]
+    return said or ["nothing that the record shows"]
 
 
 def _values(record: Record, held: Explanation) -> list[str]:
@@ -56,7 +59,8 @@ def _values(record: Record, held: Explanation) -> list[str]:
     for v in held.values:
         told = [f"{v.split} {metric_name(record.study, v.metric)}: {text(v)}"]
         if v.seed_interval.known:
-            told.append(f"95 % over seeds {ends(v.seed_interval, v.digits)}")
+            low, high = (fixed_point(end, v.digits) for end in v.interval)
+            told.append(f"{over_seeds(v.seed_interval)} {low} to {high}")
         if v.image_interval.known:
             told.append(f"over test images {ends(v.image_interval, v.digits)}")
         for c in v.constants:
@@ -122,12 +126,17 @@ def _seeds(held: Explanation, main: CellValue) -> list[str]:
             if not pd.isna(row[v.metric])
         ]
         seed = DASH if pd.isna(row["seed"]) else str(row["seed"])
+        own = row["stage"] == "confirm" or "imported" in main.marks
+        whose = "" if own else f", {_OF_SEARCH[row['stage']]}"
         why = (
             "" if pd.isna(row["reason"]) or row["status"] == "completed" else f": {row['reason']}"
         )
         told = ", ".join(scores) or f"{row['status']}{why}"
-        lines.append(f"seed {seed} ({row['trial']}): {told}")
+        lines.append(f"seed {seed} ({row['trial']}{whose}): {told}")
     return lines
+
+
+_OF_SEARCH = {"search": "of the search, no seed of its own", "audit": "of the audit"}
 
 
 def _fit(record: Record, fit: Fit | None, main: CellValue, name: str) -> list[str]:
@@ -140,12 +149,12 @@ def _fit(record: Record, fit: Fit | None, main: CellValue, name: str) -> list[st
         return [*lines, *apart]
     if fit.says == "unknown":
         return lines
-    error = fixed_point(fit.error, main.digits)
-    where = {
-        "overfitted": f"overfitted: the gap is more of the error than training leaves, {error}",
-        "underfitted": f"underfitted: training leaves {error} of the error, more than the gap",
-    }
-    return [*lines, where[fit.says]]
+    left = f"training itself is {fixed_point(fit.error, main.digits)} from the best {name} can be"
+    if fit.says == "overfitted":
+        return [*lines, f"overfitted: {left}, and {watched} is worse by more than that, {gap}"]
+    if fit.gap > 0:
+        return [*lines, f"underfitted: {left}, and {watched} is worse by less than that, {gap}"]
+    return [*lines, f"underfitted: {left}, and {watched} is no worse than training"]
 
 
 def settled_words(held: Any, value: CellValue) -> str:
@@ -159,7 +168,8 @@ def settled_words(held: Any, value: CellValue) -> str:
     if not held["window"] or not math.isfinite(held["gain"]):
         return f"{stamp}: {held['why']}"
     gain, low, high, least = (
-        f"{held[key]:+.{value.digits}f}" for key in ("gain", "low", "high", "matters")
+        fixed_point(float(held[key]), value.digits, "+")
+        for key in ("gain", "low", "high", "matters")
     )
     seeds = "between seeds" if held["n"] > 1 else "between its epochs"
     said = (
@@ -169,14 +179,17 @@ def settled_words(held: Any, value: CellValue) -> str:
     return said + (f"; {held['why']}" if held["why"] else "")
 
 
-def _move(move: Move, value: CellValue) -> str:
+def _move(move: Move, value: CellValue, record: Record) -> str:
     f = move.figures
 
     def shown(key: str) -> str:
         return fixed_point(float(f[key]), value.digits)
 
+    again = f"resnet-search resume {record.study.get('store') or record.run}"
+    if move.kind == "resume":
+        return f"what is to come ({_to_come(f)}): `{again}` goes on with it"
     if move.kind == "lost":
-        return f"the seeds that are missing ({f['seeds']}): `resume --retry-failed`"
+        return f"what is missing ({f['seeds']}): `{again} --retry-failed`"
     if move.kind == "rung":
         return (
             f"a later first rung: {f['better']} of {f['ended']} audited did better than the winner"
@@ -185,6 +198,12 @@ def _move(move: Move, value: CellValue) -> str:
         where = {"lowest": "lower", "highest": "higher", "only": "other"}[f["side"]]
         end = f"{number(f['value'])} was the end of what was tried"
         return f"{where} values of {f['key']}: {end}"
+    if move.kind == "astray":
+        tried = {"lowest": "the lowest tried", "highest": "the highest tried", "only": "all tried"}
+        return (
+            f"other values of {f['key']}, lower or higher: {number(f['value'])} was "
+            f"{tried[f['side']]}, which says nothing here: {f['why']}"
+        )
     if move.kind == "budget":
         said = f"more epochs: better by {shown('gain')} ({shown('low')} to {shown('high')})"
         return f"{said} in {f['window']} at the slope of the last"
@@ -199,3 +218,13 @@ def _move(move: Move, value: CellValue) -> str:
         f"more seeds: about {f['seeds']} a cell would decide a lead of {shown('lead')} in "
         f"{100 * POWER:.0f} % of studies, if they spread as these {f['there']} do"
     )
+
+
+def _to_come(lacking: Any) -> str:
+    """E.g. "2 trials running or waiting, 3 seeds not begun"."""
+    counts = (
+        (lacking["open"], "trial", "running or waiting"),
+        (lacking["configs"], "config", "not begun"),
+        (lacking["seeds"], "seed", "not begun"),
+    )
+    return ", ".join(f"{n} {noun}{'s' * (n != 1)} {what}" for n, noun, what in counts if n)

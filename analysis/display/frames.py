@@ -13,19 +13,10 @@ from analysis.display.origins import digest
 from analysis.display.words import mixed_parts
 from analysis.findings.cells import CellValue
 from analysis.findings.constants import constants_by_side
-from analysis.findings.facts import beside
+from analysis.findings.facts import DASH, beside, fixed_point
 from analysis.findings.stats import Interval, interval_kind, mean_sd
 from search.record import Record
 from search.record.once import once
-
-DASH = "—"
-
-
-def fixed_point(value: float, digits: int) -> str:
-    """A number at so many digits, or in powers of ten from 100,000; a dash for NaN."""
-    if not math.isfinite(value):
-        return DASH
-    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
 def text(value: CellValue) -> str:
@@ -60,8 +51,13 @@ def ends(held: Interval, digits: int) -> str:
     """An interval, e.g. "0.6960 to 0.7062"; a dash where there is none; of two values said so."""
     if not held.known:
         return DASH
-    kind = " (range of two)" if held.kind == "range" else ""
-    return f"{held.low:.{digits}f} to {held.high:.{digits}f}{kind}"
+    kind = " (range of two, not 95 %)" if held.kind == "range" else ""
+    return f"{fixed_point(held.low, digits)} to {fixed_point(held.high, digits)}{kind}"
+
+
+def over_seeds(held: Interval) -> str:
+    """What an interval over seeds is called: of two seeds there is none that says 95 %."""
+    return "range of two seeds, not 95 %" if held.kind == "range" else "95 % over seeds"
 
 
 def constant_rows(record: Record) -> pd.DataFrame:

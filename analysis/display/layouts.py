@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import DASH, baselines_by_side, bold_cells, fixed_point, text
+from analysis.display.frames import baselines_by_side, bold_cells, text
 from analysis.display.render import RowKind
 from analysis.findings.cells import CellValue
-from analysis.findings.facts import digits, direction, metric_name, side_of
+from analysis.findings.facts import DASH, digits, direction, fixed_point, metric_name, side_of
 from search.record import Record, naming
 
 Values = Mapping[tuple[int, str], CellValue]  # by cell and metric

@@ -51,10 +51,11 @@ def legend(values: Iterable[CellValue]) -> list[tuple[str, str]]:
 
 def _details(values: Iterable[CellValue], mark: str) -> str:
     """What a mark means in each cell that says so, e.g. ": depth 18: chosen among 3 of 4 ..."."""
-    held = dict.fromkeys(
-        f"; {cell_label(v.given)}: {v.details[mark]}" for v in values if mark in v.details
-    )
-    return "".join(held)
+    held: dict[str, dict[str, None]] = {}
+    for value in values:
+        if mark in value.details:
+            held.setdefault(value.details[mark], {})[cell_label(value.given)] = None
+    return "".join(f"; {', '.join(cells)}: {said}" for said, cells in held.items())
 
 
 def signs(value: CellValue) -> str:

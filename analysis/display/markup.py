@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import pandas as pd
 
-from analysis.display.frames import DASH
 from analysis.display.marks import MARKS
+from analysis.findings.facts import DASH
 
 if TYPE_CHECKING:
     from analysis.display.render import Table
 
 MOST_ROWS = 200  # of a table that stand in the page; the others are packed
 SIGNS = dict(MARKS.values())
+_BESIDE = re.compile(r"^(.+?) ([±@\[].*)$")
 _SIGNED = re.compile(f"^(.*?)([{re.escape(''.join(SIGNS))}]+)$", re.DOTALL)
 _NUMBER = re.compile(r"^[-+]?\d")
 _WORD = re.compile(r"[a-z]{4}")
@@ -172,6 +173,12 @@ def split_signs(text: str) -> tuple[str, str]:
     return (found[1].rstrip(), found[2]) if found else (text, "")
 
 
+def _parts(text: str) -> tuple[str, str]:
+    """A number, and its spread or epoch, which may stand under it where a table is wide."""
+    found = _BESIDE.match(text)
+    return (found[1], found[2]) if found else (text, "")
+
+
 def _references(table: Table) -> list[tuple[int | None, str]]:
     """Cell and trial of each row, where the whole row is of one."""
     data, count = table.data, len(table.display)
@@ -223,6 +230,7 @@ def _row(
         entries.append(
             {
                 "text": shown,
+                "parts": _parts(shown) if table.heads or table.kinds else (shown, ""),
                 "signs": [(sign, SIGNS[sign]) for sign in signs],
                 "bold": bool(bold[at][place]),
                 "href": f"#{cell_id(study, of)}"

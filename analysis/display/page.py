@@ -17,7 +17,7 @@ from analysis.display.dots import dot_plots
 from analysis.display.figure_set import Plate, plates, save
 from analysis.display.markup import environment, identifier, model
 from analysis.display.provenance import casualties, facts
-from analysis.display.render import Table, render
+from analysis.display.render import PAGE_FORMATS, Table, render
 from analysis.display.sentences import answer_parts
 from analysis.display.svg import inline
 from analysis.findings.cells import cell_values
@@ -30,7 +30,7 @@ WIDE = 6.5  # inches from which a figure has a row of its own
 PARTS = (  # of a study's page: which tables and figures stand under which head
     ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
     ("search", "The search", ("search", "configs"), ("search", "rungs")),
-    ("audit", "Audit", ("audit",), ()),
+    ("audit", "Audit", ("audit", "firstrung"), ()),
 )
 
 
@@ -83,7 +83,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     """Write a table in every form as `<study>-<key>.<form>`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for form in tables.FORMATS:
+    for form in PAGE_FORMATS:
         path = folder / f"{table.study}-{table.key}.{form}"
         path.write_text(render(table, form), encoding="utf-8")
         paths.append(path)

@@ -55,7 +55,7 @@ def save(plate: Plate, folder: Path, prefix: str) -> list[Path]:
             )
             paths.append(path)
             # laid out by the first; costs as much as drawing
-            plate.figure.set_layout_engine("none")
+            plate.figure.set_layout_engine(None)
     return paths
 
 

@@ -1,20 +1,24 @@
-"""A table and its four forms: csv in full precision, Markdown, LaTeX and HTML as displayed."""
+"""A table and its forms: csv, JSON and parquet in full precision, the others as displayed."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import StringIO
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from analysis.display.markup import fragment
-from search.record import UserError
+from search.record import UserError, whole
 
-FORMATS = ("csv", "md", "tex", "html")
+PAGE_FORMATS = ("csv", "md", "tex", "html")  # files that stand beside a page
+FORMATS = (*PAGE_FORMATS, "json")
+FILES = (*FORMATS, "parquet")
 RowKind = Literal["ours", "setting", "published", "constant"]
 # Styler escapes what LaTeX reserves, not what it lacks
 LATEX = {
@@ -91,6 +95,35 @@ class Table:
         display, bold = self.display.loc[:, kept], self.bold.loc[:, kept]
         return replace(self, display=display, bold=bold)
 
+    def _repr_html_(self) -> str:
+        """The table as a notebook shows it."""
+        return render(self, "html")
+
+    def only(self, heads: Sequence[str]) -> Table:
+        """The same with these columns of what is displayed, in their order; its data stay whole.
+
+        Args:
+            heads: names of columns, or the beginning of one alone, e.g. "test accuracy".
+
+        Raises:
+            UserError: a name that no column or more than one begins with; names those there are.
+        """
+        names, kept = [str(name) for name in self.display], []
+        for head in heads:
+            begun = [n for n, name in enumerate(names) if name.startswith(head)]
+            found = [n for n in begun if names[n] == head] or begun
+            if len(found) != 1:
+                fault = "is the beginning of several" if found else "is none"
+                raise UserError(f"column {head!r} {fault}; the table has {', '.join(names)}")
+            kept.append(found[0])
+        return replace(
+            self,
+            display=self.display.iloc[:, kept],
+            bold=self.bold.iloc[:, kept],
+            heads=tuple(self.heads[n] for n in kept) if self.heads else (),
+            cells={(r, kept.index(n)): c for (r, n), c in self.cells.items() if n in kept},
+        )
+
     def new_kinds(self) -> list[int]:
         """Rows, by place, that begin another kind than the row before."""
         pairs = itertools.pairwise(self.kinds)
@@ -115,6 +148,8 @@ def render(table: Table, form: str) -> str:
         text = StringIO()
         table.data.to_csv(text, index=False)
         return text.getvalue()
+    if form == "json":
+        return _json(table)
     if form == "md":
         return _markdown(table)
     if form == "tex":
@@ -122,6 +157,51 @@ def render(table: Table, form: str) -> str:
     if form == "html":
         return fragment(table)
     raise UserError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")
+
+
+def write(table: Table, path: Path) -> None:
+    """Write a table in the form that a file's suffix names, whole or not at all.
+
+    Raises:
+        UserError: no suffix of FILES.
+    """
+    form = path.suffix.removeprefix(".").lower()
+    if form not in FILES:
+        raise UserError(f"{path}: the suffix must be one of {', '.join(FILES)}")
+    with whole(path) as partial:
+        if form == "parquet":
+            _flat(table.data).to_parquet(partial, index=False)
+        else:
+            partial.write_text(render(table, form), encoding="utf-8")
+
+
+def _flat(data: pd.DataFrame) -> pd.DataFrame:
+    """Columns of one kind each, as a parquet file has them: mixed ones as text."""
+    held = data.copy(deep=False)
+    for name in held.select_dtypes("object").columns:
+        column = held[name].infer_objects()
+        mixed = column.dtype == object and len({type(v) for v in column.dropna()}) > 1
+        held[name] = column.map(str, na_action="ignore") if mixed else column
+    return held
+
+
+def _json(table: Table) -> str:
+    """What it is, its rows as displayed, and its data, which have null where a number is not."""
+    data = json.loads(table.data.to_json(orient="records", double_precision=15))
+    rows = [
+        [{"text": text, "bold": bold} for text, bold in zip(texts, on, strict=True)]
+        for texts, on in zip(*table.strings, strict=True)
+    ]
+    held = {
+        "study": table.study,
+        "table": table.key,
+        "title": table.title,
+        "caption": table.caption,
+        "columns": [str(name) for name in table.display],
+        "rows": rows,
+        "data": data,
+    }
+    return json.dumps(held, ensure_ascii=False, indent=1)
 
 
 def _markdown(table: Table) -> str:
@@ -138,7 +218,7 @@ def _latex(table: Table) -> str:
     frame = table.display.head(1).set_axis(heads, axis=1)  # its rows are put in below
     text = frame.style.hide(axis="index").to_latex(
         hrules=True,
-        caption=_escape(f"{table.key}. {table.title}. {table.caption}"),
+        caption=_escape(f"{table.key}. {table.title}"),
         label=f"tab:{table.study}-{table.key}",
         column_format="l" + "r" * (table.display.shape[1] - 1),
         position_float="centering",
@@ -146,7 +226,9 @@ def _latex(table: Table) -> str:
     )
     lines = str(text).splitlines(keepends=True)
     first, last = lines.index("\\midrule\n") + 1, lines.index("\\bottomrule\n")
-    return "".join([*lines[:first], *_latex_rows(table), *lines[last:]])
+    end = lines.index("\\end{table}\n")
+    notes = f"\\par\\smallskip\n{{\\footnotesize {_escape(table.caption)}\\par}}\n"
+    return "".join([*lines[:first], *_latex_rows(table), *lines[last:end], notes, *lines[end:]])
 
 
 def _latex_rows(table: Table) -> list[str]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.display import marks
-from analysis.display.frames import ends, fixed_point
+from analysis.display.frames import ends
 from analysis.findings.answer import Answer, answers
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import metric_name
+from analysis.findings.facts import fixed_point, metric_name
 from search.record import Record, naming
 
 

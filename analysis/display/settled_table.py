@@ -9,11 +9,11 @@ import pandas as pd
 
 from analysis.display import words
 from analysis.display.explained import settled_words
-from analysis.display.frames import DASH, fixed_point, stamps
+from analysis.display.frames import stamps
 from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import beside, metric_name
+from analysis.findings.facts import DASH, beside, fixed_point, metric_name
 from analysis.findings.settled import settled
 from search.record import Record
 from search.record.naming import cell_label, setting
@@ -38,7 +38,7 @@ def settled_table(record: Record) -> Table:
             "rank": _rank(row["rank"]),
             f"{name} at epoch {epoch}": fixed_point(row["value_there"], value.digits),
             f"rank at epoch {epoch}": _rank(row["rank_there"]),
-            "could pass": _passed(row["could_pass"], values),
+            "could pass": _passed(row["could_pass"], row["untold"], values),
         }
         rows.append(beside(at, own) | own)
     display = pd.DataFrame(rows)
@@ -54,10 +54,10 @@ def _rank(held: Any) -> str:
     return DASH if pd.isna(held) else str(held)
 
 
-def _passed(cells: list[int] | None, values: dict[int, CellValue]) -> str:
-    if cells is None:
-        return "cannot tell"
-    return "; ".join(cell_label(values[cell].given) for cell in cells) or DASH
+def _passed(cells: list[int], untold: list[int], values: dict[int, CellValue]) -> str:
+    known = [cell_label(values[cell].given) for cell in cells if cell not in untold]
+    others = ", ".join(cell_label(values[cell].given) for cell in untold)
+    return "; ".join([*known, *([f"not ruled out: {others}"] if others else [])]) or DASH
 
 
 def _short(data: pd.DataFrame) -> str:
@@ -83,5 +83,5 @@ def _notes(data: pd.DataFrame, epoch: int) -> list[str]:
         "no curve shows.",
         ranks,
         "Could pass: better cells that it would pass if both went on as far as their intervals "
-        "allow.",
+        "allow; not ruled out: one of the two has no window by which that could be told.",
     ]

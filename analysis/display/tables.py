@@ -9,13 +9,13 @@ import pandas as pd
 
 from analysis.display import origins, words
 from analysis.display.audit_table import audit_table
+from analysis.display.contrasts_table import contrasts_table
+from analysis.display.first_rung_table import first_rung_table
 from analysis.display.frames import (
-    DASH,
     baselines_by_side,
     bold_cells,
     constant_rows,
     ends,
-    fixed_point,
     long_frame,
     spread,
     stamps,
@@ -26,7 +26,9 @@ from analysis.display.render import FORMATS, Table, render
 from analysis.display.settled_table import settled_table
 from analysis.findings.audit import audit_frame
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import beside, digits, direction, metric_name
+from analysis.findings.contrasts import declared
+from analysis.findings.facts import DASH, beside, digits, direction, fixed_point, metric_name
+from analysis.findings.first_rung import ranked_then
 from analysis.findings.stats import skill
 from search.record import STATES, Record, counts, naming, searched, trial_column
 
@@ -41,7 +43,18 @@ def keys(record: Record) -> list[str]:
     configs = ["configs"] if (record.trials["stage"] != "confirm").any() else []
     settled = ["settled"] if len(record.trials) else []
     audit = ["audit"] if audits else []
-    return [*grid_keys(record.study), "cells", *settled, "search", *configs, *audit]
+    declares = ["contrasts"] if declared(record) else []
+    first = [] if ranked_then(record).empty else ["firstrung"]
+    return [
+        *grid_keys(record.study),
+        "cells",
+        *declares,
+        *settled,
+        "search",
+        *configs,
+        *audit,
+        *first,
+    ]
 
 
 def make(record: Record, key: str) -> Table:
@@ -64,6 +77,10 @@ def make(record: Record, key: str) -> Table:
         return settled_table(record)
     if key == "audit":
         return audit_table(record)
+    if key == "contrasts":
+        return contrasts_table(record)
+    if key == "firstrung":
+        return first_rung_table(record)
     return grid(record, key)
 
 
@@ -121,7 +138,7 @@ def _cell_row(record: Record, at: dict[str, Any], held: dict[str, CellValue]) ->
         "rule": first.rule,
         "seeds": f"{seeds.complete}/{seeds.planned}",
         "configs": f"{configs.run}/{configs.planned}" if configs.planned else DASH,
-        "status": first.status,
+        "status": first.state,
         "marks": ", ".join(dict.fromkeys(m for v in held.values() for m in v.marks)) or DASH,
     }
     if first.audit.ended:
@@ -228,7 +245,8 @@ def _search(record: Record) -> Table:
             *words.banners(record),
             f"Study {study['name']}. Rungs: {', '.join(str(r) for r in study['rungs'])} epochs;",
             "reached e: configs trained for at least e epochs; the columns after say how each",
-            "stands now; audited ones, trained on outside the selection, as the rule left them. "
+            "stands now. Audited, of those that the rule stopped, and counted as such: trained on",
+            "outside the selection, or still to be. "
             + "Collapsed, of all of these: predictions barely differ between images. "
             * ("collapsed" in data),
             "Where nothing is searched, a cell's seeds are counted.",

@@ -12,7 +12,7 @@ from dataclasses import replace
 from analysis.findings.audit import audit_of_cells
 from analysis.findings.constants import applicable, beside_constants, counts_in, recorded
 from analysis.findings.facts import digits as main_digits
-from analysis.findings.facts import images_of_cell
+from analysis.findings.facts import fixed_point, images_of_cell
 from analysis.findings.images import Images, images_of, mean_of
 from analysis.findings.results import config_of, results
 from analysis.findings.standing import lead, require_comparable, with_standing
@@ -22,6 +22,7 @@ from analysis.findings.verdict import (
     MARKS,
     NO_AUDIT,
     NO_VALUE,
+    TWO_SEEDS,
     Audit,
     CellValue,
     Constant,
@@ -146,7 +147,7 @@ def _with_marks(record: Record, values: list[CellValue]) -> list[CellValue]:
             details["edge"] = ", ".join(f"{e.key} {_SIDES[e.side]}" for e in value.edges)
         if value.audit.better:
             ended, better = value.audit.ended, value.audit.better
-            best, winner = (f"{x:.{digits}f}" for x in (value.audit.best, value.audit.winner))
+            best, winner = (fixed_point(x, digits) for x in (value.audit.best, value.audit.winner))
             details["audit"] = f"{better} of {ended} audited, {best} against {winner} ({watched})"
         if mixed := record.mixed.cells.get(value.cell):
             details["mixed"] = "; ".join(mixed)
@@ -160,13 +161,17 @@ def _with_marks(record: Record, values: list[CellValue]) -> list[CellValue]:
 
 
 def _without_skill(value: CellValue) -> str:
-    """E.g. "mae worse than training mean (75.0), not shown to beat zero (124.0)"."""
-    said = []
+    """E.g. "mae worse than training mean (75.0), not shown to beat zero (124.0)".
+
+    Of two seeds it says what decides: both values, which tables show, may lie beyond a constant.
+    """
+    said, two = [], False
     for words, worse in (("worse than", True), ("not shown to beat", False)):
         held = [c for c in value.constants if c.refuted and (c.lead.says == "worse") is worse]
-        names = ", ".join(f"{c.name} ({c.value:.{value.digits}f})" for c in held)
+        names = ", ".join(f"{c.name} ({fixed_point(c.value, value.digits)})" for c in held)
         said += [f"{words} {names}"] if names else []
-    return f"{value.metric} {', '.join(said)}"
+        two = two or any(c.lead.seeds.known and value.n == 2 for c in held)
+    return f"{value.metric} {', '.join(said)}{TWO_SEEDS * two}"
 
 
 _SIDES = {"lowest": "lowest tried", "highest": "highest tried", "only": "the only one tried"}

@@ -143,14 +143,14 @@ def _require_whole(path: Path, curve: Curve) -> None:
 
 
 def write_studies(
-    path: Path, curves: Sequence[Curve], faults: Sequence[str], out: Path
+    path: Path, curves: Sequence[Curve], faults: Sequence[tuple[str, str]], out: Path
 ) -> list[Path]:
     """Write runs as records, one study for those of one task, number of epochs and metrics.
 
     Args:
         path: the csv.
         curves: of it.
-        faults: what was found of it, kept in every record.
+        faults: task and text of what was found of it; a record keeps those of its own task.
         out: a folder of each study is made in it.
 
     Returns:
@@ -167,12 +167,12 @@ def write_studies(
     origin = {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "faults": list(faults),
     }
     for name in named:
         require_free(out / name)
     for name, held in named.items():
-        _write_study(out / name, held, origin)
+        own = [text for task, text in faults if task == held[0].task]
+        _write_study(out / name, held, {**origin, "faults": own})
     return [out / name for name in named]
 
 

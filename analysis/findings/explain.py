@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import bounds, direction
+from analysis.findings.moves import Move, moves
 from analysis.findings.settled import settled
 from analysis.findings.verdict import Lead
 from search.record import Record, UserError, searched, trial_column
 
-MoveKind = Literal["lost", "rung", "range", "budget", "configs", "seeds", "images"]
-POWER = 0.8  # of the seeds that are advised: the share of studies in which they would decide
 ALIKE = 0.1  # relative: gap and training error that differ by less say neither
-MOST_SEEDS = 50  # above which more seeds are no advice
 
 
 @dataclass(frozen=True)
@@ -50,19 +46,6 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Move:
-    """Something that would likely move a cell.
-
-    Attributes:
-        kind: what to change.
-        figures: what says so, by name.
-    """
-
-    kind: MoveKind
-    figures: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Explanation:
     """What is known of a cell; see `explain`.
 
@@ -70,7 +53,8 @@ class Explanation:
         values: its verdicts, one a metric, the study's own first.
         configs: one row a config: trial, the searched parameters, epochs, value, status, reason.
         rungs: one row a config and rung: trial, epoch, value, rank, n, verdict.
-        seeds: one row a trial of the result: trial, seed, status, reason, and a column a metric.
+        seeds: one row a trial of the result, or that is shown for want of one: trial, stage (of
+            search is the winner itself), seed, status, reason, and a column a metric.
         fit: of the study's metric; None where no trial is shown.
         settled: its row of `settled.settled`.
         ahead: the leader's lead over it, leader first; None for the leader, or without one.
@@ -133,17 +117,17 @@ def explain(record: Record, cell: int) -> Explanation:
     ahead = None
     if first is not None and first.cell != cell and main.behind is not None:
         ahead = (first, main.behind)
-    found = Explanation(
+    configs, stamp = _configs(record, cell), dict(table.loc[cell])
+    return Explanation(
         values=tuple(values),
-        configs=_configs(record, cell),
+        configs=configs,
         rungs=_rungs(record, cell),
         seeds=_seeds(record, main),
         fit=_fit(record, main),
-        settled=dict(table.loc[cell]),
+        settled=stamp,
         ahead=ahead,
-        moves=(),
+        moves=tuple(moves(record, values, configs, stamp, ahead)),
     )
-    return replace(found, moves=tuple(_moves(study, found)))
 
 
 def _leads(value: CellValue, other: CellValue) -> bool:
@@ -181,7 +165,7 @@ def _seeds(record: Record, value: CellValue) -> pd.DataFrame:
         for metric in record.study["metrics"]
     }
     held = {m: rows.get(c, math.nan) for m, c in names.items()}
-    found = rows[["trial", "seed", "status", "reason"]].assign(**held)
+    found = rows[["trial", "stage", "seed", "status", "reason"]].assign(**held)
     return found.reset_index(drop=True)
 
 
@@ -198,64 +182,3 @@ def _fit(record: Record, value: CellValue) -> Fit | None:
     best = high if top else low
     error = abs(best - train) if math.isfinite(best) else math.nan
     return Fit(train, watched, error, train - watched if top else watched - train)
-
-
-def _moves(study: Mapping[str, Any], held: Explanation) -> list[Move]:
-    main, stamp = held.values[0], held.settled
-    found = []
-    if main.counts.seeds.lost:
-        found.append(Move("lost", {"seeds": main.counts.seeds.words}))
-    if main.audit.better:
-        audit = main.audit
-        found.append(Move("rung", {"better": audit.better, "ended": audit.ended}))
-    found += [Move("range", {"key": e.key, "value": e.value, "side": e.side}) for e in main.edges]
-    if stamp["stamp"] == "improving":
-        keys = ("gain", "low", "high", "window")
-        found.append(Move("budget", {key: stamp[key] for key in keys}))
-    configs = main.counts.configs
-    if 0 < configs.run < configs.planned:
-        found.append(Move("configs", {"run": configs.run, "planned": configs.planned}))
-    if held.ahead is not None and held.ahead[1].says in ("not decided", "unknown"):
-        found += _to_decide(main, *held.ahead)
-    return found
-
-
-def _to_decide(value: CellValue, leader: CellValue, by: Lead) -> list[Move]:
-    """Whether more seeds, or more test images, would decide a lead of this size."""
-    seeds = None  # of pairs the spread is that of the differences: no formula of ours
-    images = by.point - by.images.low if by.images.known else 0.0
-    if images >= by.point > 0:  # no number of seeds decides what the images leave open
-        return [Move("images", {"lead": by.point, "half": images})]
-    # both are decided on together, as the root of their summed squares
-    room = math.sqrt(by.point**2 - images**2)
-    if by.seeds.kind != "paired":
-        seeds = seeds_to_decide([value.values, leader.values], room, by.level)
-    if seeds is None or seeds <= max(value.n, leader.n):
-        return []
-    return [Move("seeds", {"lead": by.point, "seeds": seeds, "there": value.n})]
-
-
-def seeds_to_decide(
-    groups: Sequence[Sequence[float]], difference: float, level: float
-) -> int | None:
-    """Seeds a cell that would decide a difference in POWER of studies, if their spread is right.
-
-    n = (z(1 - (1 - level) / 2) + z(POWER))^2 (s1^2 + s2^2) / difference^2, the normal
-    approximation, plus one seed for the t quantiles of few (Guenther, "Sample size formulas for
-    normal theory t tests", The American Statistician 35, 1981, adds z^2 / 4 to one group).
-
-    Args:
-        groups: two, `(n,)` each, one value a seed.
-        difference: of their means that is to be told from 0.
-        level: of the interval, in (0, 1).
-
-    Returns:
-        The number; None where a group has fewer than two seeds or no spread, where there is no
-        difference, or where it is above MOST_SEEDS.
-    """
-    if min(len(group) for group in groups) < 2 or not difference:
-        return None
-    spread = sum(float(np.var(group, ddof=1)) for group in groups)
-    z = float(ndtri(1 - (1 - level) / 2)), float(ndtri(POWER))
-    needed = math.ceil(sum(z) ** 2 * spread / difference**2 + z[0] ** 2 / 4)
-    return needed if spread > 0 and needed <= MOST_SEEDS else None

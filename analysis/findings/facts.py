@@ -10,6 +10,7 @@ from search.record import setting_column
 from search.record.forms import BOUNDS
 
 Mode = Literal["max", "min"]
+DASH = "—"
 
 
 def direction(study: Mapping[str, Any], metric: str) -> Mode:
@@ -21,6 +22,19 @@ def direction(study: Mapping[str, Any], metric: str) -> Mode:
 def digits(study: Mapping[str, Any], metric: str) -> int:
     """Digits behind the point at which a metric is shown."""
     return int(_of_metric(study, metric)["digits"])
+
+
+def fixed_point(value: float, digits: int, sign: str = "") -> str:
+    """A number at so many digits, or in powers of ten from 100,000; a dash for NaN.
+
+    Args:
+        value: the number.
+        digits: behind the point.
+        sign: "+" for one before a positive number too.
+    """
+    if not math.isfinite(value):
+        return DASH
+    return f"{value:{sign}.{digits}f}" if abs(value) < 1e5 else f"{value:{sign}.3g}"
 
 
 def metric_name(study: Mapping[str, Any], metric: str) -> str:

@@ -17,7 +17,7 @@ from search.record.once import once
 
 COLUMNS = [
     *("cell", "n", "stamp", "window", "gain", "low", "high", "matters", "why"),
-    *("rank", "common_epoch", "value_there", "rank_there", "rank_end", "could_pass"),
+    *("rank", "common_epoch", "value_there", "rank_there", "rank_end", "could_pass", "untold"),
 ]
 
 
@@ -34,8 +34,9 @@ def settled(record: Record) -> pd.DataFrame:
         cells that are compared with none); common_epoch (the last that every cell with a curve
         has), value_there (mean over the curves, by the study's checkpoint rule), rank_there (of
         these, among the cells that have a rank), rank_end (the same of whole curves); could_pass
-        (numbers of better cells that it would pass if both went on as their intervals allow, None
-        where one of the two cannot be told).
+        (numbers of better cells that it would pass if both went on as their intervals allow, or of
+        which that is not known), untold (of these, those of which it is not known: one of the two
+        has no window).
 
     Raises:
         UserError: trials of a cell cannot be compared.
@@ -65,7 +66,7 @@ def settled(record: Record) -> pd.DataFrame:
             "value_there": value,
             "rank_there": ranks_there.get(v.cell, pd.NA),
             "rank_end": ranks_end.get(v.cell, pd.NA),
-            "could_pass": _passes(v, values, trends, ranks),
+            **_passes(v, values, trends, ranks),
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS).astype(
@@ -144,13 +145,11 @@ def _passes(
     values: Sequence[CellValue],
     trends: Mapping[int, Trend],
     ranks: Mapping[int, int],
-) -> list[int] | None:
-    """Better cells that this one could pass within a window more; None where that is unknown."""
-    if value.cell not in ranks:
-        return []
+) -> dict[str, list[int]]:
+    """Better cells that this one could pass within a window more, and of which it is unknown."""
     sign = 1 if value.mode == "max" else -1
-    own, found, known = trends[value.cell], [], True
-    for other in values:
+    own, found, untold = trends[value.cell], list[int](), list[int]()
+    for other in values if value.cell in ranks else ():
         if other.cell not in ranks or other.images != value.images or other is value:
             continue
         lead = sign * (other.mean - value.mean)
@@ -158,7 +157,7 @@ def _passes(
             continue
         theirs = trends[other.cell]
         if not (own.epochs and theirs.epochs):
-            known = False
-        elif own.high - theirs.low > lead:
+            untold.append(other.cell)  # nothing rules it out
+        if other.cell in untold or own.high - theirs.low > lead:
             found.append(other.cell)
-    return found if known or found else None
+    return {"could_pass": found, "untold": untold}

@@ -34,7 +34,7 @@ from analysis.findings.stats import (
     paired_difference,
     told_apart,
 )
-from analysis.findings.verdict import CellValue, Lead, kept_out
+from analysis.findings.verdict import TWO_SEEDS, CellValue, Lead, kept_out
 from search.record import UserError
 
 
@@ -74,7 +74,11 @@ def _ranked(values: Sequence[CellValue]) -> list[CellValue]:
 def _marked(value: CellValue, shared: bool) -> CellValue:
     if not shared:
         return replace(value, standing="best")
-    return replace(value, standing="among the best", marks=(*value.marks, "not told apart"))
+    details = dict(value.details)
+    if value.n == 2:
+        details["not told apart"] = TWO_SEEDS.strip(" ()")
+    marks = (*value.marks, "not told apart")
+    return replace(value, standing="among the best", marks=marks, details=details)
 
 
 def _decided(first: CellValue, second: CellValue, level: float) -> bool:

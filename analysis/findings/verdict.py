@@ -36,6 +36,11 @@ MARKS = (
 # marks that keep no cell from being compared: at an edge, or where the audit found a better one,
 # it may do better yet; all cells of a study are synthetic, or none
 ALLOWED = ("edge", "audit", "not told apart", "synthetic", "imported seeds")
+# what a verdict on two seeds may seem to deny: their two values, which tables show
+TWO_SEEDS = (
+    " (two seeds: their 95 % t interval decides, 12.7 standard errors to each side, not the two "
+    "values shown)"
+)
 NO_VALUE = "no value"  # what keeps a cell out that has nothing to compare yet
 
 
@@ -220,6 +225,14 @@ class CellValue:
     def seeds_due(self) -> int:
         """Seeds that the study asks for."""
         return self.counts.seeds.planned
+
+    @property
+    def state(self) -> str:
+        """How far the cell is, in words: not "complete" beside seeds that are missing."""
+        seeds = self.counts.seeds
+        if self.status == "complete" and seeds.complete < seeds.planned:
+            return f"{seeds.complete} of {seeds.planned} seeds"
+        return self.status
 
     @property
     def mean(self) -> float:

@@ -24,6 +24,13 @@ if TYPE_CHECKING:  # each takes seconds to import, and `status` needs none of th
     from search.run.options import Options
     from search.spec.study_spec import StudySpec
 
+STATUSES = (
+    "Exit status: 0 every cell has what it was promised; 1 something is missing yet (it begins, "
+    "runs, was interrupted or killed, or has lost or failed trials), or the system refused a file "
+    "or a store; 2 RUN is no run folder or is damaged, or the command line is wrong; 130 "
+    "interrupted."
+)
+
 
 def add_run_commands(commands: Any) -> None:
     """Add the parsers of these commands."""
@@ -76,6 +83,8 @@ def add_run_commands(commands: Any) -> None:
     status = commands.add_parser(
         "status",
         help="how far a study is, also while it runs; exit status 1 while something is missing",
+        description="How far a study is, from its record alone, also while it runs.",
+        epilog=STATUSES,
     )
     status.add_argument("run", type=parse_place, metavar="RUN", help="its run folder, or URI")
     status.set_defaults(command=_status)
@@ -211,6 +220,7 @@ def make_options(
         make_data_dir=arguments.data_dir is None,
         strict=getattr(arguments, "strict", False),
         ship_code=getattr(arguments, "ship_code", False),
+        address_before=not arguments.address and "address" in before,
     )
 
 
@@ -237,7 +247,7 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
     ended = "ended, not whole" if missing(held).cells else "done"
     report = terminal.shell("resnet-report", "build", shown)
     console.print(f"{ended}: {shown}. Report: {report}", soft_wrap=True)
-    status = _status_of(held, console)
+    status = _status_of(held, console, shown)
     if status:
         lost = missing(held).lost
         told = {name for choice in short_choices(held).values() for name in choice.names}
@@ -252,12 +262,19 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    if not isinstance(arguments.run, str):
-        return _status_of(record.load(arguments.run), make_console())
+    from search.cli.status import begins
+
+    where, console = arguments.run, make_console()
+    if not isinstance(where, str):
+        if begins(where):
+            text = "a study is about to begin there (checks, data, Ray); nothing is on record yet"
+            console.print(f"{where}: {text}", soft_wrap=True)
+            return 1
+        return _status_of(record.load(where), console, os.fspath(where))
     from search.run.fetch import looked_at
 
-    with looked_at(arguments.run) as folder:
-        return _status_of(record.load(folder), make_console())
+    with looked_at(where) as folder:
+        return _status_of(record.load(folder), console, where)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
@@ -270,15 +287,15 @@ def _fetch(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _status_of(held: Record, console: Console) -> int:
+def _status_of(held: Record, console: Console, where: str) -> int:
     """One line a cell; 0 if every cell has what it was promised, else 1.
 
     That is: full_per_cell trials of the search in full, and a test score for each seed, or for
     the winner where there are no seeds.
     """
-    from search.cli.status import lost_lines, status_table
+    from search.cli.status import lost_lines, next_line, status_table
 
     console.print(status_table(held))
-    for line in lost_lines(held):
+    for line in filter(None, (*lost_lines(held, where), next_line(held, where))):
         console.print(line, soft_wrap=True)
     return int(bool(missing(held).cells))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from search.record import LOCK, STATES, Record, Seeds, counts, missing, short_choices
+from search.record import LOCK, STATES, STUDY, Record, Seeds, counts, missing, short_choices
 from search.record.naming import cell_label
+from search.record.terminal import shell
 
 
 def status_table(held: Record) -> Table:
@@ -60,12 +61,35 @@ def _confirmed(seeds: Seeds) -> str:
     return ", ".join([f"{seeds.complete}/{seeds.planned}", *told])
 
 
-def lost_lines(held: Record) -> list[str]:
-    """Which configs were lost for good, and what that does to which cell; [] where none was."""
+def begins(folder: Path) -> bool:
+    """Whether a driver holds a folder in which no study has begun yet."""
+    return not (folder / STUDY).exists() and is_running(folder)
+
+
+def next_line(held: Record, where: str) -> str:
+    """What goes on with a study that nobody runs and that lacks something; "" for another.
+
+    Args:
+        held: its record.
+        where: its run folder or URI, as a command names it.
+    """
+    if "imported" in held.study or is_running(held.run) or not missing(held).open:
+        return ""
+    return f"go on: {shell('resnet-search', 'resume', where)}"
+
+
+def lost_lines(held: Record, where: str) -> list[str]:
+    """Which configs were lost for good, and what that does to which cell; [] where none was.
+
+    Args:
+        held: the record.
+        where: its run folder or URI, as a command names it.
+    """
+    again = shell("resnet-search", "resume", where, "--retry-failed")
     lines, why = [], dict(zip(held.trials["trial"], held.trials["reason"], strict=True))
     for number, choice in short_choices(held).items():
         cell = cell_label(held.study["cells"][number])
-        after = "`resume --retry-failed` runs what is missing again"
+        after = f"`{again}` runs what is missing again"
         if choice.made:
             after = "that choice stands; a new study, with --name, tries all of them"
         lines.append(f"cell {cell}: {choice.words}; {after}")
@@ -82,7 +106,7 @@ def _title(held: Record) -> str:
     if is_running(held.run):
         marks.append("running")
     elif missing(held).open:
-        marks.append("NOT RUNNING, interrupted or killed: resnet-search resume goes on")
+        marks.append("NOT RUNNING, interrupted or killed")
     if "imported" in held.study:
         marks.append("IMPORTED")
     each = held.study["row_metrics"][0] if "imported" in held.study else "seconds"

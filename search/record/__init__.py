@@ -5,7 +5,7 @@ at `read.py`, which describes every file and column.
 """
 
 from search.record.columns import setting_column, trial_column
-from search.record.completeness import Choice, missing, short_choices
+from search.record.completeness import OPEN, Choice, missing, short_choices
 from search.record.counts import (
     STATES,
     Configs,
@@ -17,18 +17,20 @@ from search.record.counts import (
     searched,
 )
 from search.record.journal import JournalError
+from search.record.planned import epochs_of_cell, plan_from
 from search.record.read import (
     DECISION,
     LOCK,
     Record,
     load,
     read_events,
-    write,
 )
 from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, sizes_of
 from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
+from search.record.written import write
 from trainables.errors import RecordWarning, UserError
+from trainables.files import whole
 
 __all__ = [
     "DECISION",
@@ -37,6 +39,7 @@ __all__ = [
     "JOURNAL",
     "LOCK",
     "LOGS",
+    "OPEN",
     "STATES",
     "STUDY",
     "Choice",
@@ -51,9 +54,11 @@ __all__ = [
     "Verification",
     "configs_planned",
     "counts",
+    "epochs_of_cell",
     "load",
     "load_study",
     "missing",
+    "plan_from",
     "read_events",
     "result_stage",
     "searched",
@@ -62,5 +67,6 @@ __all__ = [
     "sizes_of",
     "trial_column",
     "verify",
+    "whole",
     "write",
 ]

@@ -126,11 +126,16 @@ class Counts:
 def searched(held: Record) -> pd.DataFrame:
     """The trials of the search as the rule left them; rows and columns as in the record.
 
-    An audited trial stands as it was ended: stopped, at its rung, with its value there.
+    An audited trial stands as it was ended: stopped, at its rung, with its value there; of one
+    that has not begun to be trained on the reason says so, which the frame on record leaves open.
     """
     rows = held.trials[held.trials["stage"].isin(["search", "audit"])].copy()
-    if "imported" in held.study:
+    if "imported" in held.study and held.study["space_keys"]:
         return _imported_configs(held)
+    waits = (rows["status"] == "paused") & rows["reason"].str.startswith("audit: ")
+    rows.loc[waits.fillna(False), "reason"] = rows["reason"].str.replace(
+        ", trained on to", ", to be trained on to", regex=False
+    )
     ended = held.decisions[held.decisions["verdict"] == "audit"].drop_duplicates("trial")
     ended = ended.set_index("trial")
     audited = rows["stage"] == "audit"

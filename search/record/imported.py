@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from search.record.journal import Appender
-from search.record.read import write
 from search.record.stored import EPOCHS, JOURNAL, STUDY, RecordError
 from search.record.study_file import FORMAT
 from search.record.taken import taken_by
+from search.record.written import write
 from trainables.about import SHIPPED
 from trainables.files import whole
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from search.record.forms import event_fault, from_json
+from search.record.event_forms import event_fault
+from search.record.forms import from_json
 from trainables.errors import UserError
 from trainables.files import naming, unfit
 

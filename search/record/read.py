@@ -79,12 +79,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
 
 from search.record.beside import (
     check_size,
@@ -95,7 +94,6 @@ from search.record.beside import (
     score_notes,
     study_notes,
     traces,
-    unasked,
 )
 from search.record.columns import setting_columns, trial_columns
 from search.record.digest import digest_of
@@ -107,27 +105,21 @@ from search.record.growth import grown_frames
 from search.record.journal import JournalError, fault_in, read_journal, read_lines
 from search.record.misfit import misfit
 from search.record.mixed import Mixed, mixtures
+from search.record.naming import cell_label
 from search.record.predictions import per_image
 from search.record.stored import (
     EPOCHS,
-    FRAMES,
     JOURNAL,
     PARQUET,
-    STAMP,
     changed_files,
     logs_begin_so,
-    make_stamp,
-    put_stamp,
     sizes_in,
     sizes_of,
     stamp_of,
-    sums_of_frames,
 )
 from search.record.study_file import load_study
 from trainables.errors import RecordWarning
-from trainables.files import whole
 
-ROWS = 2**19  # of a csv file in memory at once
 LOCK = ".lock"  # held by the driver that writes the folder
 
 
@@ -176,6 +168,15 @@ class Record:
         """One row a trial, epoch and quantity."""
         return self._curves()
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: how many trials of each cell stand how."""
+        cells = [cell_label(at) or "all" for at in self.study["cells"]]
+        labels = self.trials["cell"].map(dict(enumerate(cells))).rename("cell")
+        states = pd.crosstab(labels, [self.trials["stage"], self.trials["status"]])
+        told = [f"study {self.study['name']} ({self.run})", *self.notes]
+        notes = "".join(f"<p>{escape(text)}</p>" for text in told)
+        return f"{notes}{states.reindex(cells).dropna(how='all').to_html()}"
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what it was read from; see search.record.digest."""
@@ -204,7 +205,7 @@ def load(run: Path | str) -> Record:
         notes = notes_on(folder, events, rows, images)
     else:
         before = frames_of(folder, sizes, columns)
-        trials, made, rows, notes = _made(folder, study, events, sizes, before)
+        trials, made, rows, notes = frames_made(folder, study, events, sizes, before)
         notes += _denied(folder, trials, made, images, sizes)
         notes += notes_on(folder, events, rows, images)
         curves = partial(_itself, made)
@@ -246,7 +247,7 @@ def read_from_logs(folder: Path, sizes: Mapping[str, int]) -> tuple[Record, list
     """
     study = load_study(folder)
     events = read_events(folder, sizes.get(JOURNAL), study)
-    trials, curves, rows, notes = _made(folder, study, events, sizes, None)
+    trials, curves, rows, notes = frames_made(folder, study, events, sizes, None)
     images = per_image(folder, study["name"])
     notes += [*notes_on(folder, events, rows, images), *study_notes(folder)]
     held = (trials, partial(_itself, curves), images)
@@ -301,7 +302,7 @@ def read_events(
     return events
 
 
-def _made(
+def frames_made(
     folder: Path,
     study: dict[str, Any],
     events: list[dict[str, Any]],
@@ -322,45 +323,3 @@ def _made(
     if before:
         check_trials(folder, trials, before.trials, setting_columns(study))
     return trials, curves, log.epochs, notes
-
-
-def _write_csv(name: str, frame: pd.DataFrame, file: IO[bytes]) -> None:
-    """A frame as csv; one of many rows by pyarrow, in a tenth of the time."""
-    if name == "trials":
-        frame.to_csv(file, index=False)
-        return
-    whole = pa.Table.from_pandas(frame, preserve_index=False)
-    texts = [pa.string() if pa.types.is_dictionary(kind) else kind for kind in whole.schema.types]
-    schema = pa.schema(list(zip(whole.schema.names, texts, strict=True)))
-    options = pyarrow.csv.WriteOptions(quoting_style="needed")
-    with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
-        for piece in whole.to_batches(ROWS):  # texts are long: not all at once
-            writer.write_table(pa.Table.from_batches([piece]).cast(schema))
-
-
-def write(folder: Path) -> None:
-    """Write the parquet and csv files from the logs, each whole or not at all.
-
-    Frames of a damaged log get no stamp: it is read, and its damage told, whenever it is loaded.
-    """
-    study = load_study(folder)
-    sizes = sizes_of(folder)
-    events = read_events(folder, sizes.get(JOURNAL), study)
-    if found := grown_frames(folder, study, events, sizes):
-        trials, curves, notes = found[0], found[1](), list[str]()
-    else:
-        before = frames_of(folder, sizes, trial_columns(study))
-        trials, curves, _, notes = _made(folder, study, events, sizes, before)
-    stamp = make_stamp(folder, sizes)
-    held = (trials, curves, per_image(folder, study["name"]))
-    frames = dict(zip(FRAMES, held, strict=True))
-    (folder / "csv").mkdir(exist_ok=True)
-    (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
-    for name, frame in frames.items():
-        with whole(folder / f"{name}.parquet") as partial, partial.open("wb") as file:
-            frame.to_parquet(file, index=False, write_page_checksum=True)
-        with whole(folder / "csv" / f"{name}.csv") as partial, partial.open("wb") as file:
-            _write_csv(name, frame, file)
-    if notes or unasked(events, curves):
-        return
-    put_stamp(folder, {**stamp, "frames": sums_of_frames(folder)})

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from search.record.journal import Appender, Event, JournalError
-from search.record.read import LOCK, load, read_events, write
-from search.record.set_aside import Aside, set_aside_unasked
+from search.record.read import LOCK, load, read_events
+from search.record.set_aside import TOLD, Aside, forget, set_aside_unasked
 from search.record.stored import (
     EPOCHS,
     JOURNAL,
@@ -29,6 +29,7 @@ from search.record.stored import (
 )
 from search.record.study_file import load_study
 from search.record.taken import FOLDERS, held_already
+from search.record.written import write
 from trainables.errors import RecordWarning
 from trainables.files import naming, unfit
 
@@ -199,6 +200,12 @@ class RunFolder:
     def set_aside_unasked(self, events: Sequence[Event]) -> Aside:
         """Set aside what no job of the journal is for, before the logs are open; see there."""
         return Aside() if self._journal is not None else set_aside_unasked(self.path, events)
+
+    def tell_aside(self, aside: Aside) -> None:
+        """Put on record what was set aside; only then is that over."""
+        self.append({"event": TOLD, **aside._asdict()})
+        self.to_disk()
+        forget(self.path)
 
     def append(self, event: Event) -> None:
         """An event to the journal."""

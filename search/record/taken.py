@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.record.stored import LOGS, PARQUET, STUDY
+from search.record.stored import LOGS, PARQUET, STAMP, STUDY
 from search.record.terminal import shell
 
+ASIDE = "unasked"  # see search.record.set_aside
 FOLDERS = ("checkpoints", "parts", "samples", "stalls")  # workers write to them, and make none
 
 CLEAR = (
@@ -16,11 +17,15 @@ CLEAR = (
 
 
 def taken_by(path: Path) -> str:
-    """What a run folder holds for which a new study cannot have it; "" where it can."""
+    """What a run folder holds for which a new study cannot have it; "" where it can.
+
+    That is what the new one would go on from. An empty folder, and a file that is no study's, is
+    none of that and stays as it is.
+    """
     if (path / STUDY).exists():
         return f"{path} already holds a study"
-    logs = [name for name in (*LOGS, *PARQUET) if (path / name).exists()]
-    return _left(path, logs + [f"{n}/" for n in FOLDERS if any((path / n).glob("*"))])
+    logs = [name for name in (*LOGS, *PARQUET, STAMP) if (path / name).exists()]
+    return _left(path, logs + [f"{n}/" for n in (*FOLDERS, ASIDE) if any((path / n).glob("*"))])
 
 
 def held_already(path: Path) -> str:

@@ -15,6 +15,7 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 
 import ray  # isort: skip
 
+from search.run.clocks import SAME, Offset, offset
 from search.run.errors import StoreError
 from search.run.failures import why_it_died
 from search.run.node import on
@@ -34,12 +35,12 @@ class Answer:
     Attributes:
         facts: see `search.run.node_probe.look`; None of one that did not answer.
         why_not: what it lacks.
-        clock_offset: of its clock to the driver's, in seconds.
+        clock: of its clock to the driver's.
     """
 
     facts: Facts | None
     why_not: list[str]
-    clock_offset: float = 0.0
+    clock: Offset = SAME
 
 
 class Asking:
@@ -106,7 +107,7 @@ class Asking:
         except Exception as error:  # whatever a node that lacks the package, or dies, gives
             return Answer(None, [f"{why_it_died(str(error))[1]}: {BARE}"])
         found = lacks(facts, self._need, self._ours, self._arrived(key, facts))
-        return Answer(facts, found, _clock_offset(key))
+        return Answer(facts, found, _clock_of(key))
 
     def _arrived(self, key: str, facts: Facts) -> str:
         """The nonce, when it has come back through the run folder."""
@@ -122,10 +123,8 @@ class Asking:
             time.sleep(0.2)
 
 
-def _clock_offset(key: str) -> float:
-    before = time.time()
-    try:
-        there = float(ray.get(on(key, clock).remote(), timeout=PING))
-    except Exception:  # it has just answered; what a clock says decides nothing
-        return 0.0
-    return there - (before + time.time()) / 2
+def _clock_of(key: str) -> Offset:
+    """Of a node's clock; the driver's own node has the driver's."""
+    if key == ray.get_runtime_context().get_node_id():
+        return SAME
+    return offset(lambda: float(ray.get(on(key, clock).remote(), timeout=PING)))

@@ -22,7 +22,7 @@ from ray.tune import Callback  # isort: skip
 
 from search.run.deadline import GONE, LOOK_EVERY
 from search.run.errors import InfrastructureError
-from search.run.inquiry import Placed, end_hung_here
+from search.run.inquiry import EndedIdle, Placed, end_hung_here
 from search.run.job_searcher import JobSearcher
 
 if TYPE_CHECKING:
@@ -215,7 +215,8 @@ class Listener(Callback):  # type: ignore[misc]
                 busy.ended = seen
                 return
         if self._workers.pop(key, None) and idle and seen != GONE:
-            self.searcher.ended_idle.append(placed)
+            waiting = frozenset(self.searcher.unplaced)
+            self.searcher.ended_idle.append(EndedIdle(placed, waiting))
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep; see JobSearcher."""

@@ -145,7 +145,7 @@ def _of_plan(spec: StudySpec, study: Mapping[str, Any]) -> list[Change]:
     now = spec.budget.model_dump()
     pairs = [(f"budget.{key}", held.budget.model_dump()[key], now[key]) for key in OF_A_CELL]
     pairs += [(key, getattr(held, key), getattr(spec, key)) for key in ("scheduler", "sampler")]
-    return [Change(_words(*pair)) for pair in pairs if not _same(*pair[1:])]
+    return [Change(_words(*pair)) for pair in pairs if not same(*pair[1:])]
 
 
 def _of_settings(
@@ -168,7 +168,7 @@ def _of_settings(
         held = {key: value for key, value in defaults.items() if key in known} | ask["settings"]
         pairs += _setting_pairs(held, full)
         pairs.append(("seed", ask["seed"], seed_of(spec, job)))
-    return [Change(_words(*pair)) for pair in pairs if not _same(*pair[1:])]
+    return [Change(_words(*pair)) for pair in pairs if not same(*pair[1:])]
 
 
 def _setting_pairs(held: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -192,7 +192,7 @@ def _of_draws(spec: StudySpec, events: Iterable[Event]) -> list[Change]:
                     found.setdefault(key, Change(text))
                 continue
             drawn = sampler.config(job["config"]).get(key, "not searched")
-            if not _same(held, drawn):
+            if not same(held, drawn):
                 text = _words(f"{key} drawn for {job['trial']}", held, drawn)
                 found.setdefault(key, Change(text))
     return list(found.values())
@@ -207,7 +207,7 @@ def _may_be(space: Any, value: Any) -> bool:
     return bool(space.low <= value <= space.high)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Whether two values are the same, one of them read from JSON."""
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-9)  # another libm

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from search.run import head
 from search.run.errors import ExecutionError
-from search.run.ray_folder import KEEP, ray_folder
+from search.run.ray_folder import KEEP, RAYS, ray_folder
 from search.run.reach import HERE, check_address
 from search.run.shipping import runtime_env
 from search.run.signals import kept_from_children
@@ -48,9 +48,18 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 places.give_home()  # ray.tune asks for the home folder when it is imported
 
 import ray  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
 
+LOOPBACK = "127.0.0.1"
+# the same words stand in deploy/two-machines/README.md
 TOKEN = (
-    "its token is not ours: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as on its head; "
+    "`ray get-auth-token`, on its head and in the environment that it was started with, prints "
+    "its token; here, `export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=TOKEN`, or RAY_AUTH_TOKEN_PATH= "
+    "a file that holds it, and the same command again"
+)
+START = (
+    "start one with a token and a private address (deploy/two-machines shows how: else `ray "
+    "start` lets in whoever reaches this machine)"
 )
 GPU_WAIT = 1800.0  # seconds; others may hold every GPU of a cluster, and steps are few
 # what `disconnect` lets go of: the folder of a Ray started here, or the watch of a head
@@ -89,11 +98,10 @@ def connect(
                 _init(address=address, **({"runtime_env": runtime_env()} if ship else {}))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             why = _reason(error, lines)
-            token = TOKEN if "AuthToken" in why or "AuthenticationError" in why else ""
+            refused = "AuthToken" in why or "AuthenticationError" in why
+            said = "the Ray cluster does not take our token" if refused else "no Ray cluster is"
             raise ExecutionError(
-                f"no Ray cluster that takes us at --address {address} ({why}); {token}start one "
-                "with a token and a private address (deploy/two-machines shows how: else `ray "
-                f"start` lets in whoever reaches this machine), or {HERE}"
+                f"{said} at --address {address} ({why}); {TOKEN if refused else START}, or {HERE}"
             ) from error
     _held.enter_context(head.watched(ray.get_runtime_context().gcs_address, hint))
 
@@ -124,19 +132,37 @@ def _reason(error: Exception, lines: IO[bytes]) -> str:
 def _start(cores: int | None, say: Callable[[str], None]) -> None:
     folder = _held.enter_context(ray_folder(say))
     try:
-        _init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",  # nothing listens beyond this machine
-            _temp_dir=str(folder),
-        )
+        with _on_loopback():
+            _init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                _node_ip_address=LOOPBACK,
+                _temp_dir=str(folder / RAYS),
+            )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         with contextlib.suppress(OSError):
             (folder / KEEP).touch()
         raise ExecutionError(
             f"Ray does not start on this machine ({error}); its logs are in {folder}"
         ) from error
+    if (at := ray.util.get_node_ip_address()) != LOOPBACK:
+        say(f"note: Ray {ray.__version__} listens at {at}, beyond this machine, with a token")
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Keep a Ray that is started in the block to this machine.
+
+    Ray takes another address of the machine for 127.0.0.1, and then listens on all interfaces. It
+    does not where it is built for one machine alone, as on Windows.
+    """
+    held = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = held
 
 
 def _init(**options: Any) -> None:
@@ -149,10 +175,10 @@ def _init(**options: Any) -> None:
 
 def joined() -> str:
     """The cluster that this driver is part of, in words."""
-    held = ray.cluster_resources()
+    held = resources()  # Ray lists nodes that are gone, too
     return (
-        f"Ray at {ray.get_runtime_context().gcs_address}: {len(ray.nodes())} node(s), "
-        f"{held.get('CPU', 0):g} CPUs, {held.get('GPU', 0):g} GPUs"
+        f"Ray at {ray.get_runtime_context().gcs_address}: {len(held)} node(s), "
+        f"{sum(node.get('CPU', 0) for node in held):g} CPUs, {gpus_of(held):g} GPUs"
     )
 
 

@@ -5,9 +5,10 @@ The driver has the reports of all other workers to take meanwhile: whoever asks 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,19 @@ class Placed:
     killed: int | None = None
     ended: str = ""
     look: Future[str] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class EndedIdle:
+    """A worker that the driver has ended between two jobs.
+
+    Attributes:
+        worker: it.
+        waiting: Ray's trials that had been given a worker by then and had not begun there.
+    """
+
+    worker: Placed
+    waiting: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,30 @@ def end_hung_here(placed: Placed, seconds: float) -> Future[str]:
     return end_hung(None, placed, seconds)
 
 
+def worker_of(
+    ended: Sequence[EndedIdle], trial_id: str, error: str, node_id: str, unplaced: Set[str]
+) -> EndedIdle | None:
+    """Which of the workers that were ended between two jobs a job was lost with, if any.
+
+    Args:
+        ended: those with which no job was lost yet.
+        trial_id: Ray's, of a job that has reported nothing.
+        error: what Ray says of the job's end.
+        node_id: that the error names; "" for none.
+        unplaced: Ray's trials, but for this one, that have a worker and have not begun there.
+
+    Returns:
+        None too where it may have been another: no node is blamed by a guess.
+    """
+    pids = {int(pid) for pid in re.findall(r"\bpid[:=] ?(\d+)", error)}
+    near = [one for one in ended if node_id in ("", one.worker.node_id)]
+    if pids:
+        fit = [one for one in near if one.worker.pid in pids]
+    else:  # then it is known where every other of those jobs is that one of the workers had
+        fit = [one for one in near if trial_id in one.waiting and not one.waiting & unplaced]
+    return fit[0] if len(fit) == 1 else None
+
+
 def why_dead(
     nodes: Nodes | None, job: WorkerJob, placed: Placed | None, asked: float, error: str
 ) -> Future[Death]:
@@ -141,7 +179,8 @@ def why_dead(
         killed = killed_for_memory() if nodes is None else None
         return at_once(lambda: _judged(error, placed, held, killed, ""))
     if nodes.answers(placed.node_id):
-        since = asked + nodes.all[placed.node_id].clock_offset
+        clock = nodes.all[placed.node_id].clock
+        since = asked + clock.seconds - (clock.bound or 0.0)
         return in_thread(lambda: _asked_there(job, placed, since, asked, error))
     silent = "its node does not answer" if placed.node_id in nodes.all else "its node is gone"
     held = [] if is_uri(job.run) else _in_run_folder(job, asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import re
 import time
@@ -15,12 +14,12 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 
 from ray.tune.search import Searcher  # isort: skip
 
-from search.record.journal import Event
 from search.run.deadline import MARGIN
 from search.run.disk import full_here, of_run
 from search.run.errors import DiskError, InfrastructureError
 from search.run.failures import last_line, why_it_died
-from search.run.inquiry import Death, Placed, why_dead
+from search.run.inquiry import Death, EndedIdle, Placed, why_dead, worker_of
+from search.run.ray_schedulers import stopped_by_ray
 from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self._may_take: dict[str, list[str]] = {}  # of these, nodes that may, as they were asked
         self.placed: dict[str, Placed] = {}  # of these, where: from their first report on
         self._dead: list[tuple[WorkerJob, Placed | None, Future[Death]]] = []  # why is not known
-        self.ended_idle: list[Placed] = []  # workers that the driver ended before a job began
+        self.ended_idle: list[EndedIdle] = []  # and no job was lost by it yet
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
         self.told = 0
@@ -104,7 +103,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         *_, placed = self._forget(trial_id)
         try:
             if told is None and result and not self.stopping:
-                told = _stopped_by_ray(result)
+                told = stopped_by_ray(result)
             if told is None:
                 self._study.put_back(job.trial)
             elif told.get("unasked"):
@@ -135,9 +134,13 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if job is None:
             return
         asked, began, placed = self._forget(trial_id)
-        if placed is None and self.ended_idle:
-            placed = self.ended_idle.pop()
-        placed = placed or self._named(error, began)
+        if placed is None:
+            placed = self._named(error, began)
+            at = placed.node_id if placed else ""
+            ended = worker_of(self.ended_idle, trial_id, error, at, self.unplaced)
+            if ended:
+                self.ended_idle.remove(ended)
+                placed = ended.worker
         self._dead.append((job, placed, why_dead(self._nodes, job, placed, asked, error)))
         self.take_dead()
 
@@ -272,10 +275,14 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         """Whether a job has had its worker for as long, and has not begun there."""
         now = time.monotonic()
         return any(
-            now - since > self.jobs[trial_id].stalled_seconds + MARGIN
-            for trial_id, since in self.started.items()
-            if trial_id not in self.placed
+            now - self.started[key] > self.jobs[key].stalled_seconds + MARGIN
+            for key in self.unplaced
         )
+
+    @property
+    def unplaced(self) -> set[str]:
+        """Ray's trials that have found a worker which has not begun with them."""
+        return self.started.keys() - self.placed.keys()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -286,11 +293,3 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its searcher with every snapshot; there is nothing to keep."""
         return {}
-
-
-def _stopped_by_ray(result: dict[str, Any]) -> Event | None:
-    """The tell of a job that Ray's ASHA ended at its last report; None if it did not."""
-    if result.get("kind") != "epoch" or not math.isfinite(result["value"]):
-        return None
-    keys = ("value", "value_epoch", "epoch")
-    return {"ending": "stopped", "seconds": result["time_total_s"], **{k: result[k] for k in keys}}

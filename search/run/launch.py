@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from search.record.run_folder import RunFolder
 from search.record.terminal import shell
 from search.run import machine
 from search.run.device import mps_active
+from search.run.edited import edited
 from search.run.inputs import Inputs, compared
 from search.run.job_form import Places
 from search.run.lineage import check_split
@@ -68,10 +70,14 @@ def start(
     if fault := run_folder_fault((options.runs_dir / spec.name).resolve()):
         raise PreflightError(fault)
     # held from here on: of two runs of one name the second changes nothing of the first
-    with (
-        RunFolder.make((options.runs_dir / spec.name).resolve()) as run,
-        mirrored(options.store, run.path, options.say, new=True) as mirror,
-    ):
+    with contextlib.ExitStack() as stack:
+        try:
+            run = stack.enter_context(RunFolder.make((options.runs_dir / spec.name).resolve()))
+            held = mirrored(options.store, run.path, options.say, new=True)
+            mirror = stack.enter_context(held)
+        except record.RecordError as error:
+            raise record.RecordError(f"{error}{edited(spec, options)}") from error
+        options.say(f"run folder: {os.path.relpath(run.path)}")
         check_local(spec, options)
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
@@ -82,8 +88,8 @@ def start(
         weights = pretrained_files(spec, options, run.path)
         check_split(spec, data, weights, options.say)
         here = machine.here()
-        held = (spec, text, overrides, data, weights, here, options.task_dir)
-        study = manifest.describe_study(*held)  # before Ray: it may be refused
+        facts = (spec, text, overrides, data, weights, here, options.task_dir)
+        study = manifest.describe_study(*facts)  # before Ray: it may be refused
         store = {"store": options.store} if options.store else {}
         begin = Beginning("run", (), partial(run.create, {**study, **store}), mirror)
         return run.path, _execute(spec, run, options, Inputs(data, weights), watcher, begin)
@@ -125,7 +131,7 @@ def resume(
         if study.done and not (retry_failed and study.failed):
             study.write_views()
             return True
-        check_address(options.address)
+        check_address(options.address, before=options.address_before)
         held_dir = held.get("task_dir")
         options = replace(options, task_dir=Path(held_dir) if held_dir else None)
         inputs, accepted = compared(spec, run, options, accept_changes)
@@ -175,12 +181,15 @@ def _execute(
         retry_failed: run again what has failed for good, too.
     """
     # imports ray, which takes seconds: not before the preflight is over
-    from search.run import cluster, executor
+    from search.run import cluster, executor, ray_lines
 
     options.say(f"starting Ray ({options.address})")
     again = shell("resnet-search", "resume", options.store or run.path, "--address", "HOST:PORT")
     hint = f"Everything finished is on record: start a cluster, then `{again}`"
-    try:
+    with contextlib.ExitStack() as stack:
+        begun = (run.path / record.STUDY).exists
+        stack.enter_context(ray_lines.kept(run.path, begun, options.say))
+        stack.callback(cluster.disconnect)
         cluster.connect(options.address, machine.cores(), options.say, options.ship_code, hint)
         events: list[dict[str, Any]] = []
         nodes = _nodes(spec, run.path, options, inputs, events.append)
@@ -215,8 +224,6 @@ def _execute(
         if nodes:
             nodes.note = study.note
         return in_session(study, run, partial(executor.execute, nodes=nodes))
-    finally:
-        cluster.disconnect()
 
 
 def _nodes(

@@ -75,9 +75,15 @@ def memory_mb() -> float | None:
     return free
 
 
-def git() -> dict[str, Any] | None:
-    """Commit of the code that runs; None where it is no checkout."""
-    here = Path(__file__).parent
+def git(here: Path = Path(__file__).parent) -> dict[str, Any] | None:
+    """Commit of the code that runs, and whether it is changed; None where it is no checkout.
+
+    It is by a change of a file that git knows, or a new module: not by a study file, or a run
+    folder, that lies beside it.
+
+    Args:
+        here: folder of this module.
+    """
 
     def run(*words: str) -> str:
         done = subprocess.run(
@@ -94,7 +100,12 @@ def git() -> dict[str, Any] | None:
         commit = run("rev-parse", "HEAD") if ours else ""
     except OSError:
         return None
-    return {"commit": commit, "dirty": bool(run("status", "--porcelain"))} if commit else None
+    if not commit:
+        return None
+    changed = run("status", "--porcelain", "--untracked-files=no")
+    modules = [f":(top){package}/*.py" for package in ("search", "trainables", "analysis")]
+    new = run("ls-files", "--others", "--exclude-standard", "--", *modules)
+    return {"commit": commit, "dirty": bool(changed or new)}
 
 
 def _machine() -> dict[str, Any]:

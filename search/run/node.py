@@ -12,6 +12,7 @@ from search.run import cluster  # noqa: F401 - first: it sets what ray reads whe
 import ray  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from search.run.clocks import SAME, Offset
 from search.run.node_probe import Facts
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Node:
         resources: that Ray gives out of it.
         facts: what it has answered; None before that.
         why_not: what it lacks; empty for one that takes jobs.
-        clock_offset: of its clock to the driver's, in seconds.
+        clock: of its clock to the driver's.
         asked: its answer, while it is waited for.
         losses: jobs lost on it quickly, one after another.
         rests: quarantines so far since a job ended well on it.
@@ -44,7 +45,7 @@ class Node:
     resources: Mapping[str, float]
     facts: Facts | None = None
     why_not: list[str] = field(default_factory=list)
-    clock_offset: float = 0.0
+    clock: Offset = SAME
     asked: Future[Answer] | None = None
     losses: int = 0
     rests: int = 0

@@ -36,7 +36,6 @@ Facts = dict[str, Any]
 
 LEAST_MB = 64  # of disk, below which a node can hand nothing in
 PROBE = "probe"  # folder of a run through which nodes answer
-CLOCK_SECONDS = 5.0  # that clocks may differ before it is said
 
 
 @dataclass(frozen=True)

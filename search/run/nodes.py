@@ -22,7 +22,7 @@ from search.run.bootstrap import ID_LENGTH
 from search.run.errors import ExecutionError, StoreError
 from search.run.node import Node, said, why
 from search.run.node_cuda import odd_cuda, usual_cuda
-from search.run.node_probe import CLOCK_SECONDS, Facts, Need
+from search.run.node_probe import Facts, Need
 
 LABEL = "ray.io/node-id"
 QUICK = 60.0  # seconds within which a job that is lost says something of its node
@@ -232,7 +232,7 @@ class Nodes:
         finally:
             node.asked = None
         node.facts, node.why_not = answer.facts, list(answer.why_not)
-        node.clock_offset = answer.clock_offset
+        node.clock = answer.clock
         if answer.facts:
             node.name = str(answer.facts["node"])
 
@@ -259,7 +259,7 @@ class Nodes:
 
     def _told(self, node: Node, again: float) -> None:
         before, node.told = node.told, list(node.why_not)
-        facts = node.facts or {}
+        facts, bound = node.facts or {}, node.clock.bound
         self.note(
             {
                 "event": "node",
@@ -268,15 +268,17 @@ class Nodes:
                 "address": node.address,
                 "used": node.used,
                 "why_not": node.why_not,
-                "clock_offset": round(node.clock_offset, 3),
+                "clock_offset": round(node.clock.seconds, 3),
+                "clock_bound": None if bound is None else round(bound, 3),
                 **{key: facts.get(key) for key in ("code", "versions", "gpus", "mps", "free_mb")},
             }
         )
         more = "; it was left out before, and takes jobs now" * (node.used and bool(before))
         more = more or f"; it is asked again in {again:g} s" * bool(again)
         self.say(f"{said(node)}{more}")
-        if abs(node.clock_offset) > CLOCK_SECONDS:
+        if node.clock.differs:
             self.say(
-                f"note: the clock of {node.name} is {node.clock_offset:+.0f} s from this one's; "
-                "synchronize them (chrony, ntpd), or times on record do not compare"
+                f"note: the clock of {node.name} is {node.clock.seconds:+.0f} s from this one's "
+                f"(measured to {bound:.1f} s); synchronize them (chrony, ntpd), or times on "
+                "record do not compare"
             )

@@ -29,6 +29,7 @@ class Options:
         weights_dir: folder of torchvision's weights files, and of folders of one's own.
         runs_dir: folder of run folders.
         address: "local", "auto" or a Ray address.
+        address_before: it was not given, but is the last session's.
         say: told of every step before the first trial.
         download: fetch missing data and weights where a task and torchvision can.
         make_data_dir: make the data folder where it is missing, to download into it.
@@ -51,6 +52,7 @@ class Options:
     strict: bool = False
     ship_code: bool = False
     store: str = ""
+    address_before: bool = False
 
 
 def data_dir_fault(options: Options, fetched: str = "") -> str:

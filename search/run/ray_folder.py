@@ -1,7 +1,8 @@
 """The folder of a Ray that is started here: short, private, and gone when Ray has ended.
 
 Ray puts sockets below its folder, whose paths the system limits, so that a long $TMPDIR ends it
-(ray#7724); and by default all users of a machine share one folder, where logs pile up.
+(ray#7724); and by default all users of a machine share one folder, where logs pile up. Ray opens
+the folder that it is given, and all below it, to everybody (mode 0777), so that is one in ours.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from trainables.places import OURS, home, temporary_folder
 
 HELD = ".held"  # locked while its driver lives
 KEEP = "kept-for-its-logs"
+RAYS = "r"  # what Ray is given of it
 TOKEN = "auth_token"
 OLD = 3600.0  # seconds after which a folder that nobody holds was left by a killed driver
 
 
 @contextlib.contextmanager
 def ray_folder(say: Callable[[str], None] = lambda text: None) -> Iterator[Path]:
-    """A folder for Ray, removed in the end, but where KEEP is in it.
+    """A folder for Ray, of this user alone; removed in the end, but where KEEP is in it.
 
     Args:
         say: told where another than the first choice had to be taken.
@@ -75,6 +77,7 @@ def _token(folder: Path) -> Iterator[None]:
     ):
         yield
         return
+    (folder / TOKEN).touch(0o600)
     (folder / TOKEN).write_text(_secret(), encoding="ascii")
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / TOKEN)
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
+from search.record.journal import Event
 from search.run.ended_trials import forget
 from search.spec.study_spec import Budget
 
@@ -98,3 +100,11 @@ def scheduler_of(rule: str, budget: Budget, mode: str) -> FIFOScheduler:
         # else a trial that Ray did not see at a rung enters it later with a later value
         stop_last_trials=False,
     )
+
+
+def stopped_by_ray(result: dict[str, Any]) -> Event | None:
+    """The tell of a job that Ray's ASHA ended at its last report; None if it did not."""
+    if result.get("kind") != "epoch" or not math.isfinite(result["value"]):
+        return None
+    keys = ("value", "value_epoch", "epoch")
+    return {"ending": "stopped", "seconds": result["time_total_s"], **{k: result[k] for k in keys}}

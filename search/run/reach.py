@@ -29,7 +29,8 @@ NO_HEAD = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)  # it does
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 FRAME, SETTINGS = 9, 4  # bytes of a frame's head, and the type that stands in its fourth
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-HERE = "leave --address out, or give `--address local`, to run on this machine"
+# not "leave --address out": `resume` then takes that of the last session
+HERE = "give `--address local` to run on this machine"
 
 Answer = TypeVar("Answer")
 
@@ -86,12 +87,15 @@ def _raise(error: Exception) -> Answer:  # type: ignore[type-var]
     raise error
 
 
-def check_address(address: str, local_ip: Callable[[], str] | None = None) -> None:
+def check_address(
+    address: str, local_ip: Callable[[], str] | None = None, before: bool = False
+) -> None:
     """Refuse an address at which no Ray cluster answers.
 
     Args:
         address: as `--address` is given.
         local_ip: the address that Ray takes this machine's loopback for, where Ray is loaded.
+        before: it is not given, but the last session's.
 
     Raises:
         PreflightError: it is no address.
@@ -99,12 +103,12 @@ def check_address(address: str, local_ip: Callable[[], str] | None = None) -> No
     """
     if address == "local":
         return
-    said = f"--address {address}"
+    said = f"--address {address}{', as in the last session' * before}"
     if address == "auto":
         address, source = _of_auto()
         if not address:
             return  # Ray looks for a process of its own, and says at once if there is none
-        said = f"--address auto, which is {address} by {source}"
+        said = f"{said}, which is {address} by {source}"
     if address.startswith("ray://"):
         raise PreflightError(
             f"{said}: ray:// is Ray's client, which keeps the journal from Tune; run this "

@@ -70,6 +70,9 @@ class Study:
         self._losses, self._newest = losses_of(events), dict[str, int]()
         aside = run.set_aside_unasked(events)
         cut = run.open_logs()
+        if aside.trials:  # first of all: a kill before that line has it all done again
+            run.tell_aside(aside)
+            watcher.noted(said_of(aside))
         self._written, self._writing, self._on_disk = time.monotonic(), 0.0, 0.0
         self._write_decisions(missing)
         for number in range(len(self._cells)):
@@ -79,9 +82,6 @@ class Study:
         if cut:
             self.note({"event": "cut", "bytes": cut})
             watcher.noted(f"{record.JOURNAL}: its last line was not whole and is dropped")
-        if aside.trials:
-            self.note({"event": "set aside", **aside._asdict()})
-            watcher.noted(said_of(aside))
 
     @property
     def folder(self) -> Path:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from search.spec.unread import toml
 from trainables import find_task
-from trainables.settings import READ_WHERE
 
 if TYPE_CHECKING:
     from search.spec.study_spec import StudySpec
@@ -20,7 +20,7 @@ Look = Callable[[Mapping[str, Any]], dict[str, str]]  # config -> what it finds,
 
 def find_conflicts(spec: StudySpec) -> dict[str, str]:
     """What is wrong with settings that are each sound, with the values at fault; key -> fault."""
-    return gather(spec, partial(_faults, spec)) | _unread(spec) | _repeated(spec)
+    return gather(spec, partial(_faults, spec))
 
 
 def gather(spec: StudySpec, look: Look, undecided: bool = True) -> dict[str, str]:
@@ -181,38 +181,3 @@ def _where(
 
 def _conditions(spec: StudySpec, key: str) -> set[str]:
     return {name for condition in spec.space[key].when for name in condition.where()}
-
-
-def toml(value: Any) -> str:
-    """A value as a study file has it."""
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _unread(spec: StudySpec) -> dict[str, str]:
-    """Parameters that are compared or searched and that no config of the study reads."""
-    faults = {}
-    for key, (other, needed) in READ_WHERE.items():
-        table = next((t for t in ("cells", "space") if key in getattr(spec, t)), None)
-        if table is None:
-            continue
-        held = spec.cells.get(other) or (spec.space[other].values if other in spec.space else ())
-        if needed not in (held or (spec.config({}, {})[other],)):
-            faults[f"{table}.{key}"] = f"changes nothing: {other} is never '{needed}'"
-    return faults
-
-
-def _repeated(spec: StudySpec) -> dict[str, str]:
-    """Cells that are the same network: depth is the ResNets' alone."""
-    seen = set()
-    for cell in spec.cell_values():
-        network = spec.config(cell, {}).get("network", "resnet")
-        if network == "resnet":
-            continue
-        rest = repr({key: value for key, value in cell.items() if key != "depth"})
-        if rest in seen:
-            return {
-                "cells.depth": f"changes nothing for network = {network!r}, so cells would be the "
-                "same; compare networks at one depth, or depths of one network"
-            }
-        seen.add(rest)
-    return {}

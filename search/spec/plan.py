@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Stage = Literal["search", "confirm", "audit"]
+ETA, FULL = 3.0, 1  # reduction_factor and full_per_cell, where a study says nothing
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,13 @@ from functools import partial
 from typing import Any
 
 from search.spec.cells import make_plan
-from search.spec.conflicts import gather, home, toml
+from search.spec.conflicts import gather
 from search.spec.split_sizes import share_for_val, split_sizes, trained_on
 from search.spec.study_spec import StudySpec
+from search.spec.unread import unread_questions
 from trainables import find_task
-from trainables.settings import READ_WHERE
 
 FEW = 30  # images of a validation split that was cut off; one of them is more than 3 %
-# as READ_WHERE, of settings whose tables have always been let through
-SELDOM_READ: dict[str, tuple[str, Any]] = {
-    "smallest_area": ("crop_by", "resize"),
-    "crop_by": ("augment", True),
-    "depth": ("network", "resnet"),
-    **dict.fromkeys(("stride", "last_layer", "norm", "output", "train_sample"), ("head", "conv")),
-}
 
 
 def find_questions(spec: StudySpec, data: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
@@ -35,7 +28,7 @@ def find_questions(spec: StudySpec, data: Sequence[Mapping[str, Any]] = ()) -> d
         data: fingerprints of its data, where they are known: some hang on how many images it has.
     """
     found = gather(spec, partial(_of_config, spec, _fewest(data)), undecided=False)
-    return {**_left_out(spec), **_unread(spec), **found}
+    return {**_left_out(spec), **unread_questions(spec), **found}
 
 
 def _fewest(data: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -111,16 +104,3 @@ def _left_out(spec: StudySpec) -> dict[str, str]:
         )
         return {"fixed.lr": text}
     return {}
-
-
-def _unread(spec: StudySpec) -> dict[str, str]:
-    """Settings that the file gives and no config reads; of cells and space most are faults."""
-    settings, asked = find_task(spec.task).settings, {}
-    for key, (other, needed) in {**READ_WHERE, **SELDOM_READ}.items():
-        if not _given(spec, key) or other not in settings:
-            continue
-        if needed not in (_given(spec, other) or (spec.config({}, {})[other],)):
-            asked[f"{home(spec, key, '')}.{key}"] = (
-                f"changes nothing: {other} is never {toml(needed)}"
-            )
-    return asked

@@ -19,6 +19,8 @@ from search.spec.conflicts import find_conflicts
 from search.spec.derived import list_faults, with_derived
 from search.spec.faults import budget_faults, misplaced, task_faults, weights_faults
 from search.spec.overrides import OverrideError, apply_overrides
+from search.spec.plan import ETA, FULL
+from search.spec.unread import unread_faults
 from trainables import find_task
 from trainables.errors import UserError
 from trainables.own_code import import_from
@@ -109,8 +111,8 @@ class Budget(_Model):
     trials_per_cell: int = Field(1, ge=1)
     max_epochs: int = Field(ge=1)
     grace_epochs: int = Field(1, ge=1)
-    reduction_factor: float = Field(3.0, ge=1.1, le=1000)
-    full_per_cell: int = Field(1, ge=1)
+    reduction_factor: float = Field(ETA, ge=1.1, le=1000)
+    full_per_cell: int = Field(FULL, ge=1)
     audit_share: float = Field(0.05, ge=0, le=1)
 
 
@@ -125,6 +127,18 @@ class Confirm(_Model):
 
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_tuple)] = ()
     paired: bool = False
+
+
+class Contrast(_Model):
+    """Each value of a cell parameter against one of them, among cells that are equal in all else.
+
+    Attributes:
+        key: of [cells].
+        against: one of its values.
+    """
+
+    key: str
+    against: Value
 
 
 Share = Annotated[float, Field(ge=0)]
@@ -162,6 +176,7 @@ class StudySpec(_Model):
     fixed: dict[str, Value | Annotated[tuple[float, ...], BeforeValidator(_tuple)]] = {}
     budget: Budget
     confirm: Confirm = Confirm()
+    contrast: Annotated[tuple[Contrast, ...], BeforeValidator(_tuple)] = ()
     resources: Resources = Resources()
     retries: int = Field(1, ge=0)  # of a job that failed by its own fault
     losses: int = Field(5, ge=0)  # of a job to its node, process or network, before it fails
@@ -192,7 +207,7 @@ class StudySpec(_Model):
         return {**defaults, **protocol, **self.fixed, **cell, **drawn}
 
 
-TABLES = {"cells", "space", "fixed", "points", "budget", "confirm", "resources"}
+TABLES = {"cells", "space", "fixed", "points", "budget", "confirm", "contrast", "resources"}
 TOP = set(StudySpec.model_fields) - TABLES  # keys that stand above the tables
 
 
@@ -231,7 +246,7 @@ def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
             f"{source}: imported from {imported['file']}, so there is no study to run or to go on "
             "with; write a study file, and `resnet-search run` it"
         )
-    spec = parse_spec(study["spec"], source, study.get("task_dir"))
+    spec = parse_spec(study["spec"], source, study.get("task_dir"), begun=True)
     known = {*study["settings"], *spec.cells, *spec.space}
     before = {
         key: setting.before
@@ -241,13 +256,16 @@ def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
     return spec.model_copy(update={"fixed": {**spec.fixed, **before}}) if before else spec
 
 
-def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = None) -> StudySpec:
+def parse_spec(
+    raw: dict[str, Any], source: str, folder: Path | str | None = None, begun: bool = False
+) -> StudySpec:
     """Check a study given as a dict.
 
     Args:
         raw: the study file, parsed.
         source: its name.
         folder: where a task of the user's own is imported from, beside what is installed.
+        begun: it has been run, so that cells which differ in nothing that is read may go on.
 
     Raises:
         SpecError: with every fault found, each with its key.
@@ -271,6 +289,7 @@ def parse_spec(raw: dict[str, Any], source: str, folder: Path | str | None = Non
         faults.setdefault(key, text)
     if spec is not None and not faults:
         faults = _conflicts(spec)
+        faults |= {} if begun else unread_faults(spec)
     if faults:
         lines = [f"  {_cut(key) or 'file'}: {_cut(text)}" for key, text in faults.items()]
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
@@ -322,6 +341,15 @@ def _conflicts(spec: StudySpec) -> dict[str, str]:
     faults = find_conflicts(spec)
     if spec.protocol == "honest" and spec.config({}, {}).get("val_fraction") == 0:
         faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
+    for number, held in enumerate(spec.contrast):
+        values = spec.cells.get(held.key, ())
+        if len(values) < 2:
+            faults[f"contrast.{number}.key"] = (
+                f"must be a key of [cells] with several values, not {held.key!r}"
+            )
+        elif held.against not in values:
+            said = ", ".join(map(repr, values))
+            faults[f"contrast.{number}.against"] = f"must be one of {said}, not {held.against!r}"
     if spec.space and spec.seed in spec.confirm.seeds:
         faults["confirm.seeds"] = (
             f"{spec.seed} is the search's own seed, so it repeats nothing new"

@@ -75,7 +75,7 @@ def _cell(run: Run, cell: int, rng: np.random.Generator, shift: int) -> None:
         value = test[run.study["metric"]]
         value = 0.5 if value is None else value
         run.trial(name, cell, value=value, epochs=BUDGET, test=test, baselines=_constants(run),
-                  collapsed=bool(rng.random() < 0.1) if run.crowd else None, **common)  # fmt: skip
+                  collapsed=bool(rng.random() < 0.1), **common)  # fmt: skip
         if pictured:
             run.images(name, truth, answer, names=np.arange(IMAGES) + shift)
 

@@ -25,7 +25,7 @@ from search.record import RecordWarning, load, naming
 from tests.analysis.make_run import answer_sentences
 from tests.analysis.random_records import random_run
 
-EVERY = 20  # records at a time
+EVERY = 12  # records at a time
 SIGNS = {sign for sign, _ in marks.MARKS.values()}
 NOT_FINITE = re.compile(r"(?i)\b(nan|none|inf|<na>)\b")
 

@@ -22,7 +22,7 @@ from analysis.display import tables
 from analysis.findings.cells import cell_values
 from search import record
 from search.cli.status import status_table
-from search.record.forms import EVENTS, event_fault
+from search.record.event_forms import EVENTS, event_fault
 from search.record.stored import STAMP
 from tests.fuzz.test_inputs import cases, files_below, fresh, taken
 from tests.search.conftest import drive
@@ -233,11 +233,12 @@ def test_records_with_something_else_in_a_file_s_place(tmp_path, finished):
 
 
 OF_NODE = {"node": "b", "id": "1f"}
+CLOCK = {"clock_offset": 0.1, "clock_bound": 0.1}
 OUTSIDE: dict[str, dict[str, Any]] = {  # events that come from nodes, sessions and people
     "retry failed": {"trials": ["00-000"]},
     "session": {"number": 0},
     "lost": {"trial": "00-000", "cause": "node", "node": "b", "error": "its node is gone"},
-    "node": {**OF_NODE, "address": "1", "used": True, "why_not": ["?"], "clock_offset": 0.1},
+    "node": {**OF_NODE, "address": "1", "used": True, "why_not": ["?"], **CLOCK},
     "node gone": OF_NODE,
     "other checkpoint": {"trial": "00-000", "differs": "lr 0.1 there, 0.01 here"},
     "quarantine": {**OF_NODE, "seconds": 30.0},

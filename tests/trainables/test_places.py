@@ -33,7 +33,7 @@ def test_the_longest_fit_folder_takes_rays_socket_and_one_byte_more_does_not():
     session = "session_2026-11-27_17-03-57_598866_4194304/sockets/plasma_store"
     for more, fits in ((0, True), (1, False)):
         folder = "/" + "x" * (places.LONGEST - 1 + more)
-        path = f"{folder}/{places.OURS}12345678/{session}"
+        path = f"{folder}/{places.OURS}12345678/r/{session}"
         with socket.socket(socket.AF_UNIX) as one:
             try:
                 one.bind(path)

@@ -32,6 +32,7 @@ from trainables.tasks.array_checks import (
     fingerprint_of,
     try_network,
 )
+from trainables.tasks.class_collapse import HEALTH
 from trainables.tasks.classification import SMOOTHING, constants, evaluation, loss
 from trainables.tasks.splits import at_most, cut_off, cut_off_each, step_sizes
 
@@ -121,6 +122,7 @@ def array_task(
         metric=metric,
         mode="max" if mode == "max" else "min",
         metrics=metrics,
+        also=HEALTH if classes else (),
         settings=held,
         conflicts=loop_conflicts,
         fingerprint=fingerprint,
@@ -182,7 +184,7 @@ def evaluate(
 
 
 def baselines(data: Data) -> dict[str, dict[str, float]]:
-    """Constant predictors on test: the uniform guess and the commonest class; mean and median."""
+    """Constant predictors on test: of classes `classification.constants`; else mean and median."""
     train, test = (data.targets[split].cpu() for split in ("train", "test"))
     if data.classes:
         return constants(train, test, data.classes)

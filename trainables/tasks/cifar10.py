@@ -15,7 +15,8 @@ from trainables.settings import COMMON, LIMITS, common_conflicts
 from trainables.task import Config, Evaluation, Setting, Task
 from trainables.tasks.cifar10_files import download, edition_of, fingerprint, read_pool
 from trainables.tasks.cifar10_parquet import CLASSES, SIDE
-from trainables.tasks.classification import SMOOTHING, loss, uniform_guess
+from trainables.tasks.class_collapse import HEALTH
+from trainables.tasks.classification import SMOOTHING, constants, loss
 from trainables.tasks.copies import COPIES, KEEP
 from trainables.tasks.images import SETTINGS as IMAGES
 from trainables.tasks.images import Data, batches, evaluate_images, network_for, opened, steps
@@ -100,8 +101,8 @@ def evaluate(
 
 
 def baselines(data: Data) -> dict[str, dict[str, float]]:
-    """The uniform guess: what a network must beat."""
-    return uniform_guess(CLASSES)
+    """The uniform guess, the commonest class of training and its class shares."""
+    return constants(data.labels["train"].cpu(), data.labels["test"].cpu(), CLASSES)
 
 
 TASK = Task(
@@ -109,6 +110,7 @@ TASK = Task(
     metric="accuracy",
     mode="max",
     metrics=("loss", "accuracy"),
+    also=HEALTH,
     settings=SETTINGS,
     report_settings={
         "augment_evaluation": True,

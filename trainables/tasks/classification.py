@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.task import Config, Evaluation, Setting
+from trainables.tasks.class_collapse import health, is_collapsed
 
 EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}
 SMOOTHING = Setting(0.0, "share of the target spread over all classes", 0.0, 0.9)
@@ -32,6 +33,8 @@ def evaluation(
 ) -> Evaluation:
     """Cross-entropy (without label smoothing) and accuracy, a fraction, over a split.
 
+    With them what says whether the network still tells images apart: see `class_collapse`.
+
     Args:
         net: in evaluation mode.
         inputs: (rows, number of the batch) -> what the network is given of these rows.
@@ -52,10 +55,11 @@ def evaluation(
     }
     if balanced:
         metrics["balanced_accuracy"] = balanced_accuracy(answer, labels)
+    metrics |= health(answer, labels)
     columns: dict[str, list[Any]] = {}
     if names is not None:
         columns = {"image": names, "truth": labels.tolist(), "prediction": answer.tolist()}
-    return Evaluation(metrics, columns)
+    return Evaluation(metrics, columns, collapsed=is_collapsed(metrics))
 
 
 def balanced_accuracy(answer: Tensor, labels: Tensor) -> float:
@@ -68,18 +72,25 @@ def balanced_accuracy(answer: Tensor, labels: Tensor) -> float:
 def constants(train: Tensor, test: Tensor, classes: int) -> dict[str, dict[str, float]]:
     """Constant predictors on test: what a network must beat.
 
-    The loss of the majority class alone is infinite, so it has none.
+    The loss of the majority class alone is infinite, so it has none. The least loss that one
+    prediction for all images can have is that of the shares that classes have in training, as far
+    as these are test's; it is infinite, and left out, where test has a class that training lacks.
 
     Args:
         train: labels `(n,)` trained on.
         test: labels `(m,)`.
         classes: how many there are.
     """
-    most = int(torch.bincount(train).argmax())
-    return {
+    counts = torch.bincount(train)
+    found = {
         **uniform_guess(classes),
-        "majority class": {"accuracy": float((test == most).double().mean())},
+        "majority class": {"accuracy": float((test == int(counts.argmax())).double().mean())},
     }
+    held = torch.bincount(test, minlength=len(counts)).double()
+    shares = torch.zeros_like(held)
+    shares[: len(counts)] = counts.double() / len(train)
+    loss = float(-torch.xlogy(held, shares).sum() / len(test))
+    return found | ({"class shares": {"loss": loss}} if math.isfinite(loss) else {})
 
 
 def uniform_guess(classes: int) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from trainables.dense import LAST_LAYERS, STRIDES
 from trainables.networks import RESNET
 from trainables.settings import COMMON, LIMITS, LOOP, common_conflicts
-from trainables.task import Config, Setting
+from trainables.task import Config, Needs, Setting
 from trainables.tasks.copies import COPIES
 from trainables.tasks.density import DISC_CUT
 
@@ -130,6 +130,28 @@ SETTINGS = {
     ),
 }
 
+OF_MAPS = ("mse", "dice")
+# flip_average is none of these: it averages the fc head's maps as well
+READ_WHERE: dict[str, Needs] = {
+    **dict.fromkeys(
+        ("stride", "last_layer", "norm", "output", "train_sample"), ({"head": ("conv",)},)
+    ),
+    # dm compares with the heads themselves, but for the disc, which is drawn by itself; bayesian
+    # draws no map
+    "kernel": ({"loss": OF_MAPS}, {"loss": ("dm",), "kernel": ("disc",)}),
+    "sigma": (
+        {"loss": ("bayesian",)},
+        {"loss": OF_MAPS, "kernel": ("gaussian", "disc", "adaptive")},
+        {"loss": ("dm",), "kernel": ("disc",)},
+    ),
+    "sigma_of": (
+        {"loss": ("bayesian",)},
+        {"loss": OF_MAPS, "kernel": ("gaussian", "disc")},
+        {"loss": ("dm",), "kernel": ("disc",)},
+    ),
+    "double_single_head": ({"loss": (*OF_MAPS, "dm")},),
+}
+
 
 def conflicts(config: Config) -> dict[str, str]:
     """Shared conflicts, and an empty range of scales."""
@@ -201,16 +223,24 @@ def questions(config: Config) -> dict[str, str]:
 
 
 def _seen_questions(config: Config) -> dict[str, str]:
-    """Scales of training that do not hold that of whole images, which is 1."""
-    low, high = config["scale_low"], config["scale_high"]
-    if low <= 1 <= high:
-        return {}
-    return {
-        "scale_low"
-        if low > 1
-        else "scale_high": f"training shows heads at {low:g} to {high:g} of "
-        "the size that they have in the whole images of validation and test"
-    }
+    """Scales of training that do not hold that of whole images, which is 1 (times resize)."""
+    low, high, crop = config["scale_low"], config["scale_high"], config["crop"]
+    asked = {}
+    if not low <= 1 <= high:
+        asked["scale_low" if low > 1 else "scale_high"] = (
+            f"training shows heads at {low:g} to {high:g} of the size that they have in the whole "
+            "images of validation and test"
+        )
+    short = SHORT_SIDE[config["part"]] * config["resize"]
+    if crop > short and config["edition"] != "synthetic":
+        fits = int(short) // config["stride"] * config["stride"]
+        asked["crop"] = (
+            f"{crop} px is more than the {short:.0f} px of most images' short side at resize = "
+            f"{config['resize']:g}, so crops enlarge them: training shows heads at "
+            f"{crop / short:.3g} times the size that they have in validation and test, or larger, "
+            f"and never at that size; use {fits} at most"
+        )
+    return asked
 
 
 def _scale_questions(config: Config, seen: float) -> dict[str, str]:

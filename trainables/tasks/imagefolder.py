@@ -13,7 +13,8 @@ from torch import nn
 from trainables.about import About, plain
 from trainables.networks import RESNET
 from trainables.settings import COMMON, LIMITS, common_conflicts
-from trainables.task import Config, DataError, Evaluation, Setting, Task
+from trainables.task import Config, DataError, Evaluation, Needs, Setting, Task
+from trainables.tasks.class_collapse import HEALTH
 from trainables.tasks.classification import SMOOTHING, balanced_accuracy, constants, loss
 from trainables.tasks.copies import COPIES
 from trainables.tasks.crops import PAD
@@ -78,6 +79,11 @@ SETTINGS = {
     "label_smoothing": SMOOTHING,
     **IMAGES,
     "normalise": Setting("imagenet", IMAGES["normalise"].doc, choices=tuple(NORMALISE)),
+}
+
+READ_WHERE: dict[str, Needs] = {
+    "crop_by": ({"augment": (True,)},),
+    "smallest_area": ({"augment": (True,), "crop_by": ("resize",)},),
 }
 
 
@@ -146,7 +152,7 @@ def evaluate(
 
 
 def baselines(data: Data) -> dict[str, dict[str, float]]:
-    """The uniform guess and the commonest class of training."""
+    """The uniform guess, the commonest class of training and its class shares."""
     train, test = data.labels["train"].cpu(), data.labels["test"].cpu()
     found = constants(train, test, data.classes)
     found["uniform guess"]["balanced_accuracy"] = 1 / data.classes
@@ -196,9 +202,11 @@ TASK = Task(
     metric="accuracy",
     mode="max",
     metrics=("loss", "accuracy", "balanced_accuracy"),
+    also=HEALTH,
     settings=SETTINGS,
     conflicts=conflicts,
     questions=questions,
+    read_where=READ_WHERE,
     fingerprint=fingerprint,
     open_data=open_data,
     network=network,

@@ -22,7 +22,7 @@ from trainables.tasks.crowd_crops import (
 from trainables.tasks.crowd_files import fingerprint
 from trainables.tasks.crowd_losses import bayesian, dice, dm_count, mse
 from trainables.tasks.crowd_networks import Decoder, network
-from trainables.tasks.crowd_settings import SETTINGS, conflicts, questions
+from trainables.tasks.crowd_settings import READ_WHERE, SETTINGS, conflicts, questions
 from trainables.tasks.crowd_splits import Data, Fixed, open_data
 from trainables.tasks.crowd_whole import GAMES, count_errors, predict, thumbnails
 from trainables.tasks.density import adaptive_sigmas
@@ -183,6 +183,7 @@ TASK = Task(
     report_split="test",
     conflicts=conflicts,
     questions=questions,
+    read_where=READ_WHERE,
     fingerprint=fingerprint,
     open_data=open_data,
     network=network,

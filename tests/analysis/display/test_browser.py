@@ -228,3 +228,24 @@ def test_text_of_every_colour_can_be_read_on_whatever_lies_under_it(scheme):
     assert contrast(held["warn"], held["warnbg"]) >= 4.5
     for drawn in (*(f"c{n}" for n in range(7)), "accent", "muted"):
         assert contrast(held[drawn], held["paper"]) >= 3, drawn
+
+
+@needs_browser
+def test_a_table_of_five_depths_fits_where_the_report_is_read(tmp_path):
+    """Its spread, or the epoch it is of, goes under a number before a table has to be scrolled."""
+    run = Run(tmp_path / "s", cells=[{"depth": d} for d in (18, 34, 50, 101, 152)], space_keys=[])
+    for cell in range(5):
+        tests = [{"loss": 1.2345, "accuracy": 0.6 + cell / 30 + s / 50} for s in (-1, 0, 1)]
+        run.confirm(cell, tests, collapsed=True)
+    page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
+    ask = """
+        const scroll = document.querySelector("#study-1-T1 .scroll");
+        const mark = document.querySelector(".row .mean").getBoundingClientRect();
+        const old = getComputedStyle(document.querySelector(".row .old"));
+        const scrolled = [scroll.clientWidth, scroll.scrollWidth];
+        return [...scrolled, mark.width, old.width, old.backgroundColor];
+    """
+    room, wide, mark, old, under = told_by(page, ask, tmp_path / "ask", 1280)
+    assert wide <= room
+    assert float(old.removesuffix("px")) > mark  # and what is inside of it is seen:
+    assert under == "rgba(0, 0, 0, 0)"

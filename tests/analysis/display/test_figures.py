@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.display import curve_sheets, figures, search_figures
 from analysis.display.figure_set import plates, save
+from analysis.display.plates import Plate, new
 from analysis.findings.cells import cell_values
 from analysis.findings.published import load_published
 from search.record import load
@@ -361,3 +362,13 @@ def test_curves_of_the_report_s_resnets_lie_under_no_other_network():
     found = [curve_sheets._matching(published, study, sheet, "", [n]) for n in range(2)]
     assert found[0] is None
     assert list(found[1]["depth"]) == [18]
+
+
+def test_a_saved_figure_is_laid_out_once_and_drawn_once_a_form(tmp_path, monkeypatch):
+    """Drawing is most of what a page takes; a layout engine that is left costs a draw a form."""
+    draws, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, r: (draws.append(1), draw(self, r))[1])
+    figure, _ = new(1, 2, 3.0, 2.0)
+    paths = save(Plate("k", "t", "c", figure), tmp_path, "s")
+    assert [path.suffix for path in paths] == [".png", ".pdf", ".svg"]
+    assert len(draws) == 1 + len(paths)

@@ -58,7 +58,7 @@ def test_every_number_of_a_cell_leads_to_its_section_and_every_trial_to_its_row(
     cifar(tmp_path / "c")
     page = build([tmp_path / "c"], tmp_path / "out").read_text(encoding="utf-8")
     t1 = page[page.index('id="study-1-T1"') : page.index('id="study-1-T2"')]
-    assert re.search(r'<a href="#study-1-cell-2">0.7000 ± 0.0100 \(3\)</a>', t1)
+    assert re.search(r'<a href="#study-1-cell-2">0.7000<wbr> ± 0.0100 \(3\)</a>', t1)
     numbers = [n for n in re.findall(r"<td class=\"num\"[^>]*>(.*?)</td>", t1) if "±" in n]
     assert len(numbers) == 4
     assert all("href=" in number for number in numbers)

@@ -7,6 +7,7 @@ import pytest
 from make_run import Run, cifar, crowd
 
 from analysis.display import origins, tables
+from analysis.display.cell_sections import cell_sections
 from search.record import load
 
 
@@ -326,3 +327,16 @@ def test_the_caption_states_the_circumstances(crowd_run):
     for said in ("Split: test", "last epoch", "budget: 9 epochs", "seeds: 42", "files edition",
                   "400 train images", "2026-11-01", "commit 0123456789", "sqrt(mean"):  # fmt: skip
         assert said in caption
+
+
+def test_a_cell_with_seeds_missing_is_not_called_complete(tmp_path):
+    run = Run(tmp_path / "s", confirm_seeds=[1, 2, 3])
+    run.confirm(0, [{"accuracy": 0.8, "loss": 1.0}, {"accuracy": 0.7, "loss": 1.0}], lr=0.1)
+    record = load(tmp_path / "s")
+    assert tables.make(record, "cells").display["status"][0] == "2 of 3 seeds"
+    (section,) = cell_sections(record, "s", set())
+    assert section["status"] == "2 of 3 seeds"
+    run.trial(
+        "00-seed3", stage="confirm", seed=3, value=0.7, lr=0.1, test={"accuracy": 0.7, "loss": 1.0}
+    )
+    assert tables.make(load(tmp_path / "s"), "cells").display["status"][0] == "complete"

@@ -43,7 +43,7 @@ def test_a_lost_audit_is_neither_better_nor_worse(tmp_path):
     run.trial("00-002", 0, stage="audit", ending="failed")
     record = load(run.folder)
     assert audit_frame(record)["better"].isna().all()
-    assert "1 of 1 audited trials are on their way or were lost" in (
+    assert "1 of 1 audited trials are still to run, on their way or lost" in (
         tables.make(record, "audit").caption
     )
 
@@ -125,3 +125,23 @@ def test_audits_that_ended_before_a_winner_was_selected_are_not_called_on_their_
     caption = tables.make(load(tmp_path / "s"), "audit").caption
     assert "on their way" not in caption
     assert "2 of 2 audited trials came to an end in a cell that has no selected winner" in caption
+
+
+def test_an_audit_that_has_not_begun_is_not_said_to_be_trained_on(tmp_path):
+    run = Run(tmp_path / "s")
+    run.trial("00-000", value=0.6, lr=0.1)
+    run.decide("00-000", 0, "select", 0.6)
+    run.trial("00-001", value=0.4, epochs=1, verdict="stop", lr=0.01)
+    run.decide("00-001", 0, "audit", 0.4, epoch=1)
+    record = load(tmp_path / "s")
+    reason = searched(record).set_index("trial").loc["00-001", "reason"]
+    assert "to be trained on to see whether that was right" in reason
+    caption = tables.make(record, "audit").caption
+    assert "1 of 1 audited trials are still to run, on their way or lost" in caption
+    assert "trained on outside the selection, or still to be" in (
+        tables.make(record, "search").caption
+    )
+    run.trial("00-001", value=0.5, stage="audit", lr=0.01)
+    run.decide("00-001", 0, "audited", 0.5)
+    reason = searched(load(tmp_path / "s")).set_index("trial").loc["00-001", "reason"]
+    assert reason.endswith("at epoch 1, trained on to see whether that was right")

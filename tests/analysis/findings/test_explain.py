@@ -12,7 +12,8 @@ from make_run import Run, cifar
 from analysis.cli import main
 from analysis.display import tables
 from analysis.display.explained import explained
-from analysis.findings.explain import cell_number, explain, seeds_to_decide
+from analysis.findings.explain import cell_number, explain
+from analysis.findings.moves import seeds_to_decide
 from analysis.findings.settled import settled
 from search.record import UserError, load
 
@@ -57,6 +58,25 @@ def test_a_cell_that_still_rises_could_pass_the_one_before_it(tmp_path):
     assert (
         "improving: at the slope of its last 10 epochs, as many more are better by +0.1000" in told
     )
+
+
+@pytest.mark.filterwarnings("ignore::trainables.errors.RecordWarning")
+def test_a_better_cell_of_which_nothing_is_known_could_be_passed(tmp_path):
+    """The second still rises past the first; of the third no whole curve is on record."""
+    long_run(
+        tmp_path / "s",
+        {0: lambda e: 0.70, 1: lambda e: 0.3 + e / 100, 2: lambda e: 0.75},
+        {0: 0.70, 1: 0.68, 2: 0.75},
+    )
+    path = tmp_path / "s" / "epochs.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"02-seed' not in line))
+    record = load(tmp_path / "s")
+    frame = settled(record).set_index("cell")
+    assert list(frame["could_pass"]) == [[2], [0, 2], []]
+    assert list(frame["untold"]) == [[2], [2], []]
+    shown = tables.make(record, "settled").display["could pass"]
+    assert list(shown) == ["not ruled out: depth 50", "depth 18; not ruled out: depth 50", "—"]
 
 
 @pytest.mark.filterwarnings("ignore::trainables.errors.RecordWarning")
@@ -130,3 +150,95 @@ def test_a_cell_is_named_by_number_or_settings(tmp_path, capsys):
     )
     assert main(["explain", str(tmp_path / "s")]) == 0
     assert capsys.readouterr().out.count("What would most likely move it") == 4
+
+
+def test_an_interrupted_study_says_how_to_go_on(tmp_path):
+    run = Run(tmp_path / "s", confirm_seeds=[1, 2, 3])
+    for number in range(4):
+        run.trial(f"00-{number:03d}", value=0.5 + number / 10, lr=0.01 * (number + 1))
+    run.decide("00-003", 0, "select", 0.8)
+    run.confirm(0, [{"accuracy": 0.8, "loss": 1.0}], lr=0.04)
+    run.trial("00-seed2", stage="confirm", seed=2, epochs=3, ending="running", lr=0.04)
+    told = explained(load(tmp_path / "s"), 0)
+    assert (
+        "what is to come (1 trial running or waiting, 1 seed not begun): "
+        f"`resnet-search resume {tmp_path / 's'}` goes on with it" in told
+    )
+
+
+def test_a_search_that_was_interrupted_names_its_configs_to_come(tmp_path):
+    run = Run(tmp_path / "s")
+    run.trial("00-000", value=0.5, epochs=1, lr=0.1)  # waits at its rung
+    (move,) = explain(load(tmp_path / "s"), 0).moves
+    assert move.kind == "resume"
+    assert dict(move.figures) == {"configs": 3, "seeds": 3, "open": 1}
+
+
+def test_a_cell_without_a_config_left_is_not_to_be_resumed_as_it_is(tmp_path):
+    run = Run(tmp_path / "s", spec={"budget": {"trials_per_cell": 1}})
+    run.trial("00-000", ending="failed", lr=0.1, epochs=1)
+    run._log(
+        event="decision", trial=None, cell=0, epoch=1, value=None, rank=None, n=None,
+        verdict="empty", rule="cell-promote/2",
+    )  # fmt: skip
+    assert [move.kind for move in explain(load(tmp_path / "s"), 0).moves] == ["lost"]
+    told = explained(load(tmp_path / "s"), 0)
+    assert "no config is left): `resnet-search resume" in told
+    assert "--retry-failed`" in told
+
+
+@pytest.mark.parametrize(
+    ("test", "kept", "why"),
+    [
+        ({"accuracy": 0.1, "loss": 2.302585}, {}, "accuracy not shown to beat uniform guess"),
+        ({"accuracy": 0.6, "loss": 3e10}, {}, "loss worse than uniform guess"),
+        ({"accuracy": 0.6, "loss": 1.0}, {"collapsed": True}, "collapsed"),
+    ],
+)
+def test_an_end_of_what_was_tried_is_no_advice_where_the_choice_is_none(tmp_path, test, kept, why):
+    run = Run(tmp_path / "s")
+    for number, lr in enumerate((0.01, 0.1)):
+        run.trial(f"00-{number:03d}", value=0.5 + 0.1 * number, lr=lr)
+    scores = [{m: x * (1 + s / 100) for m, x in test.items()} for s in (-1, 0, 1)]
+    run.confirm(0, scores, lr=0.1, **kept)
+    told = explained(load(tmp_path / "s"), 0)
+    assert "higher values of lr" not in told
+    assert "other values of lr, lower or higher: 0.1 was the highest tried, which says" in told
+    assert why in told.partition("which says nothing here: ")[2]
+
+
+def test_an_end_that_only_ties_with_another_value_is_no_advice(tmp_path):
+    run = Run(tmp_path / "s")
+    for number, lr in enumerate((0.01, 0.1)):
+        run.trial(f"00-{number:03d}", value=0.6, lr=lr)
+    run.confirm(0, [{"accuracy": 0.6 + s / 100, "loss": 1.0} for s in (-1, 0, 1)], lr=0.1)
+    told = explained(load(tmp_path / "s"), 0)
+    assert "which says nothing here: lr 0.01 did exactly as well" in told
+
+
+def test_a_winner_of_the_search_is_not_listed_as_a_seed_of_its_own(tmp_path):
+    run = Run(tmp_path / "s", confirm_seeds=[])
+    run.trial("00-000", value=0.7, lr=0.1, test={"accuracy": 0.7, "loss": 1.0})
+    told = explained(load(tmp_path / "s"), 0)
+    assert "seed 0 (00-000, of the search, no seed of its own): accuracy 0.7000" in told
+
+
+@pytest.mark.parametrize(
+    ("train", "watched", "said"),
+    [
+        (0.60, 0.55, "from the best accuracy can be, and val is worse by less than that, 0.0500"),
+        (0.60, 0.65, "from the best accuracy can be, and val is no worse than training"),
+        (0.95, 0.60, "from the best accuracy can be, and val is worse by more than that, 0.3500"),
+    ],
+)
+def test_where_the_error_is_is_said_in_words_that_hold(tmp_path, train, watched, said):
+    kind = "overfitted" if train > 0.9 else "underfitted"
+    run = Run(tmp_path / "s", confirm_seeds=[1])
+    run.confirm(0, [{"accuracy": watched, "loss": 1.0}], lr=0.1)
+    path = tmp_path / "s" / "epochs.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["row"] |= {"train_accuracy": train, "val_accuracy": watched}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = explained(load(tmp_path / "s"), 0)
+    assert f"{kind}: training itself is {1 - train:.4f} {said}" in told

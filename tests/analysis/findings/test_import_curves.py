@@ -11,9 +11,10 @@ import pytest
 from scipy.io import loadmat
 
 from analysis.cli import main
+from analysis.display.dots import dot_plots
 from analysis.display.words import banners
 from analysis.findings.cells import cell_values, kept_out
-from analysis.findings.published_faults import constants_of
+from analysis.findings.published_faults import CLOSE, constants_of
 from search.cli.main import main as search
 from search.record import load
 
@@ -73,10 +74,10 @@ def test_its_faults_are_found_with_their_figures(taken):
         "val_accuracy at epoch 2)",
         "fault: not its curve: T3 B, scratch, depth 18, lr 0.001: published mae 278.0; its curve "
         "ends at mae 56.6",
-        "fault: best of 2 runs: T3 B, scratch, depth 18, lr 0.01: published mae 122.5, chosen by "
-        "the test value that is shown; left out: mae 130.0",
-        "fault: best of 2 runs: T4 B, scratch, depth 18, lr 0.01: published mae 122.5, chosen by "
-        "the test value that is shown; left out: mae 130.0",
+        "fault: best of 2 runs: T3 B, scratch, depth 18, lr 0.01: published mae 122.5, the best "
+        "by the test value that is shown; left out: mae 130.0",
+        "fault: best of 2 runs: T4 B, scratch, depth 18, lr 0.01: published mae 122.5, the best "
+        "by the test value that is shown; left out: mae 130.0",
         "fault: choice of lr: T3 B, depth 18: published best lr 0.01 (mae 122.5), by the curves "
         "of 2 epochs lr 0.001 (mae 56.6); T4 B was run at lr 0.01",
         "fault: no better than a constant: shanghaitech B, scratch, depth 18, lr 0.01, run 0 "
@@ -87,6 +88,28 @@ def test_its_faults_are_found_with_their_figures(taken):
         "fault: no better than a constant: T3 B, scratch, depth 18, lr 0.001, published: mae 278 "
         "against zero 124.1, training median 68.3",
     ]
+
+
+def test_a_record_keeps_the_faults_of_its_own_task(taken):
+    held = {n: load(taken[0] / n) for n in ("old-cifar10", "old-shanghaitech")}
+    told = [line.removeprefix("fault: ") for line in taken[1] if line.startswith("fault: ")]
+    kept = {name: record.study["imported"]["faults"] for name, record in held.items()}
+    assert kept == {"old-cifar10": told[:1], "old-shanghaitech": told[1:]}
+    assert banners(held["old-cifar10"])[0].endswith("1 fault found at import.")
+    assert banners(held["old-shanghaitech"])[0].endswith("7 faults found at import.")
+
+
+@pytest.mark.parametrize(("split", "count"), [("test", 1), ("val", 0)])
+def test_a_table_that_says_val_shows_no_other_split(tmp_path, capsys, split, count):
+    curves = csv_of(tmp_path / "old.csv", HEAD, CLASSES)
+    published = csv_of(tmp_path / "cells.csv", f"{PUBLISHED},split", [f"{CELLS[0]},{split}"])
+    out = str(tmp_path / "runs")
+    words = ["import-curves", str(curves), "--out", out, "--published", str(published)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("validation shown as test") == count
+    published.write_text(published.read_text().replace(f",{split}\n", ",train\n"))
+    assert main([*words[:-3], f"{out}-2", *words[-2:]]) == 2
+    assert "column split: 'train' must be one of test, val" in capsys.readouterr().err
 
 
 def test_sound_tables_have_no_fault(tmp_path, capsys):
@@ -245,3 +268,15 @@ def test_the_constants_on_file_are_those_of_the_real_annotations(real_data):
         assert known["zero"] == pytest.approx(test.mean(), abs=0.05)
         off = np.abs(test - np.median(heads["train"])).mean()
         assert known["training median"] == pytest.approx(off, abs=0.05)
+        drawn = np.random.default_rng(0).choice(heads["train"], (2000, len(heads["train"])))
+        moved = np.abs(test - np.median(drawn, axis=1)[:, None]).mean(axis=1) / off
+        assert moved.std() == pytest.approx({"A": 0.016, "B": 0.005}[part], abs=0.002)
+        assert moved.std() < CLOSE
+
+
+def test_an_imported_value_has_a_mark_of_its_own_in_the_answers_figure(taken):
+    (plot,) = dot_plots(load(taken[0] / "old-cifar10"))
+    (row,) = plot["rows"]
+    assert row["mean"] is not None
+    assert row["marked"]
+    assert plot["seen"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 from make_run import Run, answer_sentences, cifar, crowd
+from scipy.special import stdtrit
 
 from analysis.display import figure_set, marks, tables
+from analysis.display.explained import explained
 from analysis.findings.cells import cell_values, kept_out, lead
 from search.record import counts, load
 
@@ -359,3 +362,42 @@ def test_the_answer_says_by_which_other_metric_a_constant_is_not_beaten(tmp_path
     said = " ".join(answer_sentences(load(tmp_path / "s")))
     assert "It beats every constant predictor: uniform guess (0.1000)." in said
     assert "But depth 18: loss worse than uniform guess (2.3026)." in said
+
+
+def test_two_seeds_beyond_a_constant_say_what_decides(tmp_path):
+    """Both values are above the guess; the t interval of two is not."""
+    run = Run(tmp_path / "s", cells=DEPTHS[:2], confirm_seeds=[1, 2], space_keys=[])
+    for cell, scores in enumerate(((0.50, 0.70), (0.48, 0.66))):
+        run.confirm(cell, [{"loss": 1.0, "accuracy": a} for a in scores])
+    said = headline(tmp_path / "s")
+    assert "accuracy not shown to beat uniform guess (0.1000) (two seeds: their 95 % t" in said
+    held = explained(load(tmp_path / "s"), 0)
+    assert "range of two seeds, not 95 % 0.5000 to 0.7000" in held
+    assert "95 % over seeds" not in held
+
+
+def test_two_seeds_that_do_not_overlap_say_why_they_are_not_told_apart(tmp_path):
+    run = Run(tmp_path / "s", cells=DEPTHS[:2], confirm_seeds=[1, 2], space_keys=[])
+    for cell, scores in enumerate(((0.600, 0.601), (0.603, 0.606))):
+        run.confirm(cell, [{"loss": 1.0, "accuracy": a} for a in scores])
+    values = [v for v in cell_values(load(tmp_path / "s")) if v.metric == "accuracy"]
+    assert {v.standing for v in values} == {"among the best"}
+    (text,) = [said for sign, said in marks.legend(values) if sign == "≈"]
+    assert text.endswith(
+        "depth 18, depth 34: two seeds: their 95 % t interval decides, 12.7 "
+        "standard errors to each side, not the two values shown"
+    )
+    assert pytest.approx(stdtrit(1, 0.975), abs=0.01) == 12.7
+
+
+def test_an_exploded_loss_is_told_in_powers_of_ten(tmp_path):
+    run = Run(tmp_path / "s", space_keys=[])
+    run.confirm(0, [{"loss": x, "accuracy": 0.1} for x in (2.9e10, 3.1e10, 5e12)])
+    record = load(tmp_path / "s")
+    for said in (
+        explained(record, 0),
+        headline(tmp_path / "s"),
+        tables.make(record, "cells").caption,
+    ):
+        assert not re.search(r"\d{6}\.\d", said), said
+    assert "to 8.81e+12" in explained(record, 0)

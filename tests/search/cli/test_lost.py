@@ -90,4 +90,4 @@ def test_before_a_cell_has_chosen_its_configs_can_come_back(make_study, capsys):
     assert main(["status", str(study.folder)]) == 1
     shown = capsys.readouterr().out
     assert "cell depth 18: choosing among 4 of 5 configs: 1 failed" in shown
-    assert "`resume --retry-failed` runs what is missing again" in shown
+    assert f"`resnet-search resume {study.folder} --retry-failed` runs what is missing" in shown

@@ -357,6 +357,44 @@ def test_a_job_given_to_a_worker_that_was_stopped_between_two_jobs_comes_back(gi
     assert (lost["trial"], lost["cause"], lost["node"]) == (job, "silent", "here")
 
 
+# of Ray 2.60, cut
+DIED = """ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
+\tclass_name: ImplicitFunc
+\tpid: {}
+\tip: {}
+The actor is dead because its worker process has died."""
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "node"),
+    [
+        (DIED.format(7, "10.0.0.2"), "silent", "a"),
+        (DIED.format(7, "10.0.0.3"), "process", "b"),  # another node's process of that number
+        (DIED.format(8, "10.0.0.3"), "process", "b"),
+        (DIED.format(8, "10.0.0.2"), "process", "a"),
+        ("The actor died.", "process", ""),  # it may be the other job that the worker had
+    ],
+)
+def test_a_death_is_told_of_a_worker_ended_between_jobs_only_where_it_is_that_workers(
+    cluster, error, cause, node
+):
+    study, searcher, nodes, _ = cluster
+    nodes.all["a"].address, nodes.all["b"].address = "10.0.0.2", "10.0.0.3"
+    listener = Listener(study, searcher, well)
+    for key in ("r1", "r2"):
+        assert "job" in searcher.suggest(key)
+        listener.on_trial_start(1, [], RayTrial(key))
+    idle = Placed("a", "a", 7, 0.0, 0.0)
+    listener._workers["a", 7] = idle
+    listener._ended(idle, "no step between two jobs (stopped by a signal)", idle=True)
+    searcher.on_trial_complete("r2", error=True)
+    listener.on_trial_error(1, [], ray_says(study, "r2", error))
+    wait_for_end(searcher)
+    lost = next(e for e in read_events(study.folder) if e["event"] == "lost")
+    assert (lost["cause"], lost["node"]) == (cause, node)
+    assert len(searcher.ended_idle) == (cause != "silent")  # it is left for the job that it had
+
+
 MISSING = """ray::ImplicitFunc.__init__() (pid=71, ip=10.0.0.12, actor_id=ab, repr=run_job)
   File "x.py", line 1, in <module>
 ModuleNotFoundError: No module named 'search'"""

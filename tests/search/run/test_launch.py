@@ -6,7 +6,9 @@ import pytest
 
 from search import record
 from search.cli.main import main
-from tests.search.conftest import drive
+from search.run.objects import Objects
+from search.spec.study_spec import load_spec
+from tests.search.conftest import TEXT, begin, drive
 
 STUDY = """
 name = "tiny"
@@ -100,6 +102,31 @@ def test_an_existing_run_is_kept(refused, make_study, here):
     assert "already holds a study" in refused("run", "tiny.toml")
 
 
+def test_a_study_that_was_edited_since_its_run_is_told_key_by_key(refused, here, capsys):
+    (here / "tiny.toml").write_text(TEXT)
+    spec, text = load_spec(here / "tiny.toml")
+    data = [{"data": "synthetic", "edition": "synthetic", "synthetic": True}]
+    begin(here / "runs" / "tiny", spec, text, [data[0] | {"train_images": 9, "test_images": 9}])
+    assert "on record -> now" not in refused("run", "tiny.toml")
+    (here / "tiny.toml").write_text(text.replace("high = 0.1", "high = 0.2"))
+    said = refused("run", "tiny.toml", "--set", "budget.trials_per_cell=7")
+    lines = [line for line in said.splitlines() if line.startswith("  ")]
+    assert lines == ["  budget.trials_per_cell: 5 -> 7", "  space.lr.high: 0.1 -> 0.2"]
+    assert "`resume` goes on with it as on record; for what is asked for now, --name" in said
+    uri = f"file://{here}/store"  # without a copy of it here, it is the same
+    store = Objects(f"{uri}/tiny")
+    store.make()
+    store.put("study.json", here / "runs" / "tiny" / "study.json")
+    said = refused("run", "tiny.toml", "--runs-dir", uri, "--local-dir", "other")
+    assert "already holds a study" in said
+    assert "  space.lr.high: 0.1 -> 0.2" in said
+
+
+def test_the_run_folder_is_said_before_the_checks_of_data_and_machine(here, capsys):
+    assert main(["run", "tiny.toml", "--set", "fixed.train_images=60000"]) == 2
+    assert capsys.readouterr().out.splitlines()[0] == "run folder: runs/tiny"
+
+
 @pytest.mark.parametrize(
     "left",
     [
@@ -108,6 +135,8 @@ def test_an_existing_run_is_kept(refused, make_study, here):
         "curves.parquet",
         "checkpoints/00-000.pt",
         "parts/x.parquet",
+        "frames.json",
+        "unasked/epochs.jsonl",
     ],
 )
 def test_what_is_left_of_a_study_without_its_study_json_is_not_gone_on_from(refused, here, left):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
-from search.run.asking import Answer
+from search.run import cluster
+from search.run.asking import Answer, _clock_of
+from search.run.clocks import Offset, offset
 from search.run.errors import StoreError
 from search.run.node import Node
 from search.run.node_probe import Need
@@ -212,6 +215,59 @@ def test_the_node_that_ray_names_of_a_dead_worker_is_found_by_id_or_address(two)
     assert nodes.there(said.format("10.0.0.1")).name == "first"
     assert nodes.there(f"its node has died. Node Id: {other}").name == "second"
     assert nodes.there("The actor died.") is None
+
+
+def test_a_clock_is_told_to_differ_only_by_more_than_its_measuring_may_be_wrong(
+    tmp_path, monkeypatch
+):
+    """A node under load starts a process for seconds before it reads its clock."""
+    events, said = [], []
+    need = Need(str(tmp_path), "cifar10", [{}], "/data", DATA)
+    nodes = Nodes(need, OURS, said.append, events.append)
+    clocks = {"slow": Offset(6.0, 6.0), "off": Offset(6.0, 0.1), "mute": Offset(0.0, None)}
+    for name, clock in clocks.items():
+        nodes.all[name] = Node(name, "h", name, {"CPU": 1.0}, whole(), clock=clock)
+    monkeypatch.setattr(nodes, "_look", lambda wait: None)
+    nodes.begin()
+    notes = [line for line in said if "clock" in line]
+    assert [line.split(";")[0] for line in notes] == [
+        "note: the clock of off is +6 s from this one's (measured to 0.1 s)"
+    ]
+    told = {e["node"]: (e["clock_offset"], e["clock_bound"]) for e in events}
+    assert told == clocks
+
+
+def test_a_clock_is_measured_by_the_quickest_answer_and_never_wrong_by_more_than_its_bound():
+    slow = iter([0.4, 0.0, 0.2])
+
+    def ask():
+        time.sleep(next(slow))
+        return time.time() - 100.0  # read at the end of it all
+
+    held = offset(ask)
+    assert held.bound < 0.1
+    assert abs(held.seconds + 100.0) <= held.bound + 0.01
+    assert offset(lambda: 1 / 0) == Offset(0.0, None)
+
+
+def test_the_drivers_own_node_has_the_drivers_clock(monkeypatch):
+    """However long it takes to answer."""
+    mine = SimpleNamespace(get_node_id=lambda: "a")
+    monkeypatch.setattr("ray.get_runtime_context", lambda: mine)
+    monkeypatch.setattr("search.run.asking.on", lambda *of: 1 / 0)
+    assert _clock_of("a") == Offset(0.0, 0.0)
+    assert _clock_of("b") == Offset(0.0, None)
+
+
+def test_nodes_that_are_gone_are_not_counted_among_those_joined(monkeypatch):
+    def node(alive):
+        return {"Alive": alive, "Resources": {"CPU": 2.0, "GPU": 1.0}}
+
+    monkeypatch.setattr("ray.nodes", lambda: [node(True), node(False), node(True)])
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    here = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    monkeypatch.setattr("ray.get_runtime_context", lambda: here)
+    assert cluster.joined() == "Ray at 10.0.0.1:6379: 2 node(s), 4 CPUs, 2 GPUs"
 
 
 def test_a_store_that_does_not_answer_holds_up_nobody_while_a_node_joins(tmp_path, monkeypatch):

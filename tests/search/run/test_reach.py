@@ -125,6 +125,24 @@ def test_a_resume_is_refused_before_its_data_is_read(capfd, closed, make_study, 
     assert len(shown.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_resume_whose_cluster_is_gone_is_told_what_helps(
+    capfd, closed, make_study, tmp_path, given
+):
+    """Without --address it goes to the cluster of its last session: to leave it out is no help."""
+    study = make_study(tmp_path / "tiny")
+    study.run.add_session("run", {"address": f"127.0.0.1:{closed}"})
+    study.close()
+    capfd.readouterr()
+    more = ["--address", f"127.0.0.1:{closed}"] if given else []
+    assert main(["resume", str(tmp_path / "tiny"), *more]) == 1
+    said = capfd.readouterr().err
+    assert f"nothing answers at --address 127.0.0.1:{closed}" in said
+    assert (f"{closed}, as in the last session" in said) is not given
+    assert "give `--address local` to run on this machine" in said
+    assert "leave --address out" not in said
+
+
 @pytest.mark.long
 def test_what_ray_prints_while_it_tries_is_kept_for_the_reason(capfd):
     from search.run import cluster  # imports ray

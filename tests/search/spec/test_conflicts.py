@@ -97,6 +97,55 @@ def test_the_fault_names_its_key_and_the_values_that_make_it(base, held, key, sa
     assert said in found[key], found
 
 
+CONV = "head = 'conv'"
+
+
+@pytest.mark.parametrize(
+    ("base", "held", "key", "said"),
+    [
+        (CROWD, {"cells": "stride = [8, 16]"}, "stride", "head is never 'conv'"),
+        (CROWD, {"cells": "norm = ['trained', 'group']"}, "norm", "head is never 'conv'"),
+        (CROWD, {"cells": "head = ['fc', 'conv']\nstride = [8, 16]"}, "stride",
+         "for head = 'fc', so cells would be the same (stride = 8 and 16)"),
+        (CROWD, {"cells": "loss = ['bayesian', 'mse']\nkernel = ['gaussian', 'adaptive']",
+                 "fixed": CONV}, "kernel", "for loss = 'bayesian', so cells would be the same"),
+        (CROWD, {"cells": "kernel = ['gaussian', 'dots']", "fixed": f"{CONV}\nloss = 'dm'"},
+         "kernel", "it needs loss = 'mse' or 'dice', or loss = 'dm'"),
+        (CROWD, {"cells": "sigma = [4.0, 8.0]", "fixed": f"{CONV}\nloss = 'dm'"}, "sigma",
+         "it needs loss = 'bayesian', or loss = 'mse' or 'dice' and kernel = 'gaussian' or "),
+        (CROWD, {"cells": "sigma = [4.0, 8.0]", "fixed": "kernel = 'dots'"}, "sigma", "it needs"),
+        (CROWD, {"cells": "double_single_head = [false, true]",
+                 "fixed": f"{CONV}\nloss = 'bayesian'"}, "double_single_head", "loss is never"),
+        (CIFAR10, {"cells": "network = ['resnet', 'densenet121']"}, "depth",
+         "for network = 'densenet121', so cells would be the same (depth = 18 and 34)"),
+        (CIFAR10.replace("cifar10", "imagefolder"), {"cells": "smallest_area = [0.1, 0.5]"},
+         "smallest_area", "crop_by is never 'resize'"),
+    ],
+)  # fmt: skip
+def test_cells_that_differ_in_what_nothing_reads_are_refused(base, held, key, said):
+    found = faults(text(base, **held).replace("trials_per_cell = 4\n", ""))
+    assert set(found) == {f"cells.{key}"}
+    assert said in found[f"cells.{key}"]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"cells": "head = ['fc', 'conv']\nstride = [16]"},
+        {"cells": "stride = [8, 16]", "fixed": CONV},
+        {"cells": "kernel = ['gaussian', 'disc']", "fixed": f"{CONV}\nloss = 'dm'"},
+        {"cells": "flip_average = [false, true]"},
+        {"cells": "kernel = ['gaussian', 'dots']", "fixed": CONV,
+         "space": "[space]\nlr = [0.1, 0.01]\nloss = ['bayesian', 'mse']"},
+        {"cells": "kernel = ['gaussian', 'dots']", "fixed": CONV,
+         "space": "[[points]]\nloss = 'dm'\n[[points]]\nloss = 'mse'"},
+    ],
+)  # fmt: skip
+def test_cells_that_differ_in_what_some_config_reads_are_compared(held):
+    written = text(CROWD, **held)
+    parse_spec(tomllib.loads(written.replace("trials_per_cell = 4\n", "")), "mine.toml")
+
+
 def test_a_condition_s_range_counts_where_it_holds():
     space = "[space.momentum]\nlow = 0.5\nhigh = 0.9\n"
     space += "[[space.momentum.when]]\ndepth = 34\nlow = 0\nhigh = 0.9"

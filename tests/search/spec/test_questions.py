@@ -11,8 +11,9 @@ from search.record import load_study
 from search.run.errors import ExecutionError
 from search.spec.questions import find_questions
 from search.spec.shipped import shipped_studies
-from search.spec.study_spec import load_spec, parse_spec
+from search.spec.study_spec import SpecError, load_spec, parse_spec, recorded_spec
 from tests.search.conftest import begin
+from trainables import find_task
 from trainables.errors import TaskError
 
 STUDY = """
@@ -66,6 +67,18 @@ SCALED = "crop = 64\nsigma = 1.875\nscale_low = 0.0625\nscale_high = 0.1875"
          {"fixed.scale_low": "heads at 1.2 to 1.5 of the size"}),
         (CROWD, {"fixed": "stride = 16"}, {"fixed.stride": "head is never 'conv'"}),
         (CROWD, {"fixed": "sigma = 0.3"}, {"fixed.sigma": "leaves a head one pixel"}),
+        # half resolution with the default crop never shows what is evaluated
+        (CROWD, {"fixed": "head = 'conv'\nresize = 0.5"},
+         {"fixed.crop": "heads at 1.33 times the size that they have in validation and test, or "
+          "larger, and never at that size; use 384 at most"}),
+        (CROWD, {"fixed": "head = 'conv'\ncrop = 512", "cells": "resize = [0.75, 1.0]\n"
+                 "part = ['A', 'B']"}, {"fixed.crop": "(where resize = 0.75, part = 'A')"}),
+        (CROWD, {"fixed": "head = 'conv'\nloss = 'dm'\nsigma = 8.0\nkernel = 'adaptive'"},
+         {"fixed.sigma": "changes nothing: it needs", "fixed.kernel": "changes nothing"}),
+        (CROWD, {"fixed": "head = 'conv'\nloss = 'bayesian'\nkernel = 'dots'"},
+         {"fixed.kernel": "it needs loss = 'mse' or 'dice', or loss = 'dm'"}),
+        (CROWD, {"space": "[space]\noutput = ['relu', 'none']\nlr = [0.1]"},
+         {"space.output": "head is never 'conv'"}),
         (CROWD, {"fixed": "kernel = 'disc'", "space": "[space.sigma]\nlow = 10\nhigh = 30"},
          {"fixed.kernel": "(where sigma = 30.0)"}),
         (CROWD, {"fixed": "optimizer = 'sgd'"}, {"fixed.lr": "0.001 is for optimizer = 'adam'"}),
@@ -109,6 +122,7 @@ def test_a_depth_that_no_network_reads_is_asked_about():
     ("task", "held"),
     [
         (CROWD, {"fixed": SCALED}),
+        (CROWD, {"fixed": "head = 'conv'\nresize = 0.5\ncrop = 384"}),
         (CROWD, {"fixed": "crop = 384"}),
         (CROWD, {"fixed": "kernel = 'disc'\nsigma = 22.0"}),
         (CROWD, {"fixed": "optimizer = 'sgd'\nlr = 1e-6"}),
@@ -188,3 +202,20 @@ def test_a_run_prints_its_questions_before_ray(tmp_path, monkeypatch, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count("note: fixed.sigma: 15 px spreads a head over 60") == 1
     assert shown.index("note: ") < shown.index("starting Ray")
+
+
+def test_a_study_that_was_begun_with_cells_that_nothing_reads_may_go_on():
+    """A new one is refused; an old one may have been begun before that was looked at."""
+    raw = {
+        "name": "s",
+        "task": "cifar10",
+        "cells": {"depth": [18], "momentum": [0.5, 0.9]},
+        "fixed": {"optimizer": "adam"},
+        "budget": {"max_epochs": 3},
+        "confirm": {"seeds": [1, 2]},
+    }
+    with pytest.raises(SpecError, match="changes nothing"):
+        parse_spec(raw, "s.toml")
+    settings = {key: setting.default for key, setting in find_task("cifar10").settings.items()}
+    held = recorded_spec({"spec": raw, "settings": settings, "task_dir": None}, "study.json")
+    assert held.cells["momentum"] == (0.5, 0.9)

@@ -251,9 +251,12 @@ def test_evaluate_augments_only_if_told_and_repeatably(complete):
     assert len({clean[0], augmented[0], augmented[2]}) == 3
 
 
-def test_baselines_are_the_uniform_guess():
-    found = cifar10.baselines(Data({}, {}))
-    assert found == {"uniform guess": {"loss": pytest.approx(2.302585), "accuracy": 0.1}}
+def test_baselines_are_the_guess_the_commonest_class_and_the_shares_of_training():
+    labels = {"train": torch.tensor([4] * 3 + [7]), "test": torch.tensor([4, 7, 7, 7])}
+    found = cifar10.baselines(Data({}, labels))
+    assert found["uniform guess"] == {"loss": pytest.approx(2.302585), "accuracy": 0.1}
+    assert found["majority class"] == {"accuracy": 0.25}
+    assert found["class shares"] == {"loss": pytest.approx(-np.log([0.75, *[0.25] * 3]).mean())}
 
 
 def test_a_last_image_alone_joins_the_step_before():

@@ -1,10 +1,14 @@
-"""What is said of the crowd task's settings."""
+"""What is said of the crowd task's settings, and which of them matter when."""
 
 from pathlib import Path
 
+import pytest
+import torch
+
 from trainables.settings import COMMON, LIMITS
 from trainables.tasks.copies import COPIES
-from trainables.tasks.crowd_settings import SETTINGS
+from trainables.tasks.crowd_settings import READ_WHERE, SETTINGS
+from trainables.tasks.shanghaitech import TASK
 
 DOCS = Path(__file__).parents[3] / "docs" / "crowds.md"
 
@@ -14,3 +18,64 @@ def test_every_setting_of_the_task_s_own_is_in_its_document():
     own = set(SETTINGS) - {*COMMON, *LIMITS, *COPIES}
     shared = {"head_lr", "clip_grad", "ema"}  # no other document tells them
     assert not [key for key in own | shared if f"`{key}`" not in text]
+
+
+SMALL = {
+    "edition": "synthetic",
+    "crop": 64,
+    "train_images": 2,
+    "val_images": 2,
+    "test_images": 2,
+    "sigma": 4.0,
+    "train_sample": 1,
+}
+OTHER = {
+    "stride": 16,
+    "last_layer": 4,
+    "norm": "group",
+    "output": "relu",
+    "train_sample": 2,
+    "kernel": "dots",
+    "sigma": 2.0,
+    "sigma_of": "crop",
+}
+
+
+def told_of(config, folder):
+    """All that a step and an evaluation come to: losses of a few batches, scores of val."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        data = TASK.open_data(folder, config, 0, torch.device("cpu"))
+        net = TASK.network(config, None)
+        net.eval()  # as drawn: `start` would make all conv heads answer the same
+        held, generator = [], torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for images, target in TASK.batches(data, config, generator):
+                held.append(float(TASK.loss(net(images), target, config)[0]))
+        splits = ["train", "val"] if TASK.measures_train(config) else ["val"]
+        scores = [TASK.evaluate(net, data, s, config, generator, False).metrics for s in splits]
+        return held, scores
+
+
+@pytest.mark.parametrize("loss", ["mse", "dm", "bayesian"])
+@pytest.mark.parametrize("head", ["fc", "conv"])
+def test_the_table_of_what_is_read_is_what_training_and_evaluation_read(
+    head, loss, complete, tmp_path
+):
+    if head == "fc" and loss != "mse":
+        return  # refused
+    base = {**SMALL, "head": head, "loss": loss}
+    usual = told_of(complete("shanghaitech", **base), tmp_path)
+    for key, value in OTHER.items():
+        config = complete("shanghaitech", **{**base, key: value})
+        read = any(all(config[k] in way[k] for k in way) for way in READ_WHERE[key])
+        if key == "sigma_of" and head == "fc":
+            config = complete("shanghaitech", **{**base, key: "image"})
+        assert (told_of(config, tmp_path) != usual) is read, key
+
+
+def test_a_kernel_of_dots_reads_no_sigma(complete, tmp_path):
+    config = complete("shanghaitech", **SMALL, kernel="dots")
+    assert not any("dots" in way.get("kernel", ()) for way in READ_WHERE["sigma"])
+    held = [told_of({**config, "sigma": s, "sigma_of": "image"}, tmp_path) for s in (2.0, 4.0)]
+    assert held[0] == held[1]

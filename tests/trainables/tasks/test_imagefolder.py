@@ -142,7 +142,7 @@ def test_a_trial_trains_and_is_scored_with_names_and_balanced_accuracy(folder, t
     job = TrainJob(config, 1, 0, 1, 1, True, folder, None, "cpu", tmp_path / "c.pt")
     outcome = train(TASK, job, lambda row: None)
     held = outcome.test
-    assert set(held.metrics) == {"loss", "accuracy", "balanced_accuracy"}
+    assert set(held.metrics) == {*TASK.metrics, *TASK.also}
     truth, found = (np.array(held.per_image[key]) for key in ("truth", "prediction"))
     recalls = [(found[truth == label] == label).mean() for label in range(3)]
     assert held.metrics["balanced_accuracy"] == pytest.approx(np.mean(recalls))

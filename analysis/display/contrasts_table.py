@@ -1,0 +1,68 @@
+"""The contrasts of a study as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.display import words
+from analysis.display.frames import ends, stamps
+from analysis.display.origins import origin
+from analysis.display.render import Table
+from analysis.findings.contrasts import Contrast, contrasts
+from analysis.findings.facts import DASH, digits, fixed_point, metric_name
+from analysis.findings.moves import POWER
+from analysis.findings.stats import Interval
+from search.record import Record
+from search.record.naming import cell_label
+
+
+def contrasts_table(record: Record, asked: Sequence[Contrast] | None = None) -> Table:
+    """A row a pair of cells and metric.
+
+    Args:
+        record: the study.
+        asked: after its results were seen; those that it declares unless given.
+
+    Raises:
+        UserError: see analysis.findings.contrasts.contrasts.
+    """
+    study, data = record.study, contrasts(record, asked)
+    rows = []
+    for row in data.to_dict("records"):
+        places = digits(study, row["metric"])
+        why = f": {row['why']}" if row["why"] else ""
+        rows.append(
+            {
+                "contrast": row["contrast"],
+                "within": row["within"] or DASH,
+                "cell": cell_label(study["cells"][row["cell"]]),
+                "metric": f"{row['split']} {metric_name(study, row['metric'])}",
+                "difference": fixed_point(row["difference"], places),
+                "interval": ends(Interval(row["lo"], row["hi"], "both"), places),
+                "verdict": f"{row['verdict']}{why}",
+                "detectable": fixed_point(row["detectable"], places),
+                "seeds to decide": DASH if pd.isna(row["seeds"]) else str(row["seeds"]),
+            }
+        )
+    display = pd.DataFrame(rows)
+    bold = pd.DataFrame(False, index=display.index, columns=display.columns)
+    if len(rows):
+        bold["verdict"] = data["verdict"].isin(["better", "worse"]).to_numpy()
+    said = "Declared in the study file." if asked is None else _AFTERWARDS
+    caption = " ".join([*words.banners(record), said, _NOTE, origin(record)])
+    title = "Contrasts: each value against one"
+    data = data.assign(**stamps(record))
+    return Table(study["name"], "contrasts", title, caption, display, bold, data, short=said)
+
+
+_AFTERWARDS = (
+    "NOT declared in the study file: asked for with its results at hand, so a decided one is a "
+    "hint for the next study."
+)
+_NOTE = (
+    "Better and worse are the cell's. Intervals are over seeds and, where results of each image "
+    "are on record, over test images; all of a metric are decided together (Holm). Detectable: "
+    f"what so many seeds of this spread would tell from 0 in {100 * POWER:.0f} % of studies."
+)

@@ -1,0 +1,167 @@
+"""Several records in one table: what moved between two, and the cells of all side by side."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.display.frames import ends, long_frame, text
+from analysis.display.marks import legend
+from analysis.display.origins import origin
+from analysis.display.render import Table
+from analysis.findings.cells import CellValue
+from analysis.findings.facts import DASH, beside, digits, fixed_point, metric_name
+from analysis.findings.several import cell_keys, changes, diff, joined, parted
+from analysis.findings.stats import Interval
+from search.record import Record
+from search.record.naming import setting
+
+
+def diff_table(one: Record, other: Record) -> Table:
+    """The cells of two records, a row a cell and metric; its caption says what the two differ in.
+
+    Raises:
+        UserError: see analysis.findings.several.diff.
+    """
+    data, keys = diff(one, other), cell_keys([one, other])
+    rows = []
+    for row in data.to_dict("records"):
+        held = {str(name): value for name, value in row.items()}
+        at = {key: setting(key, held.get(key, held.get(f"setting_{key}"))) for key in keys}
+        own = _moved(one, held)
+        rows.append(beside(at, own) | own)
+    display = pd.DataFrame(rows)
+    bold = pd.DataFrame(False, index=display.index, columns=display.columns)
+    bold["verdict"] = data["verdict"].isin(["better", "worse"]).to_numpy()
+    caption = " ".join([*_told_of(one, other), *_differences(one, other)])
+    names = f"{one.study['name']} and {other.study['name']}"
+    title = f"From {one.run} to {other.run}: what moved"
+    return Table(names, "diff", title, caption, display, bold, data, short=_short(data))
+
+
+def _moved(record: Record, row: dict[str, Any]) -> dict[str, str]:
+    places = digits(record.study, row["metric"])
+    name = f"{row['split']} {metric_name(record.study, row['metric'])}"
+    held = Interval(row["lo"], row["hi"], "both")
+    why = f": {row['why']}" if row["why"] else ""
+    return {
+        "metric": name,
+        "first": _mean(row, "first", places),
+        "second": _mean(row, "second", places),
+        "change": fixed_point(row["change"], places),
+        "95 % of the change": ends(held, places),
+        "verdict": f"{row['verdict']}{why}",
+        "may be due to": row["differs"] or DASH,
+    }
+
+
+def _mean(row: dict[str, Any], which: str, places: int) -> str:
+    n = row[f"n_{which}"]
+    return f"{fixed_point(row[which], places)} ({n})" if n else DASH
+
+
+def _short(data: pd.DataFrame) -> str:
+    counts = data["verdict"].value_counts()
+    return "; ".join(f"{n} {verdict}" for verdict, n in counts.items())
+
+
+def _told_of(one: Record, other: Record) -> list[str]:
+    damaged = [note for record in (one, other) for note in _damage(record)]
+    return [
+        *damaged,
+        "First and second: means over seeds (their number). The interval is over seeds and, where "
+        "results of each image are on record, over test images; all cells of a metric are decided "
+        "together (Holm). Better and worse are the second's.",
+        f"First: {origin(one)} Second: {origin(other)}",
+    ]
+
+
+def _damage(record: Record) -> list[str]:
+    return [f"DAMAGED RECORD {record.run}: {note}." for note in record.notes]
+
+
+def _differences(one: Record, other: Record) -> list[str]:
+    held = changes(one, other)
+    if held.empty:
+        return ["The studies differ in nothing that is on record."]
+    said = []
+    for kind, rows in held.groupby("kind", sort=False):
+        facts = (
+            f"{row.key} {_fact(row.first)} -> {_fact(row.second)}" for row in rows.itertuples()
+        )
+        said.append(f"{kind}: {'; '.join(facts)}")
+    return [f"They differ in {'. '.join(said)}."]
+
+
+def _fact(value: Any) -> str:
+    if not isinstance(value, str):
+        return "not on record"
+    try:
+        held = json.loads(value)
+    except ValueError:
+        held = value
+    if isinstance(held, dict):
+        return " ".join(f"{key}={_fact(json.dumps(v))}" for key, v in held.items())
+    said = str(held)
+    return f"{said[:10]}..." if len(said) > 30 and " " not in said else said
+
+
+def join_table(records: Sequence[Record]) -> Table:
+    """The cells of several studies, a row each, ranked where they can be compared.
+
+    Raises:
+        UserError: see analysis.findings.several.joined.
+    """
+    found, keys = joined(records), cell_keys(records)
+    varied = [key for key in _varied(found) if key not in keys]
+    rows, bold = [], []
+    for _, group in itertools.groupby(found, key=lambda held: (held[0].run, held[1].cell)):
+        cell = list(group)
+        record, first, settings = cell[0]
+        at = {key: setting(key, settings.get(key)) for key in (*keys, *varied)}
+        own = {"study": record.study["name"]}
+        values = {_head(record, v): text(v) for _, v, _ in cell}
+        shown = {**values, "epochs": f"{first.epochs}/{first.budget}", "standing": first.standing}
+        rows.append(own | beside(at, {**own, **shown}) | shown)
+        heads = {_head(record, v): v.bold for _, v, _ in cell}
+        bold.append({name: heads.get(name, False) for name in rows[-1]})
+    display = pd.DataFrame(rows).fillna(DASH)
+    marked = pd.DataFrame(bold, columns=display.columns).fillna(False).astype(bool)
+    data = pd.concat([_long(record, found) for record in records], ignore_index=True)
+    caption = " ".join([*_joined_notes(records, found), *(origin(r) for r in records)])
+    names = ", ".join(record.study["name"] for record in records)
+    return Table(names, "join", f"Cells of {names}", caption, display, marked, data)
+
+
+Found = tuple[Record, CellValue, dict[str, Any]]
+
+
+def _long(record: Record, found: Sequence[Found]) -> pd.DataFrame:
+    values = [value for held, value, _ in found if held is record]
+    return long_frame(record, values, {}).assign(run=str(record.run))
+
+
+def _head(record: Record, value: CellValue) -> str:
+    return f"{value.split} {metric_name(record.study, value.metric)}"
+
+
+def _varied(found: Sequence[Found]) -> list[str]:
+    """Settings that do not hold in every cell, as far as every record has them."""
+    settings = [at for _, _, at in found]
+    keys = [key for key in settings[0] if all(key in at for at in settings)]
+    return [key for key in keys if any(at[key] != settings[0][key] for at in settings)]
+
+
+def _joined_notes(records: Sequence[Record], found: Sequence[Found]) -> list[str]:
+    notes = [note for record in records for note in _damage(record)]
+    notes += [f"{sign} {said}." for sign, said in legend([value for _, value, _ in found])]
+    metric = records[0].study["metric"]
+    firsts = {r.study["name"]: v for r, v, _ in reversed(found) if v.metric == metric}
+    for (name, value), (second, other) in itertools.combinations(reversed(firsts.items()), 2):
+        if why := parted(value, other):
+            notes.append(f"{name} and {second} are not compared: {', '.join(why)}.")
+    return notes

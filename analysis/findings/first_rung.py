@@ -1,0 +1,198 @@
+"""Was the first rung late enough: how well each earlier epoch ranks what came out in the end.
+
+Only configs that were trained in full can say. In a search with early stopping these are the best
+of their rungs, and the audit's; what they say of the rest is a guess, and the table says how many
+they are. A study without early stopping (`scheduler = "none"`), or curves from elsewhere, say all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from search.record import Record, epochs_of_cell, plan_from
+from search.record.once import once
+
+LEAST = 4  # configs in full that a cell needs to say anything
+STEP = 1.5  # between the epochs that are tried as a first rung
+DRAWS = 2000
+LEVEL = 0.95
+COLUMNS = [
+    *("epoch", "rung", "cells", "configs", "tau", "low", "high", "kept", "worst", "epochs_a_cell"),
+]
+
+Array = NDArray[np.float64]
+
+
+class Cell(NamedTuple):
+    """Configs of a cell that were trained in full.
+
+    Attributes:
+        values: `(configs, epochs)`, by the checkpoint rule after each epoch; more is better.
+        run: configs that were begun in the cell.
+    """
+
+    values: Array
+    run: int
+
+
+class FirstRung(NamedTuple):
+    """What follows for the next study.
+
+    Attributes:
+        epoch: of the first rung that lost nothing; None where that cannot be said.
+        why: what it is, or why it cannot be said, as a sentence.
+        noise: standard deviation over seeds, in the units of the metric; NaN where unknown.
+    """
+
+    epoch: int | None
+    why: str
+    noise: float
+
+
+@once
+def ranked_then(record: Record) -> pd.DataFrame:
+    """How well the epochs before the last rank the configs of each cell.
+
+    Returns:
+        A row an epoch that could be a first rung: epoch; rung (whether it is one of the study's);
+        cells and configs (of at least LEAST in full) that say it; tau, Kendall's rank correlation
+        of the value there with the value in full, pairs pooled within cells, low and high (95 %,
+        bootstrap over configs within cells, percentiles); kept, in how many cells the best in full
+        is among those that go on from there; worst, the most that any cell would have lost in the
+        metric by going on with these alone; epochs_a_cell, what the search of a cell would cost
+        with its first rung there. Empty where no cell has configs enough.
+    """
+    cells = [cell for cell in _cells(record) if len(cell.values) >= LEAST]
+    if not cells:
+        return pd.DataFrame(columns=COLUMNS)
+    rng, study = np.random.default_rng(0), record.study
+    rows = []
+    for epoch in _candidates(study["rungs"]):
+        plan = plan_from(study, epoch)
+        losses = [_lost(c, epoch, plan.quota(len(c.values))) for c in cells]
+        tau, low, high = _kendall(cells, epoch, rng)
+        rows.append(
+            {
+                "epoch": epoch,
+                "rung": epoch in study["rungs"],
+                "cells": len(cells),
+                "configs": sum(len(c.values) for c in cells),
+                "tau": tau,
+                "low": low,
+                "high": high,
+                "kept": sum(loss == 0 for loss in losses),
+                "worst": max(losses),
+                "epochs_a_cell": epochs_of_cell(plan),
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def first_rung(record: Record) -> FirstRung:
+    """The earliest first rung after which no cell loses more than seeds differ by.
+
+    As far as the configs trained in full can say; every later one of the tried has to hold too.
+    """
+    held, noise = ranked_then(record), _noise(record)
+    if held.empty:
+        most = max((len(cell.values) for cell in _cells(record)), default=0)
+        why = (
+            f"not enough data: no cell has {LEAST} configs trained in full (the most is {most}); "
+            "audit_share = 1, or scheduler = 'none' with few configs, would tell"
+        )
+        return FirstRung(None, why, noise)
+    if math.isnan(noise):
+        why = "not enough data: without two seeds of a cell nothing says which loss matters"
+        return FirstRung(None, why, noise)
+    fine = (held["worst"] <= noise)[::-1].cummin()[::-1]
+    if not fine.any():
+        why = "none: at every epoch that was tried some cell loses more than seeds differ by"
+        return FirstRung(None, why, noise)
+    epoch = int(held.loc[fine, "epoch"].iloc[0])
+    why = f"the earliest from which on no cell loses more than seeds differ by (sd {noise:.3g})"
+    return FirstRung(epoch, why, noise)
+
+
+def in_full(record: Record) -> tuple[int, int]:
+    """Configs of the search that were trained in full, and those that were begun."""
+    cells = _cells(record)
+    return sum(len(cell.values) for cell in cells), sum(cell.run for cell in cells)
+
+
+def _candidates(steps: Sequence[int]) -> list[int]:
+    """Epochs before the last: the study's rungs, and steps by STEP from 1."""
+    last, at, found = int(steps[-1]), 1.0, {int(step) for step in steps[:-1]}
+    while round(at) < last:
+        found.add(round(at))
+        at *= STEP
+    return sorted(found)
+
+
+@once
+def _cells(record: Record) -> list[Cell]:
+    """Of each cell that was searched, what was trained in full."""
+    study, trials = record.study, record.trials
+    rows = trials[trials["stage"] != "confirm"]
+    full = rows[(rows["status"] == "completed") & (rows["epochs"] >= rows["budget"])]
+    held = record.curves
+    name = f"{study['watched']}_{study['metric']}"
+    held = held[(held["name"] == name) & held["trial"].isin(full["trial"])]
+    wide = held.pivot(index="trial", columns="epoch", values="value").sort_index(axis=1)
+    wide = wide.reindex(columns=range(1, int(study["rungs"][-1]) + 1)).dropna()
+    sign = 1.0 if study["mode"] == "max" else -1.0
+    curves = sign * wide.to_numpy("float64")
+    if study["checkpoint_rule"] == "best":
+        curves = np.maximum.accumulate(curves, axis=1)
+    place = {str(trial): n for n, trial in enumerate(wide.index.astype(str))}
+    found = []
+    for cell, own in rows.groupby("cell"):
+        names = full.loc[full["cell"] == cell, "trial"].astype(str)
+        at = [place[trial] for trial in names if trial in place]
+        found.append(Cell(curves[at], len(own)))
+    return found
+
+
+def _lost(cell: Cell, epoch: int, quota: int) -> float:
+    """What the best in full is better by than the best of those that would go on."""
+    then, end = cell.values[:, epoch - 1], cell.values[:, -1]
+    on = np.argsort(-then, kind="stable")[:quota]
+    return float(end.max() - end[on].max())
+
+
+def _kendall(
+    cells: Sequence[Cell], epoch: int, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Goodman and Kruskal's gamma of the pooled pairs, which is tau without ties, and its ends."""
+    score, pairs = np.zeros(DRAWS + 1), np.zeros(DRAWS + 1)
+    for cell in cells:
+        then, end = cell.values[:, epoch - 1], cell.values[:, -1]
+        n = len(end)
+        signs = np.sign(then[:, None] - then) * np.sign(end[:, None] - end)
+        drawn = rng.multinomial(n, [1 / n] * n, size=DRAWS).astype(float)
+        weights = np.vstack([np.ones(n), drawn])  # the first are the configs as they are
+        score += ((weights @ signs) * weights).sum(1)
+        pairs += ((weights @ np.abs(signs)) * weights).sum(1)
+    known = pairs > 0
+    found = np.where(known, score / np.where(known, pairs, 1), np.nan)
+    if not known[0]:
+        return math.nan, math.nan, math.nan
+    ends = np.nanquantile(found[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(found[0]), float(ends[0]), float(ends[1])
+
+
+def _noise(record: Record) -> float:
+    """Pooled standard deviation over seeds of the watched metric, of cells with two or more."""
+    trials = record.trials
+    full = (trials["stage"] == "confirm") & (trials["status"] == "completed")
+    groups: Mapping[object, pd.Series] = dict(list(trials[full].groupby("cell")["value"]))
+    held = [values.dropna() for values in groups.values() if values.notna().sum() >= 2]
+    if not held:
+        return math.nan
+    squares = sum(float(((v - v.mean()) ** 2).sum()) for v in held)
+    return math.sqrt(squares / sum(len(v) - 1 for v in held))

@@ -1,0 +1,323 @@
+"""Cells of several records beside one another: what changed between two, what may share a table.
+
+Cells are the same where every setting that is a cell's in any of the records is equal, whether the
+record has it as a cell's or for the whole study. Two values are held against each other where they
+are of one task, metric and split, and of the same test images by name and true value (where
+results of each image are not on record: by what the records say of their data).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from analysis.findings.cells import CellValue, cell_values
+from analysis.findings.facts import beside, settings_of
+from analysis.findings.standing import lead, with_standing
+from analysis.findings.stats import equal, told_apart
+from analysis.findings.verdict import MARKS, kept_out
+from search.record import Record, UserError
+from search.record.once import once
+
+# what a result may hang on, the likeliest first
+KINDS = (
+    *("data", "settings", "search", "budget", "chosen", "seeds", "weights"),
+    *("code", "versions", "machine"),
+)
+ASIDE = ("notes", "warnings")  # of a fingerprint, what is said and no more
+VERDICTS = (
+    *("same numbers", "better", "worse", "not told apart", "not known"),
+    *("only in the first", "only in the second", "cannot be compared"),
+)
+
+
+def cell_keys(records: Sequence[Record]) -> list[str]:
+    """Settings that are a cell's in any of the records, in the order in which they come."""
+    found = (key for record in records for at in record.study["cells"] for key in at)
+    return list(dict.fromkeys(found))
+
+
+def changes(one: Record, other: Record) -> pd.DataFrame:
+    """What two studies differ in, but for their cells.
+
+    Returns:
+        A row a fact, of columns kind (see KINDS), key, first and second (None where one has none).
+    """
+    own = set(cell_keys([one, other]))
+    held, now = (_facts(record.study, own) for record in (one, other))
+    rows = [
+        {"kind": kind, "key": key, "first": held.get((kind, key)), "second": now.get((kind, key))}
+        for kind, key in dict.fromkeys([*held, *now])
+        if held.get((kind, key)) != now.get((kind, key))
+    ]
+    rows.sort(key=lambda row: KINDS.index(row["kind"]))
+    return pd.DataFrame(rows, columns=["kind", "key", "first", "second"])
+
+
+def _facts(study: Mapping[str, Any], own: set[str]) -> dict[tuple[str, str], str]:
+    """(kind, key) -> what a study says, as text."""
+    spec = study["spec"]
+    given: dict[str, dict[str, Any]] = {
+        "data": {
+            f"{number} {key}" if len(study["data"]) > 1 else key: value
+            for number, data in enumerate(study["data"])
+            for key, value in data.items()
+            if key not in ASIDE
+        },
+        "settings": {k: v for k, v in study["settings"].items() if k not in own},
+        "search": spec.get("space", {}) | {"sampler": spec.get("sampler", "")},
+        "budget": spec.get("budget", {}) | {"rungs": study["rungs"]},
+        "seeds": {"seed": study["seed"], "confirm.seeds": study["confirm_seeds"]},
+        "weights": study.get("weights") or {},
+        "code": {"code": study.get("code") or (study.get("git") or {}).get("commit")},
+        "versions": study["versions"] or {},
+        "machine": study["machine"] or {},
+    }
+    # of a user's own task; of ours one digest, which `code` has as well
+    files = study.get("task_code") or ()
+    given["code"] |= {f["file"]: f["sha256"] for f in files if f["file"] != "trainables"}
+    return {
+        (kind, key): value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        for kind, facts in given.items()
+        for key, value in facts.items()
+        if value not in (None, "")
+    }
+
+
+def diff(one: Record, other: Record) -> pd.DataFrame:
+    """Which cells moved from one record to another, and what the two differ in there.
+
+    The intervals are those of a table's leads (seeds and test images, analysis.findings.standing),
+    and all cells of a metric are decided together (Holm): of two records that differ in nothing
+    but chance, in no more than 5 % would any cell be said to have moved.
+
+    Args:
+        one: a record.
+        other: of the same task, e.g. run again after something was changed.
+
+    Returns:
+        A row a cell and metric: the cells' settings, metric, split, first and second (means over
+        seeds, n_first and n_second of them), change (second less first), lo and hi (its interval,
+        at level), verdict (see VERDICTS; better and worse are the second's), why (it cannot be
+        compared) and differs (kinds of `changes`, and of the cell itself, that it may be due to).
+
+    Raises:
+        UserError: they are of different tasks.
+    """
+    _require_one_task([one, other])
+    keys, general = cell_keys([one, other]), set(changes(one, other)["kind"])
+    held, now = _by_cell(one, keys), _by_cell(other, keys)
+    metrics = [m for m in one.study["metrics"] if m in other.study["metrics"]]
+    places = [place for place in dict.fromkeys([*held, *now]) if place[1] in metrics]
+    pairs = [(held.get(place), now.get(place)) for place in places]
+    sets = [_test_images(one), _test_images(other)]
+    whys = [_apart(first, second, sets, [one, other]) for first, second in pairs]
+    leads = decided([p if not why else (None, None) for p, why in zip(pairs, whys, strict=True)])
+    rows = []
+    for (at, metric), pair, why, found in zip(places, pairs, whys, leads, strict=True):
+        own = {"metric": metric, **_row(*pair, why, found, general)}
+        rows.append({**beside(dict(zip(keys, map(json.loads, at), strict=True)), own), **own})
+    return pd.DataFrame(rows)
+
+
+Pair = tuple[CellValue | None, CellValue | None]
+
+
+def _by_cell(record: Record, keys: Sequence[str]) -> dict[tuple[tuple[str, ...], str], CellValue]:
+    """(settings as JSON, metric) -> value."""
+    found = {}
+    for value in cell_values(record):
+        settings = settings_of(record.study, value.given)
+        at = tuple(json.dumps(settings.get(key)) for key in keys)
+        found[at, value.metric] = value
+    return found
+
+
+def _apart(
+    first: CellValue | None,
+    second: CellValue | None,
+    sets: Sequence[Mapping[int, str]],
+    records: Sequence[Record],
+) -> str:
+    """Why two values cannot be held against each other; "" where they can, or one is not there.
+
+    What marks say does not matter here: they are of a value among others, and this is one again.
+    """
+    if first is None or second is None:
+        return ""
+    for name, value in zip(("first", "second"), (first, second), strict=True):
+        if kept_out(value, MARKS):
+            return f"the {name} is {value.status}"
+    if first.split != second.split:
+        return f"split {first.split} against {second.split}"
+    if first.sample is not None and second.sample is not None:
+        same = sets[0].get(first.cell) == sets[1].get(second.cell)
+        return "" if same else "they were scored on different test images"
+    one, two = (_data(r, v) for r, v in zip(records, (first, second), strict=True))
+    return "" if one == two else f"data: {one or 'not said'} against {two or 'not said'}"
+
+
+def _data(record: Record, value: CellValue) -> str:
+    """What a record says of the images that a value is of."""
+    told = [{k: v for k, v in data.items() if k not in ASIDE} for data in record.study["data"]]
+    return f"{value.data} {json.dumps(told, sort_keys=True)}".strip()
+
+
+@once
+def _test_images(record: Record) -> dict[int, str]:
+    """Cell -> digest of the test images of its values, in their order on record."""
+    images = record.per_image[record.per_image["split"] == "test"]
+    by_trial = dict(list(images.groupby("trial", sort=False)))
+    found = {}
+    for value in cell_values(record):
+        digests = set()
+        for trial in value.trials:
+            if trial in by_trial:
+                rows = by_trial[trial]
+                names = "\n".join(rows["image"].astype(str))
+                truth = rows["truth"].to_numpy(dtype="<f8").tobytes()
+                digests.add(hashlib.blake2b(names.encode() + truth).hexdigest())
+        if len(digests) == 1:
+            found[value.cell] = digests.pop()
+    return found
+
+
+def decided(pairs: Sequence[Pair]) -> list[tuple[Any, float] | None]:
+    """The lead of the second over the first and its level; None of a pair that has none."""
+    found: list[tuple[Any, float] | None] = [None] * len(pairs)
+    by_metric: dict[str, list[int]] = {}
+    for place, (first, second) in enumerate(pairs):
+        if first is not None and second is not None:
+            by_metric.setdefault(first.metric, []).append(place)
+    for places in by_metric.values():
+        tests: list[Callable[[float], bool]] = []
+        for place in places:
+            first, second = pairs[place]
+            assert first is not None and second is not None
+            tests.append(partial(_moved, first, second))
+        for place, (_, level) in zip(places, told_apart(tests), strict=True):
+            first, second = pairs[place]
+            assert first is not None and second is not None
+            found[place] = (lead(second, first, level), level)
+    return found
+
+
+def _moved(first: CellValue, second: CellValue, level: float) -> bool:
+    return lead(second, first, level).says in ("better", "worse")
+
+
+def _row(
+    first: CellValue | None,
+    second: CellValue | None,
+    why: str,
+    found: tuple[Any, float] | None,
+    general: set[str],
+) -> dict[str, Any]:
+    held = {"first": first, "second": second}
+    row: dict[str, Any] = {"split": next(v.split for v in held.values() if v)}
+    for name, value in held.items():
+        row |= {name: value.mean if value else math.nan, f"n_{name}": value.n if value else 0}
+    row |= {"change": row["second"] - row["first"], "lo": math.nan, "hi": math.nan}
+    row |= {"level": math.nan, "verdict": "cannot be compared", "why": why}
+    if first is None or second is None:
+        row["verdict"] = "only in the second" if first is None else "only in the first"
+        return row | {"differs": ""}
+    kinds = general | _own_kinds(first, second)
+    row["differs"] = ", ".join(kind for kind in KINDS if kind in kinds)
+    if found is None:
+        return row
+    ahead, level = found
+    sign = 1 if first.mode == "max" else -1
+    low, high = ahead.both[:2] if sign > 0 else (-ahead.both.high, -ahead.both.low)
+    same = len(first.values) == len(second.values) and all(
+        equal(a, b) for a, b in zip(sorted(first.values), sorted(second.values), strict=True)
+    )
+    says = {"not decided": "not told apart", "unknown": "not known"}.get(ahead.says, ahead.says)
+    return row | {
+        "lo": low,
+        "hi": high,
+        "level": level,
+        "verdict": "same numbers" if same else says,
+    }
+
+
+def _own_kinds(first: CellValue, second: CellValue) -> set[str]:
+    """Kinds that differ in a cell itself."""
+    differing = {
+        "chosen": first.config != second.config,
+        "seeds": first.seeds != second.seeds,
+        "budget": first.budget != second.budget,
+        "settings": first.rule != second.rule,
+    }
+    return {kind for kind, differs in differing.items() if differs}
+
+
+def joined(records: Sequence[Record]) -> list[tuple[Record, CellValue, dict[str, Any]]]:
+    """The cells of several studies with their standing among all that can be compared.
+
+    Cells can be where they would be within one study (split, rule, budget) and are of the same
+    test images; each of the others is ranked among its own.
+
+    Args:
+        records: of one task.
+
+    Returns:
+        Record, value and all settings of the cell, in the order of the records. The value's `cell`
+        is a number of its own here, `images` what it was ranked within.
+
+    Raises:
+        UserError: they are of different tasks, or two are of the same run.
+    """
+    _require_one_task(records)
+    if len({record.digest for record in records}) < len(records):
+        raise UserError("the same record is given twice; name each study once")
+    found, values = [], list[CellValue]()
+    for record, value in _each(records):
+        known = _test_images(record).get(value.cell)
+        images = known if value.sample is not None and known else _data(record, value)
+        group = GROUP.join((value.split, value.rule, str(value.budget), images))
+        number = len(values) // max(1, len(record.study["metrics"]))
+        values.append(replace(_unranked(value), cell=number, images=group))
+        found.append((record, settings_of(record.study, value.given)))
+    ranked = with_standing(values)
+    return [(record, v, at) for (record, at), v in zip(found, ranked, strict=True)]
+
+
+GROUP = "\n"  # between split, rule, budget and images of what a value is ranked within
+
+
+def parted(one: CellValue, other: CellValue) -> list[str]:
+    """What keeps two values of `joined` from being compared, in words; [] if nothing does."""
+    names = ("split", "checkpoint rule", "epochs")
+    pairs = list(zip(one.images.split(GROUP), other.images.split(GROUP), strict=True))
+    found = [f"{n} {a} against {b}" for n, (a, b) in zip(names, pairs, strict=False) if a != b]
+    images = "other test images" if one.split == other.split == "test" else "other images"
+    return [*found, *[images] * (pairs[-1][0] != pairs[-1][1])]
+
+
+def _each(records: Sequence[Record]) -> Iterator[tuple[Record, CellValue]]:
+    for record in records:
+        for value in cell_values(record):
+            yield record, value
+
+
+def _unranked(value: CellValue) -> CellValue:
+    marks = tuple(mark for mark in value.marks if mark != "not told apart")
+    return replace(value, standing="out", behind=None, marks=marks)
+
+
+def _require_one_task(records: Sequence[Record]) -> None:
+    tasks = {record.study["task"]: record.study["name"] for record in records}
+    if len(tasks) > 1:
+        (task, name), (other, second) = list(tasks.items())[:2]
+        raise UserError(
+            f"study {name} is of {task}, study {second} of {other}: their metrics are of "
+            "different things, so no table holds both"
+        )
