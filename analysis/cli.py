@@ -21,6 +21,7 @@ from analysis.findings.published_cells import COLUMNS, read_cells
 from analysis.findings.published_faults import of_these_curves, published_faults
 from analysis.findings.verify import verdict_lines
 from search.record import UserError, load, terminal, verify
+from search.record.foreign.importing import NAMES_STUDIES, READERS, import_runs
 from search.record.uris import refuse_uri
 
 
@@ -64,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "import-curves":
             print(_import_curves(args))
             return 0
+        if args.command == "import":
+            print(_import(args))
+            return 0
         print(_build(args) if args.command == "build" else _table(args))
         return 0
 
@@ -75,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="build|table|explain|contrast|diff|join|next|verify|import-curves",
+        metavar="build|table|explain|contrast|diff|join|next|verify|import|import-curves",
     )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
@@ -127,8 +131,39 @@ def _parser() -> argparse.ArgumentParser:
         "verify", help="check a record in full: exit status 0 only if all of it holds"
     )
     check.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    _add_import_of_runs(commands)
     _add_import(commands)
     return parser
+
+
+def _add_import_of_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    taken = commands.add_parser(
+        "import",
+        help="make a record of runs that another tool has, and print what was guessed",
+        description="Make a record of runs that another tool has; see docs/import.md.",
+    )
+    taken.add_argument("kind", choices=list(READERS), metavar="|".join(READERS))
+    taken.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="ray: folder of an experiment; optuna: sqlite or journal file, or a URL; wandb-csv, "
+        "csv: a csv file; mlflow: the folder mlruns or a sqlite file",
+    )
+    taken.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="run folder that is made"
+    )
+    taken.add_argument(
+        "--map",
+        type=Path,
+        metavar="FILE.toml",
+        help="what the columns are; without it they are guessed, and each guess is printed",
+    )
+    taken.add_argument(
+        "--study",
+        default="",
+        metavar="NAME",
+        help=f"({', '.join(NAMES_STUDIES)}) study or experiment, where SOURCE has several",
+    )
 
 
 def _add_form(parser: argparse.ArgumentParser) -> None:
@@ -210,6 +245,11 @@ def _import_curves(args: argparse.Namespace) -> str:
     faults = published_faults(curves, cells)
     folders = write_studies(args.curves, curves, faults, args.out)
     return "\n".join([*(f"fault: {fault.text}" for fault in faults), *map(str, folders)])
+
+
+def _import(args: argparse.Namespace) -> str:
+    done = import_runs(args.kind, args.source, args.out, args.map, args.study)
+    return "\n".join([*done.said, str(done.run)])
 
 
 def _explain(args: argparse.Namespace) -> str:

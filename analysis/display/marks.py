@@ -28,8 +28,13 @@ MARKS = {
     "fewer configs": ("◊", "fewer configs than planned to choose among"),
     "imported": (
         "⇣",
-        "imported: the last epoch of one training elsewhere, on the split named; no seeds, logs "
-        "or results of images, so never confirmed",
+        "imported: one training elsewhere, by the rule and on the split named; no seeds, logs or "
+        "results of images, so never confirmed",
+    ),
+    "imported seeds": (
+        "⇢",
+        "imported with seeds: trained elsewhere, compared as the source has it; nothing says that "
+        "its numbers are those of a run",
     ),
     "not told apart": ("≈", "the best is among the cells so marked, which is not decided"),
 }

@@ -192,7 +192,7 @@ def _references(table: Table) -> list[tuple[int | None, str]]:
     if len(cells) != count:
         return [(None, "")] * count
     return [
-        (None if cell is None else int(cell), str(trial))
+        (None if cell is None or pd.isna(cell) else int(cell), str(trial))
         for cell, trial in zip(cells, trials, strict=True)
     ]
 

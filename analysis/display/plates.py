@@ -107,7 +107,10 @@ def label(plate: Plate, record: Record) -> None:
     """Name a figure, and write over it what nobody may overlook."""
     study = record.study
     signs = [words.SYNTHETIC] if study["synthetic"] else []
-    signs += [words.REPORT_PROTOCOL] if study["protocol"] == "report" else []
+    if "imported" in study:
+        signs.append(words.IMPORTED)
+    elif study["protocol"] == "report":
+        signs.append(words.REPORT_PROTOCOL)
     signs += [words.MIXED_PARTS] if words.mixed_parts(record) else []
     title = f"{study['name']}: {plate.key}"
     named = plate.figure.suptitle(" · ".join([*signs, title]), fontsize="medium", color=SOFT)

@@ -39,6 +39,7 @@ def facts(record: Record, state: str) -> list[tuple[str, list[str]]]:
     imported = study.get("imported") or {}
     more = (
         ("found at import", imported.get("faults", [])),
+        ("guessed at import", imported.get("guessed", [])),
         ("not known", imported.get("unknown", [])),
         ("mixed parts", words.mixed_lines(record)),
         ("changes accepted", accepted(study)),

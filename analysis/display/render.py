@@ -34,6 +34,7 @@ LATEX = {
     "⊕": r"$\oplus$",
     "◊": r"$\diamond$",
     "⇣": r"$\Downarrow$",
+    "⇢": r"$\Rightarrow$",
     "∅": r"$\emptyset$",
     "∇": r"$\nabla$",
     "≈": r"$\approx$",

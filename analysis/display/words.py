@@ -35,9 +35,13 @@ def banners(record: Record) -> list[str]:
     found, study = list[str](), record.study
     if note := imported_note(study):
         faults = len(study["imported"]["faults"])
+        noun = "note" if "kind" in study["imported"] else "fault"
+        seeds = "Nothing here is confirmed"
+        if study["confirm_seeds"]:
+            seeds = "Seeds are those that the source names or repeats"
         found.append(
-            f"{IMPORTED}: {note}. Nothing here is confirmed, and `resnet-report verify` can check "
-            f"only that the record is as it was imported. {faults or 'No'} fault"
+            f"{IMPORTED}: {note}. {seeds}, and `resnet-report verify` can check "
+            f"only that the record is as it was imported. {faults or 'No'} {noun}"
             f"{'' if faults == 1 else 's'} found at import."
         )
         return [*damage(record), *found]
@@ -115,8 +119,9 @@ def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
     held = list(values)
     chosen = f"{space} selected by {watched} among {configs(study, held)}" if space else ""
     asked = ", ".join(str(s) for s in study.get("confirm_seeds") or [study.get("seed", 0)])
-    if "imported" in study:
-        asked = "not known"
+    if "seeds" in (study.get("imported") or {}).get("unknown", ()):
+        repeats = len(study.get("confirm_seeds") or ())
+        asked = f"not known{f' ({repeats} repeats)' * bool(repeats)}"
     sentences = [
         f"Split: {study['shown_split']}",
         f"rule: {rule}",
@@ -132,6 +137,8 @@ def configs(study: Mapping[str, Any], values: Iterable[CellValue]) -> str:
     held = {v.cell: v.counts.configs for v in values}
     planned = configs_planned(study)
     run = _range(c.run for c in held.values())
+    if held and "imported" in study:
+        return f"{run} config{'s' * (run != '1')} a cell"
     if not held or run == str(planned):
         planned_words = f"{planned} config{'s' * (planned != 1)} a cell"
         return planned_words if held else f"{planned_words} (planned)"
@@ -181,5 +188,7 @@ SCHEDULERS = {
 
 def scheduling(study: dict[str, Any]) -> str:
     """What decided which configs go on, in a sentence."""
+    if "imported" in study:
+        return "What decided elsewhere which configs went on is not known here."
     # the spec on record holds what the file gave, without defaults
     return SCHEDULERS[study["spec"].get("scheduler", "cell-promote")]

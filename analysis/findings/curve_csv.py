@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from analysis.findings.published import CURVE_COLUMNS
 from search.record import UserError
+from search.record.csv_rows import read_csv_rows, real_number, refuse, whole_number
 from search.record.forms import out_of_bounds
 from search.record.imported import (
     ImportedRun,
+    ImportedStudy,
     main_metric,
     require_free,
     tasks,
@@ -70,36 +71,6 @@ class Curve:
     def end(self, metric: str) -> float:
         """Its value of a metric at the last epoch; NaN where it has none."""
         return self.values.get(f"{self.watched}_{metric}", {}).get(self.epochs, math.nan)
-
-
-def read_csv_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a csv with their numbers, those of the file's lines.
-
-    Raises:
-        UserError: it cannot be read, lacks a column, or a row has more or fewer fields.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(line if not line.startswith("#") else "\n" for line in file)
-            held = [(lines.line_num, line) for line in lines if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as csv: {error}") from error
-    if not held:
-        raise UserError(f"{path}: holds nothing; its first row must be {','.join(columns)}")
-    (_, head), *rows = held
-    if missing := [name for name in columns if name not in head]:
-        raise UserError(
-            f"{path}, row 1: has no column {', '.join(missing)}; it must be {','.join(columns)}"
-        )
-    if not rows:
-        raise UserError(f"{path}: has a heading and no rows; there is nothing to import")
-    for number, line in rows:
-        if len(line) != len(head):
-            raise UserError(
-                f"{path}, row {number}: has {len(line)} fields, the heading {len(head)}; give "
-                "each column its value"
-            )
-    return [(number, dict(zip(head, line, strict=True))) for number, line in rows]
 
 
 def read_curves(path: Path) -> list[Curve]:
@@ -171,42 +142,6 @@ def _require_whole(path: Path, curve: Curve) -> None:
         )
 
 
-def refuse(path: Path, number: int, column: str, value: str, text: str) -> NoReturn:
-    """Say what is wrong with a value.
-
-    Raises:
-        UserError: always.
-    """
-    raise UserError(f"{path}, row {number}, column {column}: {value!r} {text}")
-
-
-def whole_number(path: Path, number: int, column: str, text: str, least: int) -> int:
-    """A whole number of a csv.
-
-    Raises:
-        UserError: it is none, or below the least.
-    """
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
-        refuse(path, number, column, text, f"must be a whole number from {least} on")
-    return int(text)
-
-
-def real_number(path: Path, number: int, column: str, text: str) -> float:
-    """A finite number of a csv.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        fix = "; of a run that diverged leave the epochs from there on out" * (column == "value")
-        refuse(path, number, column, text, f"must be a finite number{fix}")
-    return value
-
-
 def write_studies(
     path: Path, curves: Sequence[Curve], faults: Sequence[tuple[str, str]], out: Path
 ) -> list[Path]:
@@ -271,4 +206,5 @@ def _write_study(folder: Path, curves: Sequence[Curve], origin: Mapping[str, Any
         )
         for cell, curve in enumerate(curves)
     ]
-    write_imported(folder, curves[0].task, cells, settings, curves[0].watched, runs, origin)
+    study = ImportedStudy(curves[0].task, cells, settings, curves[0].watched, origin)
+    write_imported(folder, study, runs)

@@ -6,14 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from analysis.findings.curve_csv import (
-    MODES,
-    Curve,
-    read_csv_rows,
-    real_number,
-    refuse,
-    whole_number,
-)
+from analysis.findings.curve_csv import MODES, Curve
+from search.record.csv_rows import read_csv_rows, real_number, refuse, whole_number
 from search.record.imported import tasks
 
 COLUMNS = ("table", "task", "part", "mode", "depth", "lr", "epochs", "metric", "value")

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from analysis.findings.curve_csv import Curve, read_csv_rows
+from analysis.findings.curve_csv import Curve
 from analysis.findings.published_cells import Cell, own_file
+from search.record.csv_rows import read_csv_rows
 from search.record.imported import main_metric, tasks
 
 # Of a constant. Another draw of the training images moves the error of their median by 1.6 % (Part

@@ -164,6 +164,8 @@ def _complete(
         details["not finite"] = f"{metric} of {lacking} of {len(final)} seeds"
     if study["synthetic"]:
         marks.append("synthetic")
+    if "imported" in study:
+        marks.append("imported seeds" if len(final) > 1 else "imported")
     return make(
         status="complete" if len(there) else "failed",
         epochs=int(final["epochs"].min()),

@@ -30,11 +30,12 @@ MARKS = (
         "fewer configs",
         "not told apart",
         "imported",
+        "imported seeds",
     ),
 )
 # marks that keep no cell from being compared: at an edge, or where the audit found a better one,
 # it may do better yet; all cells of a study are synthetic, or none
-ALLOWED = ("edge", "audit", "not told apart", "synthetic")
+ALLOWED = ("edge", "audit", "not told apart", "synthetic", "imported seeds")
 # what a verdict on two seeds may seem to deny: their two values, which tables show
 TWO_SEEDS = (
     " (two seeds: their 95 % t interval decides, 12.7 standard errors to each side, not the two "

@@ -36,6 +36,8 @@ def status_table(held: Record) -> Table:
     for number, cell in enumerate(held.study["cells"]):
         rows, configs = trials[trials["cell"] == number], counted[number].configs
         judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]
+        if "imported" in held.study:  # a chosen config's runs are seeds there, and none of search
+            judged = rows
         complete = judged[judged["status"] == "completed"]
         table.add_row(
             cell_label(cell),

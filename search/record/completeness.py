@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from search.record.counts import configs_planned, counts
+from search.record.counts import counts, searched
 from search.record.epoch_table import Epochs, Pairs
 
 if TYPE_CHECKING:
@@ -96,16 +96,19 @@ class Choice:
 def short_choices(held: Record) -> dict[int, Choice]:
     """Cells that choose among fewer configs than planned, as far as there is a choice left."""
     study, trials = held.study, held.trials
-    planned = configs_planned(study)
+    planned = {number: each.configs.planned for number, each in counts(held).items()}
     made = set(held.decisions.loc[held.decisions["verdict"] == "select", "cell"])
+    if "imported" in study:  # seeds of a config are one config, and its choice is made
+        trials = searched(held).assign(stage="search")
+        made = set(range(len(study["cells"])))
     gone = trials[(trials["stage"] == "search") & (trials["status"] == "failed")]
     found = {}
     for cell, rows in gone.groupby("cell"):
         by_node = rows["reason"].str.startswith(LOST).fillna(False)
         failed, lost = (tuple(rows.loc[at, "trial"]) for at in (~by_node, by_node))
-        if study["space_keys"] and len(rows) < planned:
-            number = int(str(cell))
-            found[number] = Choice(planned, failed, lost, number in made)
+        number = int(str(cell))
+        if study["space_keys"] and len(rows) < planned[number]:
+            found[number] = Choice(planned[number], failed, lost, number in made)
     return found
 
 

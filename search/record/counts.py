@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from search.record.columns import trial_column
 from search.record.once import once
 from search.spec.derived import implied_trials, with_derived
 
@@ -129,6 +130,8 @@ def searched(held: Record) -> pd.DataFrame:
     that has not begun to be trained on the reason says so, which the frame on record leaves open.
     """
     rows = held.trials[held.trials["stage"].isin(["search", "audit"])].copy()
+    if "imported" in held.study and held.study["space_keys"]:
+        return _imported_configs(held)
     waits = (rows["status"] == "paused") & rows["reason"].str.startswith("audit: ")
     rows.loc[waits.fillna(False), "reason"] = rows["reason"].str.replace(
         ", trained on to", ", to be trained on to", regex=False
@@ -142,6 +145,17 @@ def searched(held: Record) -> pd.DataFrame:
     rows.loc[audited, "value"] = names.map(ended["value"]).astype("Float64")
     rows.loc[audited, "collapsed"] = _collapsed_at(held, names.map(ended["epoch"]))
     return rows
+
+
+def _imported_configs(held: Record) -> pd.DataFrame:
+    """A row a config of an imported record: its runs are of one stage or another, never of both.
+
+    Of several seeds the first that was trained in full stands for the config.
+    """
+    keys = ["cell", *(trial_column(held.study, key) for key in held.study["space_keys"])]
+    order = held.trials["status"].map({"completed": 0, "stopped": 1}).fillna(2)
+    rows = held.trials.loc[order.sort_values(kind="stable").index]
+    return rows.drop_duplicates(keys).sort_index()
 
 
 def _collapsed_at(held: Record, epochs: pd.Series) -> pd.Series:
@@ -167,14 +181,26 @@ def counts(held: Record) -> Mapping[int, Counts]:
     """Counts of every cell, by its number."""
     study, rows = held.study, held.trials[["stage", "cell", "status"]]
     rows = rows[rows["stage"] != "confirm"]
+    if "imported" in study and study["space_keys"]:
+        rows = searched(held)[["stage", "cell", "status"]]
     audits = rows["stage"] == "audit"
     states = _by_state(rows.assign(status=rows["status"].mask(audits, "stopped")))
     ended = _by_state(rows[audits])
-    planned, seeds, collapsed = configs_planned(study), _seeds(held), _collapsed(held)
+    seeds, collapsed = _seeds(held), _collapsed(held)
+    planned = dict.fromkeys(range(len(study["cells"])), configs_planned(study))
+    if (
+        "imported" in study and study["space_keys"]
+    ):  # how many were planned is not known: those that there are
+        planned = {number: sum(states.get(number, {}).values()) for number in planned}
     none = Seeds(len(study["confirm_seeds"]) or 1)
     return {
         number: Counts(
-            Configs(planned, states.get(number, {}), ended.get(number, {}), collapsed.get(number)),
+            Configs(
+                planned[number],
+                states.get(number, {}),
+                ended.get(number, {}),
+                collapsed.get(number),
+            ),
             seeds.get(number, none),
         )
         for number in range(len(study["cells"]))
@@ -206,6 +232,8 @@ def result_stage(study: Mapping[str, Any], trials: pd.DataFrame) -> str:
 def _seeds(held: Record) -> dict[int, Seeds]:
     study, trials = held.study, held.trials
     stage, score = result_stage(study, trials), f"test_{study['metric']}"
+    if "imported" in study and stage == "confirm" and study["shown_split"] == "val":  # no test
+        score = f"value_{study['shown_split']}_{study['metric']}"
     rows = trials[["stage", "cell", "status", "epochs", "budget", "collapsed", score]]
     rows = rows[rows["stage"] == stage]
     tested = rows[score]

@@ -1,7 +1,8 @@
 """Learning curves from elsewhere, written as a record that everything here reads.
 
-Such a record says in `imported` of study.json that it is one, and what is not known of it. It has
-no seeds, no scores on test and no results of images, so nothing of it counts as confirmed.
+Such a record says in `imported` of study.json that it is one, and what is not known of it. Without
+seeds nothing of it counts as confirmed; where it has them, they count as a study's own do. Of the
+results of images nothing is known.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,74 @@ class ImportedRun:
     Attributes:
         name: of its trial.
         cell: its number.
-        rows: name, e.g. val_accuracy, -> value, one mapping an epoch, from epoch 1.
+        rows: name, e.g. val_accuracy, -> value, one mapping an epoch, from epoch 1; without a
+            name where an epoch has no value of it.
+        config: its searched settings.
+        seed: None where it is not known.
+        stage: search, or confirm: one of the seeds that its cell's result is made of.
+        status: completed, stopped (before the full budget), diverged (in its last row), failed.
+        value_epoch: that its value is of, by the checkpoint rule; 0 for the last.
+        test: scores on test, where its cell shows them.
+        selected: it is what its cell has chosen, in a search without seeds.
+        seconds: that it took.
+        error: that ended it.
     """
 
     name: str
     cell: int
-    rows: tuple[Mapping[str, float], ...]
+    rows: tuple[Mapping[str, float | None], ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    stage: str = "search"
+    status: str = "completed"
+    value_epoch: int = 0
+    test: Mapping[str, float] | None = None
+    selected: bool = False
+    seconds: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ImportedStudy:
+    """What holds for all runs of an import.
+
+    Attributes:
+        task: one that ships, or another's, with a colon in its name and an `about`.
+        cells: values of each cell.
+        settings: those that hold in every cell.
+        watched: the split whose values stand for a run, val or test.
+        origin: `file`, `sha256`, `faults` and what else is to be kept of where it is from.
+        metric: that ranks; "" for that of the task.
+        metrics: that tables show; none for those of the task.
+        about: see trainables.about; None for that of the task.
+        rows: names of the rows' quantities; none for those of the first run.
+        space: keys of configs.
+        shown: the split that tables show; "" for the one that is watched.
+        rule: checkpoint rule, best or last.
+        rungs: epochs at which runs ended, up to the full budget; none for that of the first run.
+        seeds: that each cell was to have; none where there is none with seeds.
+        paired: a seed means the same in every cell.
+        configs: that the cell with most has.
+        unknown: what is not known.
+    """
+
+    task: str
+    cells: list[dict[str, Any]]
+    settings: Mapping[str, Any]
+    watched: str
+    origin: Mapping[str, Any]
+    metric: str = ""
+    metrics: tuple[str, ...] = ()
+    about: Mapping[str, Any] | None = None
+    rows: tuple[str, ...] = ()
+    space: tuple[str, ...] = ()
+    shown: str = ""
+    rule: str = "last"
+    rungs: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    paired: bool = False
+    configs: int = 0
+    unknown: tuple[str, ...] = UNKNOWN
 
 
 def require_free(folder: Path) -> None:
@@ -55,25 +118,13 @@ def require_free(folder: Path) -> None:
         raise RecordError(f"{found}; name another folder by --out")
 
 
-def write_imported(
-    folder: Path,
-    task: str,
-    cells: list[dict[str, Any]],
-    settings: Mapping[str, Any],
-    watched: str,
-    runs: Iterable[ImportedRun],
-    origin: Mapping[str, Any],
-) -> None:
+def write_imported(folder: Path, study: ImportedStudy, runs: Iterable[ImportedRun]) -> None:
     """Write a run folder.
 
     Args:
         folder: made; its name is that of the study.
-        task: one that ships.
-        cells: values of each cell.
-        settings: those that hold in every cell.
-        watched: the split whose values stand for a run, val or test.
-        runs: all of the same number of epochs and the same names.
-        origin: `file`, `sha256`, `faults` and what else is to be kept of where it is from.
+        study: what holds for all runs.
+        runs: of any number of epochs up to the last rung.
 
     Raises:
         RecordError: the folder holds a study already.
@@ -82,51 +133,51 @@ def write_imported(
     require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     held = list(runs)
-    study = _study(folder.name, task, cells, settings, watched, held[0], origin)
+    form = _study(folder.name, study, held[0])
     with closing(Appender(folder / EPOCHS)) as epochs, closing(Appender(folder / JOURNAL)) as log:
         for run in held:
-            _write_run(study, run, log, epochs)
+            _write_run(form, run, log, epochs)
     with whole(folder / STUDY) as part:  # last: without it the folder is no record
-        part.write_text(json.dumps(study, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(form, indent=1), encoding="utf-8")
     write(folder)
 
 
-def _study(
-    name: str,
-    task: str,
-    cells: list[dict[str, Any]],
-    settings: Mapping[str, Any],
-    watched: str,
-    first: ImportedRun,
-    origin: Mapping[str, Any],
-) -> dict[str, Any]:
-    about = SHIPPED[task]
-    metrics = list(about["metrics"])
-    main = main_metric(task)
+def _study(name: str, study: ImportedStudy, first: ImportedRun) -> dict[str, Any]:
+    about = study.about or SHIPPED[study.task]
+    main = study.metric or main_metric(study.task)
+    rungs = list(study.rungs or [len(first.rows)])
+    rows = list(study.rows or first.rows[0])
+    shown = study.shown or study.watched
+    spec: dict[str, Any] = {"description": f"imported from {study.origin['file']}"}
+    if study.configs:
+        spec["budget"] = {"trials_per_cell": study.configs}
+    if study.paired:
+        spec["confirm"] = {"seeds": list(study.seeds), "paired": True}
     return {
         "format": FORMAT,
         "name": name,
-        "task": task,
+        "task": study.task,
         "metric": main,
         "mode": about["metrics"][main]["mode"],
-        "metrics": metrics,
-        "row_metrics": list(first.rows[0]),
-        "watched": watched,
-        "shown_split": watched,
-        "protocol": "report",  # the value of the last epoch, whatever split it is of
-        "checkpoint_rule": "last",
+        "metrics": list(study.metrics or about["metrics"]),
+        "row_metrics": rows,
+        "watched": study.watched,
+        "shown_split": shown,
+        # report: the value of the last epoch, whatever split it is of
+        "protocol": "honest" if study.watched == "val" and shown == "test" else "report",
+        "checkpoint_rule": study.rule,
         "synthetic": False,
-        "cells": cells,
-        "space_keys": [],
-        "settings": dict(settings),
-        "rungs": [len(first.rows)],
-        "confirm_seeds": [],
-        "spec": {"description": f"imported from {origin['file']}"},
+        "cells": study.cells,
+        "space_keys": list(study.space),
+        "settings": dict(study.settings),
+        "rungs": rungs,
+        "confirm_seeds": list(study.seeds),
+        "spec": spec,
         "data": [{"data": about["title"], "edition": "unknown", "synthetic": False}],
         "about": about,
         "weights": None,
         "sessions": [],
-        "imported": {**origin, "unknown": list(UNKNOWN)},
+        "imported": {**study.origin, "unknown": list(study.unknown)},
     }
 
 
@@ -144,13 +195,36 @@ def main_metric(task: str) -> str:
 def _write_run(
     study: Mapping[str, Any], run: ImportedRun, log: Appender, epochs: Appender
 ) -> None:
-    job = {"trial": run.name, "stage": "search", "cell": run.cell, "to_epoch": len(run.rows)}
-    log.write({"event": "ask", "job": job, "config": {}, "settings": {}, "seed": None})
+    at = {"trial": run.name, "cell": run.cell}
+    job = {**at, "stage": run.stage, "to_epoch": max(len(run.rows), 1), "seed": None}
+    if run.stage == "confirm":
+        job["seed"] = run.seed
+    if run.test:
+        job["score_test"] = True
+    asked = {"config": dict(run.config), "settings": dict(run.config), "seed": run.seed}
+    log.write({"event": "ask", "job": job, **asked})
     for epoch, row in enumerate(run.rows, 1):
         epochs.write({"trial": run.name, "row": {"epoch": epoch, **row}})
-    value = run.rows[-1][f"{study['watched']}_{study['metric']}"]
-    end = {"epoch": len(run.rows), "value": value, "value_epoch": len(run.rows)}
-    log.write({"event": "tell", "trial": run.name, "ending": "value", **end})
+    log.write({"event": "tell", "trial": run.name, **_ending(study, run)})
+    place = {"epoch": len(run.rows), "value": None, "rank": None, "n": None, "rule": "elsewhere"}
+    if run.status == "stopped":
+        log.write({"event": "decision", **at, **place, "verdict": "stop"})
+    elif run.selected:
+        log.write({"event": "decision", **at, **place, "verdict": "select"})
+
+
+def _ending(study: Mapping[str, Any], run: ImportedRun) -> dict[str, Any]:
+    took = {} if run.seconds is None else {"seconds": run.seconds}
+    if run.status == "failed":
+        return {"ending": "failed", "error": run.error or None, **took}
+    epoch = len(run.rows)
+    at = run.value_epoch or epoch
+    value = run.rows[at - 1].get(f"{study['watched']}_{study['metric']}")
+    end = {"epoch": epoch, "value": value, "value_epoch": at, **took}
+    if run.status == "diverged":
+        return {"ending": "diverged", **end}
+    test = {"test": dict(run.test), "baselines": {}} if run.test else {}
+    return {"ending": "value", **end, **test}
 
 
 def imported_note(study: Mapping[str, Any]) -> str:

@@ -118,6 +118,8 @@ def mixtures(study: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> M
         study: study.json.
         events: of its journal.
     """
+    if "imported" in study:  # what its runs were computed with is not known
+        return Mixed()
     told = {e["trial"] for e in events if e["event"] == "tell" and e["ending"] != "failed"}
     parts = [p for p in parts_of(study, events) if p.trial in told and p.stage != "audit"]
     by_cell: dict[int, list[Part]] = {}

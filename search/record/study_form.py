@@ -177,6 +177,8 @@ class Imported(Form):
     sha256: str
     faults: Texts
     unknown: Texts
+    kind: str = ""
+    guessed: Texts = Field(default_factory=list)
 
 
 class StudyFile(Form):

@@ -48,6 +48,7 @@ STAND_INS = {  # where a terminal's encoding lacks a mark
     "⊕": "(+)",
     "◊": "<>",
     "⇣": "<-",
+    "⇢": "<=",
     "↑": "^",
     "↓": "v",
     "‘": "'",

@@ -1,0 +1,166 @@
+-- experiments, runs, params, metrics and tags as MLflow 3.17.2 has made them
+CREATE TABLE "experiments" (
+	experiment_id INTEGER NOT NULL, 
+	name VARCHAR(256) NOT NULL, 
+	artifact_location VARCHAR(256), 
+	lifecycle_stage VARCHAR(32), 
+	creation_time BIGINT, 
+	last_update_time BIGINT, 
+	workspace VARCHAR(63) DEFAULT 'default' NOT NULL, 
+	CONSTRAINT experiment_pk PRIMARY KEY (experiment_id), 
+	CONSTRAINT experiments_lifecycle_stage CHECK (lifecycle_stage IN ('active', 'deleted')), 
+	CONSTRAINT uq_experiments_workspace_name UNIQUE (workspace, name)
+);
+INSERT INTO experiments VALUES(0,'Default','/mlruns/0','active',1795862271064,1795862271064,'default');
+INSERT INTO experiments VALUES(1,'depths','/mlruns/1','active',1795862271082,1795862271082,'default');
+CREATE TABLE "runs" (
+	run_uuid VARCHAR(32) NOT NULL, 
+	name VARCHAR(250), 
+	source_type VARCHAR(20), 
+	source_name VARCHAR(500), 
+	entry_point_name VARCHAR(50), 
+	user_id VARCHAR(256), 
+	status VARCHAR(9), 
+	start_time BIGINT, 
+	end_time BIGINT, 
+	source_version VARCHAR(50), 
+	lifecycle_stage VARCHAR(20), 
+	artifact_uri VARCHAR(200), 
+	experiment_id INTEGER, deleted_time BIGINT, 
+	CONSTRAINT run_pk PRIMARY KEY (run_uuid), 
+	CONSTRAINT runs_lifecycle_stage CHECK (lifecycle_stage IN ('active', 'deleted')), 
+	CONSTRAINT source_type CHECK (source_type IN ('NOTEBOOK', 'JOB', 'LOCAL', 'UNKNOWN', 'PROJECT')), 
+	FOREIGN KEY(experiment_id) REFERENCES experiments (experiment_id), 
+	CHECK (status IN ('SCHEDULED', 'FAILED', 'FINISHED', 'RUNNING', 'KILLED'))
+);
+INSERT INTO runs VALUES('ca79d080e35c46618a6d28e7b6ea2429','d18','UNKNOWN','','','unknown','FINISHED',1795862271094,1795862271319,'','active','/mlruns/1/ca79d080e35c46618a6d28e7b6ea2429/artifacts',1,NULL);
+INSERT INTO runs VALUES('57256679cf2044cdbfc40297905b9c35','d18','UNKNOWN','','','unknown','FAILED',1795862271349,1795862271605,'','active','/mlruns/1/57256679cf2044cdbfc40297905b9c35/artifacts',1,NULL);
+INSERT INTO runs VALUES('577788c50d464eddb8053c25b0e53470','d18','UNKNOWN','','','unknown','FINISHED',1795862271625,1795862271857,'','active','/mlruns/1/577788c50d464eddb8053c25b0e53470/artifacts',1,NULL);
+INSERT INTO runs VALUES('2a8a6382157e4f8cb1986ad5a76d7e1a','d18','UNKNOWN','','','unknown','FINISHED',1795862271877,1795862272057,'','active','/mlruns/1/2a8a6382157e4f8cb1986ad5a76d7e1a/artifacts',1,NULL);
+INSERT INTO runs VALUES('29f515e585f4475c956a76add5a1351c','d34','UNKNOWN','','','unknown','FINISHED',1795862272073,1795862272329,'','active','/mlruns/1/29f515e585f4475c956a76add5a1351c/artifacts',1,NULL);
+INSERT INTO runs VALUES('6096aaa9e4634b40a722a40e2bc7621e','d34','UNKNOWN','','','unknown','FINISHED',1795862272341,1795862272645,'','active','/mlruns/1/6096aaa9e4634b40a722a40e2bc7621e/artifacts',1,NULL);
+INSERT INTO runs VALUES('2362bfbddfc143a7b0fdc79e48288fac','d34','UNKNOWN','','','unknown','FINISHED',1795862272665,1795862272850,'','active','/mlruns/1/2362bfbddfc143a7b0fdc79e48288fac/artifacts',1,NULL);
+INSERT INTO runs VALUES('620cf98428a640899849e0629a38dec7','d34','UNKNOWN','','','unknown','FINISHED',1795862272871,1795862273164,'','active','/mlruns/1/620cf98428a640899849e0629a38dec7/artifacts',1,NULL);
+INSERT INTO runs VALUES('9a8d0f3fe2f44ed7a817a2ebade211d2','persistent-panda-584','UNKNOWN','','','unknown','RUNNING',1795862273311,NULL,'','deleted','/mlruns/1/9a8d0f3fe2f44ed7a817a2ebade211d2/artifacts',1,1795862273368);
+CREATE TABLE "params" (
+	"key" VARCHAR(250) NOT NULL, 
+	value VARCHAR(8000) NOT NULL, 
+	run_uuid VARCHAR(32) NOT NULL, 
+	CONSTRAINT param_pk PRIMARY KEY ("key", run_uuid), 
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid)
+);
+INSERT INTO params VALUES('depth','18','ca79d080e35c46618a6d28e7b6ea2429');
+INSERT INTO params VALUES('lr','0.05','ca79d080e35c46618a6d28e7b6ea2429');
+INSERT INTO params VALUES('seed','0','ca79d080e35c46618a6d28e7b6ea2429');
+INSERT INTO params VALUES('depth','18','57256679cf2044cdbfc40297905b9c35');
+INSERT INTO params VALUES('lr','0.05','57256679cf2044cdbfc40297905b9c35');
+INSERT INTO params VALUES('seed','1','57256679cf2044cdbfc40297905b9c35');
+INSERT INTO params VALUES('depth','18','577788c50d464eddb8053c25b0e53470');
+INSERT INTO params VALUES('lr','0.1','577788c50d464eddb8053c25b0e53470');
+INSERT INTO params VALUES('seed','0','577788c50d464eddb8053c25b0e53470');
+INSERT INTO params VALUES('depth','18','2a8a6382157e4f8cb1986ad5a76d7e1a');
+INSERT INTO params VALUES('lr','0.1','2a8a6382157e4f8cb1986ad5a76d7e1a');
+INSERT INTO params VALUES('seed','1','2a8a6382157e4f8cb1986ad5a76d7e1a');
+INSERT INTO params VALUES('depth','34','29f515e585f4475c956a76add5a1351c');
+INSERT INTO params VALUES('lr','0.05','29f515e585f4475c956a76add5a1351c');
+INSERT INTO params VALUES('seed','0','29f515e585f4475c956a76add5a1351c');
+INSERT INTO params VALUES('depth','34','6096aaa9e4634b40a722a40e2bc7621e');
+INSERT INTO params VALUES('lr','0.05','6096aaa9e4634b40a722a40e2bc7621e');
+INSERT INTO params VALUES('seed','1','6096aaa9e4634b40a722a40e2bc7621e');
+INSERT INTO params VALUES('depth','34','2362bfbddfc143a7b0fdc79e48288fac');
+INSERT INTO params VALUES('lr','0.1','2362bfbddfc143a7b0fdc79e48288fac');
+INSERT INTO params VALUES('seed','0','2362bfbddfc143a7b0fdc79e48288fac');
+INSERT INTO params VALUES('depth','34','620cf98428a640899849e0629a38dec7');
+INSERT INTO params VALUES('lr','0.1','620cf98428a640899849e0629a38dec7');
+INSERT INTO params VALUES('seed','1','620cf98428a640899849e0629a38dec7');
+CREATE TABLE "metrics" (
+	"key" VARCHAR(250) NOT NULL, 
+	value FLOAT NOT NULL, 
+	timestamp BIGINT NOT NULL, 
+	run_uuid VARCHAR(32) NOT NULL, 
+	step BIGINT DEFAULT '0' NOT NULL, 
+	is_nan BOOLEAN DEFAULT '0' NOT NULL, 
+	CONSTRAINT metric_pk PRIMARY KEY ("key", timestamp, step, run_uuid, value, is_nan), 
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid), 
+	CHECK (is_nan IN (0, 1))
+);
+INSERT INTO metrics VALUES('val_accuracy',0.468,1795862271193,'ca79d080e35c46618a6d28e7b6ea2429',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862271221,'ca79d080e35c46618a6d28e7b6ea2429',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.568,1795862271225,'ca79d080e35c46618a6d28e7b6ea2429',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862271273,'ca79d080e35c46618a6d28e7b6ea2429',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.6679999999999999,1795862271292,'ca79d080e35c46618a6d28e7b6ea2429',2,0);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862271301,'ca79d080e35c46618a6d28e7b6ea2429',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.6980000000000001,1795862271313,'ca79d080e35c46618a6d28e7b6ea2429',2,0);
+INSERT INTO metrics VALUES('val_accuracy',0.47000000000000003,1795862271427,'57256679cf2044cdbfc40297905b9c35',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862271432,'57256679cf2044cdbfc40297905b9c35',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.57,1795862271537,'57256679cf2044cdbfc40297905b9c35',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862271561,'57256679cf2044cdbfc40297905b9c35',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.6699999999999999,1795862271577,'57256679cf2044cdbfc40297905b9c35',2,0);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862271593,'57256679cf2044cdbfc40297905b9c35',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.7005,1795862271601,'57256679cf2044cdbfc40297905b9c35',2,0);
+INSERT INTO metrics VALUES('val_accuracy',0.518,1795862271697,'577788c50d464eddb8053c25b0e53470',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862271705,'577788c50d464eddb8053c25b0e53470',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.618,1795862271718,'577788c50d464eddb8053c25b0e53470',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862271781,'577788c50d464eddb8053c25b0e53470',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.718,1795862271797,'577788c50d464eddb8053c25b0e53470',2,0);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862271817,'577788c50d464eddb8053c25b0e53470',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.6980000000000001,1795862271836,'577788c50d464eddb8053c25b0e53470',2,0);
+INSERT INTO metrics VALUES('val_accuracy',0.52,1795862271948,'2a8a6382157e4f8cb1986ad5a76d7e1a',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862271968,'2a8a6382157e4f8cb1986ad5a76d7e1a',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.62,1795862271977,'2a8a6382157e4f8cb1986ad5a76d7e1a',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862271993,'2a8a6382157e4f8cb1986ad5a76d7e1a',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.72,1795862272002,'2a8a6382157e4f8cb1986ad5a76d7e1a',2,0);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862272031,'2a8a6382157e4f8cb1986ad5a76d7e1a',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.7005,1795862272041,'2a8a6382157e4f8cb1986ad5a76d7e1a',2,0);
+INSERT INTO metrics VALUES('val_accuracy',0.48400000000000004,1795862272188,'29f515e585f4475c956a76add5a1351c',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862272195,'29f515e585f4475c956a76add5a1351c',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.584,1795862272202,'29f515e585f4475c956a76add5a1351c',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862272223,'29f515e585f4475c956a76add5a1351c',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.0,1795862272231,'29f515e585f4475c956a76add5a1351c',2,1);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862272297,'29f515e585f4475c956a76add5a1351c',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.7140000000000001,1795862272305,'29f515e585f4475c956a76add5a1351c',2,0);
+INSERT INTO metrics VALUES('val_accuracy',0.48600000000000004,1795862272421,'6096aaa9e4634b40a722a40e2bc7621e',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862272434,'6096aaa9e4634b40a722a40e2bc7621e',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.586,1795862272569,'6096aaa9e4634b40a722a40e2bc7621e',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862272581,'6096aaa9e4634b40a722a40e2bc7621e',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.0,1795862272593,'6096aaa9e4634b40a722a40e2bc7621e',2,1);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862272605,'6096aaa9e4634b40a722a40e2bc7621e',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.7165,1795862272618,'6096aaa9e4634b40a722a40e2bc7621e',2,0);
+INSERT INTO metrics VALUES('val_accuracy',0.534,1795862272733,'2362bfbddfc143a7b0fdc79e48288fac',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862272745,'2362bfbddfc143a7b0fdc79e48288fac',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.634,1795862272761,'2362bfbddfc143a7b0fdc79e48288fac',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862272775,'2362bfbddfc143a7b0fdc79e48288fac',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.734,1795862272793,'2362bfbddfc143a7b0fdc79e48288fac',2,0);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862272805,'2362bfbddfc143a7b0fdc79e48288fac',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.7140000000000001,1795862272825,'2362bfbddfc143a7b0fdc79e48288fac',2,0);
+INSERT INTO metrics VALUES('val_accuracy',0.536,1795862272949,'620cf98428a640899849e0629a38dec7',0,0);
+INSERT INTO metrics VALUES('val_loss',1.0,1795862272961,'620cf98428a640899849e0629a38dec7',0,0);
+INSERT INTO metrics VALUES('val_accuracy',0.636,1795862272976,'620cf98428a640899849e0629a38dec7',1,0);
+INSERT INTO metrics VALUES('val_loss',0.9,1795862272981,'620cf98428a640899849e0629a38dec7',1,0);
+INSERT INTO metrics VALUES('val_accuracy',0.736,1795862273056,'620cf98428a640899849e0629a38dec7',2,0);
+INSERT INTO metrics VALUES('val_loss',0.8,1795862273083,'620cf98428a640899849e0629a38dec7',2,0);
+INSERT INTO metrics VALUES('test_accuracy',0.7165,1795862273155,'620cf98428a640899849e0629a38dec7',2,0);
+CREATE TABLE "tags" (
+	"key" VARCHAR(250) NOT NULL, 
+	value VARCHAR(8000), 
+	run_uuid VARCHAR(32) NOT NULL, 
+	CONSTRAINT tag_pk PRIMARY KEY ("key", run_uuid), 
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid)
+);
+INSERT INTO tags VALUES('mlflow.runName','d18','ca79d080e35c46618a6d28e7b6ea2429');
+INSERT INTO tags VALUES('team','vision','ca79d080e35c46618a6d28e7b6ea2429');
+INSERT INTO tags VALUES('mlflow.runName','d18','57256679cf2044cdbfc40297905b9c35');
+INSERT INTO tags VALUES('team','vision','57256679cf2044cdbfc40297905b9c35');
+INSERT INTO tags VALUES('mlflow.runName','d18','577788c50d464eddb8053c25b0e53470');
+INSERT INTO tags VALUES('team','vision','577788c50d464eddb8053c25b0e53470');
+INSERT INTO tags VALUES('mlflow.runName','d18','2a8a6382157e4f8cb1986ad5a76d7e1a');
+INSERT INTO tags VALUES('team','vision','2a8a6382157e4f8cb1986ad5a76d7e1a');
+INSERT INTO tags VALUES('mlflow.runName','d34','29f515e585f4475c956a76add5a1351c');
+INSERT INTO tags VALUES('team','vision','29f515e585f4475c956a76add5a1351c');
+INSERT INTO tags VALUES('mlflow.runName','d34','6096aaa9e4634b40a722a40e2bc7621e');
+INSERT INTO tags VALUES('team','vision','6096aaa9e4634b40a722a40e2bc7621e');
+INSERT INTO tags VALUES('mlflow.runName','d34','2362bfbddfc143a7b0fdc79e48288fac');
+INSERT INTO tags VALUES('team','vision','2362bfbddfc143a7b0fdc79e48288fac');
+INSERT INTO tags VALUES('mlflow.runName','d34','620cf98428a640899849e0629a38dec7');
+INSERT INTO tags VALUES('team','vision','620cf98428a640899849e0629a38dec7');
+INSERT INTO tags VALUES('mlflow.runName','persistent-panda-584','9a8d0f3fe2f44ed7a817a2ebade211d2');
