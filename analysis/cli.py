@@ -9,7 +9,8 @@ from pathlib import Path
 from analysis.display import tables
 from analysis.display.contrasts_table import contrasts_table
 from analysis.display.explained import explained
-from analysis.display.first_rung_table import next_study, told
+from analysis.display.first_rung_table import told
+from analysis.display.next_study import next_study
 from analysis.display.page import build
 from analysis.display.render import FILES, FORMATS, Table, render, write
 from analysis.display.several_tables import diff_table, join_table
@@ -20,7 +21,7 @@ from analysis.findings.published import CURVE_COLUMNS, load_published
 from analysis.findings.published_cells import COLUMNS, read_cells
 from analysis.findings.published_faults import of_these_curves, published_faults
 from analysis.findings.verify import verdict_lines
-from search.record import UserError, load, terminal, verify
+from search.record import UserError, load, terminal, verify, whole_new
 from search.record.foreign.importing import NAMES_STUDIES, READERS, import_runs
 from search.record.uris import refuse_uri
 
@@ -267,18 +268,18 @@ def _several(args: argparse.Namespace) -> str:
 
 def _next(args: argparse.Namespace) -> str:
     record = load(args.run)
-    if "firstrung" not in tables.keys(record):
-        return told(record)
-    shown = render(tables.make(record, "firstrung"), "md").rstrip("\n")
+    known = "firstrung" in tables.keys(record)
+    shown = render(tables.make(record, "firstrung"), "md").rstrip("\n") if known else told(record)
     if not args.write:
         return shown
-    text = next_study(record)
+    text, apart = next_study(record)
     try:
-        with args.write.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with whole_new(args.write) as partial:
+            partial.write_text(text, encoding="utf-8")
     except FileExistsError as error:
         raise UserError(f"{args.write} is there already; name a new file by --write") from error
-    return f"{shown}\n\n{args.write}"
+    with_it = f"; run it as that study was begun: {apart}" if apart else ""
+    return f"{shown}\n\n{args.write}{with_it}"
 
 
 def _verify(run: Path) -> int:

@@ -94,6 +94,27 @@ def whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def whole_new(path: Path) -> Iterator[Path]:
+    """As `whole`, but never in the place of another file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileExistsError: something is there already.
+        OSError: as in the block, with the name of the file.
+    """
+    partial = own_partial(path)
+    try:
+        with naming(path):
+            yield partial
+            os.link(partial, path)  # unlike a rename, never over another
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
 def disk_fault(error: BaseException | None) -> str:
     """What is wrong with a disk, if that is what an exception comes from; else ""."""
     held = _of_disk(error)

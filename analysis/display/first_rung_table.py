@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pandas as pd
 
@@ -13,7 +12,7 @@ from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.facts import DASH, digits, fixed_point, metric_name
 from analysis.findings.first_rung import first_rung, in_full, ranked_then
-from search.record import Record, UserError
+from search.record import Record
 
 
 def first_rung_table(record: Record) -> Table:
@@ -60,38 +59,3 @@ def told(record: Record) -> str:
     if full < run:
         said += "; of those that ended earlier nobody knows what they would have come to"
     return f"{said}."
-
-
-def next_study(record: Record) -> str:
-    """The study file with the first rung that the record asks for, and a name of its own.
-
-    Raises:
-        UserError: the record does not say which, or its study file has no [budget] to change.
-    """
-    found, study = first_rung(record), record.study
-    if found.epoch is None:
-        raise UserError(f"study {study['name']}: {found.why}; nothing is written")
-    text = str(study["text"])
-    head = re.search(r"^\[budget\][^\n]*\n", text, re.MULTILINE)
-    if head is None:
-        raise UserError(f"study {study['name']}: its study file has no [budget] to change")
-    line = f"grace_epochs = {found.epoch}  # {found.why}\n"
-    body, rest = _section(text[head.end() :])
-    changed = re.sub(r"^grace_epochs\s*=[^\n]*\n", line, body, flags=re.MULTILINE)
-    if changed == body and line not in body:
-        changed = line + body
-    named = f'name = "{study["name"]}-next"'
-    top = re.sub(r"^name\s*=[^\n]*", named, text[: head.end()], flags=re.MULTILINE)
-    # every config in full has no rungs
-    top = re.sub(r'^scheduler\s*=\s*"none"', 'scheduler = "cell-promote"', top, flags=re.MULTILINE)
-    given = "".join(
-        f"# as {study['name']} was begun: --set {held}\n"
-        for held in (study.get("overrides") or ())
-    )
-    return given + top + changed + rest
-
-
-def _section(text: str) -> tuple[str, str]:
-    """What belongs to a table of TOML, and what comes after it."""
-    end = re.search(r"^\s*\[", text, re.MULTILINE)
-    return (text, "") if end is None else (text[: end.start()], text[end.start() :])

@@ -30,7 +30,7 @@ from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from search.record.written import write
 from trainables.errors import RecordWarning, UserError
-from trainables.files import whole
+from trainables.files import whole, whole_new
 
 __all__ = [
     "DECISION",
@@ -68,5 +68,6 @@ __all__ = [
     "trial_column",
     "verify",
     "whole",
+    "whole_new",
     "write",
 ]

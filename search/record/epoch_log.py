@@ -26,7 +26,7 @@ from search.record.forms import from_json, line_fault, out_of_bounds
 from search.record.frame_files import Frames, curves_of
 from search.record.journal import RESTORE, JournalError, read_lines
 from search.record.plain_lines import plain_table
-from search.record.stored import EPOCHS, STAMP, shrunk, stamp_of
+from search.record.stored import EPOCHS, STAMP, shrunk, stamp_of, tells_of_logs
 
 
 def read_epochs(folder: Path, size: int | None = None) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def whole_epochs(
         JournalError: a line is damaged.
     """
     shorter = EPOCHS in shrunk(folder)
-    unsure = shorter or stamp_of(folder) is None
+    unsure = shorter or not tells_of_logs(stamp_of(folder))
     log = read_table(folder, size)
     lacking = lacking_epochs(events, log.epochs)
     curves = curves_of(folder) if lacking or unsure else None

@@ -26,6 +26,7 @@ from search.record.stored import (
     shrunk,
     sizes_in,
     stamp_of,
+    tells_of_logs,
 )
 from search.record.texts import categories
 from trainables.files import contents, unfit
@@ -109,7 +110,7 @@ def frames_of(folder: Path, sizes: Mapping[str, int], columns: Collection[str]) 
     """
     paths = [folder / f"{name}.parquet" for name in ("trials", "curves")]
     stamp = stamp_of(folder)
-    if stamp is None or not all(path.is_file() for path in paths):
+    if stamp is None or not tells_of_logs(stamp) or not all(path.is_file() for path in paths):
         return None
     newer = any(stamp.get(name, 0) > sizes.get(name, 0) for name in LOGS)
     if newer and not shrunk(folder):  # a study runs, and has written them since

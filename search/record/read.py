@@ -116,6 +116,7 @@ from search.record.stored import (
     sizes_in,
     sizes_of,
     stamp_of,
+    tells_of_logs,
 )
 from search.record.study_file import load_study
 from trainables.errors import RecordWarning
@@ -227,7 +228,7 @@ def _denied(
     sizes: Mapping[str, int],
 ) -> list[str]:
     """What is to be said of frames that are not as they were written, by those of the logs."""
-    if (stamp := stamp_of(folder)) is None:
+    if (stamp := stamp_of(folder)) is None or not tells_of_logs(stamp):
         return []
     changed = changed_files(folder, stamp, PARQUET)
     exact = sizes_in(stamp) == sizes

@@ -21,11 +21,11 @@ from search.record.set_aside import TOLD, Aside, forget, set_aside_unasked
 from search.record.stored import (
     EPOCHS,
     JOURNAL,
-    STAMP,
     STUDY,
     RecordError,
     new_study,
     shrunk,
+    withdraw,
 )
 from search.record.study_file import load_study
 from search.record.taken import FOLDERS, held_already
@@ -194,7 +194,7 @@ class RunFolder:
         self._epochs = Appender(self.path / EPOCHS)
         if lost or self._journal.cut or self._epochs.cut:
             # what is lost is written again, and other to the last digit than in earlier frames
-            (self.path / STAMP).unlink(missing_ok=True)
+            withdraw(self.path)
         return self._journal.cut
 
     def set_aside_unasked(self, events: Sequence[Event]) -> Aside:

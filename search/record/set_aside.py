@@ -20,7 +20,15 @@ from search.record.epoch_log import read_new_epochs
 from search.record.epoch_table import pairs_in
 from search.record.frame_files import read_parquet
 from search.record.journal import Event
-from search.record.stored import EPOCHS, JOURNAL, PARQUET, PER_IMAGE, STAMP, RecordError, stamp_of
+from search.record.stored import (
+    EPOCHS,
+    JOURNAL,
+    PARQUET,
+    PER_IMAGE,
+    RecordError,
+    stamp_of,
+    withdraw,
+)
 from search.record.taken import ASIDE
 from trainables.files import whole
 
@@ -91,7 +99,7 @@ def set_aside_unasked(folder: Path, events: Sequence[Event]) -> Aside:
     (folder / ASIDE).mkdir(exist_ok=True)
     _write(folder / PLAN, json.dumps(plan._asdict()))
     _keep(folder / ASIDE / EPOCHS, unasked)
-    (folder / STAMP).unlink(missing_ok=True)  # the frames are no longer those that it tells of
+    withdraw(folder)  # the frames are no longer those that it tells of
     # before what they were made of: of what the log, or a part, lacks a frame's rows would count
     rows, trials = set(plan.rows), {Path(name).stem for name in plan.files}
     _out_of_frame(folder / CURVES_FILE, lambda row: (row.trial, row.epoch) in rows)

@@ -38,7 +38,7 @@ def stamp_of(folder: Path) -> dict[str, Any] | None:
 
     Their bytes by name and, of later stamps, `sums`: the checksum of so many bytes; of stamps of
     this version `frames` too: the checksum of each file that was written, and `study`: that of
-    study.json.
+    study.json. Of one that was withdrawn that is all: see `withdraw` and `tells_of_logs`.
     """
     path = folder / STAMP
     try:
@@ -72,6 +72,19 @@ def put_stamp(folder: Path, stamp: Mapping[str, Any]) -> None:
     """Write the stamp, whole or not at all."""
     with whole(folder / STAMP) as partial:
         partial.write_text(json.dumps(stamp), encoding="utf-8")
+
+
+def withdraw(folder: Path) -> None:
+    """Before logs or frames change in a way that the stamp denies: it tells of neither any more.
+
+    What it tells of study.json stays, so that a change of that stays known whatever comes between
+    this and the next stamp.
+    """
+    told = (stamp_of(folder) or {}).get("study")
+    if told is None:
+        (folder / STAMP).unlink(missing_ok=True)
+    else:
+        put_stamp(folder, {"study": told})
 
 
 def study_text(folder: Path) -> str:
@@ -146,6 +159,11 @@ def shrunk(folder: Path) -> dict[str, tuple[int, int]]:
     sizes = sizes_of(folder)
     pairs = {name: (sizes.get(name, 0), stamp.get(name, 0)) for name in LOGS}
     return {name: pair for name, pair in pairs.items() if pair[0] < pair[1]}
+
+
+def tells_of_logs(stamp: Mapping[str, Any] | None) -> bool:
+    """Whether a stamp says what frames were made of: one that was withdrawn does not."""
+    return stamp is not None and ("sums" in stamp or any(name in stamp for name in LOGS))
 
 
 def sizes_in(stamp: Mapping[str, Any]) -> dict[str, int]:

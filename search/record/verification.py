@@ -31,6 +31,7 @@ from search.record.stored import (
     sizes_in,
     sizes_of,
     stamp_of,
+    tells_of_logs,
 )
 
 
@@ -152,8 +153,10 @@ def _unstamped(
     gone = [file for file in PARQUET if file not in told and not (folder / file).is_file()]
     found = [f"{file} is not there to be held against the logs" for file in gone]
     files = {"sums": "the logs", "study": STUDY, "frames": "the frames"}
-    if not stamp:
-        found.append(f"{STAMP} is not there: a log that was cut or changed is not noticed")
+    if not tells_of_logs(stamp):
+        nothing = f"says nothing of logs and frames{' any more' * ('study' in stamp)}"
+        what = nothing if (folder / STAMP).is_file() else "is not there"
+        found.append(f"{STAMP} {what}: a log that was cut or changed is not noticed")
     elif lacks := [what for key, what in files.items() if key not in stamp]:
         found.append(
             f"{STAMP} has no checksum of {', '.join(lacks)}: a change of them is not noticed"

@@ -18,11 +18,11 @@ from search.record.read import frames_made, read_events
 from search.record.stored import (
     FRAMES,
     JOURNAL,
-    STAMP,
     make_stamp,
     put_stamp,
     sizes_of,
     sums_of_frames,
+    withdraw,
 )
 from search.record.study_file import load_study
 from trainables.files import whole
@@ -61,7 +61,7 @@ def write(folder: Path) -> None:
     held = (trials, curves, per_image(folder, study["name"]))
     frames = dict(zip(FRAMES, held, strict=True))
     (folder / "csv").mkdir(exist_ok=True)
-    (folder / STAMP).unlink(missing_ok=True)  # while they are replaced they are of no one state
+    withdraw(folder)  # while they are replaced they are of no one state
     for name, frame in frames.items():
         with whole(folder / f"{name}.parquet") as partial, partial.open("wb") as file:
             frame.to_parquet(file, index=False, write_page_checksum=True)

@@ -44,9 +44,8 @@ def offset(ask: Callable[[], float]) -> Offset:
         before, sent = time.time(), time.monotonic()
         try:
             there = ask()
-        except (
-            Exception
-        ):  # it has just answered other questions; what a clock says decides nothing
+        # it has just answered other questions; what a clock says decides nothing
+        except Exception:
             break
         half = (time.monotonic() - sent) / 2
         found.append(Offset(there - (before + half), half))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import numpy as np
 import pytest
 from make_run import Run
 
 from analysis.cli import main as report
-from analysis.display.first_rung_table import next_study, told
+from analysis.display.first_rung_table import told
+from analysis.display.next_study import next_study
 from analysis.findings.first_rung import Cell, _kendall, first_rung, ranked_then
 from search.record import epochs_of_cell, load, plan_from
 
@@ -112,11 +114,121 @@ def test_the_next_study_has_that_rung_and_a_name_of_its_own_and_replaces_nothing
     full = study(
         tmp_path / "f", bloomer(), text=f'scheduler = "none"\n{TEXT}', overrides=["a.b=1"]
     )
-    assert next_study(full).startswith(
+    assert next_study(full)[0].startswith(
         '# as f was begun: --set a.b=1\nscheduler = "cell-promote"\n'
     )
     bare = study(tmp_path / "b", bloomer(), text=TEXT.replace("grace_epochs = 1\n", ""))
-    assert "[budget]\ngrace_epochs = 5" in next_study(bare)
+    assert "[budget]\ngrace_epochs = 5" in next_study(bare)[0]
+
+
+def written(tmp_path, text, **changed):
+    """Exit status of `next --write`, and the file that it wrote; None where it wrote none."""
+    out, run = tmp_path / "next.toml", tmp_path / "s"
+    status = report(["next", str(study(run, bloomer(), text=text, **changed).run), *to(out)])
+    assert len([*tmp_path.iterdir()]) == 1 + out.exists()  # no half of a file beside it
+    return status, out.read_text() if out.exists() else None
+
+
+def to(out):
+    return ["--write", str(out)]
+
+
+NESTED = """name = "s"
+rows = [
+  [1, 2],
+  [3]
+]
+about = '''
+grace_epochs = 7
+[budget]
+'''
+[task]
+name = "other"
+[ budget ]
+trials_per_cell = 4
+grid = [
+  [1],
+]
+grace_epochs = 1
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT.replace("grace_epochs", "  grace_epochs"),
+        TEXT.replace("grace_epochs", "\t'grace_epochs'"),
+        'name = "s"\n[budget]\nmax_epochs = 9\ngrace_epochs = 1',
+        'name = "s"\n[budget]',
+        f"scheduler = 'none'\n{TEXT}",
+        f"  scheduler='none' # all\n{TEXT}",
+        TEXT.replace("[budget]", "  [ budget ]  # mine"),
+        NESTED,
+        'name = "s"\nbudget.max_epochs = 9\nbudget.grace_epochs = 1\n[confirm]\nseeds = [1, 2]\n',
+        'name = "s"\nbudget.max_epochs = 9\n[confirm]\nseeds = [1, 2]\n',
+        TEXT.replace('name = "s"\n', "x = nan\n"),
+    ],
+)
+def test_whatever_way_the_study_is_written_in_all_else_stays_as_it_was(tmp_path, text):
+    status, found = written(tmp_path, text)
+    expected, held = tomllib.loads(text), tomllib.loads(found)
+    expected["name"] = "s-next"
+    expected["budget"]["grace_epochs"] = 5
+    if "scheduler" in expected:
+        expected["scheduler"] = "cell-promote"
+    plain = [json.dumps(one, sort_keys=True) for one in (held, expected)]  # NaN is itself
+    assert status == 0 and plain[0] == plain[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name = "s"\nbudget = {max_epochs = 9, grace_epochs = 1}\n',
+        TEXT.replace("grace_epochs = 1", "grace_epochs = [\n1\n]"),
+        'name = "s"\n',
+        "name = ",
+    ],
+)
+def test_a_study_file_that_cannot_be_changed_so_is_refused(tmp_path, text, capsys):
+    assert written(tmp_path, text) == (2, None)
+    said = capsys.readouterr().err
+    assert said.startswith("resnet-report: study s: ") and "nothing is written" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_what_the_study_was_begun_with_of_its_budget_and_name_is_in_the_next(tmp_path, capsys):
+    text = TEXT.replace("max_epochs = 9", "max_epochs = 200")
+    given = ["budget.max_epochs=9", "name=s", "scheduler=none", "budget.audit_share=0.5"]
+    status, found = written(tmp_path, text, overrides=[*given, "cells.depth=[18]"])
+    held = tomllib.loads(found)
+    assert (status, held["name"], held["scheduler"]) == (0, "s-next", "cell-promote")
+    assert held["budget"] == {
+        "trials_per_cell": 4,
+        "max_epochs": 9,
+        "grace_epochs": 5,
+        "audit_share": 0.5,
+    }
+    assert found.startswith("# as s was begun: --set cells.depth=[18]\n")
+    assert "next.toml; run it as that study was begun: --set cells.depth=[18]" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("given", ["budget={max_epochs = 9}", "budget.a.b=1", "x=[1,\n2]"])
+def test_what_no_line_can_hold_of_what_it_was_begun_with_is_refused(tmp_path, given, capsys):
+    assert written(tmp_path, TEXT, overrides=[given]) == (2, None)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"--set {' '.join(given.split())}" in said and "nothing is written" in said
+
+
+@pytest.mark.parametrize("full", [0, 3])
+def test_without_configs_enough_nothing_is_written_and_that_is_an_error(tmp_path, full, capsys):
+    run = study(tmp_path / "few", bloomer()[:full]).run
+    out = tmp_path / "n.toml"
+    assert report(["next", str(run)]) == 0 and "not enough data" in capsys.readouterr().out
+    assert report(["next", str(run), *to(out)]) == 2 and not out.exists()
+    said = capsys.readouterr().err
+    assert "no cell has 4 configs" in said and "nothing is written" in said
 
 
 @pytest.mark.long
