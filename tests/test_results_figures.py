@@ -16,8 +16,8 @@ from scipy import stats
 from search import record
 
 ROOT = Path(__file__).parents[1]
-PLAIN, LONG, SOURCE, CROWD = (
-    *("cifar10-plain", "cifar10-scratch-30", "cifar10-source", "crowd-a-64px"),
+PLAIN, LONG, SOURCE, CROWD, CONV = (
+    *("cifar10-plain", "cifar10-scratch-30", "cifar10-source", "crowd-a-64px", "crowd-b-conv"),
 )
 
 
@@ -232,10 +232,38 @@ def crowd_figures() -> list[str]:
     ]
 
 
+def conv_figures() -> list[str]:
+    """Of crowd-b-conv."""
+    held = load(CONV)
+    told = json.loads(held.trials["baselines"].dropna().iloc[0])["training median"]
+    rows, pick = seeds(CONV, 0), winner(CONV, 0)
+    assert pick["lr"] == held.trials["lr"].min() and len(rows) == 2
+    full = list(held.trials.query("epochs == 36")["trial"])
+    late = pd.concat([curve(CONV, trial, "val_mae")[5:] for trial in full])
+    ends = [round(curve(CONV, trial, "train_mae").iloc[-1]) for trial in full]
+    assert min(ends) == 25 and max(ends) == 27
+    off = rows["test_mae"].astype(float) - rows["value"].astype(float)
+    return [
+        *setup(CONV),
+        f"epochs in {seconds_of_driver(CONV) / 60:.0f} minutes",
+        *(
+            f"| seed {seed}, lr {pick['lr']:.4f} | {row['value']:.1f} | {row['test_mae']:.1f} | "
+            f"{row['test_rmse']:.1f} |"
+            for seed, (_, row) in enumerate(rows.iterrows(), 1)
+        ),
+        f"| training median | | {told['mae']:.1f} | {told['rmse']:.1f} |",
+        f"after {min(held.trials.query('epochs == 36')['seconds']) / 60:.0f} minutes of one core",
+        f"between {late.min():.0f} and {late.max():.0f} from epoch 5 on",
+        f"are missed by {min(ends)} to {max(ends)} at the end",
+        f"is {off.min():.0f} to {off.max():.0f} better than test",
+    ]
+
+
 FIGURES: dict[str, Callable[[], list[str]]] = {
     LONG: long_figures,
     PLAIN: plain_figures,
     CROWD: crowd_figures,
+    CONV: conv_figures,
 }
 # numbers that are no figure of ours: of settings, hardware, words, or published
 OTHERS = {
@@ -244,6 +272,7 @@ OTHERS = {
     PLAIN: "9 H200 TF32 b154d9e 0.9 128 10 0.45 0.68 0.1 18 34 50 0.66 200 95 3 cifar10-plain",
     CROWD: "10 64x64 18 8 1.875 0.0625 0.1875 60 300 1e-5 1e-2 0.02 0.0005 64th 0.01 321.9 401.4"
     " 512x512 7.8e-5 1.5e-4 3 AVX2 64px fp32 cifar10-source",
+    CONV: "512 AVX-512 fp32 18 4 16 192 360 8 0.99 32 40 12 2016 26.4 41.3 36.0 23 45 25 55 20 36 5",
 }
 
 
