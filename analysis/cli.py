@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
     why.add_argument(
         "cell",
-        nargs="?",
+        nargs="*",
         metavar="CELL",
         help="number of a cell, or settings such as depth=18,pretrained=false (default: all)",
     )
@@ -256,7 +256,7 @@ def _import(args: argparse.Namespace) -> str:
 def _explain(args: argparse.Namespace) -> str:
     record = load(args.run)
     cells = range(len(record.study["cells"]))
-    wanted = cells if args.cell is None else [cell_number(record, args.cell)]
+    wanted = [cell_number(record, ",".join(args.cell))] if args.cell else cells
     return "\n\n".join(explained(record, cell) for cell in wanted)
 
 

@@ -193,6 +193,8 @@ def _of_each(
     """The frames of all runs, one below the other."""
     if not runs:
         raise UserError("no run is given; name at least one run folder")
+    if several := next((run for run in runs if isinstance(run, list | tuple)), None):
+        raise UserError(f"{several!r} is a list; give the runs one by one: frames.trials(*runs)")
     records = [_loaded(run) for run in runs]
     names = [record.study["name"] for record in records]
     if twice := sorted({name for name in names if names.count(name) > 1}):

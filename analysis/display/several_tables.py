@@ -170,8 +170,11 @@ def _varied(found: Sequence[Found]) -> list[str]:
 
 def _joined_notes(records: Sequence[Record], found: Sequence[Found]) -> list[str]:
     notes = [note for record in records for note in _damage(record)]
-    notes += [f"{sign} {said}." for sign, said in legend([value for _, value, _ in found])]
     metric, names = records[0].study["metric"], _names(records)
+    for one in records:  # cells of two may have one name
+        marks = legend([value for record, value, _ in found if record is one])
+        said = "; ".join(f"{sign} {what}" for sign, what in marks)
+        notes += [f"{names[one.run]}: {said}."] * bool(marks)
     groups: dict[tuple[Path, str], CellValue] = {}
     for record, value, _ in found:
         if value.metric == metric:

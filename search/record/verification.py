@@ -73,11 +73,12 @@ def verify(run: Path | str) -> Verification:
     # frames of a study that runs are of what the logs held then
     made = held if then == sizes or not same else read_from_logs(folder, then)[0]
     frames = [name for name in FRAMES if (folder / f"{name}.parquet").is_file()]
-    found = [*_logs(folder, stamp), *_sums(folder, stamp)]
+    found = list[Difference]()
     for name in frames:
         found += _frame(folder, made, name)
     found += _csv(folder, stamp, made)
     found += misscored(held.study, events, held.per_image)
+    found += [*_logs(folder, stamp), *_sums(folder, stamp)]  # last: values say more than sums
     told = told_scores(events)
     alone = without_predictions(events, set(held.per_image["trial"].unique()))
     return Verification(

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
+from search.spec.unread import toml
 from trainables import find_task
 from trainables.errors import TaskError
 from trainables.task import Setting, Task
@@ -70,6 +71,28 @@ def budget_faults(raw: dict[str, Any]) -> dict[str, str]:
         faults["confirm.paired"] = (
             "true needs two seeds to compare cells by; list them in confirm.seeds, or leave it out"
         )
+    return faults
+
+
+def contrast_faults(raw: dict[str, Any]) -> dict[str, str]:
+    """Faults of [[contrast]] against [cells]; what is no table is left to the types."""
+    faults, seen, cells = {}, list[str](), _table(raw, "cells")
+    held = raw.get("contrast", [])
+    for number, table in enumerate(held if isinstance(held, list) else []):
+        if not isinstance(table, dict) or not {"key", "against"} <= set(table):
+            continue
+        key, against = table["key"], table["against"]
+        values = cells.get(key) if isinstance(key, str) else None
+        if not isinstance(values, list) or len(values) < 2:
+            faults[f"contrast.{number}.key"] = (
+                f"must be a key of [cells] with several values, not {key!r}"
+            )
+        elif repr(against) not in map(repr, values):  # 1 is not true
+            said = ", ".join(map(toml, values))
+            faults[f"contrast.{number}.against"] = f"must be one of {said}, not {toml(against)}"
+        elif repr(table) in seen:
+            faults[f"contrast.{number}"] = f"is there twice: {key} against {toml(against)}"
+        seen.append(repr(table))
     return faults
 
 

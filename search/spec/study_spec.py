@@ -17,7 +17,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from search.spec.conflicts import find_conflicts
 from search.spec.derived import list_faults, with_derived
-from search.spec.faults import budget_faults, misplaced, task_faults, weights_faults
+from search.spec.faults import (
+    budget_faults,
+    contrast_faults,
+    misplaced,
+    task_faults,
+    weights_faults,
+)
 from search.spec.overrides import OverrideError, apply_overrides
 from search.spec.plan import ETA, FULL
 from search.spec.unread import unread_faults
@@ -295,7 +301,10 @@ def parse_spec(
             faults[key] = (
                 f"{faults[key]}; or: {_worded(fault)}" if key in faults else _worded(fault)
             )
-    found = (list_faults(raw), budget_faults(raw), weights_faults(raw), task_faults(raw, TOP))
+    found = (
+        *(list_faults(raw), budget_faults(raw), weights_faults(raw)),
+        *(contrast_faults(raw), task_faults(raw, TOP)),
+    )
     for key, text in (pair for held in found for pair in held.items()):
         faults.setdefault(key, text)
     if spec is not None and not faults:
@@ -353,15 +362,6 @@ def _conflicts(spec: StudySpec) -> dict[str, str]:
     faults = find_conflicts(spec)
     if spec.protocol == "honest" and spec.config({}, {}).get("val_fraction") == 0:
         faults["fixed.val_fraction"] = "0 would select on test; only protocol = 'report' may"
-    for number, held in enumerate(spec.contrast):
-        values = spec.cells.get(held.key, ())
-        if len(values) < 2:
-            faults[f"contrast.{number}.key"] = (
-                f"must be a key of [cells] with several values, not {held.key!r}"
-            )
-        elif held.against not in values:
-            said = ", ".join(map(repr, values))
-            faults[f"contrast.{number}.against"] = f"must be one of {said}, not {held.against!r}"
     if spec.space and spec.seed in spec.confirm.seeds:
         faults["confirm.seeds"] = (
             f"{spec.seed} is the search's own seed, so it repeats nothing new"

@@ -94,7 +94,7 @@ def _lacking(key: str, ways: Needs, every: list[Options]) -> str:
 
 def _ways(key: str, ways: Needs) -> str:
     said = [
-        " and ".join(f"{name} = {_or(way[name])}" for name in way if name != key) for way in ways
+        " and ".join(f"{name} = {_or(values)}" for name, values in way.items()) for way in ways
     ]
     return ", or ".join(dict.fromkeys(text for text in said if text))
 

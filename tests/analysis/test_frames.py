@@ -92,6 +92,8 @@ def test_two_runs_of_one_name_and_no_run_are_refused():
         frames.trials(PLAIN, load(PLAIN))
     with pytest.raises(UserError, match="no run is given"):
         frames.trials()
+    with pytest.raises(UserError, match="one by one"):
+        frames.trials([PLAIN])
     with pytest.raises(UserError, match="is no run folder"):
         frames.curves("nowhere")
 

@@ -195,6 +195,13 @@ def _head_conflicts(config: Config) -> dict[str, str]:
     return faults
 
 
+def in_crop(config: Config) -> float:
+    """Sigma in px of a crop that is not rescaled at random; see `sigma_of`."""
+    chosen = config["sigma_of"]
+    of_image = chosen == "image" or (chosen == "auto" and config["head"] == "conv")
+    return float(config["sigma"] * (config["resize"] if of_image else 1.0))
+
+
 def questions(config: Config) -> dict[str, str]:
     """Lengths that do not fit the crop; the report's are for 512 px.
 
@@ -207,14 +214,14 @@ def questions(config: Config) -> dict[str, str]:
     image.
     """
     asked, crop, sigma = {}, config["crop"], config["sigma"]
-    if sigma > crop / WIDE:
+    if in_crop(config) > crop / WIDE:
         asked["sigma"] = (
-            f"{sigma:g} px spreads a head over {4 * sigma:g} of the crop's {crop} px, so a map "
-            "says how many and hardly where; in proportion to 15 at 512 it is "
-            f"{15 * crop / 512:.3g}, which is not always better: try both"
+            f"{in_crop(config):g} px spreads a head over {4 * in_crop(config):g} of the crop's "
+            f"{crop} px, so a map says how many and hardly where; in proportion to 15 at 512 it "
+            f"is {15 * crop / 512:.3g}, which is not always better: try both"
         )
-    elif sigma < 0.5:
-        asked["sigma"] = f"{sigma:g} px leaves a head one pixel of the map"
+    elif in_crop(config) < 0.5:
+        asked["sigma"] = f"{in_crop(config):g} px leaves a head one pixel of the map"
     if config["kernel"] == "disc" and 2 * math.pi * sigma**2 * DISC_CUT >= 1:
         asked["kernel"] = (
             f"'disc' is cut at a density that sigma = {sigma:g} nowhere reaches, so a head is one "

@@ -139,6 +139,8 @@ def test_a_cell_is_named_by_number_or_settings(tmp_path, capsys):
     record = load(tmp_path / "s")
     assert cell_number(record, "2") == 2
     assert cell_number(record, "depth=34, pretrained=true") == 3
+    assert main(["explain", str(tmp_path / "s"), "depth=34", "pretrained=true"]) == 0
+    assert capsys.readouterr().out.count("What would most likely move it") == 1
     with pytest.raises(UserError, match="'depth=18' names 2 cells"):
         cell_number(record, "depth=18")
     assert main(["explain", str(tmp_path / "s"), "depth=7"]) == 2

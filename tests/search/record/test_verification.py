@@ -136,7 +136,7 @@ def test_many_differences_are_counted(crowd):
     held = pd.read_parquet(path)
     held.assign(value=held["value"] + 1).to_parquet(path)
     found = [fault for fault in faults(crowd) if fault.startswith("curves.parquet: ")]
-    assert f"{len(held)} in all" in found[-1]
+    assert any(f"{len(held)} in all" in fault for fault in found)
     assert len(found) < 30
 
 
