@@ -49,13 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_explain(args))
             return 0
         if args.command == "contrast":
-            record = load(args.run)
-            asked = parsed(args.contrasts, record.study["cells"]) if args.contrasts else None
-            if asked is None and not declared(record):
-                raise UserError(
-                    f"study {record.study['name']} declares no contrast; name one, e.g. depth=18"
-                )
-            print(_shown(contrasts_table(record, asked), args))
+            print(_contrast(args))
             return 0
         if args.command == "next":
             print(_next(args))
@@ -92,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         help="csv of the course report's learning curves, drawn thin and grey under ours",
     )
     one = commands.add_parser("table", help="print one table")
-    one.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    _add_run(one)
     one.add_argument(
         "--table",
         default="cells",
@@ -102,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     why = commands.add_parser(
         "explain", help="say why a cell is where it is, and what would most likely move it"
     )
-    why.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    _add_run(why)
     why.add_argument(
         "cell",
         nargs="*",
@@ -113,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     compared = commands.add_parser(
         "contrast", help="compare each value of a cell parameter with one, all decided together"
     )
-    compared.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    _add_run(compared)
     compared.add_argument(
         "contrasts",
         nargs="*",
@@ -124,17 +118,21 @@ def _parser() -> argparse.ArgumentParser:
     after = commands.add_parser(
         "next", help="say which first rung the next study should have, and write that study"
     )
-    after.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    _add_run(after)
     after.add_argument(
         "--write", type=Path, metavar="TOML", help="write the study file with it, a new file"
     )
     check = commands.add_parser(
         "verify", help="check a record in full: exit status 0 only if all of it holds"
     )
-    check.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
+    _add_run(check)
     _add_import_of_runs(commands)
     _add_import(commands)
     return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder of a study")
 
 
 def _add_import_of_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -260,6 +258,16 @@ def _explain(args: argparse.Namespace) -> str:
     return "\n\n".join(explained(record, cell) for cell in wanted)
 
 
+def _contrast(args: argparse.Namespace) -> str:
+    record = load(args.run)
+    asked = parsed(args.contrasts, record.study["cells"]) if args.contrasts else None
+    if asked is None and not declared(record):
+        raise UserError(
+            f"study {record.study['name']} declares no contrast; name one, e.g. depth=18"
+        )
+    return _shown(contrasts_table(record, asked), args)
+
+
 def _several(args: argparse.Namespace) -> str:
     records = [load(run) for run in args.runs]
     table = diff_table(*records) if args.command == "diff" else join_table(records)
@@ -289,10 +297,4 @@ def _verify(run: Path) -> int:
 
 
 def _table(args: argparse.Namespace) -> str:
-    record = load(args.run)
-    held = tables.keys(record)
-    if args.table not in held:
-        raise UserError(
-            f"study {record.study['name']} has no table {args.table}; it has {', '.join(held)}"
-        )
-    return _shown(tables.make(record, args.table), args)
+    return _shown(tables.named(load(args.run), args.table), args)

@@ -175,12 +175,7 @@ def table(run: Run, key: str = "cells") -> tables.Table:
     Raises:
         UserError: the study has no such table.
     """
-    record = _loaded(run)
-    if key not in (held := tables.keys(record)):
-        raise UserError(
-            f"study {record.study['name']} has no table {key}; it has {', '.join(held)}"
-        )
-    return tables.make(record, key)
+    return tables.named(_loaded(run), key)
 
 
 def _loaded(run: Run) -> Record:

@@ -30,9 +30,9 @@ from analysis.findings.contrasts import declared
 from analysis.findings.facts import DASH, beside, digits, direction, fixed_point, metric_name
 from analysis.findings.first_rung import ranked_then
 from analysis.findings.stats import skill
-from search.record import STATES, Record, counts, naming, searched, trial_column
+from search.record import STATES, Record, UserError, counts, naming, searched, trial_column
 
-__all__ = ["FORMATS", "Table", "keys", "make", "render", "search_frame"]
+__all__ = ["FORMATS", "Table", "keys", "make", "named", "render", "search_frame"]
 
 SKILL_DIGITS = 4
 
@@ -55,6 +55,23 @@ def keys(record: Record) -> list[str]:
         *audit,
         *first,
     ]
+
+
+def named(record: Record, key: str) -> Table:
+    """The table that somebody asks for by name.
+
+    Args:
+        record: the study.
+        key: its name.
+
+    Raises:
+        UserError: the study has no such table; names those it has.
+    """
+    if key not in (held := keys(record)):
+        raise UserError(
+            f"study {record.study['name']} has no table {key}; it has {', '.join(held)}"
+        )
+    return make(record, key)
 
 
 def make(record: Record, key: str) -> Table:

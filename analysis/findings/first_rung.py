@@ -71,9 +71,13 @@ def ranked_then(record: Record) -> pd.DataFrame:
         search of a cell would cost with its first rung there. Empty where no cell has configs
         enough.
     """
+    none = pd.DataFrame(columns=COLUMNS)
+    full = _full(record)
+    if full.empty or full["cell"].value_counts().max() < LEAST:
+        return none  # told without the curves, which are most of a large record
     cells = [cell for cell in _cells(record) if len(cell.values) >= LEAST]
     if not cells:
-        return pd.DataFrame(columns=COLUMNS)
+        return none
     rng, study = np.random.default_rng(0), record.study
     rows = []
     for epoch in _candidates(study["rungs"]):
@@ -137,12 +141,20 @@ def _candidates(steps: Sequence[int]) -> list[int]:
     return sorted(found)
 
 
+def _searched(record: Record) -> pd.DataFrame:
+    return record.trials[record.trials["stage"] != "confirm"]
+
+
+def _full(record: Record) -> pd.DataFrame:
+    """Trials of the search that were trained in full."""
+    rows = _searched(record)
+    return rows[(rows["status"] == "completed") & (rows["epochs"] >= rows["budget"])]
+
+
 @once
 def _cells(record: Record) -> list[Cell]:
     """Of each cell that was searched, what was trained in full."""
-    study, trials = record.study, record.trials
-    rows = trials[trials["stage"] != "confirm"]
-    full = rows[(rows["status"] == "completed") & (rows["epochs"] >= rows["budget"])]
+    study, rows, full = record.study, _searched(record), _full(record)
     held = record.curves
     name = f"{study['watched']}_{study['metric']}"
     held = held[(held["name"] == name) & held["trial"].isin(full["trial"])]

@@ -10,6 +10,7 @@ import pytest
 from make_run import Run
 
 from analysis.cli import main as report
+from analysis.display import tables
 from analysis.display.first_rung_table import told
 from analysis.display.next_study import next_study
 from analysis.findings.first_rung import Cell, _kendall, first_rung, ranked_then
@@ -246,3 +247,11 @@ def test_the_interval_of_the_rank_correlation_holds_what_it_says(true):
         _, low, high = _kendall(cells, 1, rng)
         held += low <= tau <= high
     assert 0.86 <= held / n <= 1
+
+
+def test_the_list_of_tables_reads_no_curves_where_too_few_configs_are_in_full(tmp_path):
+    """They are most of a large record, and no other table asks for them."""
+    few, many = study(tmp_path / "few", bloomer()[:3]), study(tmp_path / "many", bloomer())
+    few, many = load(few.run), load(many.run)
+    assert "firstrung" not in tables.keys(few) and "curves" not in vars(few)
+    assert "firstrung" in tables.keys(many) and "curves" in vars(many)
