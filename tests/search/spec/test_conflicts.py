@@ -230,5 +230,6 @@ def test_many_long_lists_are_looked_at_by_their_ends_in_time():
 
 def test_what_is_wrong_in_every_config_names_no_value_of_one():
     cells = "pretrained = [false, true]"
-    found = faults(text(CIFAR10, cells=cells, fixed="warmup_epochs = 40\nschedule = 'cosine'"))
+    space = "[space]\nlr = [0.1, 0.2]"
+    found = faults(text(CIFAR10, cells, space, "warmup_epochs = 40\nschedule = 'cosine'"))
     assert found["fixed.warmup_epochs"].endswith("so lr is never reached")
