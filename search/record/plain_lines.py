@@ -9,9 +9,13 @@ trial's epoch nothing is said here: `epoch_log` reads all lines one by one and s
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,8 @@ from search.record.epoch_table import EpochTable, Int, joined, table_of
 from search.record.forms import from_json, line_fault
 from trainables.files import unfit
 
-BLOCK = 2**25  # bytes in memory at once
+BLOCK = 2**24  # bytes of which a few are in memory at once
+MOST_THREADS = 4
 LAYOUTS = 50  # of more the rest of the lines are read for themselves
 TEXT = r'"[ !#-\[\]-~]*"'  # without a quote or a backslash inside
 COUNT = r"[1-9][0-9]{0,17}"
@@ -58,18 +63,42 @@ def plain_table(path: Path, size: int | None = None) -> EpochTable | None:
     """
     if unfit(path) or not path.exists():
         return None
-    parts, places, layouts, first = list[EpochTable](), list[Int](), list[Layout](), 0
-    for block in _blocks(path, size):
-        lines = _lines(block)
-        found = _parts(lines, layouts)
+    parts, places, first = list[EpochTable](), list[Int](), 0
+    for count, found in _read_blocks(_blocks(path, size)):
         if found is None:
             return None
         for at, table in found:
             parts.append(table)
             places.append(at + first)
-        first += len(lines)
+        first += count
     pa.default_memory_pool().release_unused()  # of a large log hundreds of MB
     return joined(parts, places) if parts else table_of([])
+
+
+def _read_blocks(
+    blocks: Iterator[bytes],
+) -> Iterator[tuple[int, list[tuple[Int, EpochTable]] | None]]:
+    """Lines and what they say of each block, in order; a few are read at once, by threads.
+
+    Nearly all of it is pyarrow's work, in which Python waits for nobody.
+    """
+
+    def read(block: bytes, known: list[Layout]) -> tuple[int, Any]:
+        lines = _lines(block)
+        return len(lines), _parts(lines, known)
+
+    layouts = list[Layout]()
+    for block in islice(blocks, 1):  # its layouts are mostly those of all
+        yield read(block, layouts)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    waiting = deque[Future[tuple[int, Any]]]()
+    with ThreadPoolExecutor(threads) as pool:
+        for block in blocks:
+            waiting.append(pool.submit(read, block, [*layouts]))
+            if len(waiting) > threads:  # so many blocks are in memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _blocks(path: Path, size: int | None) -> Iterator[bytes]:
