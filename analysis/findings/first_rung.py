@@ -30,6 +30,7 @@ COLUMNS = [
 ]
 
 Array = NDArray[np.float64]
+Order = NDArray[np.int8]
 
 
 class Cell(NamedTuple):
@@ -81,11 +82,12 @@ def ranked_then(record: Record) -> pd.DataFrame:
     if not cells:
         return none
     rng, study = np.random.default_rng(0), record.study
+    ends = [_order(cell.values[:, -1]) for cell in cells]
     rows = []
     for epoch in _candidates(study["rungs"]):
         plan = plan_from(study, epoch)
         losses = [_lost(c, epoch, plan.quota(len(c.values))) for c in cells]
-        tau, low, high = _kendall(cells, epoch, rng)
+        tau, low, high = _kendall(cells, ends, epoch, rng)
         rows.append(
             {
                 "epoch": epoch,
@@ -183,11 +185,20 @@ def _lost(cell: Cell, epoch: int, quota: int) -> float:
 
 
 def _kendall(
-    cells: Sequence[Cell], epoch: int, rng: np.random.Generator
+    cells: Sequence[Cell], ends: Sequence[Order], epoch: int, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Goodman and Kruskal's gamma of the pooled pairs, which is tau without ties, and its ends."""
+    """Goodman and Kruskal's gamma of the pooled pairs, which is tau without ties, and its ends.
+
+    Args:
+        cells: with configs in full.
+        ends: of each cell, the order of its values in full.
+        epoch: that is held against it.
+        rng: for the interval.
+    """
     counts = [len(cell.values) for cell in cells]
-    signs = [_signs(cell, epoch) for cell in cells]
+    then = (_order(cell.values[:, epoch - 1]) for cell in cells)
+    # 1 of a pair in one order then and in full, -1 in two, 0 of ties
+    signs = [early * end for early, end in zip(then, ends, strict=True)]
     score, pairs = (sum(float(f(s).sum()) for s in signs) for f in (np.asarray, np.abs))
     if not pairs:
         return math.nan, math.nan, math.nan
@@ -198,16 +209,14 @@ def _kendall(
     return found, *drawn
 
 
-def _signs(cell: Cell, epoch: int) -> NDArray[np.int8]:
-    """`(configs, configs)`: 1 of pairs in one order then and in full, -1 in two, 0 of ties."""
-    then, end = cell.values[:, epoch - 1], cell.values[:, -1]
-    of = [(x[:, None] > x).astype("int8") - (x[:, None] < x) for x in (then, end)]
-    return np.asarray(of[0] * of[1], dtype="int8")
+def _order(values: Array) -> Order:
+    """`(configs, configs)`: 1 where the one of the row is more than that of the column, -1, 0."""
+    above = (values[:, None] > values).view("int8")
+    order: Order = above - above.T
+    return order
 
 
-def _by_bootstrap(
-    signs: Sequence[NDArray[np.int8]], rng: np.random.Generator
-) -> tuple[float, float]:
+def _by_bootstrap(signs: Sequence[Order], rng: np.random.Generator) -> tuple[float, float]:
     """Percentiles of gamma over draws of the configs within cells."""
     score, pairs = np.zeros(DRAWS), np.zeros(DRAWS)
     for own in signs:
@@ -220,7 +229,7 @@ def _by_bootstrap(
     return (float(low), float(high)) if low < high else (math.nan, math.nan)
 
 
-def _by_influence(signs: Sequence[NDArray[np.int8]]) -> tuple[float, float]:
+def _by_influence(signs: Sequence[Order]) -> tuple[float, float]:
     """What the bootstrap comes to with many configs, without drawing: the infinitesimal jackknife.
 
     Efron, "Nonparametric standard errors and confidence intervals" (1981): the variance is the

@@ -18,7 +18,7 @@ from analysis.findings.first_rung import (
     _by_bootstrap,
     _by_influence,
     _kendall,
-    _signs,
+    _order,
     first_rung,
     ranked_then,
 )
@@ -252,7 +252,8 @@ def test_the_interval_of_the_rank_correlation_holds_what_it_says(true):
             end = rng.normal(size=8)
             then = true * end + np.sqrt(1 - true**2) * rng.normal(size=8)
             cells.append(Cell(np.stack([then, end], axis=1), 8))
-        _, low, high = _kendall(cells, 1, rng)
+        ends = [_order(cell.values[:, -1]) for cell in cells]
+        _, low, high = _kendall(cells, ends, 1, rng)
         held += low <= tau <= high
     assert 0.86 <= held / n <= 1
 
@@ -264,12 +265,12 @@ def test_of_many_configs_the_interval_is_the_bootstraps_without_drawing(true):
     for n in (150, 250):
         end = rng.normal(size=n)
         then = (true * end + np.sqrt(1 - true**2) * rng.normal(size=n)).round(1)  # with ties
-        signs.append(_signs(Cell(np.stack([then, end], axis=1), n), 1))
+        signs.append(_order(then) * _order(end))
     drawn, made = _by_bootstrap(signs, rng), _by_influence(signs)
     wide = drawn[1] - drawn[0]
     assert made == pytest.approx(drawn, abs=0.1 * wide)
-    of_both = [Cell(np.stack([then, end], axis=1), 250)] * 2
-    assert _kendall(of_both, 1, rng)[1:] == _by_influence([_signs(of_both[0], 1)] * 2)
+    twice = [Cell(np.stack([then, end], axis=1), 250)] * 2
+    assert _kendall(twice, [_order(end)] * 2, 1, rng)[1:] == _by_influence([signs[1]] * 2)
 
 
 def test_the_list_of_tables_reads_no_curves_where_too_few_configs_are_in_full(tmp_path):
