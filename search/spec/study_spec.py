@@ -25,7 +25,7 @@ from search.spec.faults import (
     weights_faults,
 )
 from search.spec.overrides import OverrideError, apply_overrides
-from search.spec.plan import ETA, FULL
+from search.spec.plan import AUDIT, ETA, FULL
 from search.spec.unread import unread_faults
 from trainables import find_task
 from trainables.errors import UserError
@@ -119,7 +119,7 @@ class Budget(_Model):
     grace_epochs: int = Field(1, ge=1)
     reduction_factor: float = Field(ETA, ge=1.1, le=1000)
     full_per_cell: int = Field(FULL, ge=1)
-    audit_share: float = Field(0.05, ge=0, le=1)
+    audit_share: float = Field(AUDIT, ge=0, le=1)
 
 
 class Confirm(_Model):

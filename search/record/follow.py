@@ -1,0 +1,364 @@
+"""A run folder that is looked at again and again: of its logs only what is new is read.
+
+The first look reads all of the record, with every check of `load`; later ones take the lines that
+came since, each held against those before it. Whatever is not simply more (a log that shrank, a
+line that does not fit, another study.json) has all of it read anew, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from search.record.columns import CURVES, DTYPES, trial_columns
+from search.record.event_forms import event_fault
+from search.record.forms import from_json, line_fault
+from search.record.frames import Trials, take, typed
+from search.record.journal import EventOrder
+from search.record.misfit import misfit
+from search.record.outlook import Paces
+from search.record.read import DECISION, Record, loaded
+from search.record.status import epochs_of
+from search.record.stored import EPOCHS, JOURNAL, STUDY
+from trainables.errors import UserError
+
+# of trials.parquet, what the journal alone tells, and the epochs
+TOLD = ("study", "task", "trial", "stage", "cell", "config", "seed", "status", "reason", "epochs")
+TOLD += ("budget", "rule", "metric", "value", "value_epoch", "collapsed", "attempts", "losses")
+TOLD += ("node", "error")
+REST = 20  # times as long as all took to read until all is read again, where that is damaged
+RECENT = 5  # epochs of a job of which its pace is taken
+
+
+@dataclass
+class Out:
+    """A job that is out, as far as the logs tell.
+
+    Attributes:
+        trial, cell, stage, from_epoch, to_epoch: see search.spec.plan.Job.
+        config: its searched settings.
+        since: when it was asked for, ISO 8601 with its zone.
+        epoch: the last that it has reported; 0 before the first.
+        value: of the watched metric there; None where it is not finite.
+        told: when that was, as `since`; "" before the first.
+        seconds: of its last few epochs.
+    """
+
+    trial: str
+    cell: int
+    stage: str
+    from_epoch: int
+    to_epoch: int
+    config: Mapping[str, Any]
+    since: str
+    epoch: int = 0
+    value: float | None = None
+    told: str = ""
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+
+@dataclass
+class _Curve:
+    """The watched metric of a trial, in order of its epochs."""
+
+    epochs: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+
+    def put(self, epoch: int, value: float) -> None:
+        """A row; that of an epoch that was trained again takes the place of the earlier."""
+        at = bisect_left(self.epochs, epoch)
+        if at < len(self.epochs) and self.epochs[at] == epoch:
+            self.values[at] = value
+        else:
+            self.epochs.insert(at, epoch)
+            self.values.insert(at, value)
+
+
+class Follower:
+    """A run folder that is followed.
+
+    Args:
+        folder: the run folder.
+        clock: seconds, for when damage is looked at again.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder, self._clock = folder, clock
+        self._held: Record | None = None
+        self._whole = False
+        self._problem: tuple[UserError, float] | None = None  # and when all may be read again
+        self._forget()
+
+    def _forget(self) -> None:
+        self._trials: Trials = {}
+        self._decisions: list[dict[str, Any]] = []
+        self._order = EventOrder()
+        self._curves: dict[str, _Curve] = {}
+        self._sums: dict[int, tuple[float, int]] = {}
+        self._read = {JOURNAL: 0, EPOCHS: 0}  # bytes
+        self._lines = {JOURNAL: 0, EPOCHS: 0}
+        self.jobs: dict[str, Out] = {}
+        self._back: dict[str, Out] = {}  # jobs that were interrupted and are not out
+
+    def look(self) -> tuple[Record, bool]:
+        """The record as it is now, and whether anything is new since the last look.
+
+        Its trials have the columns of TOLD and those of the settings; its curves are the watched
+        metric's and, of the first look alone, `seconds`.
+
+        Raises:
+            RecordError, JournalError: see `load`.
+        """
+        if self._problem is not None:
+            error, again = self._problem
+            if self._clock() < again:
+                raise error
+        try:
+            held, new = self._look()
+        except UserError:
+            raise
+        self._problem = None
+        return held, new
+
+    def _look(self) -> tuple[Record, bool]:
+        if self._held is None or self._changed():
+            return self._anew(), True
+        fresh = [self._fresh(name) for name in (JOURNAL, EPOCHS)]
+        if any(lines is None for lines in fresh):
+            return self._anew(), True
+        journal, epochs = (lines or [] for lines in fresh)
+        if not journal and not epochs:
+            return self._held, False
+        if self._whole or not (all(map(self._event, journal)) and all(map(self._row, epochs))):
+            return self._anew(), True
+        return self._made(self._held), True
+
+    @property
+    def paces(self) -> Paces:
+        """See search.record.outlook: mean seconds of an epoch of each cell that has any."""
+        return {cell: total / count for cell, (total, count) in self._sums.items()}
+
+    @property
+    def epochs(self) -> int:
+        """See search.record.status.epochs_of."""
+        if self._whole and self._held is not None:
+            return epochs_of(self._held)
+        return sum(len(curve.epochs) for curve in self._curves.values())
+
+    def curve(self, trial: str) -> tuple[array[int], array[float]]:
+        """Epochs of a trial, increasing, and the watched metric there, NaN where not finite."""
+        held = self._curves.get(trial, _Curve())
+        return held.epochs, held.values
+
+    # -- all of it ----------------------------------------------------------------------------
+
+    def _anew(self) -> Record:
+        """Read all of the record.
+
+        Raises:
+            RecordError, JournalError: see `load`; for a while the same error again.
+        """
+        self._held, began = None, self._clock()
+        self._forget()
+        self._files = _stat(self.folder)
+        try:
+            held, events = loaded(self.folder)
+        except UserError as error:
+            now = self._clock()
+            self._problem = (error, now + REST * (now - began))
+            raise
+        self._metric = f"{held.study['watched']}_{held.study['metric']}"
+        keys = [c for c in trial_columns(held.study) if c in TOLD or c not in DTYPES]
+        measured = {f"{at}_{m}" for at in ("last", "value") for m in held.study["row_metrics"]}
+        self._columns = [c for c in keys if c not in measured]
+        for event in events:
+            self._order.take(event)
+            self._take(held.study, event)
+        self._rows_of(held)
+        self._whole = "imported" in held.study
+        self._read = {name: held.sizes.get(name, 0) for name in self._read}
+        self._lines = {name: _lines(self.folder / name, size) for name, size in self._read.items()}
+        for name in self._read:  # up to the end of the last whole line
+            self._read[name] = _whole(self.folder / name, self._read[name])
+        return self._made(held)
+
+    def _rows_of(self, held: Record) -> None:
+        """Take over what the curves of a whole record say."""
+        cells = dict(zip(held.trials["trial"], held.trials["cell"], strict=True))
+        for trial, epochs in zip(held.trials["trial"], held.trials["epochs"], strict=True):
+            self._trials[trial]["epochs"] = int(epochs)
+        curves = held.curves[["trial", "epoch", "name", "value"]]
+        times = curves[curves["name"] == "seconds"]
+        sums = times.groupby(times["trial"].map(cells).astype("Int64"))["value"]
+        for cell, own in sums.agg(["sum", "count"]).iterrows():
+            self._sums[int(str(cell))] = float(own["sum"]), int(own["count"])
+        watched = curves[curves["name"] == self._metric].sort_values("epoch", kind="stable")
+        for trial, own in watched.groupby("trial", sort=False, observed=True):
+            epochs, values = own["epoch"].to_numpy("int64"), own["value"].to_numpy("float64")
+            self._curves[str(trial)] = _Curve(array("q", epochs), array("d", values))
+        for job in self.jobs.values():
+            self._last_rows(job, times[times["trial"] == job.trial])
+
+    def _last_rows(self, job: Out, times: pd.DataFrame) -> None:
+        epochs, values = self.curve(job.trial)
+        if len(epochs) and epochs[-1] > job.from_epoch:
+            job.epoch, job.value = epochs[-1], _finite(values[-1])
+        job.seconds.extend(times.sort_values("epoch")["value"].tolist()[-RECENT:])
+
+    # -- what is new --------------------------------------------------------------------------
+
+    def _changed(self) -> bool:
+        """Whether study.json or a log is another file than before, or a log has shrunk."""
+        now, before = _stat(self.folder), self._files
+        if now[STUDY] != before[STUDY]:
+            return True
+        for name, read in self._read.items():
+            here, then = now[name], before[name]
+            if then is not None and (here is None or here[0] != then[0]):
+                return True
+            if (here[1] if here else 0) < read:
+                return True
+        self._files = now
+        return False
+
+    def _fresh(self, name: str) -> list[dict[str, Any]] | None:
+        """The whole lines of a log behind what was read; None where one is no JSON."""
+        found, start = self._files[name], self._read[name]
+        if found is None or found[1] <= start:
+            return []
+        with (self.folder / name).open("rb") as file:
+            file.seek(start)
+            held = file.read(found[1] - start)
+        end = held.rfind(b"\n") + 1
+        self._read[name] = start + end
+        lines = []
+        for text in held[:end].split(b"\n")[:-1]:
+            try:
+                line = from_json(text)
+            except ValueError:
+                return None
+            self._lines[name] += 1
+            if not isinstance(line, dict) or line.get("line", self._lines[name]) != (
+                self._lines[name]
+            ):
+                return None
+            lines.append(line)
+        return lines
+
+    def _event(self, event: dict[str, Any]) -> bool:
+        """Take an event; False where it does not fit."""
+        assert self._held is not None
+        study = self._held.study
+        if event_fault(event) or misfit(study, event) or self._order.take(event):
+            return False
+        self._take(study, event)
+        return True
+
+    def _take(self, study: dict[str, Any], event: dict[str, Any]) -> None:
+        take(self._trials, study, event)
+        if event["event"] == "ask":
+            job = event["job"]
+            given = {key: job[key] for key in ("cell", "stage", "to_epoch")}
+            self.jobs[job["trial"]] = Out(
+                job["trial"],
+                from_epoch=job.get("from_epoch", 0),
+                config=event["config"],
+                since=event["time"],
+                **given,
+            )
+        elif event["event"] == "again":
+            back = self._back.pop(event["trial"], None) or self.jobs.get(event["trial"])
+            if back is not None:
+                self.jobs[back.trial] = replace(back, since=event["time"], told="")
+        elif event["event"] in ("tell", "put back"):
+            out = self.jobs.pop(event["trial"], None)
+            if out is not None and event["event"] == "put back":
+                self._back[out.trial] = out
+        elif event["event"] == "decision":
+            self._decisions.append(event)
+
+    def _row(self, line: dict[str, Any]) -> bool:
+        """Take the row of an epoch; False where it does not fit."""
+        if line_fault(line) or line["trial"] not in self._trials:
+            return False
+        trial, row = line["trial"], line["row"]
+        held, epoch, value = self._trials[trial], row["epoch"], row.get(self._metric)
+        held["epochs"] = max(held["epochs"], epoch)
+        curve = self._curves.setdefault(trial, _Curve())
+        curve.put(epoch, float("nan") if value is None else float(value))
+        if (seconds := row.get("seconds")) is not None:
+            total, count = self._sums.get(held["cell"], (0.0, 0))
+            self._sums[held["cell"]] = total + seconds, count + 1
+        if (job := self.jobs.get(trial)) is not None:
+            job.epoch, job.value, job.told = epoch, value, line["time"]
+            if seconds is not None:
+                job.seconds.append(seconds)
+        return True
+
+    def _made(self, held: Record) -> Record:
+        """The record of what was read so far; an imported one does not grow."""
+        if self._whole:
+            self._held = held
+            return held
+        trials = typed(held.study, self._trials, self._columns)
+        decisions = pd.DataFrame(self._decisions, columns=DECISION)
+        sizes = dict(self._read)
+        self._held = replace(
+            held, trials=trials, decisions=decisions, sizes=sizes, _curves=_no_curves
+        )
+        return self._held
+
+
+def _no_curves() -> pd.DataFrame:
+    return pd.DataFrame(columns=CURVES)
+
+
+def _stat(folder: Path) -> dict[str, tuple[int, int, int] | None]:
+    """Number, bytes and, of study.json, the time of its files."""
+    found: dict[str, tuple[int, int, int] | None] = {}
+    for name in (STUDY, JOURNAL, EPOCHS):
+        try:
+            held = (folder / name).stat()
+        except OSError:
+            found[name] = None
+        else:
+            found[name] = held.st_ino, held.st_size, held.st_mtime_ns if name == STUDY else 0
+    return found
+
+
+def _lines(path: Path, size: int) -> int:
+    """Line ends in the first bytes of a file."""
+    count, left = 0, size
+    if not size:
+        return 0
+    with path.open("rb") as file:
+        while left > 0 and (piece := file.read(min(left, 2**22))):
+            count, left = count + piece.count(b"\n"), left - len(piece)
+    return count
+
+
+def _whole(path: Path, size: int) -> int:
+    """Bytes up to the end of the last whole line of the first `size` bytes."""
+    at = size
+    if not size:
+        return 0
+    with path.open("rb") as file:
+        while at > 0:
+            begin = max(at - 2**16, 0)
+            file.seek(begin)
+            if (end := file.read(at - begin).rfind(b"\n")) >= 0:
+                return begin + end + 1
+            at = begin
+    return 0
+
+
+def _finite(value: float) -> float | None:
+    return value if value == value and abs(value) != float("inf") else None
