@@ -20,6 +20,7 @@ from search.spec.derived import list_faults, with_derived
 from search.spec.faults import (
     budget_faults,
     contrast_faults,
+    log_faults,
     misplaced,
     task_faults,
     weights_faults,
@@ -44,6 +45,12 @@ WORDS = {
     "model_type": "must be a table, or a list of choices",
     "string_pattern_mismatch": "must be letters, digits, '.', '_', '-', and begin with no sign",
 }
+
+
+NO_TOKENS = (
+    "no such key; keys and tokens stand in no study file, which is on record, but in the "
+    "environment: WANDB_API_KEY, MLFLOW_TRACKING_TOKEN"
+)
 
 
 class SpecError(UserError):
@@ -135,14 +142,48 @@ class Confirm(_Model):
     paired: bool = False
 
 
+class MLflowLog(_Model):
+    """Where MLflow's runs go.
+
+    Attributes:
+        tracking_uri: of a server or database; else MLFLOW_TRACKING_URI, else the file mlflow.db of
+            the run folder.
+        experiment: its name; else the study's.
+    """
+
+    tracking_uri: str | None = Field(None, min_length=1)
+    experiment: str | None = Field(None, min_length=1)
+
+
+class WandbLog(_Model):
+    """Where W&B's runs go.
+
+    Attributes:
+        project: its name; else WANDB_PROJECT, else the study's.
+        entity: user or team; else the account's own.
+        mode: online, offline (files in `wandb/` of the run folder, for `wandb sync`) or disabled;
+            else WANDB_MODE.
+    """
+
+    project: str | None = Field(None, min_length=1)
+    entity: str | None = Field(None, min_length=1)
+    mode: Literal["online", "offline", "disabled"] | None = None
+
+
 class Log(_Model):
     """Where a study is told of beside its record, while it runs.
 
     Attributes:
-        to: "tensorboard": event files in `tensorboard/` of the run folder.
+        to: "tensorboard": event files in `tensorboard/` of the run folder; "mlflow", "wandb": runs
+            of these, by Ray's own callbacks.
+        mlflow, wandb: see there.
     """
 
-    to: Annotated[tuple[Literal["tensorboard"], ...], BeforeValidator(_tuple)] = ()
+    to: Annotated[
+        tuple[Literal["tensorboard", "mlflow", "wandb"], ...], BeforeValidator(_tuple)
+    ] = ()
+    mlflow: MLflowLog = MLflowLog()
+    wandb: WandbLog = WandbLog()
 
 
 class Contrast(_Model):
@@ -303,7 +344,7 @@ def parse_spec(
             )
     found = (
         *(list_faults(raw), budget_faults(raw), weights_faults(raw)),
-        *(contrast_faults(raw), task_faults(raw, TOP)),
+        *(contrast_faults(raw), log_faults(raw), task_faults(raw, TOP)),
     )
     for key, text in (pair for held in found for pair in held.items()):
         faults.setdefault(key, text)
@@ -349,6 +390,8 @@ def _worded(fault: Any) -> str:
         }
         *above, key = fault["loc"]
         known = (models[above[0]] if above and above[0] in models else StudySpec).model_fields
+        if above[:1] == ["log"] and len(above) > 1:
+            return NO_TOKENS
         near = difflib.get_close_matches(str(key), known, 1)
         if above and key in TOP:
             return misplaced(str(key))
