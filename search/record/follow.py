@@ -7,6 +7,7 @@ line that does not fit, another study.json) has all of it read anew, which says 
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from bisect import bisect_left
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from search.record.columns import CURVES, DTYPES, trial_columns
@@ -35,6 +37,7 @@ TOLD = ("study", "task", "trial", "stage", "cell", "config", "seed", "status", "
 TOLD += ("budget", "rule", "metric", "value", "value_epoch", "collapsed", "attempts", "losses")
 TOLD += ("node", "error")
 REST = 20  # times as long as all took to read until all is read again, where that is damaged
+TAIL = 2**18  # bytes at the end of the log of epochs in which running jobs are looked for
 RECENT = 5  # epochs of a job of which its pace is taken
 
 
@@ -67,19 +70,27 @@ class Out:
 
 @dataclass
 class _Curve:
-    """The watched metric of a trial, in order of its epochs."""
+    """The watched metric of a trial and the seconds of its epochs, in order of these."""
 
     epochs: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
+    seconds: array[float] = field(default_factory=lambda: array("d"))
 
-    def put(self, epoch: int, value: float) -> None:
-        """A row; that of an epoch that was trained again takes the place of the earlier."""
-        at = bisect_left(self.epochs, epoch)
+    def put(self, epoch: int, value: float, seconds: float) -> float:
+        """A row; that of an epoch that was trained again takes the place of the earlier.
+
+        Returns:
+            The seconds of the earlier; NaN where there is none.
+        """
+        at, before = bisect_left(self.epochs, epoch), math.nan
         if at < len(self.epochs) and self.epochs[at] == epoch:
-            self.values[at] = value
+            before = self.seconds[at]
+            self.values[at], self.seconds[at] = value, seconds
         else:
             self.epochs.insert(at, epoch)
             self.values.insert(at, value)
+            self.seconds.insert(at, seconds)
+        return before
 
 
 class Follower:
@@ -144,7 +155,7 @@ class Follower:
     @property
     def paces(self) -> Paces:
         """See search.record.outlook: mean seconds of an epoch of each cell that has any."""
-        return {cell: total / count for cell, (total, count) in self._sums.items()}
+        return {cell: total / count for cell, (total, count) in self._sums.items() if count}
 
     @property
     def epochs(self) -> int:
@@ -195,23 +206,42 @@ class Follower:
         cells = dict(zip(held.trials["trial"], held.trials["cell"], strict=True))
         for trial, epochs in zip(held.trials["trial"], held.trials["epochs"], strict=True):
             self._trials[trial]["epochs"] = int(epochs)
-        curves = held.curves[["trial", "epoch", "name", "value"]]
-        times = curves[curves["name"] == "seconds"]
-        sums = times.groupby(times["trial"].map(cells).astype("Int64"))["value"]
-        for cell, own in sums.agg(["sum", "count"]).iterrows():
-            self._sums[int(str(cell))] = float(own["sum"]), int(own["count"])
-        watched = curves[curves["name"] == self._metric].sort_values("epoch", kind="stable")
-        for trial, own in watched.groupby("trial", sort=False, observed=True):
-            epochs, values = own["epoch"].to_numpy("int64"), own["value"].to_numpy("float64")
-            self._curves[str(trial)] = _Curve(array("q", epochs), array("d", values))
+        names = [self._metric, "seconds"]
+        rows = held.curves.loc[held.curves["name"].isin(names), ["trial", "epoch", "name", "value"]]
+        rows = rows.astype({"trial": str, "name": str, "epoch": "int64"})
+        wide = rows.pivot(index=["trial", "epoch"], columns="name", values="value")
+        wide = wide.reindex(columns=names).reset_index()
+        for trial, own in wide.groupby("trial", sort=False):
+            columns = (own[name].to_numpy() for name in ("epoch", *names))
+            epochs, values, seconds = columns
+            self._curves[str(trial)] = _Curve(
+                array("q", epochs), array("d", values), array("d", seconds)
+            )
+            self._count(int(cells[str(trial)]), np.nansum(seconds), np.isfinite(seconds).sum())
+        heard = self._heard(held.sizes.get(EPOCHS, 0)) if self.jobs else {}
         for job in self.jobs.values():
-            self._last_rows(job, times[times["trial"] == job.trial])
+            job.told = heard.get(job.trial, "")
+            if (own := self._curves.get(job.trial)) and own.epochs[-1] > job.from_epoch:
+                job.epoch, job.value = own.epochs[-1], _finite(own.values[-1])
+                job.seconds.extend(s for s in own.seconds[-RECENT:] if not math.isnan(s))
 
-    def _last_rows(self, job: Out, times: pd.DataFrame) -> None:
-        epochs, values = self.curve(job.trial)
-        if len(epochs) and epochs[-1] > job.from_epoch:
-            job.epoch, job.value = epochs[-1], _finite(values[-1])
-        job.seconds.extend(times.sort_values("epoch")["value"].tolist()[-RECENT:])
+    def _count(self, cell: int, seconds: float, epochs: int) -> None:
+        total, count = self._sums.get(cell, (0.0, 0))
+        self._sums[cell] = total + float(seconds), count + int(epochs)
+
+    def _heard(self, size: int) -> dict[str, str]:
+        """Trial -> when its last row came, by the end of the log; the frames do not say it."""
+        found: dict[str, str] = {}
+        if size:
+            with (self.folder / EPOCHS).open("rb") as file:
+                file.seek(max(size - TAIL, 0))
+                lines = file.read(min(size, TAIL)).split(b"\n")[bool(size > TAIL) : -1]
+            for line in map(from_json, lines):
+                found[line["trial"]] = line["time"]
+        return {t: at for t, at in found.items() if at >= self._since(t)}
+
+    def _since(self, trial: str) -> str:
+        return self.jobs[trial].since if trial in self.jobs else ""
 
     # -- what is new --------------------------------------------------------------------------
 
@@ -292,11 +322,12 @@ class Follower:
         trial, row = line["trial"], line["row"]
         held, epoch, value = self._trials[trial], row["epoch"], row.get(self._metric)
         held["epochs"] = max(held["epochs"], epoch)
-        curve = self._curves.setdefault(trial, _Curve())
-        curve.put(epoch, float("nan") if value is None else float(value))
-        if (seconds := row.get("seconds")) is not None:
-            total, count = self._sums.get(held["cell"], (0.0, 0))
-            self._sums[held["cell"]] = total + seconds, count + 1
+        curve, seconds = self._curves.setdefault(trial, _Curve()), row.get("seconds")
+        before = curve.put(epoch, _number(value), _number(seconds))
+        if not math.isnan(before):
+            self._count(held["cell"], -before, -1)
+        if seconds is not None:
+            self._count(held["cell"], seconds, 1)
         if (job := self.jobs.get(trial)) is not None:
             job.epoch, job.value, job.told = epoch, value, line["time"]
             if seconds is not None:
@@ -361,4 +392,8 @@ def _whole(path: Path, size: int) -> int:
 
 
 def _finite(value: float) -> float | None:
-    return value if value == value and abs(value) != float("inf") else None
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
