@@ -125,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
         "--write", type=Path, metavar="TOML", help="write the study file with it, a new file"
     )
     live = commands.add_parser(
-        "watch", help="serve a page on this machine that follows runs while they go; see docs/watch.md"
+        "watch",
+        help="serve a page on this machine that follows runs while they go; see docs/watch.md",
     )
     live.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
     live.add_argument(

@@ -228,7 +228,9 @@ def _chosen(held: Record) -> list[str]:
 
 def _winners(held: Record) -> dict[int, str]:
     """Cell -> the trial that it chose."""
-    made = held.decisions[held.decisions["verdict"] == "select"].drop_duplicates("cell", keep="last")
+    made = held.decisions[held.decisions["verdict"] == "select"].drop_duplicates(
+        "cell", keep="last"
+    )
     return {int(cell): str(trial) for cell, trial in zip(made["cell"], made["trial"], strict=True)}
 
 

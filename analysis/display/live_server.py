@@ -308,17 +308,19 @@ def watch(runs: Sequence[Path], port: int, say: Callable[[str], None]) -> None:
         if is_uri(run):
             uri = as_uri(run)
             raise UserError(
-                f"{uri} is at a URI, and a page follows a folder: where its driver runs, watch the "
-                "driver's own copy (runs/NAME there); elsewhere "
+                f"{uri} is at a URI, and a page follows a folder: where its driver runs, watch "
+                "the driver's own copy (runs/NAME there); elsewhere "
                 f"`{shell('resnet-search', 'status', uri)}` says how it stands"
             )
     if len({run.resolve() for run in runs}) < len(runs):
         raise UserError("a run is named twice; name it once")
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port} is no port; name one from 1 to 65535, or leave it out")
-    with tempfile.TemporaryDirectory(prefix="resnet-report-") as scratch:
-        with Server(runs, port, Path(scratch)) as server:
-            _serve(server, runs, say)
+    with (
+        tempfile.TemporaryDirectory(prefix="resnet-report-") as scratch,
+        Server(runs, port, Path(scratch)) as server,
+    ):
+        _serve(server, runs, say)
     say("watch ended")
 
 
@@ -331,6 +333,6 @@ def _serve(server: Server, runs: Sequence[Path], say: Callable[[str], None]) -> 
         say(f"{server.url} follows {', '.join(map(named, runs))}; Ctrl-C ends it")
         server.serve_forever()
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would leave files behind
+        return
     finally:
         signal.signal(signal.SIGTERM, before)

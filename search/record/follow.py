@@ -33,9 +33,30 @@ from search.record.stored import EPOCHS, JOURNAL, STUDY
 from trainables.errors import UserError
 
 # of trials.parquet, what the journal alone tells, and the epochs
-TOLD = ("study", "task", "trial", "stage", "cell", "config", "seed", "status", "reason", "epochs")
-TOLD += ("budget", "rule", "metric", "value", "value_epoch", "collapsed", "attempts", "losses")
-TOLD += ("node", "error")
+TOLD = frozenset(
+    [
+        "study",
+        "task",
+        "trial",
+        "stage",
+        "cell",
+        "config",
+        "seed",
+        "status",
+        "reason",
+        "epochs",
+        "budget",
+        "rule",
+        "metric",
+        "value",
+        "value_epoch",
+        "collapsed",
+        "attempts",
+        "losses",
+        "node",
+        "error",
+    ]
+)
 REST = 20  # times as long as all took to read until all is read again, where that is damaged
 TAIL = 2**18  # bytes at the end of the log of epochs in which running jobs are looked for
 RECENT = 5  # epochs of a job of which its pace is taken
@@ -207,7 +228,9 @@ class Follower:
         for trial, epochs in zip(held.trials["trial"], held.trials["epochs"], strict=True):
             self._trials[trial]["epochs"] = int(epochs)
         names = [self._metric, "seconds"]
-        rows = held.curves.loc[held.curves["name"].isin(names), ["trial", "epoch", "name", "value"]]
+        rows = held.curves.loc[
+            held.curves["name"].isin(names), ["trial", "epoch", "name", "value"]
+        ]
         rows = rows.astype({"trial": str, "name": str, "epoch": "int64"})
         wide = rows.pivot(index=["trial", "epoch"], columns="name", values="value")
         wide = wide.reindex(columns=names).reset_index()
@@ -221,9 +244,10 @@ class Follower:
         heard = self._heard(held.sizes.get(EPOCHS, 0)) if self.jobs else {}
         for job in self.jobs.values():
             job.told = heard.get(job.trial, "")
-            if (own := self._curves.get(job.trial)) and own.epochs[-1] > job.from_epoch:
-                job.epoch, job.value = own.epochs[-1], _finite(own.values[-1])
-                job.seconds.extend(s for s in own.seconds[-RECENT:] if not math.isnan(s))
+            curve = self._curves.get(job.trial)
+            if curve is not None and curve.epochs[-1] > job.from_epoch:
+                job.epoch, job.value = curve.epochs[-1], _finite(curve.values[-1])
+                job.seconds.extend(s for s in curve.seconds[-RECENT:] if not math.isnan(s))
 
     def _count(self, cell: int, seconds: float, epochs: int) -> None:
         total, count = self._sums.get(cell, (0.0, 0))
@@ -276,8 +300,9 @@ class Follower:
             except ValueError:
                 return None
             self._lines[name] += 1
-            if not isinstance(line, dict) or line.get("line", self._lines[name]) != (
-                self._lines[name]
+            if (
+                not isinstance(line, dict)
+                or line.get("line", self._lines[name]) != (self._lines[name])
             ):
                 return None
             lines.append(line)

@@ -16,7 +16,6 @@ from search.record.epoch_table import EpochTable, Float, Int
 from search.record.texts import categories
 from trainables.judging import judged_epochs
 
-
 Trials = dict[str, dict[str, Any]]  # by name, in the order in which they were asked for
 
 
@@ -194,7 +193,7 @@ def _from_rows(
             trial[f"value_{name}"] = float(held[chosen[0]]) if len(chosen) else None
 
 
-def typed(study: dict[str, Any], trials: Trials, columns: Sequence[str]) -> pd.DataFrame:
+def typed(study: dict[str, Any], trials: Trials, columns: list[str]) -> pd.DataFrame:
     """Trials as a frame of these columns, each of its type."""
     keys = setting_columns(study)
     frame = pd.DataFrame(list(trials.values())).reindex(columns=columns)

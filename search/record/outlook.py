@@ -1,8 +1,8 @@
 """How much of a running study is left, and until when that takes about.
 
-An estimate, by what has run so far: epochs that each cell still takes when nothing more fails or is
-promoted early, times the mean seconds of an epoch there, over the jobs that run now. It cannot be
-sooner than the longest chain of jobs that must wait for one another: a winner's search, then a seed.
+An estimate, by what has run so far: epochs that each cell still takes when nothing more fails or
+is promoted early, times the mean seconds of an epoch there, over the jobs that run now. It cannot
+be sooner than the longest chain of jobs that wait for one another: a winner's search, then a seed.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def _left(
         chain = full - furthest + full * bool(plan.confirm_seeds)
     elif of_seeds:
         begun = len(seeds) >= len(plan.confirm_seeds)
-        chain = full - (int(seeds.loc[~seeds["status"].isin(LOST), "epochs"].min()) if begun else 0)
+        chain = full - (
+            int(seeds.loc[~seeds["status"].isin(LOST), "epochs"].min()) if begun else 0
+        )
     if len(waiting):
         chain = max(chain, full - int(waiting["epochs"].min()))
     return of_search + of_seeds + max(due, 0), chain

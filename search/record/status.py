@@ -61,7 +61,9 @@ def as_it_runs(held: Record) -> Record:
     trials = held.trials
     if not (trials["status"] == "running").any() or is_running(held.run):
         return held
-    return replace(held, trials=trials.assign(status=trials["status"].replace("running", "paused")))
+    return replace(
+        held, trials=trials.assign(status=trials["status"].replace("running", "paused"))
+    )
 
 
 def _confirmed(seeds: Seeds) -> str:

@@ -61,7 +61,11 @@ class MLflow:
         if shown in runs:
             self._client.update_run(runs[shown], status="RUNNING")
             return
-        self._callback.tags = {**self._own(stay.trial), "stage": stay.stage, "cell": str(stay.cell)}
+        self._callback.tags = {
+            **self._own(stay.trial),
+            "stage": stay.stage,
+            "cell": str(stay.cell),
+        }
         self._callback.log_trial_start(shown)  # its parameters come as a batch
         from mlflow.entities import Param
 

@@ -1,6 +1,6 @@
 """What happens in a study as W&B shows it: a run a trial, by Ray's own WandbLoggerCallback.
 
-Ray's starts two processes for each run; here runs are held in the driver's, which W&B can do since.
+Ray's starts two processes for each run; here runs are held in the driver's, which W&B can do now.
 A trial that goes on does so in the run that it has: its id is that of the trial.
 """
 
@@ -28,8 +28,8 @@ def fault(spec: StudySpec) -> str:
     if mode_of(spec) in WITHOUT_KEY or os.environ.get(KEY) or _logged_in():
         return ""
     return (
-        f"log.to = 'wandb' needs an API key: set {KEY}, or `wandb login`; or write on this machine "
-        "alone, to be sent later: [log.wandb] mode = 'offline', or WANDB_MODE=offline"
+        f"log.to = 'wandb' needs an API key: set {KEY}, or `wandb login`; or write on this "
+        "machine alone, to be sent later: [log.wandb] mode = 'offline', or WANDB_MODE=offline"
     )
 
 
@@ -69,7 +69,12 @@ class Wandb:
         shown = StandIn(
             f"{given.run_id}-{stay.trial}",
             f"{given.cells[stay.cell]} {stay.trial}",
-            {"stage": stay.stage, "cell": given.cells[stay.cell], "trial": stay.trial, **stay.config},
+            {
+                "stage": stay.stage,
+                "cell": given.cells[stay.cell],
+                "trial": stay.trial,
+                **stay.config,
+            },
             given.study,
             str(given.run),
         )

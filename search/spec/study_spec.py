@@ -33,6 +33,7 @@ from trainables.errors import UserError
 from trainables.own_code import import_from
 
 Value = bool | int | float | str
+Text = Annotated[str, Field(min_length=1)]
 LONGEST = 1000  # characters told of one fault
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -151,8 +152,8 @@ class MLflowLog(_Model):
         experiment: its name; else the study's.
     """
 
-    tracking_uri: str | None = Field(None, min_length=1)
-    experiment: str | None = Field(None, min_length=1)
+    tracking_uri: Text | None = None
+    experiment: Text | None = None
 
 
 class WandbLog(_Model):
@@ -165,8 +166,8 @@ class WandbLog(_Model):
             else WANDB_MODE.
     """
 
-    project: str | None = Field(None, min_length=1)
-    entity: str | None = Field(None, min_length=1)
+    project: Text | None = None
+    entity: Text | None = None
     mode: Literal["online", "offline", "disabled"] | None = None
 
 

@@ -165,7 +165,11 @@ def test_a_report_is_served_and_nothing_beside_it(serve, tmp_path, make_study):
     assert ask(path="/runs/0/report/tables/a%20b.csv").body == b"1"
     for path in (
         *("/runs/0/report/../study.json", "/runs/0/report/%2e%2e/study.json", "/runs/0/report/"),
-        *("/runs/0/report//etc/passwd", "/runs/0/report/%2fetc%2fpasswd", "/runs/1/report/index.html"),
+        *(
+            "/runs/0/report//etc/passwd",
+            "/runs/0/report/%2fetc%2fpasswd",
+            "/runs/1/report/index.html",
+        ),
         *("/runs/0/report/out.html", "/runs/0/report/secret.key", "/runs/0/report/tables"),
         *("/runs/-1/report/index.html", "/runs/0/report/a%00.html"),
         *("/study.json", "/runs/0/study.json", f"/runs/0/report/{'a' * 5000}.html"),

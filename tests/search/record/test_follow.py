@@ -164,4 +164,3 @@ def test_a_study_without_a_job_yet_has_rows_of_cells(make_study):
     assert len(seen.trials) == 0
     assert [row[1] for row in status_rows(seen)[1]] == ["0/5", "0/5"]
     study.run.close()
-

@@ -19,7 +19,8 @@ lr = 0.05
 [[points]]
 lr = 0.025
 """
-LISTED = TEXT.replace("[cells]", 'sampler = "list"\n[cells]').replace("low = 0.01\nhigh = 0.1\nlog = true", "low = 0.01\nhigh = 1\nlog = true").replace("trials_per_cell = 5\n", "") + POINTS
+LISTED = TEXT.replace("[cells]", 'sampler = "list"\n[cells]').replace("high = 0.1", "high = 1")
+LISTED = LISTED.replace("trials_per_cell = 5\n", "") + POINTS
 STATES = {
     "stop": TrialState.PRUNED,
     "complete": TrialState.COMPLETE,
@@ -162,11 +163,11 @@ def test_over_every_resume_times_are_the_journals_and_rates_are_floats(make_stud
             study.put_back(job.trial)
         held = studies_of(study)
         asked, ended = moments(study.folder)
-        config = dict(zip(*[record.load(study.folder).trials[c] for c in ("trial", "lr")], strict=True))
+        rates = record.load(study.folder).trials.set_index("trial")["lr"]
         for trial in (t for of_cell in held.values() for t in of_cell.get_trials()):
             name = trial.user_attrs["trial"]
             assert type(trial.params["lr"]) is float
-            assert trial.params["lr"] == config[name]
+            assert trial.params["lr"] == rates[name]
             began, over = trial.datetime_start, trial.datetime_complete
             verdicts = ended.get(name, [])
             if len(verdicts) < 2:  # a second one is of another Optuna trial

@@ -27,7 +27,9 @@ RAW = {
 
 def there(package):
     missing = importlib.util.find_spec(package) is None
-    return pytest.mark.skipif(missing, reason=f"{package} is not installed (pip install {package})")
+    return pytest.mark.skipif(
+        missing, reason=f"{package} is not installed (pip install {package})"
+    )
 
 
 class Listed:
