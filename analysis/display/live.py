@@ -17,7 +17,8 @@ import pandas as pd
 from analysis.display.sketch import sketch
 from analysis.findings.results import config_of
 from search.record import STUDY, Record, UserError
-from search.record.follow import Follower, Out
+from search.record.follow import Follower
+from search.record.followed import Out
 from search.record.naming import cell_label
 from search.record.outlook import duration, in_words, outlook
 from search.record.status import (

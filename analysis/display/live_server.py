@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import secrets
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from analysis.display.live import Live, named
-from analysis.display.markup import environment
+from analysis.display.live_files import build_apart, inside, page
 from search.record import UserError
 from search.record.terminal import shell
 from search.record.uris import as_uri, is_uri
@@ -35,7 +31,6 @@ from search.record.uris import as_uri, is_uri
 HOST, NAMES = "127.0.0.1", ("127.0.0.1", "localhost")
 ASKS = "X-Watch"  # a header that another site's page cannot send without being asked first
 PATIENCE = 30.0  # seconds for a request to be sent
-BUILD = 1800.0  # seconds for a report
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".csv": "text/csv; charset=utf-8",
@@ -233,64 +228,6 @@ def _is_port(host: str) -> bool:
 
 def _json(**held: str) -> bytes:
     return json.dumps(held).encode()
-
-
-def inside(folder: Path, name: str) -> Path | None:
-    """A file of a folder, or None where the name, or a link in its way, leads out of it."""
-    if "\0" in name:
-        return None
-    try:
-        root = folder.resolve()
-        path = (root / name).resolve()
-        return path if path.is_relative_to(root) and path.is_file() else None
-    except (OSError, RuntimeError):  # too long, or links in a circle
-        return None
-
-
-def build_apart(run: Path, out: Path) -> str:
-    """Build a report in a process of its own, below all else in priority; why it could not, or "".
-
-    Args:
-        run: the run folder.
-        out: folder to write to, outside of it.
-    """
-    command = [sys.executable, "-m", "analysis", "build", str(run), "--out", str(out)]
-    own = str(Path(__file__).parents[2])
-    paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    low = partial(os.nice, 10)
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=env, preexec_fn=low, timeout=BUILD
-        )
-    except subprocess.TimeoutExpired:
-        return f"it was not built within {BUILD / 60:.0f} min"
-    said = done.stderr.strip().splitlines() or ["no reason given"]
-    return said[-1] if done.returncode else ""
-
-
-def page(names: Sequence[str], nonce: str) -> str:
-    """The page itself, which asks for all that it shows.
-
-    Args:
-        names: of the runs.
-        nonce: of its script.
-    """
-
-    def own(name: str) -> str:
-        return files("analysis.display").joinpath(name).read_text(encoding="utf-8")
-
-    return str(
-        environment()
-        .get_template("live.html")
-        .render(
-            names=list(names),
-            title=", ".join(names),
-            style=own("style.css"),
-            script=own("live.js"),
-            nonce=nonce,
-        )
-    )
 
 
 def watch(runs: Sequence[Path], port: int, say: Callable[[str], None]) -> None:

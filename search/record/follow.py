@@ -10,10 +10,8 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import pandas as pd
 
 from search.record.columns import CURVES, DTYPES, trial_columns
 from search.record.event_forms import event_fault
+from search.record.followed import RECENT, Curve, Out
 from search.record.forms import from_json, line_fault
 from search.record.frames import Trials, take, typed
 from search.record.journal import EventOrder
@@ -30,88 +29,15 @@ from search.record.outlook import Paces
 from search.record.read import DECISION, Record, loaded
 from search.record.status import epochs_of
 from search.record.stored import EPOCHS, JOURNAL, STUDY
+from search.record.tail import Tail
 from trainables.errors import UserError
 
 # of trials.parquet, what the journal alone tells, and the epochs
-TOLD = frozenset(
-    [
-        "study",
-        "task",
-        "trial",
-        "stage",
-        "cell",
-        "config",
-        "seed",
-        "status",
-        "reason",
-        "epochs",
-        "budget",
-        "rule",
-        "metric",
-        "value",
-        "value_epoch",
-        "collapsed",
-        "attempts",
-        "losses",
-        "node",
-        "error",
-    ]
-)
+TOLD = ["study", "task", "trial", "stage", "cell", "config", "seed", "status", "reason", "epochs"]
+TOLD += ["budget", "rule", "metric", "value", "value_epoch", "collapsed", "attempts", "losses"]
+TOLD += ["node", "error"]
 REST = 20  # times as long as all took to read until all is read again, where that is damaged
 TAIL = 2**18  # bytes at the end of the log of epochs in which running jobs are looked for
-RECENT = 5  # epochs of a job of which its pace is taken
-
-
-@dataclass
-class Out:
-    """A job that is out, as far as the logs tell.
-
-    Attributes:
-        trial, cell, stage, from_epoch, to_epoch: see search.spec.plan.Job.
-        config: its searched settings.
-        since: when it was asked for, ISO 8601 with its zone.
-        epoch: the last that it has reported; 0 before the first.
-        value: of the watched metric there; None where it is not finite.
-        told: when that was, as `since`; "" before the first.
-        seconds: of its last few epochs.
-    """
-
-    trial: str
-    cell: int
-    stage: str
-    from_epoch: int
-    to_epoch: int
-    config: Mapping[str, Any]
-    since: str
-    epoch: int = 0
-    value: float | None = None
-    told: str = ""
-    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-
-
-@dataclass
-class _Curve:
-    """The watched metric of a trial and the seconds of its epochs, in order of these."""
-
-    epochs: array[int] = field(default_factory=lambda: array("q"))
-    values: array[float] = field(default_factory=lambda: array("d"))
-    seconds: array[float] = field(default_factory=lambda: array("d"))
-
-    def put(self, epoch: int, value: float, seconds: float) -> float:
-        """A row; that of an epoch that was trained again takes the place of the earlier.
-
-        Returns:
-            The seconds of the earlier; NaN where there is none.
-        """
-        at, before = bisect_left(self.epochs, epoch), math.nan
-        if at < len(self.epochs) and self.epochs[at] == epoch:
-            before = self.seconds[at]
-            self.values[at], self.seconds[at] = value, seconds
-        else:
-            self.epochs.insert(at, epoch)
-            self.values.insert(at, value)
-            self.seconds.insert(at, seconds)
-        return before
 
 
 class Follower:
@@ -133,10 +59,9 @@ class Follower:
         self._trials: Trials = {}
         self._decisions: list[dict[str, Any]] = []
         self._order = EventOrder()
-        self._curves: dict[str, _Curve] = {}
+        self._curves: dict[str, Curve] = {}
         self._sums: dict[int, tuple[float, int]] = {}
-        self._read = {JOURNAL: 0, EPOCHS: 0}  # bytes
-        self._lines = {JOURNAL: 0, EPOCHS: 0}
+        self._logs = {name: Tail(self.folder / name) for name in (JOURNAL, EPOCHS)}
         self.jobs: dict[str, Out] = {}
         self._back: dict[str, Out] = {}  # jobs that were interrupted and are not out
 
@@ -163,7 +88,7 @@ class Follower:
     def _look(self) -> tuple[Record, bool]:
         if self._held is None or self._changed():
             return self._anew(), True
-        fresh = [self._fresh(name) for name in (JOURNAL, EPOCHS)]
+        fresh = [log.fresh() for log in self._logs.values()]
         if any(lines is None for lines in fresh):
             return self._anew(), True
         journal, epochs = (lines or [] for lines in fresh)
@@ -187,7 +112,7 @@ class Follower:
 
     def curve(self, trial: str) -> tuple[array[int], array[float]]:
         """Epochs of a trial, increasing, and the watched metric there, NaN where not finite."""
-        held = self._curves.get(trial, _Curve())
+        held = self._curves.get(trial, Curve())
         return held.epochs, held.values
 
     # -- all of it ----------------------------------------------------------------------------
@@ -200,7 +125,7 @@ class Follower:
         """
         self._held, began = None, self._clock()
         self._forget()
-        self._files = _stat(self.folder)
+        self._study = _written(self.folder / STUDY)
         try:
             held, events = loaded(self.folder)
         except UserError as error:
@@ -216,10 +141,8 @@ class Follower:
             self._take(held.study, event)
         self._rows_of(held)
         self._whole = "imported" in held.study
-        self._read = {name: held.sizes.get(name, 0) for name in self._read}
-        self._lines = {name: _lines(self.folder / name, size) for name, size in self._read.items()}
-        for name in self._read:  # up to the end of the last whole line
-            self._read[name] = _whole(self.folder / name, self._read[name])
+        for name, log in self._logs.items():
+            log.begin(held.sizes.get(name, 0))
         return self._made(held)
 
     def _rows_of(self, held: Record) -> None:
@@ -237,7 +160,7 @@ class Follower:
         for trial, own in wide.groupby("trial", sort=False):
             columns = (own[name].to_numpy() for name in ("epoch", *names))
             epochs, values, seconds = columns
-            self._curves[str(trial)] = _Curve(
+            self._curves[str(trial)] = Curve(
                 array("q", epochs), array("d", values), array("d", seconds)
             )
             self._count(int(cells[str(trial)]), np.nansum(seconds), np.isfinite(seconds).sum())
@@ -271,42 +194,8 @@ class Follower:
 
     def _changed(self) -> bool:
         """Whether study.json or a log is another file than before, or a log has shrunk."""
-        now, before = _stat(self.folder), self._files
-        if now[STUDY] != before[STUDY]:
-            return True
-        for name, read in self._read.items():
-            here, then = now[name], before[name]
-            if then is not None and (here is None or here[0] != then[0]):
-                return True
-            if (here[1] if here else 0) < read:
-                return True
-        self._files = now
-        return False
-
-    def _fresh(self, name: str) -> list[dict[str, Any]] | None:
-        """The whole lines of a log behind what was read; None where one is no JSON."""
-        found, start = self._files[name], self._read[name]
-        if found is None or found[1] <= start:
-            return []
-        with (self.folder / name).open("rb") as file:
-            file.seek(start)
-            held = file.read(found[1] - start)
-        end = held.rfind(b"\n") + 1
-        self._read[name] = start + end
-        lines = []
-        for text in held[:end].split(b"\n")[:-1]:
-            try:
-                line = from_json(text)
-            except ValueError:
-                return None
-            self._lines[name] += 1
-            if (
-                not isinstance(line, dict)
-                or line.get("line", self._lines[name]) != (self._lines[name])
-            ):
-                return None
-            lines.append(line)
-        return lines
+        logs = [log.changed() for log in self._logs.values()]  # the journal first, as `sizes_of`
+        return any(logs) or _written(self.folder / STUDY) != self._study
 
     def _event(self, event: dict[str, Any]) -> bool:
         """Take an event; False where it does not fit."""
@@ -347,7 +236,7 @@ class Follower:
         trial, row = line["trial"], line["row"]
         held, epoch, value = self._trials[trial], row["epoch"], row.get(self._metric)
         held["epochs"] = max(held["epochs"], epoch)
-        curve, seconds = self._curves.setdefault(trial, _Curve()), row.get("seconds")
+        curve, seconds = self._curves.setdefault(trial, Curve()), row.get("seconds")
         before = curve.put(epoch, _number(value), _number(seconds))
         if not math.isnan(before):
             self._count(held["cell"], -before, -1)
@@ -366,7 +255,7 @@ class Follower:
             return held
         trials = typed(held.study, self._trials, self._columns)
         decisions = pd.DataFrame(self._decisions, columns=DECISION)
-        sizes = dict(self._read)
+        sizes = {name: log.read for name, log in self._logs.items()}
         self._held = replace(
             held, trials=trials, decisions=decisions, sizes=sizes, _curves=_no_curves
         )
@@ -377,43 +266,13 @@ def _no_curves() -> pd.DataFrame:
     return pd.DataFrame(columns=CURVES)
 
 
-def _stat(folder: Path) -> dict[str, tuple[int, int, int] | None]:
-    """Number, bytes and, of study.json, the time of its files."""
-    found: dict[str, tuple[int, int, int] | None] = {}
-    for name in (STUDY, JOURNAL, EPOCHS):
-        try:
-            held = (folder / name).stat()
-        except OSError:
-            found[name] = None
-        else:
-            found[name] = held.st_ino, held.st_size, held.st_mtime_ns if name == STUDY else 0
-    return found
-
-
-def _lines(path: Path, size: int) -> int:
-    """Line ends in the first bytes of a file."""
-    count, left = 0, size
-    if not size:
-        return 0
-    with path.open("rb") as file:
-        while left > 0 and (piece := file.read(min(left, 2**22))):
-            count, left = count + piece.count(b"\n"), left - len(piece)
-    return count
-
-
-def _whole(path: Path, size: int) -> int:
-    """Bytes up to the end of the last whole line of the first `size` bytes."""
-    at = size
-    if not size:
-        return 0
-    with path.open("rb") as file:
-        while at > 0:
-            begin = max(at - 2**16, 0)
-            file.seek(begin)
-            if (end := file.read(at - begin).rfind(b"\n")) >= 0:
-                return begin + end + 1
-            at = begin
-    return 0
+def _written(path: Path) -> tuple[int, int] | None:
+    """When a file was written, and its bytes; None without it."""
+    try:
+        held = path.stat()
+    except OSError:
+        return None
+    return held.st_mtime_ns, held.st_size
 
 
 def _finite(value: float) -> float | None:

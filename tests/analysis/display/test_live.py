@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from analysis.cli import main
-from analysis.display import live, live_server
+from analysis.display import live, live_files, live_server
 from analysis.display.live import DAMAGED, WAITING, Live
-from analysis.display.live_server import Server, page
+from analysis.display.live_files import page
+from analysis.display.live_server import Server
 from search import record
 from search.record.run_folder import RunFolder
 from search.record.status import BEGINS, DONE, KILLED, RUNNING, SHORT, state_of, status_rows
@@ -214,11 +215,11 @@ def test_a_report_that_is_built_leaves_the_run_folder_as_it_is(serve, make_study
     study.close()
     before = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*")}
     ask = serve(study.folder)
-    found = live_server.build_apart(study.folder, ask.server.scratch / "0")
+    found = live_files.build_apart(study.folder, ask.server.scratch / "0")
     assert found == ""
     assert b"tiny" in ask(path="/runs/0/built/index.html").body
     assert {path: path.stat().st_mtime_ns for path in study.folder.rglob("*")} == before
-    why = live_server.build_apart(study.folder / "none", ask.server.scratch / "1")
+    why = live_files.build_apart(study.folder / "none", ask.server.scratch / "1")
     assert "is no run folder" in why
 
 
