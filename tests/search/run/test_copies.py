@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import struct
 import threading
 
 import pytest
@@ -236,6 +238,37 @@ def test_mlflow_has_a_run_a_trial_over_every_resume(make_study, stops, monkeypat
         assert set(runs[trial].data.metrics) - names <= {"test_loss", "test_accuracy"}
 
 
+def wandb_records(path):
+    """What a file of W&B's holds: protobufs in the log format of LevelDB, in blocks of 32 KiB."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, held = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 2**15 - at % 2**15 < 7:
+            at += 2**15 - at % 2**15
+            continue
+        _, size, kind = struct.unpack("<IHB", data[at : at + 7])
+        held, at = held + data[at + 7 : at + 7 + size], at + 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            yield wandb_internal_pb2.Record.FromString(held)
+            held = b""
+
+
+def wandb_history(folder):
+    """Trial -> step -> name -> value, of all offline runs in a folder."""
+    found = {}
+    for path in sorted(folder.glob("offline-run-*/run-*.wandb")):
+        for entry in wandb_records(path):
+            if entry.WhichOneof("record_type") == "history":
+                pairs = {
+                    (i.key or i.nested_key[0]): json.loads(i.value_json)
+                    for i in entry.history.item
+                }
+                steps = found.setdefault(path.stem.removeprefix("run-"), {})
+                steps.setdefault(pairs["_step"], {}).update(pairs)
+    return found
+
+
 @there("wandb")
 @pytest.mark.long
 @pytest.mark.timeout(300)
@@ -258,4 +291,13 @@ def test_wandb_has_offline_runs_whose_ids_are_the_trials(make_study, monkeypatch
     }
     run_id = held.study["run_id"]
     assert ids == {f"{run_id}-{trial}" for trial in held.trials["trial"]}
+    history = wandb_history(study.folder / "wandb")
+    for row in held.curves.itertuples():
+        assert history[f"{run_id}-{row.trial}"][row.epoch][row.name] == row.value
+    scored = held.trials.dropna(subset=["test_accuracy"])
+    assert len(scored)
+    for row in scored.itertuples():
+        last = history[f"{run_id}-{row.trial}"][row.epochs]
+        assert last["test_accuracy"] == row.test_accuracy
+        assert last["value_epoch"] == row.value_epoch
     assert os.environ[wandb_log.MODE] == "offline"
