@@ -12,6 +12,7 @@ Loads neither ray nor torch. A run folder `runs/<study>/` holds
     csv/             the three frames as csv
     samples/         <trial>.npz: images with true and predicted maps, where a task makes them
     checkpoints/     of trials that may go on; removed when their cell is decided
+    tensorboard/, mlflow.db, wandb/ what [log] writes there for other tools; no part of the record
     stalls/          where workers stood that made no step for too long
 
 A study with a `store` has these there too, each as an object `<name>/<time>-<sha256>-<bytes>`,

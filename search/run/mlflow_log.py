@@ -18,7 +18,7 @@ from search.spec.study_spec import StudySpec
 FILE = "mlflow.db"
 PLACE = "MLFLOW_TRACKING_URI"
 LONGEST = 6000  # characters of a parameter that MLflow takes
-NEEDS = ("log.to = 'mlflow'", ("mlflow", "mlflow-skinny"), (2, 10), "mlflow>=2.10")
+NEEDS = ("log.to = 'mlflow'", ("mlflow", "mlflow-skinny"), (2, 10), "mlflow-skinny>=2.10")
 
 
 def fault(spec: StudySpec) -> str:

@@ -18,7 +18,7 @@ from search.spec.study_spec import StudySpec
 
 KEY, MODE, PROJECT = "WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT"
 NEEDS = ("log.to = 'wandb'", ("wandb",), (0, 21), "wandb>=0.21")
-WITHOUT_KEY = ("offline", "disabled", "dryrun")
+WITHOUT_KEY = ("offline", "disabled")
 
 
 def fault(spec: StudySpec) -> str:
@@ -35,7 +35,8 @@ def fault(spec: StudySpec) -> str:
 
 def mode_of(spec: StudySpec) -> str:
     """Online, offline or disabled: as the study file says, else the environment."""
-    return spec.log.wandb.mode or os.environ.get(MODE, "online")
+    mode = spec.log.wandb.mode or os.environ.get(MODE) or "online"
+    return "offline" if mode == "dryrun" else mode  # its name in the environment, once
 
 
 def _logged_in() -> bool:
