@@ -32,6 +32,7 @@ from search.record.status import (
     status_rows,
     title_of,
 )
+from search.record.terminal import in_words as in_words_of
 
 DAMAGED, WAITING = "DAMAGED", "not begun"
 MOST_LOST = 50  # failures that are listed
@@ -76,8 +77,9 @@ class Live:
                 if not new and stood == self._stood:
                     return
                 state = shown(held, self._follower, self._where)
-        except UserError as error:
-            stood, state = str(error), _bare(self.run.name, DAMAGED, str(error))
+        except (UserError, OSError) as error:
+            stood = in_words_of(error) if isinstance(error, OSError) else str(error)
+            state = _bare(self.run.name, DAMAGED, stood)
         if stood != self._stood or state != self._state:
             self._stood, self._state = stood, state
             self.version += 1
@@ -198,6 +200,8 @@ def _lost(study: Mapping[str, Any], row: Mapping[Any, Any]) -> list[str]:
 
 def _reached(held: Record) -> list[str]:
     """Of each cell how many of its search's trials have come to each rung."""
+    if not held.study["space_keys"]:
+        return ["-"] * len(held.study["cells"])
     rows = held.trials[held.trials["stage"] != "confirm"]
     epochs = rows["epochs"].astype("int64").to_numpy()
     cells = rows["cell"].astype("int64").to_numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -27,26 +27,35 @@ def inside(folder: Path, name: str) -> Path | None:
         return None
 
 
-def build_apart(run: Path, out: Path) -> str:
+def build_apart(run: Path, out: Path, begun: Callable[[subprocess.Popen[str]], object]) -> str:
     """Build a report in a process of its own, below all else in priority; why it could not, or "".
 
     Args:
         run: the run folder.
         out: folder to write to, outside of it.
+        begun: is given the process, which somebody may have to end.
     """
     command = [sys.executable, "-m", "analysis", "build", str(run), "--out", str(out)]
     own = str(Path(__file__).parents[2])
     paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     low = partial(os.nice, 10)
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=env, preexec_fn=low, timeout=BUILD
-        )
-    except subprocess.TimeoutExpired:
-        return f"it was not built within {BUILD / 60:.0f} min"
-    said = done.stderr.strip().splitlines() or ["no reason given"]
-    return said[-1] if done.returncode else ""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        preexec_fn=low,
+    ) as process:
+        begun(process)
+        try:
+            _, told = process.communicate(timeout=BUILD)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return f"it was not built within {BUILD / 60:.0f} min"
+    said = told.strip().splitlines() or ["no reason given"]
+    return said[-1] if process.returncode else ""
 
 
 def page(names: Sequence[str], nonce: str) -> str:

@@ -12,6 +12,7 @@ import errno
 import json
 import secrets
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -62,6 +63,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, runs: Sequence[Path], port: int, scratch: Path) -> None:
         self.pages = [Live(run.resolve(), named(run)) for run in runs]
         self.scratch, self.building = scratch, threading.Lock()
+        self.builds: list[subprocess.Popen[str]] = []
         self.token = secrets.token_hex(4)  # a page of an earlier server knows nothing of this one
         try:
             super().__init__((HOST, port), Handler)
@@ -72,6 +74,14 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         """Where the page is."""
         return f"http://{HOST}:{self.server_address[1]}/"
+
+    def server_close(self) -> None:
+        """Let go of the port, and end what is being built."""
+        super().server_close()
+        for process in self.builds:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that has gone is no error; anything else keeps its traceback."""
@@ -192,7 +202,9 @@ class Handler(BaseHTTPRequestHandler):
             self._send(_json(error="a report is being built already"), "application/json")
             return
         try:
-            error = build_apart(self.server.pages[number].run, self.server.scratch / str(number))
+            out = self.server.scratch / str(number)
+            run, begun = self.server.pages[number].run, self.server.builds.append
+            error = build_apart(run, out, begun)
         finally:
             self.server.building.release()
         answer = _json(error=error) if error else _json(url=f"/runs/{number}/built/index.html")

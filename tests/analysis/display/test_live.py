@@ -197,7 +197,7 @@ def test_a_report_is_built_only_when_the_page_itself_asks(serve, make_study, mon
     study = make_study()
     study.run.close()
     asked = []
-    monkeypatch.setattr(live_server, "build_apart", lambda run, out: asked.append(run) or "no")
+    monkeypatch.setattr(live_server, "build_apart", lambda run, *_: asked.append(run) or "no")
     ask = serve(study.folder)
     assert ask("POST", "/runs/0/build").status == 403
     assert ask("GET", "/runs/0/build").status == 404
@@ -215,12 +215,37 @@ def test_a_report_that_is_built_leaves_the_run_folder_as_it_is(serve, make_study
     study.close()
     before = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*")}
     ask = serve(study.folder)
-    found = live_files.build_apart(study.folder, ask.server.scratch / "0")
+    processes = []
+    found = live_files.build_apart(study.folder, ask.server.scratch / "0", processes.append)
     assert found == ""
     assert b"tiny" in ask(path="/runs/0/built/index.html").body
     assert {path: path.stat().st_mtime_ns for path in study.folder.rglob("*")} == before
-    why = live_files.build_apart(study.folder / "none", ask.server.scratch / "1")
+    why = live_files.build_apart(study.folder / "none", ask.server.scratch / "1", processes.append)
     assert "is no run folder" in why
+    assert [process.returncode for process in processes] == [0, 2]
+
+
+@pytest.mark.long
+def test_what_is_being_built_ends_with_the_server(tmp_path, monkeypatch):
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    server = Server([tmp_path / "none"], 0, tmp_path)
+    with subprocess.Popen(sleeper, text=True) as process:
+        server.builds.append(process)
+        server.server_close()
+        assert process.returncode == -signal.SIGKILL
+
+
+def test_a_folder_that_may_not_be_read_is_told(make_study, monkeypatch):
+    study = make_study()
+    study.run.close()
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(study.folder / record.JOURNAL))
+
+    monkeypatch.setattr(live.Follower, "look", refuse)
+    shown = stood(study.folder)
+    assert shown["state"] == DAMAGED
+    assert "decisions.jsonl: Permission denied" in shown["title"]
 
 
 def test_the_page_holds_all_that_it_needs_and_escapes_names():
