@@ -7,6 +7,7 @@ One that may wait for a network or a database does its work in a thread of its o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -26,6 +27,7 @@ from trainables.engine.train import watched_metric
 
 Scalars = dict[str, float]
 MOST_WAITING = 50_000  # calls that a copy may be behind before it is left
+SOON = 2.0  # seconds that need no word
 PATIENCE = 60.0  # seconds that the end of a session waits for what is not written yet
 SECRET = re.compile(r"(KEY|TOKEN|PASSWORD|SECRET)", re.IGNORECASE)
 
@@ -151,6 +153,10 @@ class Copied:
         """The session ends."""
         if isinstance(self._watcher, Copied):
             self._watcher.close()
+        if isinstance(self._log, Apart) and not self._log.soon():
+            self._watcher.noted(
+                f"waiting for {self._log.name} to take what is left, {PATIENCE:g} s at the most"
+            )
         self._try(self._log.close)
 
     def _try(self, work: Callable[..., None], *what: Any) -> None:
@@ -184,6 +190,7 @@ class Apart:
             MOST_WAITING
         )
         self._error: Exception | None = None
+        self._ending = False
         self._thread = threading.Thread(target=self._work, name=f"log {log.name}", daemon=True)
 
     def begin(self, stay: Stay) -> None:
@@ -198,12 +205,22 @@ class Apart:
         """See Log."""
         self._put(self._log.end, trial, epoch, last, scores, failed)
 
+    def soon(self) -> bool:
+        """Ask it to end; whether it does so at once."""
+        if self._thread.ident is None or self._ending:
+            return True
+        self._ending = True
+        with contextlib.suppress(queue.Full):  # then it ends with the process
+            self._calls.put_nowait((self._log.close, ()))
+            self._calls.put_nowait(None)
+        self._thread.join(min(SOON, self._patience))
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """See Log; waits, but not for ever."""
         if self._thread.ident is None:  # nothing was ever written
             return
-        self._put(self._log.close)
-        self._calls.put(None)
+        self.soon()
         self._thread.join(self._patience)
         if self._thread.is_alive():
             raise Behind(f"it did not take all within {self._patience:g} s; what is left is lost")

@@ -135,6 +135,7 @@ def test_a_log_that_hangs_holds_up_neither_a_job_nor_the_end(make_study):
     study.end_copies()
     gone.set()
     study.close()
+    assert "waiting for a list" in said[-2]
     assert "did not take all within 0.1 s" in said[-1]
     assert noted[-1]["event"] == "log ended"
 
