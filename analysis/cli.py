@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 refuse_uri(f"--{name.replace('_', '-')}", value)
         if args.command == "verify":
             return _verify(args.run)
+        if args.command == "watch":
+            return _watch(args)
         if args.command == "explain":
             print(_explain(args))
             return 0
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="build|table|explain|contrast|diff|join|next|verify|import|import-curves",
+        metavar="build|table|explain|contrast|diff|join|next|watch|verify|import|import-curves",
     )
     page = commands.add_parser("build", help="write an HTML page with tables and figures")
     page.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
@@ -121,6 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(after)
     after.add_argument(
         "--write", type=Path, metavar="TOML", help="write the study file with it, a new file"
+    )
+    live = commands.add_parser(
+        "watch",
+        help="serve a page on this machine that follows runs while they go; see docs/watch.md",
+    )
+    live.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of a study")
+    live.add_argument(
+        "--port", type=int, default=0, metavar="N", help="of 127.0.0.1 (default: a free one)"
     )
     check = commands.add_parser(
         "verify", help="check a record in full: exit status 0 only if all of it holds"
@@ -288,6 +298,13 @@ def _next(args: argparse.Namespace) -> str:
         raise UserError(f"{args.write} is there already; name a new file by --write") from error
     with_it = f"; run it as that study was begun: {apart}" if apart else ""
     return f"{shown}\n\n{args.write}{with_it}"
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from analysis.display.live_server import watch
+
+    watch(args.runs, args.port, lambda text: print(f"resnet-report: {text}", flush=True))
+    return 0
 
 
 def _verify(run: Path) -> int:

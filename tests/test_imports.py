@@ -47,7 +47,13 @@ def test_analysis_knows_the_record_alone():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("module", ["search.record", "search.cli.status", "analysis.display.page"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("search.record", "search.cli.status"),
+        *("analysis.display.page", "analysis.display.live_server"),
+    ],
+)
 def test_reading_a_record_loads_neither_ray_nor_torch(module):
     code = f"import sys, {module}; print(sorted({{'ray', 'torch', 'optuna'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

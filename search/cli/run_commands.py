@@ -16,6 +16,7 @@ from rich.console import Console
 
 from search import record
 from search.record import Record, missing, short_choices, terminal
+from search.record.status import DONE, SHORT
 from search.record.uris import child, last_name, parse_place, refuse_uri
 from search.spec.overrides import add_overrides, given_overrides
 
@@ -244,7 +245,7 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
         console.print(text, soft_wrap=True)
         return terminal.INTERRUPTED
     held = record.load(folder)
-    ended = "ended, not whole" if missing(held).cells else "done"
+    ended = SHORT if missing(held).cells else DONE
     report = terminal.shell("resnet-report", "build", shown)
     console.print(f"{ended}: {shown}. Report: {report}", soft_wrap=True)
     status = _status_of(held, console, shown)
@@ -262,13 +263,12 @@ def _finish(folder: Path, done: bool, console: Console) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from search.cli.status import begins
+    from search.record.status import BEGINS, begins
 
     where, console = arguments.run, make_console()
     if not isinstance(where, str):
         if begins(where):
-            text = "a study is about to begin there (checks, data, Ray); nothing is on record yet"
-            console.print(f"{where}: {text}", soft_wrap=True)
+            console.print(f"{where}: {BEGINS}", soft_wrap=True)
             return 1
         return _status_of(record.load(where), console, os.fspath(where))
     from search.run.fetch import looked_at
@@ -293,9 +293,12 @@ def _status_of(held: Record, console: Console, where: str) -> int:
     That is: full_per_cell trials of the search in full, and a test score for each seed, or for
     the winner where there are no seeds.
     """
-    from search.cli.status import lost_lines, next_line, status_table
+    from search.cli.status import status_table
+    from search.record.outlook import outlook_line
+    from search.record.status import lost_lines, next_line
 
     console.print(status_table(held))
-    for line in filter(None, (*lost_lines(held, where), next_line(held, where))):
+    lines = (outlook_line(held), *lost_lines(held, where), next_line(held, where))
+    for line in filter(None, lines):
         console.print(line, soft_wrap=True)
     return int(bool(missing(held).cells))

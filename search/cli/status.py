@@ -1,139 +1,21 @@
-"""`resnet-search status`: how far a study is, from its record alone."""
+"""`resnet-search status`: how far a study is, as a table of a terminal."""
 
 from __future__ import annotations
 
-import fcntl
-from dataclasses import replace
-from pathlib import Path
-
-import pandas as pd
 from rich.table import Table
 
-from search.record import LOCK, STATES, STUDY, Record, Seeds, counts, missing, short_choices
-from search.record.naming import cell_label
-from search.record.terminal import shell
+from search.record import Record
+from search.record.status import epochs_of, status_rows, title_of
 
 
 def status_table(held: Record) -> Table:
-    """One row a cell: searched trials by status, confirmed seeds, the best of the search.
-
-    An audited trial counts as the rule left it, stopped, and once more as audited; one that has
-    collapsed counts by its status, and once more as collapsed, where the task tells such.
-    """
-    metric = f"{held.study['watched']}_{held.study['metric']}"
-    table = Table(title=_title(held), title_justify="left", box=None, pad_edge=False)
-    table.add_column("cell")
-    trials = held.trials
-    tells = bool(trials["collapsed"].notna().any())
-    told = ["collapsed"] * tells
-    for name in ("configs", *STATES, *told, "audited", "confirmed", f"best {metric}"):
-        table.add_column(name, justify="right")
-    if (trials["status"] == "running").any() and not is_running(held.run):
-        # what a killed driver left as running waits for the next one
-        trials = trials.assign(status=trials["status"].replace("running", "paused"))
-        held = replace(held, trials=trials)
-    counted, trials = counts(held), trials[["cell", "stage", "status", "value"]]
-    for number, cell in enumerate(held.study["cells"]):
-        rows, configs = trials[trials["cell"] == number], counted[number].configs
-        judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]
-        if "imported" in held.study:  # a chosen config's runs are seeds there, and none of search
-            judged = rows
-        complete = judged[judged["status"] == "completed"]
-        table.add_row(
-            cell_label(cell),
-            f"{configs.run}/{configs.planned}" if configs.planned else "-",
-            *(str(configs.states.get(state, 0)) for state in STATES),
-            *[str(configs.collapsed or 0)] * tells,
-            f"{configs.audits_ended}/{configs.audited}" if configs.audited else "0",
-            _confirmed(counted[number].seeds),
-            _best(complete["value"], held.study["mode"]),
-        )
+    """One row a cell; see `status_rows`."""
+    head, rows = status_rows(held)
+    table = Table(
+        title=title_of(held, epochs_of(held)), title_justify="left", box=None, pad_edge=False
+    )
+    for number, name in enumerate(head):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
-
-
-def _confirmed(seeds: Seeds) -> str:
-    """Seeds that are complete, and what else befell any, e.g. "2/3, 1 diverged"."""
-    lost = (
-        *((seeds.diverged, "diverged"), (seeds.failed, "failed"), (seeds.unscored, "unscored")),
-        (seeds.collapsed, "collapsed"),
-    )
-    told = [f"{n} {what}" for n, what in lost if n]
-    return ", ".join([f"{seeds.complete}/{seeds.planned}", *told])
-
-
-def begins(folder: Path) -> bool:
-    """Whether a driver holds a folder in which no study has begun yet."""
-    return not (folder / STUDY).exists() and is_running(folder)
-
-
-def next_line(held: Record, where: str) -> str:
-    """What goes on with a study that nobody runs and that lacks something; "" for another.
-
-    Args:
-        held: its record.
-        where: its run folder or URI, as a command names it.
-    """
-    if "imported" in held.study or is_running(held.run) or not missing(held).open:
-        return ""
-    return f"go on: {shell('resnet-search', 'resume', where)}"
-
-
-def lost_lines(held: Record, where: str) -> list[str]:
-    """Which configs were lost for good, and what that does to which cell; [] where none was.
-
-    Args:
-        held: the record.
-        where: its run folder or URI, as a command names it.
-    """
-    again = shell("resnet-search", "resume", where, "--retry-failed")
-    lines, why = [], dict(zip(held.trials["trial"], held.trials["reason"], strict=True))
-    for number, choice in short_choices(held).items():
-        cell = cell_label(held.study["cells"][number])
-        after = f"`{again}` runs what is missing again"
-        if choice.made:
-            after = "that choice stands; a new study, with --name, tries all of them"
-        lines.append(f"cell {cell}: {choice.words}; {after}")
-        lines += [f"  {name}: {why[name]}" for name in choice.names]
-    return lines
-
-
-def _title(held: Record) -> str:
-    marks = [held.study["task"], f"protocol {held.study['protocol']}"]
-    if held.study["synthetic"]:
-        marks.append("SYNTHETIC DATA")
-    if held.mixed.whole:
-        marks.append("MIXED PARTS")
-    if is_running(held.run):
-        marks.append("running")
-    elif missing(held).open:
-        marks.append("NOT RUNNING, interrupted or killed")
-    if "imported" in held.study:
-        marks.append("IMPORTED")
-    each = held.study["row_metrics"][0] if "imported" in held.study else "seconds"
-    epochs = int((held.curves["name"] == each).sum())
-    stages = held.trials["stage"].value_counts()
-    seeds = stages.get("confirm", 0)
-    return (
-        f"{held.study['name']}: {', '.join(marks)}; {len(held.trials) - seeds} trials of the "
-        f"search, {seeds} of seeds, {epochs} epochs"
-    )
-
-
-def is_running(folder: Path) -> bool:
-    """Whether a driver on this machine, or on one that shares its locks, has the run folder."""
-    path = folder / LOCK
-    if not path.is_file():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
-
-
-def _best(values: pd.Series, mode: str) -> str:
-    values = values.dropna()
-    if values.empty:
-        return ""
-    return f"{values.max() if mode == 'max' else values.min():.4g}"

@@ -17,6 +17,7 @@ from search.record.counts import (
     searched,
 )
 from search.record.journal import JournalError
+from search.record.naming import cell_label
 from search.record.planned import epochs_of_cell, plan_from
 from search.record.read import (
     DECISION,
@@ -52,6 +53,7 @@ __all__ = [
     "Seeds",
     "UserError",
     "Verification",
+    "cell_label",
     "configs_planned",
     "counts",
     "epochs_of_cell",

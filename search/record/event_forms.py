@@ -191,6 +191,13 @@ class Cut(_Event):
     bytes: Count
 
 
+class LogEnded(_Event):
+    """A copy of what happens, for another tool, that could not be written any more."""
+
+    to: str
+    error: str
+
+
 class SetAside(_Event):
     """What the folder held of jobs that the journal had lost."""
 
@@ -224,6 +231,7 @@ EVENTS: dict[str, Any] = {
     "node gone": NodeGone,
     "quarantine": Quarantine,
     "session": SessionBegun,
+    "log ended": LogEnded,
 }
 
 

@@ -16,6 +16,8 @@ from search.record.epoch_table import EpochTable, Float, Int
 from search.record.texts import categories
 from trainables.judging import judged_epochs
 
+Trials = dict[str, dict[str, Any]]  # by name, in the order in which they were asked for
+
 
 def curves_frame(study: str, log: EpochTable) -> pd.DataFrame:
     """One row a trial, epoch and quantity; the texts are categories, in the order of the rows."""
@@ -40,34 +42,38 @@ def trials_frame(
     lost: dict[str, tuple[int, float]],
 ) -> pd.DataFrame:
     """One row for every trial ever asked for; `lost` is what `repeats` gives."""
-    trials: dict[str, dict[str, Any]] = {}
+    trials: Trials = {}
     for event in events:
-        if event["event"] == "ask":
-            _ask(trials, study, event)
-        elif event["event"] == "tell":
-            _tell(trials[event["trial"]], event)
-        elif event["event"] in ("put back", "again"):
-            back = event["event"] == "put back"
-            _stand(
-                trials[event["trial"]],
-                "paused" if back else "running",
-                "its job was interrupted" if back else "on its way again",
-            )
-        elif event["event"] == "lost":
-            trials[event["trial"]]["losses"] += 1
-            trials[event["trial"]]["node"] = event.get("node") or trials[event["trial"]].get(
-                "node"
-            )
-        elif event["event"] == "decision" and event["trial"] is not None:
-            _decide(trials[event["trial"]], event)
+        take(trials, study, event)
     for name, trial in trials.items():
         if (rows := log.rows_of(name)) is not None:
             _from_rows(trial, study, *rows, log.names)
         trial["repeated_epochs"], trial["lost_seconds"] = lost.get(name, (0, 0.0))
-    return _typed(study, trials)
+    return typed(study, trials, trial_columns(study))
 
 
-def _ask(trials: dict[str, dict[str, Any]], study: dict[str, Any], event: dict[str, Any]) -> None:
+def take(trials: Trials, study: dict[str, Any], event: dict[str, Any]) -> None:
+    """What an event of the journal makes of the trials, as rows of the frame by their names."""
+    if event["event"] == "ask":
+        _ask(trials, study, event)
+    elif event["event"] == "tell":
+        _tell(trials[event["trial"]], event)
+    elif event["event"] in ("put back", "again"):
+        back = event["event"] == "put back"
+        _stand(
+            trials[event["trial"]],
+            "paused" if back else "running",
+            "its job was interrupted" if back else "on its way again",
+        )
+    elif event["event"] == "lost":
+        trial = trials[event["trial"]]
+        trial["losses"] += 1
+        trial["node"] = event.get("node") or trial.get("node")
+    elif event["event"] == "decision" and event["trial"] is not None:
+        _decide(trials[event["trial"]], event)
+
+
+def _ask(trials: Trials, study: dict[str, Any], event: dict[str, Any]) -> None:
     job = event["job"]
     trial = trials.setdefault(
         job["trial"],
@@ -187,8 +193,9 @@ def _from_rows(
             trial[f"value_{name}"] = float(held[chosen[0]]) if len(chosen) else None
 
 
-def _typed(study: dict[str, Any], trials: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    keys, columns = setting_columns(study), trial_columns(study)
+def typed(study: dict[str, Any], trials: Trials, columns: list[str]) -> pd.DataFrame:
+    """Trials as a frame of these columns, each of its type."""
+    keys = setting_columns(study)
     frame = pd.DataFrame(list(trials.values())).reindex(columns=columns)
     for column in columns:
         if column in keys:

@@ -146,9 +146,9 @@ def read_journal(path: Path, size: int | None = None) -> list[Event]:
         written = events[moved - 1]["line"]
         what = f"was written as line {written}: a line is missing, doubled or moved"
         raise JournalError(f"{path}, line {moved} {what}; {RESTORE}")
-    sequence = _Sequence()
+    order = EventOrder()
     for number, event in enumerate(events, 1):
-        if gap := sequence.take(event):
+        if gap := order.take(event):
             raise JournalError(
                 f"{path}, line {number} {gap}: a line is missing, doubled or moved; {RESTORE}"
             )
@@ -163,7 +163,7 @@ def fault_in(path: Path, number: int, fault: str) -> JournalError:
     )
 
 
-class _Sequence:
+class EventOrder:
     """What has been asked for and told so far: lines had no numbers before."""
 
     def __init__(self) -> None:

@@ -12,6 +12,7 @@ Loads neither ray nor torch. A run folder `runs/<study>/` holds
     csv/             the three frames as csv
     samples/         <trial>.npz: images with true and predicted maps, where a task makes them
     checkpoints/     of trials that may go on; removed when their cell is decided
+    tensorboard/, mlflow.db, wandb/ what [log] writes there for other tools; no part of the record
     stalls/          where workers stood that made no step for too long
 
 A study with a `store` has these there too, each as an object `<name>/<time>-<sha256>-<bytes>`,
@@ -193,7 +194,18 @@ def load(run: Path | str) -> Record:
     Warns:
         RecordWarning: of each of the record's `notes`.
     """
-    folder = Path(run)
+    held, _ = loaded(Path(run))
+    for note in held.notes:
+        warnings.warn(f"{held.run}: {note}", RecordWarning, stacklevel=2)
+    return held
+
+
+def loaded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
+    """The record of a run folder, and the events of its journal; no warning is given.
+
+    Raises:
+        RecordError, JournalError: see `load`.
+    """
     study = load_study(folder)
     sizes = sizes_of(folder)  # what is written from here on is left out, in every frame alike
     events = read_events(folder, sizes.get(JOURNAL), study)
@@ -211,9 +223,7 @@ def load(run: Path | str) -> Record:
         notes += notes_on(folder, events, rows, images)
         curves = partial(_itself, made)
     notes += [*score_notes(study, events, images), *study_notes(folder)]
-    for note in notes:
-        warnings.warn(f"{folder}: {note}", RecordWarning, stacklevel=2)
-    return _record(folder, study, events, (trials, curves, images), notes, sizes)
+    return _record(folder, study, events, (trials, curves, images), notes, sizes), events
 
 
 def _itself(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from search.run import machine
+from search.run.copies import check_logs
 from search.run.options import Options, PreflightError, WouldFetchError, data_dir_fault
 from search.run.packing import Packing, shares
 from search.spec.split_sizes import share_for_val, split_sizes
@@ -25,9 +26,12 @@ NETWORKS = frozenset({"depth", "pretrained", "network", "stem", "lr", "optimizer
 def check_local(spec: StudySpec, options: Options) -> None:
     """Refuse what this machine cannot give; what a cluster has is known when Ray is connected.
 
+    Packages that [log] asks for are the driver's, wherever the jobs run.
+
     Raises:
         PreflightError: with what there is.
     """
+    check_logs(spec)
     asked = spec.resources.gpus_per_trial
     if isinstance(asked, dict):
         gpus_by_cell(spec, 0)  # an entry for every depth?

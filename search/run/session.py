@@ -83,5 +83,6 @@ def in_session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -
 
 
 def _end_session(study: Study, run: RunFolder) -> None:
+    study.end_copies()
     run.end_session()
     study.write_views()

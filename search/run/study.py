@@ -14,13 +14,13 @@ from search.record.journal import Event
 from search.record.run_folder import RunFolder
 from search.record.set_aside import said_of
 from search.run import job_form
+from search.run.copies import Copied, copied
 from search.run.errors import StoreError
 from search.run.job_form import Places
 from search.run.losses import losses_of, one_more
 from search.run.mirror import Mirror
 from search.run.objects import checkpoint_name
 from search.run.store import open_store
-from search.run.tensorboard import watched
 from search.run.watcher import Watcher
 from search.run.worker import WorkerJob
 from search.schedule.cell_state import Decision
@@ -60,10 +60,11 @@ class Study:
         watcher: Watcher,
         mirror: Mirror | None = None,
     ) -> None:
-        watcher = watched(spec, run.path, watcher)
+        self._run_id = run.study.get("run_id", "")
+        watcher = copied(spec, run.path, self._run_id, watcher, self.note)
         self.spec, self.places, self._run, self._watcher = spec, places, run, watcher
         self._mirror, self._store = mirror, open_store(places.store or str(run.path))
-        self._run_id, self._repeats = run.study.get("run_id", ""), set[str]()
+        self._repeats = set[str]()
         self._cells = spec.cell_values()
         held = places.sizes or places.gpus
         self._search = Search(spec, [held.get(n) or 1.0 for n in range(len(self._cells))])
@@ -232,6 +233,11 @@ class Study:
     def say(self, text: str) -> None:
         """Tell whoever watches."""
         self._watcher.noted(text)
+
+    def end_copies(self) -> None:
+        """The session ends: what is copied to other tools is written out."""
+        if isinstance(self._watcher, Copied):
+            self._watcher.close()
 
     def write_views(self) -> None:
         """Write the frames, and Optuna's view, as they are now, and hand them in.

@@ -7,6 +7,7 @@ at once.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -93,6 +94,25 @@ def contrast_faults(raw: dict[str, Any]) -> dict[str, str]:
         elif repr(table) in seen:
             faults[f"contrast.{number}"] = f"is there twice: {key} against {toml(against)}"
         seen.append(repr(table))
+    return faults
+
+
+def log_faults(raw: dict[str, Any]) -> dict[str, str]:
+    """Faults of [log]: tables of what is not written to, and what would put a secret on record."""
+    faults, held = {}, _table(raw, "log")
+    named = held.get("to", [])
+    for place in ("mlflow", "wandb"):
+        if place in held and place not in (named if isinstance(named, list) else [named]):
+            faults[f"log.{place}"] = (
+                f"says where to, and log.to does not name it; add {toml(place)} there"
+            )
+    uri = _table(held, "mlflow").get("tracking_uri")
+    if isinstance(uri, str) and re.search(r"://[^/]*@", uri):
+        faults["log.mlflow.tracking_uri"] = (
+            "holds a user or password, and a study file is on record; give the URI without, and "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment (or all of "
+            "it there, as MLFLOW_TRACKING_URI)"
+        )
     return faults
 
 

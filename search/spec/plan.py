@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Stage = Literal["search", "confirm", "audit"]
-ETA, FULL = 3.0, 1  # reduction_factor and full_per_cell, where a study says nothing
+# reduction_factor, full_per_cell and audit_share, where a study says nothing
+ETA, FULL, AUDIT = 3.0, 1, 0.05
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,20 @@ from search.spec.derived import list_faults, with_derived
 from search.spec.faults import (
     budget_faults,
     contrast_faults,
+    log_faults,
     misplaced,
     task_faults,
     weights_faults,
 )
 from search.spec.overrides import OverrideError, apply_overrides
-from search.spec.plan import ETA, FULL
+from search.spec.plan import AUDIT, ETA, FULL
 from search.spec.unread import unread_faults
 from trainables import find_task
 from trainables.errors import UserError
 from trainables.own_code import import_from
 
 Value = bool | int | float | str
+Text = Annotated[str, Field(min_length=1)]
 LONGEST = 1000  # characters told of one fault
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -57,6 +59,12 @@ WORDS = {
     "string_type": "must be text in quotes",
     "literal_error": "must be {expected}",
 }
+
+
+NO_TOKENS = (
+    "no such key; keys and tokens stand in no study file, which is on record, but in the "
+    "environment: WANDB_API_KEY, MLFLOW_TRACKING_TOKEN"
+)
 
 
 class SpecError(UserError):
@@ -132,7 +140,7 @@ class Budget(_Model):
     grace_epochs: int = Field(1, ge=1)
     reduction_factor: float = Field(ETA, ge=1.1, le=1000)
     full_per_cell: int = Field(FULL, ge=1)
-    audit_share: float = Field(0.05, ge=0, le=1)
+    audit_share: float = Field(AUDIT, ge=0, le=1)
 
 
 class Confirm(_Model):
@@ -148,14 +156,48 @@ class Confirm(_Model):
     paired: bool = False
 
 
+class MLflowLog(_Model):
+    """Where MLflow's runs go.
+
+    Attributes:
+        tracking_uri: of a server or database; else MLFLOW_TRACKING_URI, else the file mlflow.db of
+            the run folder.
+        experiment: its name; else the study's.
+    """
+
+    tracking_uri: Text | None = None
+    experiment: Text | None = None
+
+
+class WandbLog(_Model):
+    """Where W&B's runs go.
+
+    Attributes:
+        project: its name; else WANDB_PROJECT, else the study's.
+        entity: user or team; else the account's own.
+        mode: online, offline (files in `wandb/` of the run folder, for `wandb sync`) or disabled;
+            else WANDB_MODE.
+    """
+
+    project: Text | None = None
+    entity: Text | None = None
+    mode: Literal["online", "offline", "disabled"] | None = None
+
+
 class Log(_Model):
     """Where a study is told of beside its record, while it runs.
 
     Attributes:
-        to: "tensorboard": event files in `tensorboard/` of the run folder.
+        to: "tensorboard": event files in `tensorboard/` of the run folder; "mlflow", "wandb": runs
+            of these, by Ray's own callbacks.
+        mlflow, wandb: see there.
     """
 
-    to: Annotated[tuple[Literal["tensorboard"], ...], BeforeValidator(_tuple)] = ()
+    to: Annotated[
+        tuple[Literal["tensorboard", "mlflow", "wandb"], ...], BeforeValidator(_tuple)
+    ] = ()
+    mlflow: MLflowLog = MLflowLog()
+    wandb: WandbLog = WandbLog()
 
 
 class Contrast(_Model):
@@ -316,7 +358,7 @@ def parse_spec(
             )
     found = (
         *(list_faults(raw), budget_faults(raw), weights_faults(raw)),
-        *(contrast_faults(raw), task_faults(raw, TOP)),
+        *(contrast_faults(raw), log_faults(raw), task_faults(raw, TOP)),
     )
     for key, text in (pair for held in found for pair in held.items()):
         faults.setdefault(key, text)
@@ -362,6 +404,8 @@ def _worded(fault: Any) -> str:
         }
         *above, key = fault["loc"]
         known = (models[above[0]] if above and above[0] in models else StudySpec).model_fields
+        if above[:1] == ["log"] and len(above) > 1:
+            return NO_TOKENS
         near = difflib.get_close_matches(str(key), known, 1)
         if above and key in TOP:
             return misplaced(str(key))

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import pytest
 from optuna.trial import TrialState
 
 from search import record
@@ -10,6 +11,16 @@ from search.record.journal import read_lines
 from search.record.optuna_view import load, write
 from tests.search.conftest import TEXT, drive
 
+POINTS = """
+[[points]]
+lr = 1
+[[points]]
+lr = 0.05
+[[points]]
+lr = 0.025
+"""
+LISTED = TEXT.replace("[cells]", 'sampler = "list"\n[cells]').replace("high = 0.1", "high = 1")
+LISTED = LISTED.replace("trials_per_cell = 5\n", "") + POINTS
 STATES = {
     "stop": TrialState.PRUNED,
     "complete": TrialState.COMPLETE,
@@ -127,3 +138,45 @@ def test_the_command_writes_it_of_a_run(make_study, capsys):
     assert len(by_trial(load(study.folder / "optuna.log"))) == 5
     study.close()
     assert main(["optuna", str(study.folder / "nowhere")]) == 2
+
+
+def moments(folder):
+    """Trial -> when it was first asked for, and when the verdict that ended it came."""
+    asked, ended = {}, {}
+    for event in read_lines(folder / record.JOURNAL):
+        at = datetime.fromisoformat(event["time"])
+        if event["event"] == "ask":
+            asked.setdefault(event["job"]["trial"], at)
+        elif event["event"] == "decision" and event["verdict"] in STATES:
+            ended.setdefault(event["trial"], []).append(at)
+    return asked, ended
+
+
+@pytest.mark.parametrize("text", [TEXT, LISTED])
+def test_over_every_resume_times_are_the_journals_and_rates_are_floats(make_study, text):
+    known = {}
+    for most in (2, 3, 4, 10**9):
+        study = make_study(text=text)
+        drive(study, most=most)
+        job = study.ask()  # out when the session ends
+        if job is not None:
+            study.put_back(job.trial)
+        held = studies_of(study)
+        asked, ended = moments(study.folder)
+        rates = record.load(study.folder).trials.set_index("trial")["lr"]
+        for trial in (t for of_cell in held.values() for t in of_cell.get_trials()):
+            name = trial.user_attrs["trial"]
+            assert type(trial.params["lr"]) is float
+            assert trial.params["lr"] == rates[name]
+            began, over = trial.datetime_start, trial.datetime_complete
+            verdicts = ended.get(name, [])
+            if len(verdicts) < 2:  # a second one is of another Optuna trial
+                assert began.astimezone() == asked[name]
+            if over is not None:
+                assert over.astimezone() in verdicts
+            assert (over is not None) == trial.state.is_finished()
+            key = (name, began)
+            assert known.get(key, over) == over  # what was told once stays
+            if over is not None:
+                known[key] = over
+    assert known

@@ -487,7 +487,7 @@ def test_results_of_workers_are_in_the_record(tmp_path, store_uri):
 def test_a_run_is_looked_at_without_a_folder_and_is_shown_as_running(
     tmp_path, store_uri, monkeypatch
 ):
-    from search.cli.status import is_running
+    from search.record.status import is_running
 
     with Driver(tmp_path / "a", store_uri) as driver:
         drive(driver.study, most=2)

@@ -69,4 +69,4 @@ def test_a_folder_that_cannot_be_written_ends_no_study(make_study):
 def test_another_place_is_refused_by_name():
     raw = {"name": "s", "task": "cifar10", "cells": {"depth": [18]}, "budget": {"max_epochs": 3}}
     with pytest.raises(SpecError, match=r"log\.to"):
-        parse_spec({**raw, "confirm": {"seeds": [1]}, "log": {"to": ["wandb"]}}, "s.toml")
+        parse_spec({**raw, "confirm": {"seeds": [1]}, "log": {"to": ["aim"]}}, "s.toml")
