@@ -23,11 +23,15 @@ from analysis.display.frames import long_frame
 from analysis.findings.cells import cell_values
 from analysis.findings.differences import cell_keys
 from analysis.findings.facts import settings_of
+from analysis.findings.optimism import optimism as _optimism
+from analysis.findings.reveals import reveal_frame
 from search.record import Record, UserError, load, setting_column
 from search.record.image_parts import ERRORS
 from search.record.naming import cell_label
 
-__all__ = ["cells", "curves", "decisions", "images", "seeds", "table", "trials"]
+__all__ = [
+    *("cells", "curves", "decisions", "images", "optimism", "reveals", "seeds", "table", "trials"),
+]
 
 Run = Record | Path | str
 
@@ -165,12 +169,45 @@ def decisions(*runs: Run) -> pd.DataFrame:
     return _of_each(runs, made)
 
 
+def reveals(*runs: Run) -> pd.DataFrame:
+    """Every score of test on record, by time: see analysis.findings.reveals.reveal_frame.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+    return _of_each(runs, lambda record, keys: _with_cells(record, keys, reveal_frame(record)))
+
+
+def optimism(*runs: Run) -> pd.DataFrame:
+    """What each cell's winner showed in the search and its seeds since.
+
+    Columns: analysis.findings.optimism.optimism.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+
+    def made(record: Record, keys: Sequence[str]) -> pd.DataFrame:
+        held = _optimism(record).copy()
+        held.insert(0, "study", record.study["name"])
+        return _with_cells(record, keys, held)
+
+    return _of_each(runs, made)
+
+
 def table(run: Run, key: str = "cells") -> tables.Table:
     """A table as the page has it; a notebook shows it, `data` is its numbers.
 
     Args:
         run: see `trials`.
-        key: T1 to T4 where the cells fit, cells, settled, search, configs, audit.
+        key: T1 to T4 where the cells fit, cells, settled, search, configs, audit, reveals, ...:
+            a wrong name is told those that the study has.
 
     Raises:
         UserError: the study has no such table.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from analysis.display.frames import (
     text,
 )
 from analysis.display.grids import grid, grid_keys
+from analysis.display.ledger_tables import optimism_table, reveals_table
 from analysis.display.render import FORMATS, Table, render
 from analysis.display.settled_table import settled_table
 from analysis.findings.audit import audit_frame
@@ -29,6 +30,7 @@ from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.contrasts import declared
 from analysis.findings.facts import DASH, beside, digits, direction, fixed_point, metric_name
 from analysis.findings.first_rung import ranked_then
+from analysis.findings.reveals import reveal_frame
 from analysis.findings.stats import skill
 from search.record import STATES, Record, UserError, counts, naming, searched, trial_column
 
@@ -45,6 +47,8 @@ def keys(record: Record) -> list[str]:
     audit = ["audit"] if audits else []
     declares = ["contrasts"] if declared(record) else []
     first = [] if ranked_then(record).empty else ["firstrung"]
+    reveals = [] if reveal_frame(record).empty else ["reveals"]
+    chosen = (record.decisions["verdict"] == "select").any() and "imported" not in record.study
     return [
         *grid_keys(record.study),
         "cells",
@@ -54,6 +58,8 @@ def keys(record: Record) -> list[str]:
         *configs,
         *audit,
         *first,
+        *reveals,
+        *["optimism"] * bool(chosen and record.study["space_keys"]),
     ]
 
 
@@ -74,18 +80,19 @@ def named(record: Record, key: str) -> Table:
     return make(record, key)
 
 
-def make(record: Record, key: str) -> Table:
+def make(record: Record, key: str, page: Sequence[Record] = ()) -> Table:
     """One table.
 
     Args:
         record: the study.
         key: one of `keys(record)`.
+        page: the studies that are shown together: captions count the reveals of all of them.
 
     Raises:
         ValueError: the study has no such table.
     """
     if key == "cells":
-        return _cells(record)
+        return _cells(record, page)
     if key == "search":
         return _search(record)
     if key == "configs":
@@ -95,13 +102,17 @@ def make(record: Record, key: str) -> Table:
     if key == "audit":
         return audit_table(record)
     if key == "contrasts":
-        return contrasts_table(record)
+        return contrasts_table(record, page=page)
     if key == "firstrung":
         return first_rung_table(record)
-    return grid(record, key)
+    if key == "reveals":
+        return reveals_table(record, page)
+    if key == "optimism":
+        return optimism_table(record)
+    return grid(record, key, page)
 
 
-def _cells(record: Record) -> Table:
+def _cells(record: Record, page: Sequence[Record]) -> Table:
     study = record.study
     values = cell_values(record)
     best = bold_cells(values)
@@ -115,7 +126,7 @@ def _cells(record: Record) -> Table:
     frame = long_frame(record, values, {})
     data = pd.concat([frame.astype(object), constant_rows(record).astype(object)])
     data = data.reset_index(drop=True)
-    caption = words.caption(record, values)
+    caption = words.caption(record, values, page)
     if told := study["about"]["skill"]:
         metric = told["metric"]
         held_skill = {v.cell: _skill(v, told["over"]) for v in values if v.metric == metric}

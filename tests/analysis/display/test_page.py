@@ -240,6 +240,16 @@ def test_several_studies_stand_on_one_page(tmp_path):
     assert (tmp_path / "out" / "tables" / "t-T3.csv").is_file()
 
 
+def test_a_page_of_several_studies_counts_the_reveals_of_all(tmp_path):
+    runs = []
+    for name in "ab":
+        run = Run(tmp_path / name, confirm_seeds=[1])
+        run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}])
+        runs.append(run.folder)
+    page = build(runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert page.count("over the 2 studies shown here 0 candidates and 2 reveals") >= 4
+
+
 def test_two_studies_of_one_name_are_refused(tmp_path):
     crowd(tmp_path / "x" / "t")
     crowd(tmp_path / "y" / "t")
