@@ -35,7 +35,7 @@ def shown_val(record: Record) -> str:
 
 
 def _of_set(held: Ledger) -> str:
-    """E.g. "24 candidates, 9 reveals of these 10000 test images; over 3 studies shown here ..."."""
+    """E.g. "24 candidates, 9 reveals of 10000 test images, over the 2 studies shown here ..."."""
     images = f"{held.images} test images" if held.images else "test images"
     said = f"{_count(held.candidates, 'candidate')}, {_count(held.reveals, 'reveal')} of {images}"
     if held.watched:

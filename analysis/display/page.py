@@ -179,6 +179,8 @@ def _pictures(
             {
                 "id": own,
                 "key": plate.key,
+                "number": plate.number,
+                "data": f"figures/{paths['.csv'].name}",
                 "title": plate.title,
                 "caption": _folded(plate.caption),
                 "svg": text if fits else "",

@@ -47,11 +47,20 @@ def search_plates(record: Record) -> list[Plate]:
             f"long ones compare. Trials without a value stand at the foot.{_first(study)}"
         )
         title = f"{_upper(naming.named(key))} tried, and what it gave"
-        found.append(Plate(f"search-{key}", title, caption, _panels(record, tried, draw)))
+        data = _drawn(record, tried, [column, "value", "epochs", "status"])
+        found.append(Plate(f"search-{key}", title, caption, _panels(record, tried, draw), data))
     caption = f"One bar a config, dotted: rungs; the mark says how it ended.{_first(study)}"
     rungs = study["rungs"]
     ladder = _panels(record, tried, lambda ax, held: search_figures.rung_ladder(ax, held, rungs))
-    return [*found, Plate("rungs", "How far each config was trained", caption, ladder)]
+    data, title = _drawn(record, tried, ["epochs", "status"]), "How far each config was trained"
+    return [*found, Plate("rungs", title, caption, ladder, data)]
+
+
+def _drawn(record: Record, trials: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The rows of the cells that have a panel, with the cell in words."""
+    labels = dict(enumerate(map(naming.cell_label, record.study["cells"][:MOST_PANELS])))
+    held = trials.loc[trials["cell"].isin(list(labels)), ["cell", "trial", *columns]]
+    return held.assign(label=held["cell"].map(labels))
 
 
 def _upper(text: str) -> str:

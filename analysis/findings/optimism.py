@@ -1,13 +1,13 @@
 """The optimism of the choice: how much better a cell's winner looked in the search than it is.
 
-Of configs that are ranked by a measured value the first was partly lucky, so its value is too good
-(the winner's curse; Cawley and Talbot, JMLR 11, 2010). Bootstrapping the choice itself (Tsamardinos
-et al., "Bootstrapping the out-of-sample predictions", Machine Learning 107, 2018) needs what each
-config answered for each validation image, and a record has that of test images alone. But each
-winner is trained again, at seeds that had no part in the choice, and judged on the same validation
-images: its value in the search less the mean of those is the optimism, without a model of the
-others. That is the second stage of a two-stage design, which is unbiased whatever chose at the
-first (Cohen and Sackrowitz, "Two stage conditionally unbiased estimators of the selected mean",
+Of configs that are ranked by a measured value the first was partly lucky, so its value is too
+good (the winner's curse; Cawley and Talbot, JMLR 11, 2010). Bootstrapping the choice itself
+(Tsamardinos et al., "Bootstrapping the out-of-sample predictions", Machine Learning 107, 2018)
+needs what each config answered for each validation image, and a record has that of test images
+alone. But each winner is trained again, at seeds that had no part in the choice, and judged on
+the same validation images: its value in the search less the mean of those is the optimism, without
+a model of the others. That is the second stage of a two-stage design, which is unbiased whatever
+chose at the first (Cohen and Sackrowitz, "Two stage conditionally unbiased estimators of the selected mean",
 Statistics & Probability Letters 8, 1989), and its interval is Student's over those seeds.
 
 It holds what luck of the seed gave, by whatever rungs; not that the validation images may suit the
@@ -155,7 +155,7 @@ def mean_over(found: Sequence[float], seeds: Sequence[Sequence[float]]) -> Overa
 
 
 def best_of(n: int) -> float:
-    """The mean of the largest of n standard normal numbers; 0 for one (David and Nagaraja 2003)."""
+    """The mean of the largest of n standard normal numbers (David and Nagaraja 2003)."""
     at = np.linspace(-9.0, 9.0, 4001)
     density = np.exp(-(at**2) / 2) / math.sqrt(2 * math.pi)
     return float(np.trapezoid(at * n * density * ndtr(at) ** (n - 1), at))

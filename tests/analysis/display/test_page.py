@@ -151,13 +151,13 @@ def test_figures_of_a_page_follow_its_colours(built):
 
 def test_tables_and_figures_lie_beside_it(built):
     tables = {p.name for p in (built.parent / "tables").iterdir()}
-    assert {f"t-{key}.{form}" for key in ("T3", "cells", "settled", "search")
+    assert {f"t-{key}.{form}" for key in ("T3", "cells", "settled", "search", "reveals")
             for form in ("csv", "md", "tex", "html")} == tables  # fmt: skip
     figures = {p.name for p in (built.parent / "figures").iterdir()}
     assert {
         f"t-{k}.{f}"
         for k in ("final-lr", "F4-cell0", "curves-A", "curves-B")
-        for f in ("png", "pdf", "svg")
+        for f in ("png", "pdf", "svg", "csv")
     } == figures
 
 
