@@ -13,10 +13,10 @@ from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.contrasts import Contrast, contrasts
 from analysis.findings.facts import DASH, digits, fixed_point, metric_name
-from analysis.findings.moves import POWER
 from analysis.findings.stats import Interval
 from search.record import Record
 from search.record.naming import cell_label
+from search.record.power import POWER
 
 
 def contrasts_table(

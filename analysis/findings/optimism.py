@@ -7,8 +7,9 @@ needs what each config answered for each validation image, and a record has that
 alone. But each winner is trained again, at seeds that had no part in the choice, and judged on
 the same validation images: its value in the search less the mean of those is the optimism, without
 a model of the others. That is the second stage of a two-stage design, which is unbiased whatever
-chose at the first (Cohen and Sackrowitz, "Two stage conditionally unbiased estimators of the selected mean",
-Statistics & Probability Letters 8, 1989), and its interval is Student's over those seeds.
+chose at the first (Cohen and Sackrowitz, "Two stage conditionally unbiased estimators of the
+selected mean", Statistics & Probability Letters 8, 1989), and its interval is Student's over those
+seeds.
 
 It holds what luck of the seed gave, by whatever rungs; not that the validation images may suit the
 winner better than others would: that is in the validation value of the seeds as well, and in the
