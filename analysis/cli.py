@@ -90,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--table",
         default="cells",
-        help="T1 to T4, cells (default), contrasts, settled, search, configs, audit, firstrung, "
-        "reveals or optimism",
+        help="T1 to T4, cells (default), contrasts, settled, search, configs, importance, "
+        "marginals, audit, firstrung, reveals or optimism",
     )
     _add_form(one)
     why = commands.add_parser(

@@ -29,7 +29,10 @@ CAPTION = 260  # characters of a figure's caption before its fold
 WIDE = 6.5  # inches from which a figure has a row of its own
 PARTS = (  # of a study's page: which tables and figures stand under which head
     ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
-    ("search", "The search", ("search", "configs"), ("search", "rungs")),
+    (
+        *("search", "The search", ("search", "configs", "importance", "marginals")),
+        ("search", "rungs", "best-so-far", "parallel", "marginals"),
+    ),
     ("audit", "Audit", ("audit", "firstrung"), ()),
     ("ledger", "Test ledger", ("optimism", "reveals"), ()),
 )

@@ -22,6 +22,7 @@ from analysis.display.frames import (
     text,
 )
 from analysis.display.grids import grid, grid_keys
+from analysis.display.importance_tables import importance_table, marginals_table
 from analysis.display.ledger_tables import optimism_table, reveals_table
 from analysis.display.render import FORMATS, Table, render
 from analysis.display.settled_table import settled_table
@@ -30,6 +31,7 @@ from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.contrasts import declared
 from analysis.findings.facts import DASH, beside, digits, direction, fixed_point, metric_name
 from analysis.findings.first_rung import ranked_then
+from analysis.findings.marginals import is_grid
 from analysis.findings.reveals import reveal_frame
 from analysis.findings.stats import skill
 from search.record import STATES, Record, UserError, counts, naming, searched, trial_column
@@ -56,6 +58,8 @@ def keys(record: Record) -> list[str]:
         *settled,
         "search",
         *configs,
+        *["importance"] * bool(configs and len(record.study["space_keys"]) > 1),
+        *["marginals"] * bool(configs and is_grid(record)),
         *audit,
         *first,
         *reveals,
@@ -105,6 +109,10 @@ def make(record: Record, key: str, page: Sequence[Record] = ()) -> Table:
         return contrasts_table(record, page=page)
     if key == "firstrung":
         return first_rung_table(record)
+    if key == "importance":
+        return importance_table(record)
+    if key == "marginals":
+        return marginals_table(record)
     if key == "reveals":
         return reveals_table(record, page)
     if key == "optimism":
