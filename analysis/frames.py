@@ -197,7 +197,6 @@ def optimism(*runs: Run) -> pd.DataFrame:
     Raises:
         UserError: see `trials`.
     """
-
     return _of_each(runs, _made(_optimism))
 
 

@@ -101,8 +101,8 @@ def marginals_table(record: Record) -> Table:
 BY = ("residual", "seeds")  # what an interval may be by
 _MARGINALS = (
     "Marginal means of a full grid: exact means over all combinations of the other settings, at "
-    "the last rung that the whole grid came to. Interval: Student's, by the residual of the sum of "
-    "main effects (too wide where settings interact), or, of a grid of one setting in full, by the "
-    "pooled spread over the study's seeds. Values of one run each, on "
-    "validation: no value of the best level is to be quoted as its result."
+    "the last rung that the whole grid came to. Interval: Student's, by the residual of the sum "
+    "of main effects (too wide where settings interact), or, of a grid of one setting in full, by "
+    "the pooled spread over the study's seeds. Values are of one run each, so what the best level "
+    "shows is no result of it."
 )

@@ -13,8 +13,10 @@ from matplotlib.lines import Line2D
 
 from analysis.display import search_figures
 from analysis.display.plates import Plate, keys, new
+from analysis.display.setting_plates import best_plates, marginal_plates, parallel_plates
 from analysis.findings.audit import searched
 from analysis.findings.facts import metric_name
+from analysis.findings.tried import is_log
 from search.record import Record, naming, trial_column
 
 MOST_PANELS = 40
@@ -33,7 +35,7 @@ def search_plates(record: Record) -> list[Plate]:
         column = trial_column(study, key)
         if not pd.api.types.is_numeric_dtype(tried[column]):
             continue
-        log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
+        log = is_log(study, key)
 
         def draw(
             ax: Axes, held: pd.DataFrame, column: str = column, log: bool = log, key: str = key
@@ -53,7 +55,8 @@ def search_plates(record: Record) -> list[Plate]:
     rungs = study["rungs"]
     ladder = _panels(record, tried, lambda ax, held: search_figures.rung_ladder(ax, held, rungs))
     data, title = _drawn(record, tried, ["epochs", "status"]), "How far each config was trained"
-    return [*found, Plate("rungs", title, caption, ladder, data)]
+    found.append(Plate("rungs", title, caption, ladder, data))
+    return [*found, *best_plates(record), *parallel_plates(record), *marginal_plates(record)]
 
 
 def _drawn(record: Record, trials: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """Which searched settings decided how good a config was, as far as the configs can say.
 
 Within a cell configs are ranked at one rung; over a study by their ranks within cells, so that
-what the cells differ in is no setting's merit. PED-ANOVA (search.record.ped_anova) says how far the
-better half was spread otherwise than all, by setting; whether that is more than chance would give
-is told by shuffling the ranks within cells (Fisher's permutation test), and over the settings
+what the cells differ in is no setting's merit. PED-ANOVA (search.record.ped_anova) says how far
+the better half was spread otherwise than all, by setting; whether that is more than chance would
+give is told by shuffling the ranks within cells (Fisher's permutation test), and over the settings
 together (Holm).
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.findings.stats import LEVEL, told_apart
-from analysis.findings.tried import settings_of_search, tried
+from analysis.findings.tried import is_log, settings_of_search, tried
 from search.record import Record, searched
 from search.record.once import once
 from search.record.ped_anova import evaluator_name, ped_anova
@@ -87,7 +87,7 @@ def _of(record: Record, held: pd.DataFrame, keys: dict[str, str]) -> list[dict[s
         why = "all configs are as good as each other"
     if why:
         return [_row(key, why=why) for key in keys]
-    log = [k for k in several if _is_log(record, k)]
+    log = [key for key in several if is_log(record.study, key)]
     columns = {key: whole[column].tolist() for key, column in several.items()}
     found = ped_anova(columns, log, _orders(whole))
     shares = found[0] / found[0].sum() if found[0].sum() > 0 else np.zeros(len(several))
@@ -120,8 +120,3 @@ def _orders(held: pd.DataFrame) -> Sequence[NDArray[np.float64]]:
             mixed[places] = rng.permutation(order[places])
         found.append(mixed)
     return found
-
-
-def _is_log(record: Record, key: str) -> bool:
-    space = record.study["spec"].get("space", {}).get(key, {})
-    return bool(space.get("log", key == "lr")) if isinstance(space, dict) else key == "lr"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,12 @@ from search.record.once import once
 def settings_of_search(record: Record) -> dict[str, str]:
     """Searched setting -> its column."""
     return {key: trial_column(record.study, key) for key in record.study["space_keys"]}
+
+
+def is_log(study: Mapping[str, Any], key: str) -> bool:
+    """Whether a searched setting was drawn, and is shown, on a logarithmic scale."""
+    space = study["spec"].get("space", {}).get(key, {})
+    return bool(space.get("log", key == "lr")) if isinstance(space, dict) else key == "lr"
 
 
 @once
