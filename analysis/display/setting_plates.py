@@ -46,7 +46,7 @@ def best_plates(record: Record) -> list[Plate]:
             marker=".",
             markersize=3,
         )
-    spent = "GPU seconds" if x == "gpu_seconds" else "seconds of a worker"
+    spent = "GPU seconds" if x == "gpu_seconds" else "worker seconds"
     name = f"{study['watched']} {metric_name(study, study['metric'])}"
     axes[0, 0].set(xlabel=f"{spent} of a cell's search", ylabel=f"best {name} so far")
     axes[0, 0].grid(alpha=0.25)

@@ -146,3 +146,58 @@ def test_every_figure_has_a_number_and_those_of_the_report_have_its(tmp_path):
     assert all(p.number for p in plates(load(run.folder)))
     for plate in plates(load(run.folder)):
         assert plate.number in plate.figure._suptitle.get_text()
+
+
+def settings_record(folder):
+    """A grid of two settings in two cells, one config of which diverged in the second."""
+    spec = {"sampler": "grid", "fixed": {}, "budget": {}}
+    cells = [{"depth": 18}, {"depth": 34}]
+    run = Run(folder, "cifar10", cells, space_keys=["lr", "weight_decay"], rungs=[1], spec=spec)
+    for cell in range(2):
+        for n, (lr, decay) in enumerate((a, b) for a in (0.01, 0.1) for b in (0.0, 1e-3, 1e-2)):
+            gone = cell == 1 and n == 5
+            run.trial(f"{cell:02d}-{n:03d}", cell, value=None if gone else 0.1 * n + 0.01 * n * n,
+                      epochs=1, ending="diverged" if gone else "value", lr=lr,
+                      weight_decay=decay)  # fmt: skip
+    return load(run.folder)
+
+
+def test_the_best_so_far_steps_through_its_rows(tmp_path):
+    for record, held in (drawn("cifar10-plain"), drawn("crowd-a-64px")):
+        plate = held["best-so-far"]
+        data, cells = read_back(plate, tmp_path), len(record.study["cells"])
+        x = "gpu_seconds" if data["gpu_seconds"].any() else "seconds"
+        lines = lines_of(plate)
+        assert len(lines) == cells
+        for line, (_, rows) in zip(lines, data.groupby("cell"), strict=True):
+            held_x, held_y = (np.asarray(v, float) for v in line.get_data())
+            assert points(held_x, held_y) == points(rows[x], rows["best"])
+
+
+def test_each_config_is_a_line_over_its_settings(tmp_path):
+    record = settings_record(tmp_path / "s")
+    plate = {p.key: p for p in plates(record)}["parallel"]
+    data = read_back(plate, tmp_path)
+    assert len(data) == 12 and data.groupby("cell")["best"].sum().tolist() == [1, 1]
+    for ax, (_, rows) in zip(plate.figure.axes, data.groupby("cell"), strict=False):
+        lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 2 or
+                 (line.get_linestyle() == "--" and len(set(line.get_xdata())) > 1)]  # fmt: skip
+        assert len(lines) == len(rows)
+        top = data["value"].max(), data["value"].min()
+        ends = sorted(float(line.get_ydata()[-1]) for line in lines if len(line.get_xdata()) == 3)
+        told = (rows["value"].dropna() - top[1]) / (top[0] - top[1])
+        assert ends == pytest.approx(sorted(told))
+        assert sum(len(line.get_xdata()) == 2 for line in lines) == rows["value"].isna().sum()
+
+
+def test_marginal_means_are_drawn_as_their_table_has_them(tmp_path):
+    record = settings_record(tmp_path / "s")
+    plate = {p.key: p for p in plates(record)}["marginals"]
+    data = read_back(plate, tmp_path)
+    assert set(data["cell"]) == {0}  # the other's grid has a hole
+    for ax, (_, rows) in zip(plate.figure.axes, data.groupby("setting", sort=False), strict=True):
+        (line,) = ax.get_lines()
+        assert list(line.get_ydata()) == pytest.approx(rows["mean"].tolist())
+        (bars,) = ax.collections
+        ends = [(seg[0][1], seg[1][1]) for seg in bars.get_segments()]
+        assert ends == [pytest.approx(pair) for pair in zip(rows["lo"], rows["hi"], strict=True)]
