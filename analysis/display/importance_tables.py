@@ -38,7 +38,7 @@ def importance_table(record: Record) -> Table:
     display = pd.DataFrame(rows)
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
     bold["verdict"] = data["decided"].astype(bool).to_numpy()
-    names = [*dict.fromkeys(name for name in data["evaluator"] if name)]
+    names = [*dict.fromkeys(name.rpartition(", ")[0] for name in data["evaluator"] if name)]
     by = f"By {', '.join(names)}." if names else f"Nothing is told below {LEAST} configs."
     caption = " ".join([*words.banners(record), by, _IMPORTANCE, origin(record)])
     title = "Which settings decided how good a config was"

@@ -23,6 +23,7 @@ from search.record.once import once
 from search.record.ped_anova import evaluator_name, ped_anova
 
 LEAST = 16  # configs: with fewer the setting that matters came first in fewer than 19 of 20 tries
+FEWEST = 5  # of the better ones, as Optuna asks for
 SHUFFLES = 199  # of the ranks; the smallest share that they can say is 1 in 200
 COLUMNS = [
     *("scope", "cell", "epoch", "setting", "importance", "p", "decided", "n", "ignored"),
@@ -83,30 +84,46 @@ def _of(record: Record, held: pd.DataFrame, keys: dict[str, str]) -> list[dict[s
         why = "not every config has every setting"
     elif len(several) < 2:
         why = "fewer than two settings were tried at several values"
-    elif held["order"].nunique() < 2:
-        why = "all configs are as good as each other"
+    elif not (best := _best(whole["order"].to_numpy(float))):
+        why = f"fewer than {FEWEST} configs are better than the others, which are all alike"
     if why:
         return [_row(key, why=why) for key in keys]
     log = [key for key in several if is_log(record.study, key)]
     columns = {key: whole[column].tolist() for key, column in several.items()}
-    found = ped_anova(columns, log, _orders(whole))
+    found = ped_anova(columns, log, _orders(whole), best)
     shares = found[0] / found[0].sum() if found[0].sum() > 0 else np.zeros(len(several))
     chance = (found >= found[0] - 1e-12).mean(axis=0)
     tests = [lambda level, p=p: p <= 1 - level for p in chance]
     decided = [apart for apart, _ in told_apart(tests, LEVEL)]
+    by = evaluator_name(best, len(whole))
     told = {
-        key: _row(key, float(share), float(p), bool(apart))
+        key: _row(key, float(share), float(p), bool(apart), by)
         for key, share, p, apart in zip(several, shares, chance, decided, strict=True)
     }
     return [told.get(key, _row(key, why="one value was tried")) for key in keys]
 
 
 def _row(
-    key: str, share: float = np.nan, p: float = np.nan, decided: bool = False, why: str = ""
+    key: str,
+    share: float = np.nan,
+    p: float = np.nan,
+    decided: bool = False,
+    evaluator: str = "",
+    why: str = "",
 ) -> dict[str, Any]:
-    evaluator = "" if why else evaluator_name()
     told = {"importance": share, "p": p, "decided": decided, "evaluator": evaluator, "why": why}
     return {"setting": key, **told}
+
+
+def _best(order: NDArray[np.float64]) -> int:
+    """How many are the better half; where its last ones tie with others, those before them.
+
+    0 where these are fewer than FEWEST, or none is worse.
+    """
+    half = np.sort(order)[(len(order) + 1) // 2 - 1]
+    upto, before = int((order <= half).sum()), int((order < half).sum())
+    best = upto if upto <= (len(order) + 1) // 2 else before
+    return best if best >= FEWEST else 0
 
 
 def _orders(held: pd.DataFrame) -> Sequence[NDArray[np.float64]]:

@@ -14,20 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-QUANTILE = 0.5  # Optuna's 0.1 needs fifty configs for five above it
 
-
-def evaluator_name() -> str:
-    """What computes it, with version and quantile."""
+def evaluator_name(best: int, configs: int) -> str:
+    """What computes it, with version, and which configs are held against all."""
     import optuna
 
-    return f"PED-ANOVA, optuna {optuna.__version__}, best {QUANTILE:.0%}"
+    return f"PED-ANOVA, optuna {optuna.__version__}, best {best} of {configs}"
 
 
 def ped_anova(
     settings: Mapping[str, Sequence[Any]],
     log: Sequence[str],
     orders: Sequence[NDArray[np.float64]],
+    best: int,
 ) -> NDArray[np.float64]:
     """How far the best configs' settings are spread otherwise than those that were tried.
 
@@ -36,6 +35,8 @@ def ped_anova(
         log: those whose ranges are logarithmic.
         orders: each `(configs,)`, how good they are, less is better: one that was found, and
             others, e.g. shuffled, to hold it against.
+        best: how many of the configs are the good ones; no other may be as good as the last of
+            them.
 
     Returns:
         `(orders, settings)`: Pearson divergences, at least 0.
@@ -49,7 +50,8 @@ def ped_anova(
     for row in zip(*settings.values(), strict=True):
         params = {key: _plain(value) for key, value in zip(keys, row, strict=True)}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=spaces, value=0.0))
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=QUANTILE)
+    quantile = (best - 0.5) / len(orders[0])  # in the middle of a step, where no rounding matters
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
     found = np.empty((len(orders), len(keys)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that less is better
