@@ -101,7 +101,9 @@ def _across(record: Record, part: str, lines: Mapping[str, float]) -> pd.DataFra
     if rows.empty:
         return rows
     held = rows[(rows["metric"] == record.study["metric"]) & rows["marks"].isin(list(lines))]
-    return held[held[side] == part] if part and side in held else held
+    if part and side in held:
+        held = held[held[side] == part]
+    return pd.DataFrame(held)
 
 
 def _panel(name: str, part: str, sides: list[str], number: int) -> str:

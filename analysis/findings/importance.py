@@ -22,7 +22,9 @@ from search.record import Record, searched
 from search.record.once import once
 from search.record.ped_anova import evaluator_name, ped_anova
 
-LEAST = 16  # configs: with fewer the setting that matters came first in fewer than 19 of 20 tries
+# of 200 simulated searches in which one of two settings decides, that one came first in 83 % with
+# 10 configs, 94 % with 12, 96 % with 16
+LEAST = 16
 FEWEST = 5  # of the better ones, as Optuna asks for
 SHUFFLES = 199  # of the ranks; the smallest share that they can say is 1 in 200
 COLUMNS = [

@@ -70,25 +70,25 @@ def optimism(record: Record) -> pd.DataFrame:
     """
     study, trials = record.study, record.trials
     chosen = record.decisions[record.decisions["verdict"] == "select"]
-    chosen = chosen.drop_duplicates("cell", keep="last").set_index("cell")
+    names = dict(zip(chosen["cell"].tolist(), chosen["trial"].tolist(), strict=True))  # the last
+    values = dict(zip(chosen["cell"].tolist(), chosen["value"].tolist(), strict=True))
     again = trials[(trials["stage"] == "confirm") & (trials["status"] == "completed")]
     again = again[(again["epochs"] >= again["budget"]) & again["value"].notna()]
     noise, counted, rows = seed_noise(record), counts(record), []
     sign = 1 if study["mode"] == "max" else -1
     for cell in range(len(study["cells"])):
         own = again.loc[again["cell"] == cell, "value"].astype(float).tolist()
-        winner = chosen.loc[cell] if cell in chosen.index else None
         candidates = counted[cell].configs.run
         row: dict[str, Any] = {
             "cell": cell,
             "metric": f"{study['watched']}_{study['metric']}",
             "candidates": candidates,
-            "trial": None if winner is None else winner["trial"],
-            "value": math.nan if winner is None else float(winner["value"]),
+            "trial": names.get(cell),
+            "value": values.get(cell, math.nan),
             "again": mean_sd(own)[0],
             "n": len(own),
             "by_chance": noise * best_of(candidates) if candidates > 1 else math.nan,
-            "why": _why(record, cell, candidates, winner is not None, own),
+            "why": _why(record, cell, candidates, cell in values, own),
         }
         if not row["why"]:
             low, high = mean_interval(own)

@@ -41,11 +41,12 @@ def reveal_frame(record: Record) -> pd.DataFrame:
         search.record.reveals).
     """
     sets, trials = _sets(record), record.trials.set_index("trial")
+    cells = dict(zip(trials.index.astype(str), map(int, trials["cell"]), strict=True))
     facts = [_facts(record.study, at) for at in record.study["cells"]]
     rows = []
     for held in reveals(record):
-        known = held.trial in trials.index
-        cell = int(trials.loc[held.trial, "cell"]) if known else None
+        known = held.trial in cells
+        cell = cells.get(held.trial)
         images = sets.get(held.trial, ("", None))
         rows.append(
             {

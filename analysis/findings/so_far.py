@@ -44,5 +44,5 @@ def best_so_far(record: Record) -> pd.DataFrame:
     frame["time"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
     whole = dict.fromkeys(("epoch", "best_epoch"), "Int64")
     numbers = dict.fromkeys(("seconds", "gpu_seconds", "value", "best"), float)
-    text = {"trial": "string", "best_trial": "string", "cell": int}
-    return frame.astype({**whole, **numbers, **text})
+    text = dict.fromkeys(("trial", "best_trial"), "string")
+    return frame.astype({"cell": int, **whole, **text}).astype(numbers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,13 @@ def ped_anova(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that less is better
         for n, order in enumerate(orders):
-            held = evaluator.evaluate(study, keys, target=lambda t, at=order: float(at[t.number]))
+            held = evaluator.evaluate(study, keys, target=partial(_of_trial, order))
             found[n] = [held.get(key, 0.0) for key in keys]
     return found
+
+
+def _of_trial(order: NDArray[np.float64], trial: Any) -> float:
+    return float(order[trial.number])
 
 
 def _space(held: Sequence[Any], log: bool) -> Any:

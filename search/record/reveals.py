@@ -48,7 +48,7 @@ def reveals(record: Record) -> list[Reveal]:
     imported = "imported" in study
     events = read_lines(record.run / JOURNAL, record.sizes.get(JOURNAL, 0))
     told = [
-        Reveal(e["trial"], int(e.get("value_epoch", e.get("epoch", 0))), e["time"], TOLD)
+        Reveal(e["trial"], int(e["value_epoch"]), e["time"], TOLD)
         for e in events
         if e["event"] == "tell" and e.get("test")
     ]
@@ -87,7 +87,8 @@ def _lines(record: Record) -> list[dict[str, Any]]:
         lines = []
     held = record.curves
     held = held[held["name"].astype(str).str.startswith("test_")]
+    held = held[["trial", "epoch"]].drop_duplicates()
     there = {(str(line["trial"]), int(line["row"]["epoch"])) for line in lines}
-    pairs = held[["trial", "epoch"]].drop_duplicates().itertuples(index=False)
-    rest = [(str(t), int(e)) for t, e in pairs if (str(t), int(e)) not in there]
+    pairs = zip(held["trial"].astype(str).tolist(), held["epoch"].tolist(), strict=True)
+    rest = [pair for pair in pairs if pair not in there]
     return [*lines, *({"trial": t, "row": {"epoch": e, "test_": 0.0}} for t, e in rest)]
