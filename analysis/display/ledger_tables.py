@@ -92,7 +92,7 @@ def optimism_table(record: Record) -> Table:
 _OPTIMISM = (
     "Optimism: the winner's value in the search less the mean of its seeds, trained since on the "
     "same images and judged on the same validation images; above 0 the search promised too much. "
-    "Its interval is Student's over those seeds, which had no part in the choice (Cohen and "
+    "Its interval is Student's over those seeds, which had no say in the choice (Cohen and "
     "Sackrowitz 1989). By chance: what the best of so many configs that differ in nothing else "
     "shows more than it is worth, in the mean, at the pooled spread of the study's seeds."
 )
