@@ -69,7 +69,8 @@ def optimism_words(record: Record) -> str:
     by = fixed_point(abs(held.optimism), places)
     ends = f"{fixed_point(held.low, places)} to {fixed_point(held.high, places)}"
     alone = ""
-    if (reveal_frame(record)["stage"] == "confirm").all():
+    stages = reveal_frame(record)["stage"]
+    if len(stages) and stages.eq("confirm").fillna(False).all():
         alone = ", which alone were scored on test"
     return (
         f"Optimism of the choice: in the search {name} of the winners was {by} {which} than that "

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from analysis.display import figures
 from analysis.display.figures import COLOURS, GREY, SOFT
 from analysis.display.plates import Plate, legend, new
+from analysis.display.search_figures import DENSE
 from analysis.findings.facts import metric_name
 from analysis.findings.marginals import is_grid, marginals
 from analysis.findings.so_far import best_so_far
 from analysis.findings.tried import is_log, settings_of_search, tried
 from search.record import Record, naming
 
+MOST_DOTS = 60  # ends of jobs that are marked on a line
 MOST_CELLS = 8  # that have a colour of their own; of a parallel plot, a panel
 Array = NDArray[np.float64]
 
@@ -43,7 +46,7 @@ def best_plates(record: Record) -> list[Plate]:
             color=figures.colour(number) if named else GREY,
             label=labels[number] if named else "others",
             linewidth=1.2,
-            marker=".",
+            marker="." if len(rows) <= MOST_DOTS else "",
             markersize=3,
         )
     spent = "GPU seconds" if x == "gpu_seconds" else "worker seconds"
@@ -123,19 +126,15 @@ def _parallel(
 ) -> None:
     """The lines of one cell's configs over the axes."""
     x = np.arange(len(columns))
-    order = rows["best"].to_numpy(bool).argsort(kind="stable")  # the best on top
-    for n in order:
-        y = np.array([scales[key][0][rows.index[n]] for key in columns])
-        best = bool(rows["best"].iloc[n])
-        ax.plot(
-            x[np.isfinite(y)],
-            y[np.isfinite(y)],
-            color=COLOURS[0] if best else GREY,
-            linewidth=1.8 if best else 0.7,
-            linestyle="-" if np.isfinite(y[-1]) else (0, (3, 2)),
-            alpha=1 if best else 0.7,
-            zorder=3 if best else 2,
-        )
+    y = np.stack([scales[key][0][rows.index] for key in columns], 1)
+    best, valued = rows["best"].to_numpy(bool), np.isfinite(y[:, -1])
+    for of, dashes in ((valued & ~best, "-"), (~valued, (0, (3, 2)))):
+        paths = [np.column_stack([x, line])[np.isfinite(line)] for line in y[of]]
+        held = LineCollection(paths, colors=GREY, linewidths=0.7, alpha=0.7, linestyles=[dashes])
+        held.set_rasterized(len(paths) > DENSE)
+        ax.add_collection(held)
+    for line in y[best]:
+        ax.plot(x, line, color=COLOURS[0], linewidth=1.8, zorder=3)
     for place, key in enumerate(columns):
         ax.axvline(place, color=SOFT, linewidth=0.6)
         for level, text in scales[key][1]:
@@ -149,6 +148,7 @@ def _parallel(
             )
     ax.set_xticks(x, [naming.named(key) for key in columns], fontsize="small")
     ax.set_yticks([])
+    ax.set(xlim=(-0.03, len(columns) - 0.97), ylim=(-0.04, 1.06))
     ax.spines[:].set_visible(False)
 
 

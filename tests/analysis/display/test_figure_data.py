@@ -180,14 +180,15 @@ def test_each_config_is_a_line_over_its_settings(tmp_path):
     data = read_back(plate, tmp_path)
     assert len(data) == 12 and data.groupby("cell")["best"].sum().tolist() == [1, 1]
     for ax, (_, rows) in zip(plate.figure.axes, data.groupby("cell"), strict=False):
-        lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 2 or
-                 (line.get_linestyle() == "--" and len(set(line.get_xdata())) > 1)]  # fmt: skip
-        assert len(lines) == len(rows)
-        top = data["value"].max(), data["value"].min()
-        ends = sorted(float(line.get_ydata()[-1]) for line in lines if len(line.get_xdata()) == 3)
-        told = (rows["value"].dropna() - top[1]) / (top[0] - top[1])
-        assert ends == pytest.approx(sorted(told))
-        assert sum(len(line.get_xdata()) == 2 for line in lines) == rows["value"].isna().sum()
+        grey, dashed = (held.get_segments() for held in ax.collections)
+        lines = [line.get_ydata() for line in ax.get_lines() if len(line.get_xdata()) == 3]
+        assert len(grey) + len(dashed) + len(lines) == len(rows) and len(lines) == 1
+        low, high = data["value"].min(), data["value"].max()
+        ends = sorted([float(path[-1][1]) for path in grey] + [float(lines[0][-1])])
+        assert ends == pytest.approx(sorted((rows["value"].dropna() - low) / (high - low)))
+        assert lines[0][-1] == max(ends)
+        assert len(dashed) == rows["value"].isna().sum()
+        assert all(len(path) == 2 for path in dashed)
 
 
 def test_marginal_means_are_drawn_as_their_table_has_them(tmp_path):
