@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--table",
         default="cells",
-        help="T1 to T4, cells (default), settled, search, configs or audit",
+        help="T1 to T4, cells (default), contrasts, settled, search, configs, importance, "
+        "marginals, audit, firstrung, reveals or optimism",
     )
     _add_form(one)
     why = commands.add_parser(

@@ -23,11 +23,20 @@ from analysis.display.frames import long_frame
 from analysis.findings.cells import cell_values
 from analysis.findings.differences import cell_keys
 from analysis.findings.facts import settings_of
+from analysis.findings.importance import importance as _importance
+from analysis.findings.marginals import marginals as _marginals
+from analysis.findings.optimism import optimism as _optimism
+from analysis.findings.reveals import reveal_frame
+from analysis.findings.so_far import best_so_far as _best_so_far
+from analysis.findings.tried import tried
 from search.record import Record, UserError, load, setting_column
 from search.record.image_parts import ERRORS
 from search.record.naming import cell_label
 
-__all__ = ["cells", "curves", "decisions", "images", "seeds", "table", "trials"]
+__all__ = [
+    *("best_so_far", "cells", "configs", "curves", "decisions", "images", "importance"),
+    *("marginals", "optimism", "reveals", "seeds", "table", "trials"),
+]
 
 Run = Record | Path | str
 
@@ -165,12 +174,106 @@ def decisions(*runs: Run) -> pd.DataFrame:
     return _of_each(runs, made)
 
 
+def reveals(*runs: Run) -> pd.DataFrame:
+    """Every score of test on record, by time: see analysis.findings.reveals.reveal_frame.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+    return _of_each(runs, lambda record, keys: _with_cells(record, keys, reveal_frame(record)))
+
+
+def optimism(*runs: Run) -> pd.DataFrame:
+    """What each cell's winner showed in the search and its seeds since.
+
+    Columns: analysis.findings.optimism.optimism.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+    return _of_each(runs, _made(_optimism))
+
+
+def configs(*runs: Run) -> pd.DataFrame:
+    """What the search tried and what it gave: a row a config and rung that it came to.
+
+    Columns: analysis.findings.tried.tried; what a parallel plot or a plot by a setting is of.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+    return _of_each(runs, _made(tried))
+
+
+def best_so_far(*runs: Run) -> pd.DataFrame:
+    """The best value that each cell had shown, by the seconds and GPU seconds of its search.
+
+    Columns: analysis.findings.so_far.best_so_far.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+    return _of_each(runs, _made(_best_so_far))
+
+
+def importance(*runs: Run) -> pd.DataFrame:
+    """Importance of each searched setting, over each study and in each cell.
+
+    Columns: analysis.findings.importance.importance.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+    return _of_each(runs, _made(_importance))
+
+
+def marginals(*runs: Run) -> pd.DataFrame:
+    """Marginal means of full grids, with intervals.
+
+    Columns: analysis.findings.marginals.marginals.
+
+    Args:
+        runs: see `trials`.
+
+    Raises:
+        UserError: see `trials`.
+    """
+    return _of_each(runs, _made(_marginals))
+
+
+def _made(find: Callable[[Record], pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+    """A finding as a frame with its study, and its cells' settings."""
+
+    def made(record: Record, keys: Sequence[str]) -> pd.DataFrame:
+        held = find(record).copy()
+        held.insert(0, "study", record.study["name"])
+        return _with_cells(record, keys, held)
+
+    return made
+
+
 def table(run: Run, key: str = "cells") -> tables.Table:
     """A table as the page has it; a notebook shows it, `data` is its numbers.
 
     Args:
         run: see `trials`.
-        key: T1 to T4 where the cells fit, cells, settled, search, configs, audit.
+        key: T1 to T4 where the cells fit, cells, settled, search, configs, audit, reveals, ...:
+            a wrong name is told those that the study has.
 
     Raises:
         UserError: the study has no such table.

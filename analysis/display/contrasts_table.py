@@ -8,22 +8,26 @@ import pandas as pd
 
 from analysis.display import words
 from analysis.display.frames import ends, stamps
+from analysis.display.ledger import ledger_words
 from analysis.display.origins import origin
 from analysis.display.render import Table
 from analysis.findings.contrasts import Contrast, contrasts
 from analysis.findings.facts import DASH, digits, fixed_point, metric_name
-from analysis.findings.moves import POWER
 from analysis.findings.stats import Interval
 from search.record import Record
 from search.record.naming import cell_label
+from search.record.power import POWER
 
 
-def contrasts_table(record: Record, asked: Sequence[Contrast] | None = None) -> Table:
+def contrasts_table(
+    record: Record, asked: Sequence[Contrast] | None = None, page: Sequence[Record] = ()
+) -> Table:
     """A row a pair of cells and metric.
 
     Args:
         record: the study.
         asked: after its results were seen; those that it declares unless given.
+        page: the studies that are shown together.
 
     Raises:
         UserError: see analysis.findings.contrasts.contrasts.
@@ -51,7 +55,9 @@ def contrasts_table(record: Record, asked: Sequence[Contrast] | None = None) -> 
     if len(rows):
         bold["verdict"] = data["verdict"].isin(["better", "worse"]).to_numpy()
     said = "Declared in the study file." if asked is None else _AFTERWARDS
-    caption = " ".join([*words.banners(record), said, _NOTE, origin(record)])
+    caption = " ".join(
+        [*words.banners(record), said, _NOTE, *ledger_words(record, page), origin(record)]
+    )
     title = "Contrasts: each value against one"
     data = data.assign(**stamps(record))
     return Table(study["name"], "contrasts", title, caption, display, bold, data, short=said)

@@ -101,9 +101,32 @@ def _curve_plate(record: Record, key: str, rows: list[Row], curves: pd.DataFrame
         said.append(f"Of many cells the first {figures.MOST_NAMED} are in colour, others grey.")
     said += [text for row in rows for text in _unlike(record, row)]
     figure = _curves(study, rows, names, curves)
-    return Plate(
-        key, title, " ".join([*said, *words.training(study), *words.damage(record)]), figure
-    )
+    caption = " ".join([*said, *words.training(study), *words.damage(record)])
+    return Plate(key, title, caption, figure, _drawn(study, rows, names, curves))
+
+
+def _drawn(
+    study: Mapping[str, Any], rows: list[Row], names: list[str], curves: pd.DataFrame
+) -> pd.DataFrame:
+    """The points of all lines: sheet, trial, cell, label, unfinished, name, epoch, value.
+
+    Those of published curves have `published` as label, and which they are of (depth, lr, run).
+    """
+    found, keys = [], ["trial", "name", "epoch", "value"]
+    for row, name in zip(rows, names, strict=True):
+        splits = {s for shown in _splits(row.sheet) for s in shown}
+        watched = [f"{study['watched']}_{metric}" for metric in row.sheet["metrics"]]
+        train = [f"train_{metric}" for metric in row.sheet["metrics"]] if "train" in splits else []
+        own = curves.loc[curves["name"].isin([*train, *watched]), keys].dropna(subset="value")
+        own = own.astype({"trial": str, "name": str}).merge(
+            row.lines.drop(columns="colour").astype({"trial": str}), on="trial"
+        )
+        found.append(own.assign(sheet=name))
+        if row.under is not None:
+            under = row.under[row.under["name"].isin(watched)]
+            columns = [c for c in ("depth", "lr", "run", "name", "epoch", "value") if c in under]
+            found.append(under[columns].assign(sheet=name, label="published"))
+    return pd.concat(found, ignore_index=True)
 
 
 def _unlike(record: Record, row: Row) -> list[str]:

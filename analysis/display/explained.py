@@ -14,9 +14,10 @@ from analysis.display.origins import origin
 from analysis.findings.cells import CellValue, config_of
 from analysis.findings.explain import Explanation, Fit, explain
 from analysis.findings.facts import DASH, fixed_point, metric_name
-from analysis.findings.moves import POWER, Move
+from analysis.findings.moves import Move
 from search.record import Record
 from search.record.naming import cell_label, number
+from search.record.power import POWER
 
 MOST = 12  # configs that are listed
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -9,8 +12,8 @@ import pandas as pd
 
 from analysis.display import figures, marks
 from analysis.display.curve_sheets import curve_plates
-from analysis.display.frames import baselines_by_side
-from analysis.display.plates import Plate, label, legend, new, save
+from analysis.display.frames import baselines_by_side, constant_rows, long_frame, stamps
+from analysis.display.plates import Plate, label, legend, new, numbered, save
 from analysis.display.search_plates import search_plates
 from analysis.findings.cells import CellValue, cell_values, require_comparable
 from analysis.findings.facts import metric_name, side_of
@@ -27,7 +30,8 @@ APART = (
 def plates(record: Record, published: pd.DataFrame | None = None) -> list[Plate]:
     """Every figure that a study has data for.
 
-    Those of the course report have its names, F1 to F4; all others say what they are.
+    Those of the course report have its names, F1 to F4; all others are numbered from F5 on, and
+    their keys, by which their files are named, say what they are.
 
     Args:
         record: the study.
@@ -35,9 +39,16 @@ def plates(record: Record, published: pd.DataFrame | None = None) -> list[Plate]
     """
     found = [*curve_plates(record, published), *_sample_plates(record)]
     found += [*_final_plates(record), *search_plates(record)]
+    found = numbered([stamped(plate, record) for plate in found])
     for plate in found:
         label(plate, record)
     return found
+
+
+def stamped(plate: Plate, record: Record) -> Plate:
+    """A figure whose data say what nobody may overlook, as those of a table do."""
+    marks_of = {k: v for k, v in stamps(record).items() if k not in plate.data}
+    return replace(plate, data=plate.data.assign(**marks_of))
 
 
 def _final_plates(record: Record) -> list[Plate]:
@@ -56,6 +67,7 @@ def _final_plates(record: Record) -> list[Plate]:
     constants = baselines_by_side(record) if study["shown_split"] == "test" else {}
     figure, axes = new(1, len(groups), 5.2, 3.8)
     panels = zip(axes[0], groups.items(), strict=True)
+    drawn = list[pd.DataFrame]()
     for number, (ax, ((part, _), values)) in enumerate(panels):
         require_comparable(values)
         labels = {v.cell: naming.cell_label(v.given, {key, side}) for v in values}
@@ -65,6 +77,9 @@ def _final_plates(record: Record) -> list[Plate]:
             if study["metric"] in scores
         }
         figures.final_metric(ax, values, key, labels, lines)
+        held = long_frame(record, values, {})
+        drawn.append(held.assign(panel=number + 1, line=held["cell"].map(labels)))
+        drawn.append(_across(record, part, lines).assign(panel=number + 1))
         ax.set_ylabel(f"{study['shown_split']} {metric_name(study, study['metric'])}")
         ax.set_title(_panel(f"{side} {part}" if part else "", part, sides, number))
     legend(figure, list(axes.flat))
@@ -76,7 +91,19 @@ def _final_plates(record: Record) -> list[Plate]:
         + " ".join(f"{sign} {text}." for sign, text in marks.legend(main))
     )
     title = f"Final {study['shown_split']} {metric_name(study, study['metric'])} by {key}"
-    return [Plate(f"final-{key}", title, caption, figure)]
+    data = pd.concat([held.astype(object) for held in drawn if len(held)], ignore_index=True)
+    return [Plate(f"final-{key}", title, caption, figure, data)]
+
+
+def _across(record: Record, part: str, lines: Mapping[str, float]) -> pd.DataFrame:
+    """The rows of constant predictors that are drawn across a panel."""
+    rows, side = constant_rows(record), record.study["about"]["side"]
+    if rows.empty:
+        return rows
+    held = rows[(rows["metric"] == record.study["metric"]) & rows["marks"].isin(list(lines))]
+    if part and side in held:
+        held = held[held[side] == part]
+    return pd.DataFrame(held)
 
 
 def _panel(name: str, part: str, sides: list[str], number: int) -> str:
@@ -112,5 +139,17 @@ def _sample_plates(record: Record) -> list[Plate]:
             "one colour scale; images chosen by error quantile."
         )
         title = f"Image, ground truth, prediction: {label}"
-        found.append(Plate(f"F4-cell{trial['cell']}", title, caption, figure))
+        data = _pixels(samples).assign(trial=trial["trial"], cell=trial["cell"])
+        found.append(Plate(f"F4-cell{trial['cell']}", title, caption, figure, data))
     return found
+
+
+def _pixels(samples: Mapping[str, Any]) -> pd.DataFrame:
+    """The two maps of each image, a row a pixel of theirs; the picture itself is no number."""
+    rows = []
+    for n, name in enumerate(samples["name"]):
+        truth, said = (np.asarray(samples[f"{k}_map"][n]) for k in ("truth", "predicted"))
+        y, x = np.indices(truth.shape)
+        held = {"y": y.ravel(), "x": x.ravel(), "truth": truth.ravel(), "prediction": said.ravel()}
+        rows.append(pd.DataFrame({"image": str(name), **held}))
+    return pd.concat(rows, ignore_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -34,8 +34,13 @@ def cells_of(study: Mapping[str, Any], key: str) -> list[int]:
     return [n for n, at in cells if has_settings(study, at, table["where"])]
 
 
-def grid(record: Record, key: str) -> Table:
+def grid(record: Record, key: str, page: Sequence[Record] = ()) -> Table:
     """One of T1 to T4.
+
+    Args:
+        record: the study.
+        key: of the table.
+        page: the studies that are shown together.
 
     Raises:
         UserError: the study has no cells for it.
@@ -54,7 +59,7 @@ def grid(record: Record, key: str) -> Table:
     }
     sheet = arrange(record, key, values, published)
     display, bold = sheet.frames()
-    caption = words.caption(record, values.values())
+    caption = words.caption(record, values.values(), page)
     return Table(
         study["name"],
         key,

@@ -29,8 +29,12 @@ CAPTION = 260  # characters of a figure's caption before its fold
 WIDE = 6.5  # inches from which a figure has a row of its own
 PARTS = (  # of a study's page: which tables and figures stand under which head
     ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
-    ("search", "The search", ("search", "configs"), ("search", "rungs")),
+    (
+        *("search", "The search", ("search", "configs", "importance", "marginals")),
+        ("search", "rungs", "best-so-far", "parallel", "marginals"),
+    ),
     ("audit", "Audit", ("audit", "firstrung"), ()),
+    ("ledger", "Test ledger", ("optimism", "reveals"), ()),
 )
 
 
@@ -58,7 +62,8 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         raise UserError(f"two runs of the name {twice[0]}; build them into two folders")
     out.mkdir(parents=True, exist_ok=True)
     sections = [
-        _section(record, out, published, f"study-{n}") for n, record in enumerate(records, 1)
+        _section(record, out, published, f"study-{n}", records)
+        for n, record in enumerate(records, 1)
     ]
     title = ", ".join(names)
     if any(record.study["synthetic"] for record in records):
@@ -95,11 +100,15 @@ def _own(name: str) -> str:
 
 
 def _section(
-    record: Record, out: Path, published: pd.DataFrame | None, name: str
+    record: Record,
+    out: Path,
+    published: pd.DataFrame | None,
+    name: str,
+    page: Sequence[Record],
 ) -> dict[str, Any]:
     """What the template needs of one study; its files are written on the way."""
     study = record.study
-    made = [tables.make(record, key) for key in tables.keys(record)]
+    made = [tables.make(record, key, page) for key in tables.keys(record)]
     for table in made:
         write_table(table, out / "tables")
     lost, cells = casualties(record), min(len(study["cells"]), MOST_CELLS)
@@ -173,6 +182,8 @@ def _pictures(
             {
                 "id": own,
                 "key": plate.key,
+                "number": plate.number,
+                "data": f"figures/{paths['.csv'].name}",
                 "title": plate.title,
                 "caption": _folded(plate.caption),
                 "svg": text if fits else "",

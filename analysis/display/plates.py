@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,6 +19,8 @@ from analysis.display.figures import GREY, SOFT
 from search.record import Record
 
 FORMS = ("png", "pdf", "svg")
+REPORT = ("F1", "F2", "F3", "F4")  # figures that the course report has
+OWN = 5  # number of the first that it has not
 NAME = "plate-name"  # of a title that a page, which has its own, can hide
 LETTERS = 12  # of a legend's size that an inch has room for
 DPI = {"png": 130, "pdf": 130, "svg": 100}  # in pdf and svg of what is kept as pixels
@@ -32,16 +35,23 @@ class Plate:
         title: what it is of.
         caption: what it shows.
         figure: the figure.
+        data: what is drawn, a row a mark or a point of a line.
+        number: by which a page calls it, e.g. F5.
     """
 
     key: str
     title: str
     caption: str
     figure: Figure = field(repr=False)
+    data: pd.DataFrame = field(repr=False)
+    number: str = ""
 
 
 def save(plate: Plate, folder: Path, prefix: str) -> list[Path]:
-    """Write png, pdf and svg, `<prefix>-<key>`; the pdf holds TrueType fonts, the svg text."""
+    """Write png, pdf, svg and csv, `<prefix>-<key>`.
+
+    The pdf holds TrueType fonts, the svg text, the csv what is drawn in full precision.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     salt = f"{prefix}-{plate.key}"  # equal records give equal files
@@ -56,7 +66,19 @@ def save(plate: Plate, folder: Path, prefix: str) -> list[Path]:
             paths.append(path)
             # laid out by the first; costs as much as drawing
             plate.figure.set_layout_engine(None)
-    return paths
+    table = folder / f"{prefix}-{plate.key}.csv"
+    plate.data.to_csv(table, index=False)
+    return [*paths, table]
+
+
+def numbered(found: Sequence[Plate]) -> list[Plate]:
+    """The figures with their numbers: the course report's F1 to F4 by key, the others from F5."""
+    given, count = list[Plate](), OWN
+    for plate in found:
+        of_report = plate.key[:2] if plate.key[:2] in REPORT else ""
+        given.append(replace(plate, number=of_report or f"F{count}"))
+        count += not of_report
+    return given
 
 
 def new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
@@ -112,7 +134,8 @@ def label(plate: Plate, record: Record) -> None:
     elif study["protocol"] == "report":
         signs.append(words.REPORT_PROTOCOL)
     signs += [words.MIXED_PARTS] if words.mixed_parts(record) else []
-    title = f"{study['name']}: {plate.key}"
+    own = plate.key if plate.key[:2] == plate.number else f"{plate.number} {plate.key}"
+    title = f"{study['name']}: {own}"
     named = plate.figure.suptitle(" · ".join([*signs, title]), fontsize="medium", color=SOFT)
     if not signs:
         named.set_gid(NAME)

@@ -13,8 +13,10 @@ from matplotlib.lines import Line2D
 
 from analysis.display import search_figures
 from analysis.display.plates import Plate, keys, new
+from analysis.display.setting_plates import best_plates, marginal_plates, parallel_plates
 from analysis.findings.audit import searched
 from analysis.findings.facts import metric_name
+from analysis.findings.tried import is_log
 from search.record import Record, naming, trial_column
 
 MOST_PANELS = 40
@@ -33,7 +35,7 @@ def search_plates(record: Record) -> list[Plate]:
         column = trial_column(study, key)
         if not pd.api.types.is_numeric_dtype(tried[column]):
             continue
-        log = bool(study["spec"].get("space", {}).get(key, {}).get("log", key == "lr"))
+        log = is_log(study, key)
 
         def draw(
             ax: Axes, held: pd.DataFrame, column: str = column, log: bool = log, key: str = key
@@ -47,11 +49,21 @@ def search_plates(record: Record) -> list[Plate]:
             f"long ones compare. Trials without a value stand at the foot.{_first(study)}"
         )
         title = f"{_upper(naming.named(key))} tried, and what it gave"
-        found.append(Plate(f"search-{key}", title, caption, _panels(record, tried, draw)))
+        data = _drawn(record, tried, [column, "value", "epochs", "status"])
+        found.append(Plate(f"search-{key}", title, caption, _panels(record, tried, draw), data))
     caption = f"One bar a config, dotted: rungs; the mark says how it ended.{_first(study)}"
     rungs = study["rungs"]
     ladder = _panels(record, tried, lambda ax, held: search_figures.rung_ladder(ax, held, rungs))
-    return [*found, Plate("rungs", "How far each config was trained", caption, ladder)]
+    data, title = _drawn(record, tried, ["epochs", "status"]), "How far each config was trained"
+    found.append(Plate("rungs", title, caption, ladder, data))
+    return [*found, *best_plates(record), *parallel_plates(record), *marginal_plates(record)]
+
+
+def _drawn(record: Record, trials: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The rows of the cells that have a panel, with the cell in words."""
+    labels = dict(enumerate(map(naming.cell_label, record.study["cells"][:MOST_PANELS])))
+    held = trials.loc[trials["cell"].isin(list(labels)), ["cell", "trial", *columns]]
+    return held.assign(label=held["cell"].map(labels))
 
 
 def _upper(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.display.frames import ends, long_frame, text
+from analysis.display.ledger import ledger_words
 from analysis.display.marks import legend
 from analysis.display.origins import origin
 from analysis.display.render import Table
@@ -143,9 +144,10 @@ def join_table(records: Sequence[Record]) -> Table:
     display = pd.DataFrame(rows).fillna(DASH)
     marked = pd.DataFrame(bold, columns=display.columns).fillna(False).astype(bool)
     data = pd.concat([_long(record, found) for record in records], ignore_index=True)
-    caption = " ".join([*_joined_notes(records, found), *(origin(r) for r in records)])
+    ledger = [f"{names[r.run]}: {text}" for r in records for text in ledger_words(r, records)[:1]]
+    caption = [*_joined_notes(records, found), *ledger, *(origin(r) for r in records)]
     title = f"Cells of {', '.join(names.values())}"
-    return Table("-".join(names.values()), "join", title, caption, display, marked, data)
+    return Table("-".join(names.values()), "join", title, " ".join(caption), display, marked, data)
 
 
 def _names(records: Sequence[Record]) -> dict[Path, str]:

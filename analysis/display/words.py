@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from analysis.display.ledger import ledger_words
 from analysis.display.marks import MARKS, deciding, legend, skill_words
 from analysis.display.origins import data_words, origin, pretraining
 from analysis.findings.cells import CellValue
@@ -86,10 +87,17 @@ def damage(record: Record) -> list[str]:
     return [f"DAMAGED RECORD: {note}." for note in record.notes]
 
 
-def caption(record: Record, values: Iterable[CellValue]) -> str:
-    """Banners, then split, rule, selection, budget, seeds, what ± is, data, date and commit."""
+def caption(record: Record, values: Iterable[CellValue], page: Sequence[Record] = ()) -> str:
+    """Banners, split, rule, selection, budget, seeds, test ledger, what ± is, data, date, commit.
+
+    Args:
+        record: the study.
+        values: of the cells that this is said of.
+        page: the studies that are shown together.
+    """
     held, study = list(values), record.study
     parts = [*banners(record), f"Study {study['name']}.", protocol(study, held)]
+    parts += ledger_words(record, page)
     parts.append(pretraining(study))
     parts.append(
         "Shown: mean ± sample standard deviation over (n) seeds; of two seeds [both values]; "

@@ -110,7 +110,7 @@ def first_rung(record: Record) -> FirstRung:
 
     As far as the configs trained in full can say; every later one of the tried has to hold too.
     """
-    held, noise = ranked_then(record), _noise(record)
+    held, noise = ranked_then(record), seed_noise(record)
     if held.empty:
         most = max((len(cell.values) for cell in _cells(record)), default=0)
         why = (
@@ -247,7 +247,7 @@ def _by_influence(signs: Sequence[Order]) -> tuple[float, float]:
     return math.tanh(middle - reach), math.tanh(middle + reach)
 
 
-def _noise(record: Record) -> float:
+def seed_noise(record: Record) -> float:
     """Pooled standard deviation over seeds of the watched metric, of cells with two or more."""
     trials = record.trials
     full = (trials["stage"] == "confirm") & (trials["status"] == "completed")

@@ -5,25 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import stdtrit  # scipy.stats takes two seconds to import
 
 from analysis.findings.cells import CellValue
 from analysis.findings.verdict import Edge, Lead
 from search.record import OPEN, Record
+from search.record.power import detectable_difference, seeds_for
 
 MoveKind = Literal[
     "resume", "lost", "rung", "astray", "range", "budget", "configs", "seeds", "images"
 ]
-POWER = 0.8  # of the seeds that are advised: the share of studies in which they would decide
-LEAST_SEEDS = 3  # of which the t interval of a cell can be given
-STUDIES = 4000  # that are simulated: a share of 0.8 is right to 0.006
-MOST_SEEDS = 50  # above which more seeds are no advice
 
 
 @dataclass(frozen=True)
@@ -166,8 +159,7 @@ def seeds_to_decide(one: CellValue, other: CellValue, by: Lead) -> int | None:
     sds = _spreads(one, other, by)
     if sds is None or room <= 0:
         return None
-    counts = range(LEAST_SEEDS, MOST_SEEDS + 1)
-    return next((n for n in counts if power(sds, n, math.sqrt(room), by.level) >= POWER), None)
+    return seeds_for(sds, math.sqrt(room), by.level)
 
 
 def detectable(one: CellValue, other: CellValue, by: Lead) -> float:
@@ -185,45 +177,10 @@ def detectable(one: CellValue, other: CellValue, by: Lead) -> float:
     n, sds = min(one.n, other.n), _spreads(one, other, by)
     if sds is None:
         return math.nan
-    low, high = 0.0, math.hypot(*sds)
-    while power(sds, n, high, by.level) < POWER:
-        high *= 2
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power(sds, n, middle, by.level) < POWER else (low, middle)
-    return math.hypot(high, left_by_images(by))
+    return math.hypot(detectable_difference(sds, n, by.level), left_by_images(by))
 
 
 def _spreads(one: CellValue, other: CellValue, by: Lead) -> tuple[float, float] | None:
     if by.seeds.kind == "paired" or min(one.n, other.n) < 2:
         return None
     return (one.sd, other.sd) if one.sd + other.sd > 0 else None
-
-
-def power(sds: tuple[float, float], n: int, difference: float, level: float) -> float:
-    """In what share of studies Welch's interval of two means leaves out 0, by simulation.
-
-    The formulas at hand (normal, or noncentral t with Welch's degrees of freedom at the true
-    spreads) say 0.8 of three seeds where the interval that tables use decides 0.6 to 0.7.
-
-    Args:
-        sds: true standard deviations of the two, over seeds.
-        n: seeds of each, at least 2.
-        difference: true difference of the means.
-        level: of the interval, in (0, 1).
-    """
-    means, variances = _draws(n)
-    squares = variances * np.square(sds) / n
-    both = squares.sum(1)
-    df = both**2 * (n - 1) / np.square(squares).sum(1)
-    off = means @ np.array([sds[0], -sds[1]]) + difference
-    limit = stdtrit(df, 1 - (1 - level) / 2) * np.sqrt(both)
-    return float((np.abs(off) > limit).mean())
-
-
-@cache
-def _draws(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and variances of n values of a standard normal distribution, two groups a study."""
-    rng = np.random.default_rng(0)
-    means = rng.normal(size=(STUDIES, 2)) / math.sqrt(n)
-    return means, rng.chisquare(n - 1, size=(STUDIES, 2)) / (n - 1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from search.cli.detectable_lines import detectable_lines
 from search.record.naming import cell_label
 from search.spec.overrides import add_overrides, given_overrides
 from trainables.errors import UserError
@@ -116,6 +117,8 @@ def _load(arguments: argparse.Namespace) -> StudySpec:
 def _preview(arguments: argparse.Namespace, console: Console) -> int:
     from search.run.network_checks import check_networks
     from search.run.preflight import fingerprints, told_by_data
+    from search.run.spreads import lent_spread
+    from search.schedule.detectable import detectable
     from search.schedule.preview import preview
     from search.spec.questions import find_questions
 
@@ -133,13 +136,19 @@ def _preview(arguments: argparse.Namespace, console: Console) -> int:
     if known and seconds is None:  # every cell trains as many epochs
         seconds = sum(t.seconds * len(t.cells) for t in times) / cells
     held = preview(spec, arguments.workers, seconds)
+    decides, spread = detectable(spec), lent_spread(spec, arguments.runs_dir)
     questions = find_questions(spec, data)
     if arguments.json:
-        told = {"epoch_times": [asdict(t) for t in times], "questions": questions}
+        told = {
+            "epoch_times": [asdict(t) for t in times],
+            "detectable": [asdict(d) for d in decides],
+            "seed_spread": asdict(spread) if spread else None,
+            "questions": questions,
+        }
         print(json.dumps({**asdict(held), **told}, indent=1))
         return 0
     _show_preview(spec, held, console)
-    for line in _time_lines(spec, held, times, seconds):
+    for line in [*_time_lines(spec, held, times, seconds), *detectable_lines(decides, spread)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for key, question in questions.items():
         console.print(f"note: {key}: {question}", markup=False, highlight=False, soft_wrap=True)

@@ -100,7 +100,7 @@ def lent(spec: StudySpec, runs_dir: Path) -> list[EpochTime]:
     """
     here = machine.here()["machine"]
     wanted = {
-        number: _shape(spec.config(cell, {}), spec)
+        number: shape_of(spec.config(cell, {}), spec)
         for number, cell in enumerate(spec.cell_values())
     }
     found: dict[int, EpochTime] = {}
@@ -121,7 +121,7 @@ def lent(spec: StudySpec, runs_dir: Path) -> list[EpochTime]:
     return list(found.values())
 
 
-def _shape(config: Mapping[str, Any], spec: StudySpec) -> dict[str, Any]:
+def shape_of(config: Mapping[str, Any], spec: StudySpec) -> dict[str, Any]:
     """The settings that an epoch's time hangs on, but for searched ones."""
     shape = {k: v for k, v in config.items() if k not in FREE and k not in spec.space}
     found: dict[str, Any] = json.loads(json.dumps(shape))  # as study.json holds it

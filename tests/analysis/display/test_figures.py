@@ -369,6 +369,6 @@ def test_a_saved_figure_is_laid_out_once_and_drawn_once_a_form(tmp_path, monkeyp
     draws, draw = [], Figure.draw
     monkeypatch.setattr(Figure, "draw", lambda self, r: (draws.append(1), draw(self, r))[1])
     figure, _ = new(1, 2, 3.0, 2.0)
-    paths = save(Plate("k", "t", "c", figure), tmp_path, "s")
-    assert [path.suffix for path in paths] == [".png", ".pdf", ".svg"]
-    assert len(draws) == 1 + len(paths)
+    paths = save(Plate("k", "t", "c", figure, pd.DataFrame({"x": [1]})), tmp_path, "s")
+    assert [path.suffix for path in paths] == [".png", ".pdf", ".svg", ".csv"]
+    assert len(draws) == 1 + 3

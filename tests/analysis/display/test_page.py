@@ -153,13 +153,13 @@ def test_figures_of_a_page_follow_its_colours(built):
 
 def test_tables_and_figures_lie_beside_it(built):
     tables = {p.name for p in (built.parent / "tables").iterdir()}
-    assert {f"t-{key}.{form}" for key in ("T3", "cells", "settled", "search")
+    assert {f"t-{key}.{form}" for key in ("T3", "cells", "settled", "search", "reveals")
             for form in ("csv", "md", "tex", "html")} == tables  # fmt: skip
     figures = {p.name for p in (built.parent / "figures").iterdir()}
     assert {
         f"t-{k}.{f}"
         for k in ("final-lr", "F4-cell0", "curves-A", "curves-B")
-        for f in ("png", "pdf", "svg")
+        for f in ("png", "pdf", "svg", "csv")
     } == figures
 
 
@@ -240,6 +240,16 @@ def test_several_studies_stand_on_one_page(tmp_path):
     assert len(ids) == len(set(ids))
     assert (tmp_path / "out" / "tables" / "c-T1.csv").is_file()
     assert (tmp_path / "out" / "tables" / "t-T3.csv").is_file()
+
+
+def test_a_page_of_several_studies_counts_the_reveals_of_all(tmp_path):
+    runs = []
+    for name in "ab":
+        run = Run(tmp_path / name, confirm_seeds=[1])
+        run.confirm(0, [{"loss": 1.0, "accuracy": 0.5}])
+        runs.append(run.folder)
+    page = build(runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert page.count("over the 2 studies shown here 0 candidates and 2 reveals") >= 4
 
 
 def test_two_studies_of_one_name_are_refused(tmp_path):

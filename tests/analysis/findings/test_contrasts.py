@@ -14,9 +14,10 @@ from analysis.display import tables
 from analysis.findings.cells import cell_values, lead
 from analysis.findings.contrasts import Contrast, contrasts
 from analysis.findings.explain import explain
-from analysis.findings.moves import POWER, detectable, power, seeds_to_decide
+from analysis.findings.moves import detectable, seeds_to_decide
 from analysis.findings.stats import difference
 from search.record import UserError, load
+from search.record.power import POWER, power
 from search.spec.study_spec import SpecError, parse_spec
 
 DEPTH = {"key": "depth", "against": 18}

@@ -13,9 +13,9 @@ from analysis.cli import main
 from analysis.display import tables
 from analysis.display.explained import explained
 from analysis.findings.explain import cell_number, explain
-from analysis.findings.moves import power
 from analysis.findings.settled import settled
 from search.record import UserError, load
+from search.record.power import power
 
 EPOCHS = 40
 
