@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.engine.captured import fused_norm_works
+from trainables.engine.graphed import Capture, GraphedStep, cuda_graph
 from trainables.engine.norm_statistics import estimated
-from trainables.engine.step import Capture, GraphedStep, Step, cuda_graph, make_optimizer
+from trainables.engine.step import Step, make_optimizer
 from trainables.task import Config, Task
 
 # what a graph does not hang on: lr is a tensor, weights are copied

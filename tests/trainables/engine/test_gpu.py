@@ -9,8 +9,9 @@ import torch
 
 from trainables import find_task
 from trainables.engine import captured
+from trainables.engine.graphed import GraphedStep, cuda_graph
 from trainables.engine.kit import forget, kit_for
-from trainables.engine.step import GraphedStep, Step, cuda_graph, make_optimizer, resolve_precision
+from trainables.engine.step import Step, make_optimizer, resolve_precision
 from trainables.engine.train import TrainJob, train
 
 pytestmark = [
