@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from trainables.engine.captured import as_captured
+from trainables.engine.captured import as_captured, fused_norm_works
 from trainables.engine.step import Step, nothing
 from trainables.task import Batch, Config, Task
 
@@ -44,6 +44,14 @@ class Captured:
         self._replay: Callable[[], None] | None = None
         self._static: Batch | None = None
         self.failed = ""
+
+    @property
+    def how(self) -> str:
+        """How steps are taken; see Step."""
+        if self.failed:
+            return "eager"
+        fused = fused_norm_works(next(self._net.parameters()).device)
+        return "graph" if fused else "graph, unfused"
 
     def _state(self) -> tuple[Iterable[Tensor], Sequence[torch.optim.Optimizer]]:
         """All that a step changes, but for its sums: tensors, and optimizers of them."""

@@ -116,6 +116,9 @@ class Step:
         net: channels last, in training mode when called.
         optimizer: over all parameters of `net`.
         config: complete; `precision` is resolved already.
+
+    Attributes:
+        average: of the weights, where the config asks for it.
     """
 
     def __init__(
@@ -130,6 +133,11 @@ class Step:
     def __call__(self, batch: Batch) -> None:
         """Take one step on a batch."""
         self._run(batch)
+
+    @property
+    def how(self) -> str:
+        """How steps are taken, for the record: "eager", "graph" or "graph, unfused"."""
+        return "eager"
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes, but for the optimizer's state and the sums."""

@@ -40,7 +40,8 @@ def train(
     try:
         while not trial.over:
             started = time.perf_counter()
-            trial.end_epoch(_epoch(task, trial, alive), started)
+            row = _epoch(task, trial, alive)
+            trial.end_epoch(row, time.perf_counter() - started)
     finally:
         trial.writer.close()
     return trial.outcome()

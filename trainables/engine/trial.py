@@ -50,9 +50,12 @@ class Trial:
         report: see `train`.
         alive: see `train`.
         make: makes the kit.
+        data: the task's, where it is open already.
 
     Attributes:
         job: the same, its precision resolved.
+        data: the task's.
+        steps: of an epoch.
         kit: what it trains with.
         progress: how far it is.
         writer: of its checkpoints; to be closed.
@@ -66,13 +69,16 @@ class Trial:
         report: Report,
         alive: Callable[[], None],
         make: MakeKit = kit_for,
+        data: Any = None,
     ) -> None:
         self._task, self._report, self._alive = task, report, alive
         device = torch.device(job.device)
         held = _told(task, job)
         config = {**job.config, "precision": resolve_precision(job.config, device)}
         self.job = job = replace(job, config=config)
-        self.data = task.open_data(job.data_dir, config, job.split_seed, device)
+        if data is None:
+            data = task.open_data(job.data_dir, config, job.split_seed, device)
+        self.data = data
         self.kit = make(task, config, device, self._network())
         net, optimizer = self.kit.net, self.kit.optimizer
         average = self.kit.step.average
@@ -102,16 +108,15 @@ class Trial:
         set_learning_rate(optimizer, lr)
         return lr
 
-    def end_epoch(self, trained: Row, since: float, share: int = 1) -> None:
+    def end_epoch(self, trained: Row, spent: float) -> None:
         """Judge the network after an epoch, report it, and write a checkpoint if one is due.
 
         Args:
             trained: what training adds to the row.
-            since: when the epoch began, by time.perf_counter.
-            share: trials that have trained together since then: the time of each is its part.
+            spent: seconds that training took.
         """
         job, kit, progress = self.job, self.kit, self.progress
-        spent, began = (time.perf_counter() - since) / share, time.perf_counter()
+        began = time.perf_counter()
         number = progress.epoch + 1
         row = dict(trained)
         with kit.evaluated(self._norm_batches(number, self._alive), job.config):
@@ -138,7 +143,7 @@ class Trial:
         parameters = sum(stock[name].numel() for name, _ in kit.net.named_parameters())
         how = {
             "precision": job.config["precision"],
-            "step": kit.how,
+            "step": kit.step.how,
             "began_at": self.began_at,
             "checkpoints": self.writer.count,
             "checkpoint_mb": self.writer.megabytes,

@@ -9,7 +9,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from trainables.engine.job import TrainJob
 from trainables.kernels.small_maps import SmallMapConv
-from trainables.networks import RESNET
+from trainables.networks import RESNET, without_memory
+from trainables.task import Task
 
 # what members may differ in: all of it is read outside of forward, backward and batches, but for
 # the loss, which each has for itself
@@ -38,11 +39,8 @@ HOLDERS = (ResNet, BasicBlock, Bottleneck, nn.Sequential)
 CHANNEL_BY_CHANNEL = (nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Identity)
 
 
-def why_single(jobs: Sequence[TrainJob]) -> str:
-    """Why jobs cannot be members of one array, in words; "" where they can.
-
-    What their networks are made of is only seen when they are there: see `why_not_joined`.
-    """
+def why_single(task: Task, jobs: Sequence[TrainJob]) -> str:
+    """Why jobs cannot be members of one array, in words; "" where they can."""
     first = jobs[0]
     for name in ("to_epoch", "max_epochs", "split_seed", "data_dir", "device", "score_test"):
         if len({getattr(job, name) for job in jobs}) > 1:
@@ -53,7 +51,8 @@ def why_single(jobs: Sequence[TrainJob]) -> str:
             return f"they differ in {key}"
     if first.config.get("network", RESNET) != RESNET:
         return f"network = {first.config['network']!r} is no ResNet of ours"
-    return ""
+    net = without_memory(first.config, lambda: task.network(first.config, None))
+    return why_not_joined(net)
 
 
 def why_not_joined(net: nn.Module) -> str:

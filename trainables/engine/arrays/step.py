@@ -14,6 +14,27 @@ from trainables.engine.step import autocast, channels_last, nothing
 from trainables.task import Batch, Config
 
 
+class InTurn:
+    """A step of each member after another, as it takes one alone.
+
+    Args:
+        members: in this order.
+    """
+
+    def __init__(self, members: Sequence[Kit]) -> None:
+        self._members = members
+
+    def __call__(self, batches: Sequence[Batch]) -> None:
+        """Take one step on a batch of each member."""
+        for member, batch in zip(self._members, batches, strict=True):
+            member.step(batch)
+
+    @property
+    def how(self) -> str:
+        """See `trainables.engine.step.Step`."""
+        return "eager"
+
+
 class ArrayStep:
     """Forward, backward, update of all members.
 
@@ -41,6 +62,11 @@ class ArrayStep:
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one step on a batch of each member; the same object where they share it."""
         self._run(self._together(batches))
+
+    @property
+    def how(self) -> str:
+        """See `trainables.engine.step.Step`."""
+        return "eager"
 
     def clear(self) -> None:
         """Forget the sums of all members."""
