@@ -1,7 +1,8 @@
 """What a training step of a trial array costs: against single trials and packs, in one run.
 
     python benchmarks/arrays.py [--depths 18] [--members 2 4 8]
-        [--modes joined "in turn" vmap packed] [--steps 2] [--repeats 3] [--batch 128] [--stem imagenet] [--threads N] [--json FILE]
+        [--modes joined "in turn" vmap packed] [--steps 2] [--repeats 3]
+        [--batch 128] [--stem imagenet] [--threads N] [--json FILE]
 
 single   one trial, as trainables.engine.train has it (a CUDA graph a step on a GPU); so many after
          one another take so many times as long
