@@ -29,19 +29,21 @@ pytestmark = pytest.mark.long
 
 TASK = find_task("cifar10")
 SIDE, BATCH, STEPS = 16, 6, 50
-# how far a weight may be off after STEPS, of the largest in its tensor: double's rounding, 1e-16,
-# and what training makes of it. Members differ by a tenth and more
-NEAR = 1e-8
+# Training multiplies rounding: it is looked up how far a trial moves whose first weights are moved
+# by some of double's epsilon. That must be little, or the comparison would show nothing
+ROUNDING, LITTLE = 4 * torch.finfo(torch.double).eps, 1e-4
+NEAR = 1e-8  # after a few steps
+
 
 SGD: list[dict[str, Any]] = [
-    {"lr": 0.01, "schedule": "cosine", "weight_decay": 1e-3},
-    {"lr": 0.003, "momentum": 0.5, "nesterov": True, "label_smoothing": 0.1, "clip_grad": 1.0},
-    {"lr": 0.02, "momentum": 0.0, "schedule": "constant", "ema": 0.9, "warmup_epochs": 3.0},
+    {"lr": 1e-3, "schedule": "cosine", "weight_decay": 1e-2},
+    {"lr": 3e-3, "momentum": 0.5, "nesterov": True, "label_smoothing": 0.1, "clip_grad": 1.0},
+    {"lr": 3e-3, "momentum": 0.0, "schedule": "constant", "ema": 0.9, "warmup_epochs": 3.0},
 ]
 ADAM: list[dict[str, Any]] = [
-    {"optimizer": "adam", "lr": 1e-3, "schedule": "cosine"},
-    {"optimizer": "adam", "lr": 3e-4, "weight_decay": 1e-2, "head_lr": 3.0},
-    {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-2, "clip_grad": 1.0},
+    {"optimizer": "adam", "lr": 3e-4, "schedule": "cosine"},
+    {"optimizer": "adam", "lr": 1e-4, "weight_decay": 1e-2, "head_lr": 3.0},
+    {"optimizer": "adamw", "lr": 3e-4, "weight_decay": 1e-2, "clip_grad": 1.0},
 ]
 
 
@@ -100,28 +102,39 @@ def state(member: Kit) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in found.items()}
 
 
-def assert_near(found: dict[str, Any], expected: dict[str, Any], near: float = NEAR) -> None:
+def off(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The largest difference, of the largest in its tensor."""
     assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        size = float(value.double().abs().max())
-        off = float((found[name].double() - value.double()).abs().max())
-        assert off <= near * size, (name, off, size)
+    return max(
+        float((found[name].double() - value.double()).abs().max())
+        / max(float(value.double().abs().max()), torch.finfo(torch.double).tiny)
+        for name, value in expected.items()
+    )
+
+
+def nudged(members: Sequence[Kit]) -> Sequence[Kit]:
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in (weight for member in members for weight in member.net.parameters()):
+            noise = torch.rand(weight.shape, generator=draw, dtype=torch.double) * 2 - 1
+            weight.mul_(1 + ROUNDING * noise)
+    return members
 
 
 def compare(complete: Any, chosen: Any, steps: int, shared: bool, **shape: Any) -> None:
+    """As far from single trials as rounding has these, and not ten times as far."""
     held = configs(complete, chosen, **shape)
-    alone, members = kits(held), kits(held)
+    alone, moved, members = kits(held), nudged(kits(held)), kits(held)
     assert why_not_joined(members[0].net) == ""
-    begun = [state(member) for member in alone]
     train(alone, held, one_by_one(alone), range(steps), shared)
+    train(moved, held, one_by_one(moved), range(steps), shared)
     train(members, held, ArrayStep(members, held[0]), range(steps), shared)
-    for one, member, before in zip(alone, members, begun, strict=True):
+    for one, other, member in zip(alone, moved, members, strict=True):
         expected = state(one)
-        assert_near(state(member), expected)
-        with pytest.raises(AssertionError):  # it has moved, by much more
-            assert_near({n: before.get(n, v) for n, v in expected.items()}, expected, 1e3 * NEAR)
-        found, sums = member.step.take(), one.step.take()
-        assert found == pytest.approx(sums, rel=NEAR)
+        allowed = 10 * off(state(other), expected)
+        assert allowed < LITTLE
+        assert off(state(member), expected) <= allowed
+        assert member.step.take() == pytest.approx(one.step.take(), rel=allowed)
 
 
 @pytest.mark.slow
@@ -156,7 +169,7 @@ def test_an_array_of_networks_that_multiply_by_padding_computes_the_same(complet
 def test_a_member_that_is_not_finite_any_more_leaves_the_others_alone_bit_for_bit(complete):
     """A rate that no weight survives, of one member, against a sound one in its place."""
     found = []
-    for lr in (0.01, 1e200):
+    for lr in (1e-3, 1e200):
         held = configs(complete, [SGD[0], {**SGD[0], "lr": lr}, SGD[1]], depth=18)
         members = kits(held)
         train(members, held, ArrayStep(members, held[0]), range(4), True)
@@ -179,8 +192,8 @@ def test_members_go_on_when_one_has_left(complete):
     left, rest = [members[0], members[2]], [held[0], held[2]]
     gone = state(members[1])
     train(left, rest, ArrayStep(left, rest[0]), range(2, 4), True)
-    assert_near(state(left[0]), state(alone[0]))
-    assert_near(state(left[1]), state(alone[2]))
+    assert off(state(left[0]), state(alone[0])) < NEAR
+    assert off(state(left[1]), state(alone[2])) < NEAR
     assert all(torch.equal(value, gone[name]) for name, value in state(members[1]).items())
 
 
@@ -227,7 +240,7 @@ def test_a_graphed_step_of_an_array_computes_what_the_eager_one_does(complete, c
             ]
         )
     for eager, graph in zip(*found, strict=True):
-        assert_near(graph, eager)
+        assert off(graph, eager) < NEAR
 
 
 class Odd(nn.Sequential):
