@@ -169,10 +169,13 @@ class Resources(_Model):
             resumed on another kind of GPU. A share also caps the GPU memory of a trial; one that
             runs out of it is tried again alone.
         cpus_per_trial: also the number of CPU threads of a trial.
+        array: trials of a cell that are trained together as one program, at most; together they
+            take the GPU shares of as many trials, up to a GPU, and the CPUs of one.
     """
 
     gpus_per_trial: Literal["auto"] | Share | dict[str, Share] = "auto"
     cpus_per_trial: float = Field(default=1.0, gt=0)
+    array: int = Field(default=1, ge=1, le=64)
 
 
 class StudySpec(_Model):
