@@ -12,7 +12,8 @@ vmap     the same networks by torch.func.stack_module_state and vmap, whose conv
          grouped ones; eager
 packed   so many processes at once, each with its share of the threads
 
-`times_single` is how much more all members get done in a second than one single trial does. All
+`times_single` is how much more all members get done in a second than one single trial does;
+`times_single_cpu` the same in a second of CPU time, which others on the machine disturb less. All
 modes of a row alternate, packs come after; figures are medians. Pictures are random.
 """
 
@@ -25,6 +26,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from time import process_time
 from typing import Any
 
 import pandas as pd
@@ -37,8 +39,8 @@ from training import Case, Pack, as_users_have_it, our_data, our_steps, timed
 
 from search.run.machine import git
 from trainables import find_task
-from trainables.engine.arrays.step import ArrayStep, GraphedArrayStep, InTurn
-from trainables.engine.kit import Kit, capture_on, eager_kit, forget
+from trainables.engine.arrays.step import step_of
+from trainables.engine.kit import Kit, eager_kit, forget
 from trainables.engine.step import channels_last, resolve_precision
 
 MODES = ("joined", "in turn", "vmap", "packed")
@@ -62,12 +64,7 @@ def begun(case: Case, members: int, device: torch.device) -> tuple[list[Kit], di
 def array_steps(case: Case, members: int, device: torch.device, joined: bool) -> Iterator[None]:
     """The loop of an array, all of one seed; yields after each step of all."""
     kits, config = begun(case, members, device)
-    capture = capture_on(device, config)
-    step: Any = InTurn(kits)
-    if joined:
-        step = ArrayStep(kits, config)
-        if capture is not None:
-            step = GraphedArrayStep(kits, config, capture)
+    step = step_of(kits, config, device, joined)
     for batch in batches(case, config, device):
         step([batch] * members)
         yield
@@ -119,9 +116,12 @@ def measure(
     for loop in loops.values():
         next(loop)
         wait(device)
+    cpu: dict[str, list[float]] = {mode: [] for mode in chosen}
     for _ in range(held.repeats):
         for mode, loop in loops.items():
+            began = process_time()
             seconds[mode].append(timed(loop, held.steps, device))
+            cpu[mode].append((process_time() - began) / (held.steps + 1))  # one before is untimed
     for loop in loops.values():
         loop.close()  # type: ignore[attr-defined]
     loops.clear()
@@ -130,15 +130,23 @@ def measure(
         rounds = pack.rounds(case, members, held.repeats)
         seconds["packed"] = [members * time for time in rounds]
     single = median(seconds["single"])
+
+    def count(mode: str) -> int:
+        return 1 if mode == "single" else members
+
     return [
         {
             "depth": case.depth,
             "stem": case.stem,
-            "members": 1 if mode == "single" else members,
+            "members": count(mode),
             "mode": mode,
             "ms_a_step": 1e3 * median(times),
             "least_ms": 1e3 * min(times),
-            "times_single": (1 if mode == "single" else members) * single / median(times),
+            "times_single": count(mode) * single / median(times),
+            # of a pack it is other processes'
+            "times_single_cpu": count(mode) * median(cpu["single"]) / median(cpu[mode])
+            if mode in cpu and device.type == "cpu"
+            else None,
         }
         for mode, times in seconds.items()
     ]

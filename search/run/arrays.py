@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +10,45 @@ from search.spec.study_spec import StudySpec
 from trainables import find_task
 
 
-def array_sizes(spec: StudySpec, say: Callable[[str], None]) -> dict[int, int]:
+def array_sizes(
+    spec: StudySpec, packing: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+) -> dict[int, int]:
     """Number of a cell -> trials that are trained as one, at most; told where they cannot be.
 
     Args:
         spec: the study.
+        packing: what was measured on the GPUs that are here; see search.run.packing.
         say: told why cells have none, once a reason.
     """
-    if spec.resources.array == 1:
+    most = spec.resources.array
+    if most == 1:
         return {}
+    if most == "auto":
+        if not packing:
+            say("note: resources.array = 'auto' trains singly here: on a CPU arrays are no faster")
+        measured: dict[int, int] = {}
+        for row in packing:  # a row a shape and kind of GPU: a job may run on any
+            for cell in row.get("cells", ()):
+                size = int(row.get("array", 1))
+                measured[cell] = min(size, measured.get(cell, size))
+        return measured
     found: dict[int, int] = {}
     told: dict[str, list[int]] = {}
     for number, cell in enumerate(spec.cell_values()):
-        if why := _why_single(spec, cell):
+        if why := why_single(spec, cell):
             told.setdefault(why, []).append(number)
         else:
-            found[number] = spec.resources.array
+            found[number] = most
     for why, cells in told.items():
         which = "trials" if not found and len(told) == 1 else f"trials of cells {cells}"
         say(f"note: {which} are trained singly, not as arrays: {why}")
     return found
 
 
-def _why_single(spec: StudySpec, cell: Mapping[str, Any]) -> str:
-    from trainables.engine.arrays.fits import FREE, why_single
+def why_single(spec: StudySpec, cell: Mapping[str, Any]) -> str:
+    """Why trials of a cell are trained singly, in words; "" where they can be members of one."""
+    from trainables.engine.arrays.fits import FREE
+    from trainables.engine.arrays.fits import why_single as of_jobs
     from trainables.engine.job import TrainJob
 
     if spec.scheduler == "ray-asha":
@@ -43,4 +58,4 @@ def _why_single(spec: StudySpec, cell: Mapping[str, Any]) -> str:
     # nothing that is searched changes the network: one config speaks for all
     config = spec.config(cell, {})
     job = TrainJob(config, 0, 0, 1, 1, False, Path(), None, "cpu", Path())
-    return why_single(find_task(spec.task), [job, job])
+    return of_jobs(find_task(spec.task), [job, job])

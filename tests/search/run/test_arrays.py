@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +12,17 @@ import pytest
 
 from search import record
 from search.record import read_events
+from search.run import packing
 from search.run.arrays import array_sizes
 from search.run.callbacks import Listener
 from search.run.executor import _settle
 from search.run.job_searcher import JobSearcher
+from search.run.packing import fastest, measured, probe_task, probe_task_arrays
 from search.spec.study_spec import SpecError, parse_spec
 from tests.search.conftest import TEXT, drive, outcome
 from tests.search.run.test_job_searcher import RayTrial, ray_says, well
 from tests.tiny import decisions
+from trainables.engine.probe import Taken
 
 ARRAYS = TEXT + "[resources]\narray = 3\n"
 
@@ -202,9 +206,9 @@ def test_members_that_had_ended_when_ray_died_are_told(given):
 # ---- which cells have arrays
 
 
-def sizes(text: str) -> tuple[dict[int, int], list[str]]:
+def sizes(text: str, rows: Sequence[dict[str, Any]] = ()) -> tuple[dict[int, int], list[str]]:
     said: list[str] = []
-    return array_sizes(parse_spec(tomllib.loads(text), "tiny.toml"), said.append), said
+    return array_sizes(parse_spec(tomllib.loads(text), "tiny.toml"), rows, said.append), said
 
 
 def test_arrays_are_of_every_cell_that_can_have_them():
@@ -234,6 +238,64 @@ def test_why_trials_are_trained_singly_is_told(old, new, which, why):
     found, said = sizes(ARRAYS.replace(old, new))
     assert found == which
     assert len(said) == 1 and why in said[0]
+
+
+def test_auto_takes_what_was_measured_and_trains_singly_on_a_cpu():
+    auto = ARRAYS.replace("array = 3", 'array = "auto"')
+    found, said = sizes(auto)
+    assert found == {} and "on a CPU arrays are no faster" in said[0]
+    rows = [{"cells": [0], "array": 8}, {"cells": [1]}, {"cells": [0], "array": 4}]
+    assert sizes(auto, rows) == ({0: 4, 1: 1}, [])
+
+
+def taken(step_ms: float, peak_mb: float = 1_000.0) -> Taken:
+    return Taken("Some GPU", peak_mb, 80_000.0, step_ms)
+
+
+@pytest.mark.parametrize(
+    ("part", "arrays", "size"),
+    [
+        (0.25, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
+        (0.25, {2: taken(1.2), 4: taken(2.3)}, 1),  # packed trials do as much
+        (1.0, {2: taken(1.9), 4: taken(4.5)}, 2),
+        (1.0, {2: taken(2.1)}, 1),
+        (0.25, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
+        (0.25, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
+        (0.25, {}, 1),
+    ],
+)
+def test_the_fastest_array_that_fits_is_taken(part, arrays, size):
+    """A single step takes 1 ms."""
+    assert fastest(taken(1.0), part, arrays) == size
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_arrays_are_measured_by_real_steps_and_kept_on_record(tmp_path, monkeypatch):
+    """Here on the CPU, two sizes; the GPU's name and memory are given."""
+    monkeypatch.setattr(packing, "ARRAYS", (2, 3))
+    held = tomllib.loads(ARRAYS.replace("array = 3", 'array = "auto"').replace(", 34", ""))
+    held["fixed"] |= {"train_images": 32, "val_images": 8, "test_images": 8, "batch_size": 8}
+    spec = parse_spec(held, "tiny.toml")
+
+    def on_gpu(function: Any, *told: Any) -> Any:
+        name, configs, data_dir, seed, kind, folder = told
+        assert kind == "cuda"
+        if function is probe_task:
+            return [Taken("Some GPU", 1_000.0, 80_000.0, 1e6) for _ in configs]
+        assert function is probe_task_arrays
+        found = function(name, configs, data_dir, seed, "cpu", folder)
+        return {
+            size: replace(one, device="Some GPU", total_mb=80_000.0) for size, one in found.items()
+        }
+
+    said: list[str] = []
+    (row,) = measured(spec, tmp_path, on_gpu, said.append)
+    assert list(row["arrays"]) == ["2", "3"]
+    assert all(0 < one["step_ms"] < 60_000 for one in row["arrays"].values())
+    assert row["array"] in (2, 3)
+    assert f"{row['array']} trained as one" in said[-1]
+    assert json.loads(json.dumps(row)) == row
 
 
 def test_an_array_of_none_is_refused():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trainables.engine.arrays.joint import joined
 from trainables.engine.graphed import Capture, Captured
-from trainables.engine.kit import Kit
+from trainables.engine.kit import Kit, capture_on
 from trainables.engine.step import autocast, channels_last, nothing
 from trainables.task import Batch, Config
 
@@ -120,3 +120,21 @@ class GraphedArrayStep(Captured, ArrayStep):
     def _state(self) -> tuple[Iterable[Tensor], Sequence[torch.optim.Optimizer]]:
         held = [tensor for member in self._members for tensor in member.step.tensors()]
         return held, [member.optimizer for member in self._members]
+
+
+AnyStep = InTurn | ArrayStep
+
+
+def step_of(kits: Sequence[Kit], config: Config, device: torch.device, join: bool) -> AnyStep:
+    """What takes a step of all members, given the batch of each.
+
+    Args:
+        kits: the members'.
+        config: of one of them, its precision resolved.
+        device: where they are.
+        join: whether forward and backward are one program, captured where single steps are.
+    """
+    if not join:
+        return InTurn(kits)
+    capture = capture_on(device, config)
+    return ArrayStep(kits, config) if capture is None else GraphedArrayStep(kits, config, capture)

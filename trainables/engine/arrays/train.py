@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 
 from trainables.engine.arrays.fits import why_single
-from trainables.engine.arrays.step import ArrayStep, GraphedArrayStep, InTurn
+from trainables.engine.arrays.step import AnyStep, step_of
 from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob
-from trainables.engine.kit import capture_on, eager_kit, forget
+from trainables.engine.kit import eager_kit, forget
 from trainables.engine.trial import Report, Trial, generator
 from trainables.errors import TaskError
 from trainables.task import Task
@@ -21,8 +21,6 @@ from trainables.task import Task
 # maps leaves most of it idle; not measured there yet. On a CPU one network at a time was faster:
 # docs/arrays.md has the figures.
 JOINED = {"cpu": False, "cuda": True}
-
-AnyStep = InTurn | ArrayStep
 
 
 def train_array(
@@ -100,7 +98,8 @@ def _train_members(
         started = time.perf_counter()
         try:
             if step is None or chosen != together:
-                step, together = _step_of(held, join), chosen
+                kits, device = [member.kit for member in held], torch.device(held[0].job.device)
+                step, together = step_of(kits, held[0].job.config, device, join), chosen
             rows = _epoch(task, held, step, alive)
         except Exception as error:  # of the program that is one for all
             ended.update(dict.fromkeys(chosen, error))
@@ -113,17 +112,6 @@ def _train_members(
             except Exception as error:
                 ended[number] = error
     return how
-
-
-def _step_of(members: Sequence[Trial], join: bool) -> AnyStep:
-    """What takes a step of all members, given the batch of each."""
-    kits, config = [member.kit for member in members], members[0].job.config
-    if not join:
-        return InTurn(kits)
-    capture = capture_on(torch.device(members[0].job.device), config)
-    if capture is None:
-        return ArrayStep(kits, config)
-    return GraphedArrayStep(kits, config, capture)
 
 
 def _epoch(
