@@ -69,11 +69,12 @@ CROWD_PICTURES = 16
 
 @dataclass(frozen=True)
 class Case:
-    """One row: which of CASES, depth and how many images a step."""
+    """One row: which of CASES, depth, how many images a step, and the stem."""
 
     name: str
     depth: int
     batch: int
+    stem: str = "imagenet"
 
     @property
     def task(self) -> str:
@@ -84,7 +85,7 @@ class Case:
         """Every setting: the task's defaults, or those of the study shanghaitech."""
         defaults = {k: s.default for k, s in find_task(self.task).settings.items()}
         lr = 0.01 if self.task == "cifar10" else 1e-5
-        own = {"depth": self.depth, "batch_size": self.batch, "lr": lr}
+        own = {"depth": self.depth, "batch_size": self.batch, "lr": lr, "stem": self.stem}
         if self.name == CONV:
             path = Path(search.__file__).parent / "studies" / "shanghaitech.toml"
             shipped = load_spec(path)[0].fixed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from search import record
 from search.record.journal import read_lines
@@ -58,3 +59,11 @@ def decisions(run: Path) -> list[dict]:
     """What was decided, and why: everything but when, and where it stands in the journal."""
     made = [e for e in read_lines(run / record.JOURNAL) if e["event"] == "decision"]
     return [{k: v for k, v in e.items() if k not in ("time", "line")} for e in made]
+
+
+def execute(worker_job: Any, report: Any, *more: Any) -> dict[str, Any]:
+    """Run a job of one trial in this process; its tell."""
+    from search.run import worker
+
+    (told,) = worker.execute(worker_job, [report], *more)
+    return told

@@ -46,6 +46,7 @@ class Ask(_Event):
     config: dict[str, Value]
     settings: Table
     seed: Count | None  # None of a run that was imported without one
+    beside: str | None = None  # trial that it is trained with as an array, and asked for after
 
 
 class _Tell(_Event):

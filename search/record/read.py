@@ -55,7 +55,8 @@ trials.parquet
     gpu_seconds  seconds times the share of a GPU
     peak_mb      peak memory of the worker (GPU memory on a GPU), MiB
     precision    of arithmetic: fp32, tf32 or bf16
-    step         eager, or graph: the step ran as a captured CUDA graph
+    step         eager, or graph: the step ran as a captured CUDA graph; "array of N" behind it
+                 where N trials took it together
     checkpoints  written; the last one of checkpoint_mb, MiB
     jobs         stays on a worker; attempts counts those that failed
     attempts     failed jobs

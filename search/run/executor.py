@@ -128,7 +128,7 @@ def _resume(study: Study) -> str:
 def _settle(study: Study, searcher: JobSearcher) -> None:
     """Tell what had ended of itself when Ray did, put back the rest."""
     searcher.take_dead(PING)
-    for job in searcher.jobs.values():
+    for job in (one for held in searcher.jobs.values() for one in held.members()):
         told = searcher.ended.get(job.trial)
         if told and not any(told.get(key) for key in NOT_ITS_OWN):
             study.tell(job.trial, told)

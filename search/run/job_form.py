@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Places:
         sizes: those it took where the study began; by them its jobs are in order. Default: `gpus`.
         task_dir: folder that a task of the user's own is imported from.
         task_code: of that task, as this session began; see `trainables.own_code.code_of`.
+        arrays: number of a cell -> trials of it that are trained as one, at most; one where it has
+            no entry.
         store: URI that workers hand in to; "" for the run folder itself, which all nodes see.
     """
 
@@ -36,11 +38,17 @@ class Places:
     sizes: Mapping[int, float] = field(default_factory=dict)
     task_dir: str = ""
     task_code: Sequence[Mapping[str, str]] = ()
+    arrays: Mapping[int, int] = field(default_factory=dict)
     store: str = ""
 
 
 def ask_event(
-    spec: StudySpec, cell: Mapping[str, Any], job: Job, drawn: Mapping[str, Any], again: bool
+    spec: StudySpec,
+    cell: Mapping[str, Any],
+    job: Job,
+    drawn: Mapping[str, Any],
+    again: bool,
+    beside: str | None = None,
 ) -> Event:
     """A job as the journal has it.
 
@@ -50,6 +58,7 @@ def ask_event(
         job: what is asked for.
         drawn: its config.
         again: whether it was asked for before, and not told.
+        beside: trial whose job it is trained with as an array.
     """
     # what was accepted since a job was asked for holds when it is handed out again
     now = {
@@ -58,7 +67,8 @@ def ask_event(
     }
     if again:
         return {"event": "again", "trial": job.trial, "from_epoch": job.from_epoch, **now}
-    return {"event": "ask", "job": job._asdict(), "config": dict(drawn), **now}
+    with_ = {} if beside is None else {"beside": beside}
+    return {"event": "ask", "job": job._asdict(), "config": dict(drawn), **with_, **now}
 
 
 def decision_events(decisions: Sequence[Decision]) -> list[Event]:
@@ -72,9 +82,20 @@ def plain(decision: Event) -> Event:
     return {**decision, "value": value if value == value else None}
 
 
-def shape_of(spec: StudySpec, places: Places, cell: int) -> tuple[float, float]:
-    """CPUs and GPUs of a job of a cell, by its number."""
-    return spec.resources.cpus_per_trial, places.gpus.get(cell, 0.0)
+def shape_of(spec: StudySpec, places: Places, cell: int, members: int = 1) -> tuple[float, float]:
+    """CPUs and GPUs of a job of a cell, by its number; of an array of so many."""
+    one = places.gpus.get(cell, 0.0)
+    return spec.resources.cpus_per_trial, max(one, min(1.0, one * members))
+
+
+def as_array(spec: StudySpec, places: Places, cell: int, jobs: Sequence[WorkerJob]) -> WorkerJob:
+    """Jobs of a cell as one that trains them all together."""
+    first, *rest = jobs
+    if not rest:
+        return first
+    others = [{"trial": job.trial, "train": job.train} for job in rest]
+    _, gpus = shape_of(spec, places, cell, len(jobs))
+    return replace(first, gpus=gpus, others=others)
 
 
 def worker_job(

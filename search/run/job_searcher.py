@@ -6,7 +6,7 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self._asked: dict[str, float] = {}  # of these, when: time of day
         self._may_take: dict[str, list[str]] = {}  # of these, nodes that may, as they were asked
         self.placed: dict[str, Placed] = {}  # of these, where: from their first report on
-        self._dead: list[tuple[WorkerJob, Placed | None, Future[Death]]] = []  # why is not known
+        # jobs of workers that have died; why is not known yet
+        self._dead: list[tuple[list[WorkerJob], Placed | None, Future[Death]]] = []
         self.ended_idle: list[EndedIdle] = []  # and no job was lost by it yet
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
@@ -97,31 +98,61 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         job = self.jobs.get(trial_id)
         if job is None:
             return
-        told = self.ended.pop(job.trial, None)
-        if told is None and error and not self.stopping:
+        members = job.members()
+        told = self._ends(members)
+        if error and not self.stopping and not all(told):
+            self.ended |= {one.trial: end for one, end in zip(members, told, strict=True) if end}
             return  # Ray says the reason next: see `died`
         *_, placed = self._forget(trial_id)
         try:
-            if told is None and result and not self.stopping:
-                told = stopped_by_ray(result)
-            if told is None:
-                self._study.put_back(job.trial)
-            elif told.get("unasked"):
-                self._study.put_back(job.trial)
-                if self._nodes:
-                    self._nodes.refresh()  # it takes no job more until it has answered
-            elif told.get("disk"):
-                self._disk_is_full(job, placed, told["disk"])
-            elif told.get("infrastructure"):
-                text = last_line(told["error"])
-                self._lost(job, placed, told["infrastructure"], text)
-            else:
-                self._study.tell(job.trial, told)
-                self.told += 1
-                if told["ending"] != "failed":
-                    self._well(placed)
+            if told == [None] and result and not self.stopping:
+                told = [stopped_by_ray(result)]
+            self._take(members, told, placed)
         except Exception as fault:
             self.fault = fault
+
+    def _ends(self, members: Sequence[WorkerJob]) -> list[dict[str, Any] | None]:
+        """What each member has ended with, if it has; taken off the list.
+
+        What kept an array from beginning is told by its first job, and is of all.
+        """
+        told = [self.ended.pop(member.trial, None) for member in members]
+        first = told[0]
+        if first and not any(told[1:]) and any(map(first.get, NOT_ITS_OWN)):
+            return [first] * len(members)
+        return told
+
+    def _take(
+        self,
+        members: Sequence[WorkerJob],
+        told: Sequence[dict[str, Any] | None],
+        placed: Placed | None,
+    ) -> None:
+        """Tell what jobs have ended with; put back the others. What a node does, it does once."""
+        apart: dict[str, list[tuple[WorkerJob, dict[str, Any]]]] = {}
+        for job, end in zip(members, told, strict=True):
+            if end is None:
+                self._study.put_back(job.trial)
+                continue
+            cause = next((key for key in NOT_ITS_OWN if end.get(key)), "")
+            if cause:
+                apart.setdefault(cause, []).append((job, end))
+                continue
+            self._study.tell(job.trial, end)
+            self.told += 1
+            if end["ending"] != "failed":
+                self._well(placed)
+        for cause, held in apart.items():
+            jobs, end = [job for job, _ in held], held[0][1]
+            if cause == "unasked":
+                for job in jobs:
+                    self._study.put_back(job.trial)
+                if self._nodes:
+                    self._nodes.refresh()  # it takes no job more until it has answered
+            elif cause == "disk":
+                self._disk_is_full(jobs, placed, end["disk"])
+            else:
+                self._lost(jobs, placed, end["infrastructure"], last_line(end["error"]))
 
     def died(self, trial_id: str, error: str) -> None:
         """Take a job whose worker ended without a report.
@@ -141,7 +172,16 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             if ended:
                 self.ended_idle.remove(ended)
                 placed = ended.worker
-        self._dead.append((job, placed, why_dead(self._nodes, job, placed, asked, error)))
+        members = job.members()
+        told = self._ends(members)
+        try:  # those that had ended before
+            over = [(one, end) for one, end in zip(members, told, strict=True) if end]
+            self._take([one for one, _ in over], [end for _, end in over], placed)
+        except Exception as fault:
+            self.fault = fault
+        lost = [one for one, end in zip(members, told, strict=True) if not end]
+        if lost:
+            self._dead.append((lost, placed, why_dead(self._nodes, job, placed, asked, error)))
         self.take_dead()
 
     def _named(self, error: str, began: float) -> Placed | None:
@@ -159,13 +199,13 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         """
         ends = time.monotonic() + wait
         for held in list(self._dead):
-            job, placed, asked = held
+            jobs, placed, asked = held
             try:
                 death = asked.result(max(0.0, ends - time.monotonic()))
             except TimeoutError:
                 continue
             self._dead.remove(held)
-            self._died(job, placed, death)
+            self._died(jobs, placed, death)
 
     def ended_for_memory(self, text: str) -> bool:
         """Take jobs whose workers Ray's memory monitor has ended: Tune's experiment dies by that.
@@ -185,22 +225,24 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             if placed.pid in pids and at in ("", placed.node_id):
                 job = self.jobs[key]
                 self._forget(key)
-                self._lost(job, placed, "memory", "Ray's memory monitor ended its worker")
+                text = "Ray's memory monitor ended its worker"
+                self._lost(job.members(), placed, "memory", text)
                 found = True
         return found
 
-    def _died(self, job: WorkerJob, placed: Placed | None, death: Death) -> None:
+    def _died(self, jobs: Sequence[WorkerJob], placed: Placed | None, death: Death) -> None:
         if death.stack is not None:
             text = (
-                f"it made no step for `stalled_seconds` and was ended; {job.run}/stalls/"
+                f"it made no step for `stalled_seconds` and was ended; {jobs[0].run}/stalls/"
                 f"{death.stack.name} says where it stood"
             )
-            self._study.tell(job.trial, {"ending": "failed", "error": text})
-            self.told += 1
+            for job in jobs:
+                self._study.tell(job.trial, {"ending": "failed", "error": text})
+                self.told += 1
             return
         if death.unanswered and placed:
             self.unanswered(placed)
-        self._lost(job, placed, death.cause, death.text)
+        self._lost(jobs, placed, death.cause, death.text)
 
     def unanswered(self, placed: Placed) -> None:
         """A node does not answer what it was asked of a worker that has been silent for long."""
@@ -218,9 +260,12 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         began = self.started.pop(trial_id, time.monotonic())
         return self._asked.pop(trial_id), began, self.placed.pop(trial_id, None)
 
-    def _lost(self, job: WorkerJob, placed: Placed | None, cause: str, text: str) -> None:
+    def _lost(
+        self, jobs: Sequence[WorkerJob], placed: Placed | None, cause: str, text: str
+    ) -> None:
         """Put back what a node, a process or a network has ended; that node is looked at."""
-        self._study.lost(job.trial, cause, placed.node if placed else "", text)
+        for job in jobs:
+            self._study.lost(job.trial, cause, placed.node if placed else "", text)
         if self._nodes:
             if placed:
                 self._nodes.lost(placed.node_id, time.monotonic() - placed.began)
@@ -230,18 +275,20 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         if self._in_a_row >= IN_A_ROW:
             self.fault = self.fault or InfrastructureError(cause, text)
 
-    def _disk_is_full(self, job: WorkerJob, placed: Placed | None, text: str) -> None:
+    def _disk_is_full(self, jobs: Sequence[WorkerJob], placed: Placed | None, text: str) -> None:
         """That of one node of several puts it aside; one that all write to ends the study.
 
         It is no fault of the trial's, and none that another attempt there would mend.
         """
+        run = jobs[0].run
         if self._nodes and placed:
             self._full.add(placed.node_id)
-            everyones = full_here(job.run, text) or (len(self._full) > 1 and of_run(job.run, text))
+            everyones = full_here(run, text) or (len(self._full) > 1 and of_run(run, text))
             if not everyones and self._nodes.put_aside(placed.node_id, f"its disk ({text})"):
-                self._lost(job, placed, "disk", text)
+                self._lost(jobs, placed, "disk", text)
                 return
-        self._study.put_back(job.trial)
+        for job in jobs:
+            self._study.put_back(job.trial)
         self.fault = self.fault or DiskError(text)
 
     def _well(self, placed: Placed | None) -> None:

@@ -15,6 +15,7 @@ from search.record import manifest
 from search.record.run_folder import RunFolder
 from search.record.terminal import shell
 from search.run import machine
+from search.run.arrays import array_sizes
 from search.run.device import mps_active
 from search.run.edited import edited
 from search.run.inputs import Inputs, compared
@@ -210,6 +211,7 @@ def _execute(
             sizes=_sizes(spec, run.study),
             task_dir=run.study.get("task_dir") or "",
             task_code=code_of(spec.own_code()),
+            arrays=array_sizes(spec, packing or [], options.say),
             store=run.study.get("store", ""),
         )
         if study is None or study.places.sizes != there.sizes:

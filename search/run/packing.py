@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from search.record.run_folder import RunFolder
+from search.run.arrays import why_single
 from search.run.options import Options, PreflightError
 from search.spec.study_spec import Range, StudySpec, Value
 from trainables import find_task
 from trainables.engine.kit import FREE
-from trainables.engine.probe import Taken, probe_each
+from trainables.engine.probe import Taken, probe_arrays, probe_each
 from trainables.own_code import import_from
 from trainables.task import Config
 
@@ -28,6 +29,10 @@ HEAD_ROOM = 0.9  # of a GPU's memory is given out
 CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
 # collocating small trainings gave up to 4 times the throughput (arXiv 2209.06018), not more
 MOST = 4
+
+# what packed trials did under MPS at most, one being 1 (README, Speed): arrays must beat that
+PACKED = 1.8
+ARRAYS = (2, 4, 8)  # sizes that are measured
 
 Packing = list[dict[str, Any]]
 
@@ -48,7 +53,7 @@ def share(taken: Taken) -> float:
 def measured(
     spec: StudySpec,
     data_dir: Path,
-    on_gpu: Callable[..., list[Taken]],
+    on_gpu: Callable[..., Any],
     say: Callable[[str], None],
     task_dir: str = "",
 ) -> Packing:
@@ -64,7 +69,7 @@ def measured(
     shapes = shapes_of(spec)
     # in one process: to start another for each shape takes longer than to measure it
     held = [config for _, config, _ in shapes]
-    found = on_gpu(probe_task, spec.task, held, data_dir, spec.seed, "cuda", task_dir)
+    found: list[Taken] = on_gpu(probe_task, spec.task, held, data_dir, spec.seed, "cuda", task_dir)
     rows = []
     for (cells, _, settings), taken in zip(shapes, found, strict=True):
         part = share(taken)
@@ -74,7 +79,42 @@ def measured(
             f"{taken.step_ms:.2f} ms a step on {taken.device}; {1 / part:.0f} trials share a GPU"
         )
         rows.append({"cells": cells, "settings": settings, **asdict(taken), "share": part})
+    if spec.resources.array != "auto":
+        return rows
+    for (cells, config, _), taken, row in zip(shapes, found, rows, strict=True):
+        if why := why_single(spec, spec.cell_values()[cells[0]]):
+            say(f"note: trials of cells {cells} are trained singly, not as arrays: {why}")
+            continue
+        arrays: dict[int, Taken] = on_gpu(
+            probe_task_arrays, spec.task, config, data_dir, spec.seed, "cuda", task_dir
+        )
+        row["arrays"] = {str(size): asdict(one) for size, one in arrays.items()}
+        row["array"] = fastest(taken, row["share"], arrays)
+        told = ", ".join(f"{size} in {one.step_ms:.2f} ms" for size, one in arrays.items())
+        say(f"steps of arrays: {told or 'none fits'}; {row['array']} trained as one")
     return rows
+
+
+def fastest(single: Taken, part: float, arrays: Mapping[int, Taken]) -> int:
+    """How many trials are best trained as one, by what a few steps took.
+
+    Args:
+        single: of one trial.
+        part: its share of the GPU.
+        arrays: of arrays, by size.
+
+    Returns:
+        The size of the fastest array that fits the shares of its members; 1 where none does more
+        than single trials, packed where they can be.
+    """
+    least = (PACKED if part < 1 else 1.0) / single.step_ms
+    rates = {
+        size / taken.step_ms: size
+        for size, taken in arrays.items()
+        if taken.peak_mb + CONTEXT_MB <= HEAD_ROOM * taken.total_mb * min(1.0, part * size)
+    }
+    best = max(rates, default=0.0)
+    return rates[best] if best > least else 1
 
 
 def probe_task(
@@ -84,6 +124,15 @@ def probe_task(
     if task_dir:
         import_from(task_dir)
     return probe_each(find_task(name), configs, data_dir, split_seed, kind)
+
+
+def probe_task_arrays(
+    name: str, config: Config, data_dir: Path, split_seed: int, kind: str, task_dir: str
+) -> dict[int, Taken]:
+    """`probe_arrays` of a task by its name; see `probe_task`."""
+    if task_dir:
+        import_from(task_dir)
+    return probe_arrays(find_task(name), config, data_dir, split_seed, kind, ARRAYS)
 
 
 def shares(spec: StudySpec, packing: Packing) -> dict[int, float]:
@@ -159,7 +208,8 @@ def packing_here(
             f"the study has run on {held[0]['device']}, and here is no GPU: resume it where there "
             "is one, or join a cluster with --address"
         )
-    if spec.resources.gpus_per_trial != "auto" or not gpus or (run and not held):
+    asked = (spec.resources.gpus_per_trial, spec.resources.array)
+    if "auto" not in asked or not gpus or (run and not held):
         return None
     rows: Packing = []
     try:

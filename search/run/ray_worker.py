@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from search.run.watch import Watch, stall_file
@@ -33,38 +34,41 @@ def run_begun(config: dict[str, Any]) -> None:
     from ray import tune
 
     worker_job = WorkerJob(**json.loads(config["job"]))
-    judge = Judge(worker_job)
+    members = [(job.trial, Judge(job)) for job in worker_job.members()]
 
-    def report(kind: str, payload: Mapping[str, Any], **more: Any) -> None:
+    def report(trial: str, kind: str, payload: Mapping[str, Any], **more: Any) -> None:
         # one text: of every number that it sees Ray keeps extremes and running means, for ever
-        held = {"kind": kind, "trial": worker_job.trial, "payload": json.dumps(payload)}
-        tune.report({**held, "value": judge.value, **more})  # returns when the driver has taken it
+        held = {"kind": kind, "trial": trial, "payload": json.dumps(payload)}
+        tune.report({"value": math.nan, **held, **more})  # returns when the driver has taken it
 
-    def epoch(row: Mapping[str, Any]) -> None:
+    def epoch(trial: str, judge: Judge, row: Mapping[str, Any]) -> None:
         judge.see(row)
         # Ray's ASHA passes over a report without an epoch; the last may be one of its rungs, and
         # there it would end a training that is complete
         judged = worker_job.judged and row["epoch"] < worker_job.train["to_epoch"]
         at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
         with watch.paused():
-            report("epoch", row, **at)
+            report(trial, "epoch", row, value=judge.value, **at)
 
     with contextlib.ExitStack() as stack:
         try:
             stalls = stall_file(worker_job.run, worker_job.trial)
             watch = stack.enter_context(Watch(stalls, worker_job.stalled_seconds))
         except OSError as error:
-            report("end", failure(error))
+            for trial, _ in members:
+                report(trial, "end", failure(error))
             raise JobFailed(worker_job.trial) from None
 
-        def other(text: str) -> None:
+        def other(trial: str, text: str) -> None:
             with watch.paused():
-                report("other checkpoint", {"differs": text})
+                report(trial, "other checkpoint", {"differs": text})
 
-        told = execute(worker_job, epoch, watch.alive, other)
+        reports = [partial(epoch, *member) for member in members]
+        told = execute(worker_job, reports, watch.alive, other)
         with watch.paused():
-            report("end", told)
-    if told["ending"] == "failed":
+            for (trial, judge), held in zip(members, told, strict=True):
+                report(trial, "end", held, value=judge.value)
+    if any(held["ending"] == "failed" for held in told):
         raise JobFailed(worker_job.trial)
 
 

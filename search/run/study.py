@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -103,30 +104,44 @@ class Study:
 
     def shapes(self) -> set[tuple[float, float]]:
         """(cpus, gpus) of every kind of job."""
-        return {
-            job_form.shape_of(self.spec, self.places, number) for number in range(len(self._cells))
-        }
+        return {self._shape(number) for number in range(len(self._cells))}
 
     def usable(self) -> Counter[tuple[float, float]]:
         """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
         held = Counter[tuple[float, float]]()
         for cell, jobs in self._search.usable.items():
-            held[job_form.shape_of(self.spec, self.places, cell)] += jobs
+            held[self._shape(cell)] += math.ceil(jobs / self.places.arrays.get(cell, 1))
         return held
 
+    def _shape(self, cell: int) -> tuple[float, float]:
+        most = self.places.arrays.get(cell, 1)
+        return job_form.shape_of(self.spec, self.places, cell, most)
+
     def ask(self) -> WorkerJob | None:
-        """The next job, journalled before it is handed out; None while there is none.
+        """The next job, or array of jobs, journalled before it is handed out; None for none.
 
         Raises:
             ExecutionError: a store takes it no more; see `Mirror.check`.
         """
+        first = self._ask()
+        if first is None:
+            return None
+        jobs, cell = [first], self._search.jobs[first.trial].cell
+        while len(jobs) < self.places.arrays.get(cell, 1):
+            job = self._ask(beside=first.trial)
+            if job is None:
+                break
+            jobs.append(job)
+        return job_form.as_array(self.spec, self.places, cell, jobs)
+
+    def _ask(self, beside: str | None = None) -> WorkerJob | None:
         self._check_mirror()
-        asked = self._search.ask()
+        asked = self._search.ask(beside)
         if asked is None:
             return None
         job, config = asked.job, asked.config
         cell = self._cells[job.cell]
-        self._run.append(job_form.ask_event(self.spec, cell, job, config, asked.again))
+        self._run.append(job_form.ask_event(self.spec, cell, job, config, asked.again, beside))
         decisions = self._write_decisions(asked.decisions)
         self._watcher.asked(job, {**cell, **config}, decisions)
         self._repeats.discard(job.trial)

@@ -12,8 +12,8 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,14 @@ from search.run.watch import stalls_here
 from trainables.files import disk_fault
 
 if TYPE_CHECKING:
+    from trainables.engine.job import Outcome, TrainJob
     from trainables.task import Task
 
 ERROR_LINES = 12  # of a traceback, kept on record
 STACK_WRITTEN = 2.0  # seconds after which a stack is whole: its process ends when it is written
+
+
+Report = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class WorkerJob:
         task_dir: folder that a task of the user's own is imported from; "" for none.
         task_code: of that task, on record when the session began; see `trainables.own_task`.
         code: digest of this package as the driver has it; "" asks for none.
+        others: `trial` and `train` of further jobs, which are trained with this one as an array.
     """
 
     task: str
@@ -67,27 +72,38 @@ class WorkerJob:
     task_code: Sequence[Mapping[str, str]] = ()
     code: str = ""
     run_id: str = ""
+    others: Sequence[Mapping[str, Any]] = ()
+
+    def members(self) -> list[WorkerJob]:
+        """This job and the others, each as a job by itself; of one that is no array itself."""
+        if not self.others:
+            return [self]
+        own = {"trial": self.trial, "train": self.train}
+        return [replace(self, **held, others=()) for held in (own, *self.others)]
 
 
 def execute(
     worker_job: WorkerJob,
-    report: Any,
+    reports: Sequence[Report],
     alive: Callable[[], None] = lambda: None,
-    other: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Run a job in this process.
+    other: Callable[[str, str], None] = lambda trial, text: None,
+) -> list[dict[str, Any]]:
+    """Run a job, or all of an array, in this process.
 
     Args:
         worker_job: the job.
-        report: called with the row of each epoch.
+        reports: of each of its members: called with the row of each epoch.
         alive: called before every step.
-        other: called where the checkpoint is another trial's, with what differs.
+        other: called where a checkpoint is another trial's, with the member whose name it has and
+            what differs.
 
     Returns:
-        The tell: `ending`, `value`, `value_epoch`, `epoch`, `test`, ..., `seconds`, `error`; of a
-        failure that is no fault of the trial `infrastructure`, its cause in a word.
+        The tell of each member: `ending`, `value`, `value_epoch`, `epoch`, `test`, ...,
+        `seconds`, `error`; of a failure that is no fault of the trial `infrastructure`, its cause
+        in a word. What an array takes is told in equal parts.
     """
     started = time.perf_counter()
+    members = worker_job.members()
     try:
         if worker_job.code and worker_job.code != code_digest():
             raise InfrastructureError(
@@ -95,12 +111,11 @@ def execute(
                 f"node {platform.node()} has other code of resnet-tune ({code_digest()}) than the "
                 f"driver ({worker_job.code})",
             )
-        told = _train(worker_job, lambda row: report(_plain(row)), alive, other)
+        told = _train(members, reports, alive, other)
     except Exception as error:
-        told = failure(error)
-    seconds = time.perf_counter() - started
-    return {
-        **told,
+        told = [failure(error) for _ in members]
+    seconds = (time.perf_counter() - started) / len(members)
+    took = {
         "seconds": seconds,
         "gpu_seconds": seconds * worker_job.gpus,
         "peak_mb": peak_mb(),
@@ -108,11 +123,12 @@ def execute(
         "code": code_digest(),
         "device": device_name(worker_job.gpus),
     }
+    return [{**held, **took} for held in told]
 
 
 def failure(error: Exception) -> dict[str, Any]:
-    """The tell of a job that has raised; in the block that has caught it."""
-    lines = traceback.format_exc().strip().splitlines()
+    """The tell of a job that has raised."""
+    lines = "".join(traceback.format_exception(error)).strip().splitlines()
     told: dict[str, Any] = {"ending": "failed", "error": "\n".join(lines[-ERROR_LINES:])}
     if out_of_memory(error):
         told["out_of_memory"] = True
@@ -145,35 +161,79 @@ def task_of(worker_job: WorkerJob) -> Task:
 
 
 def _train(
-    worker_job: WorkerJob,
-    report: Any,
+    members: Sequence[WorkerJob],
+    reports: Sequence[Report],
     alive: Callable[[], None],
-    other: Callable[[str], None],
-) -> dict[str, Any]:
+    other: Callable[[str, str], None],
+) -> list[dict[str, Any]]:
+    """Train all members; the tell of each."""
     import torch
 
-    from trainables.engine.checkpoint import DamagedCheckpoint
-    from trainables.engine.train import TrainJob, train
-
-    torch.set_num_threads(max(1, int(worker_job.cpus)))
-    if worker_job.gpus and torch.cuda.is_available():
+    first = members[0]
+    torch.set_num_threads(max(1, int(first.cpus)))
+    if first.gpus and torch.cuda.is_available():
         # one trial cannot starve another on its GPU; Ray's shares limit nothing
-        torch.cuda.set_per_process_memory_fraction(min(1.0, worker_job.gpus))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, first.gpus))
         torch.cuda.reset_peak_memory_stats()
-    store = open_store(worker_job.run)
-    store.check(worker_job.run_id)
-    _hand_in_stacks(worker_job, store)
-    held = dict(worker_job.train)
+    store = open_store(first.run)
+    store.check(first.run_id)
+    _hand_in_stacks(first, store)
+    plain = [partial(_report_plain, report) for report in reports]
+    with contextlib.ExitStack() as stack:
+        jobs = [_train_job(stack, store, member, other) for member in members]
+        found = _outcomes(task_of(first), jobs, plain, alive)
+        return [
+            _told(store, member, job.checkpoint, outcome)
+            for member, job, outcome in zip(members, jobs, found, strict=True)
+        ]
+
+
+def _train_job(
+    stack: contextlib.ExitStack,
+    store: Store,
+    member: WorkerJob,
+    other: Callable[[str, str], None],
+) -> TrainJob:
+    from trainables.engine.job import TrainJob
+
+    held = dict(member.train)
     for key in ("data_dir", "weights"):
         held[key] = Path(held[key]) if held[key] is not None else None
-    with store.checkpoint(worker_job.trial) as (path, on_checkpoint):
-        calls = {"on_other": other, "on_checkpoint": on_checkpoint}
-        job = TrainJob(**{**held, **calls, "study": worker_job.run_id, "checkpoint": path})
-        try:
-            outcome = train(task_of(worker_job), job, report, alive)
-        except DamagedCheckpoint as error:  # by the name that a user can look for
-            place = f"{store.where}/{checkpoint_name(worker_job.trial)}"
-            raise DamagedCheckpoint(str(error).replace(str(path), place)) from error
+    path, on_checkpoint = stack.enter_context(store.checkpoint(member.trial))
+    calls = {"on_other": partial(other, member.trial), "on_checkpoint": on_checkpoint}
+    return TrainJob(**{**held, **calls, "study": member.run_id, "checkpoint": path})
+
+
+def _outcomes(
+    task: Task,
+    jobs: Sequence[TrainJob],
+    reports: Sequence[Report],
+    alive: Callable[[], None],
+) -> Sequence[Outcome | Exception]:
+    from trainables.engine.arrays.train import train_array
+    from trainables.engine.train import train
+
+    if len(jobs) > 1:
+        return train_array(task, jobs, reports, alive)
+    try:
+        return [train(task, jobs[0], reports[0], alive)]
+    except Exception as error:
+        return [error]
+
+
+def _told(
+    store: Store, member: WorkerJob, path: Path, outcome: Outcome | Exception
+) -> dict[str, Any]:
+    """The tell of what a member has come to."""
+    from trainables.engine.checkpoint import DamagedCheckpoint
+
+    if isinstance(outcome, DamagedCheckpoint):  # by the name that a user can look for
+        place = f"{store.where}/{checkpoint_name(member.trial)}"
+        named = DamagedCheckpoint(str(outcome).replace(str(path), place))
+        named.__cause__ = outcome
+        return failure(named)
+    if isinstance(outcome, Exception):
+        return failure(outcome)
     told: dict[str, Any] = {
         "ending": "diverged" if outcome.diverged else "value",
         "value": _finite(outcome.value),
@@ -185,11 +245,18 @@ def _train(
     if outcome.collapsed is not None:
         told["collapsed"] = outcome.collapsed
     if outcome.test is not None:
-        _write_detail(store, worker_job.trial, outcome.test.per_image, outcome.test.samples)
+        try:
+            _write_detail(store, member.trial, outcome.test.per_image, outcome.test.samples)
+        except Exception as error:
+            return failure(error)
         told["test"] = _plain(outcome.test.metrics)
         told["baselines"] = {name: _plain(held) for name, held in outcome.baselines.items()}
         told["collapsed"] = outcome.test.collapsed
     return told
+
+
+def _report_plain(report: Report, row: Mapping[str, Any]) -> None:
+    report(_plain(row))
 
 
 @cache  # a warm worker holds the code that it has imported, whatever becomes of the files

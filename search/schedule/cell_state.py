@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -258,6 +258,19 @@ class Queue:
         for (_, cell), held in self._jobs.items():
             found[cell] += len(held)
         return found
+
+    def take(self, alike: Callable[[Job], bool], cell: int) -> Job | None:
+        """Take the first job of a cell out that is as told; None where none is."""
+        for place, held in self._jobs.items():
+            job = next(filter(alike, held), None) if place[1] == cell else None
+            if job is None:
+                continue
+            held.remove(job)
+            if not held:
+                self._heap = [entry for entry in self._heap if (entry[0], entry[3]) != place]
+                heapq.heapify(self._heap)
+            return job
+        return None
 
     def pop(self) -> Job:
         """Take the first job out."""

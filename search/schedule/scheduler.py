@@ -13,6 +13,7 @@ import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from search.schedule.cell_state import Cell, Decision, Moves, Queue, Trial
@@ -83,7 +84,7 @@ class Scheduler:
         jobs += self.failed
         return {job.trial for job in jobs if job.cell == cell}
 
-    def ask(self) -> tuple[Job | None, list[Decision]]:
+    def ask(self, beside: Job | None = None) -> tuple[Job | None, list[Decision]]:
         """The next job, and the decisions behind it.
 
         The job is None while there is nothing to start (or nothing left: see `done`). Order:
@@ -91,10 +92,17 @@ class Scheduler:
         confirmations and audits, longest first; then, for a worker that would idle, a promotion
         out of an incomplete rung. Among cells, large trials first, then the cell that has been
         given the fewest epochs.
+
+        Args:
+            beside: a job that is out, to be trained with others as an array: then only another of
+                its cell, stage and epochs, and none that has failed before or would be promoted
+                for want of work.
         """
         moves = Moves()
-        if self._again:
-            job: Job | None = self._again.popleft()
+        if beside is not None:
+            job: Job | None = self._beside(beside)
+        elif self._again:
+            job = self._again.popleft()
         elif self._ready:
             job = self._ready.pop()
         elif self._fresh:
@@ -198,7 +206,22 @@ class Scheduler:
         if search.cell.searched:
             self._conclude(search.cell, moves)
 
+    def has_failed(self, job: Job) -> bool:
+        """Whether a job has failed since its trial came an epoch further."""
+        return self._trials[job.trial].failures > 0
+
     # -- what ask chooses from ----------------------------------------------------------------
+
+    def _beside(self, job: Job) -> Job | None:
+        alike = partial(can_be_beside, job)
+        found = self._ready.take(alike, job.cell)
+        if found is None and alike(job._replace(from_epoch=0, to_epoch=self.plan.rungs[0])):
+            held = next((entry for entry in self._fresh if entry[3] == job.cell), None)
+            if held is not None and job.stage == "search" and not job.score_test:
+                self._fresh.remove(held)
+                heapq.heapify(self._fresh)
+                return self._begin(*held)
+        return found or self._final.take(alike, job.cell)
 
     def _start(self) -> Job:
         """A new trial, in the cell that has started the fewest."""
@@ -207,7 +230,10 @@ class Scheduler:
             if self._given[number] == epochs:
                 break
             heapq.heapreplace(self._fresh, (started, size, self._given[number], number))
-        heapq.heappop(self._fresh)
+        return self._begin(*heapq.heappop(self._fresh))
+
+    def _begin(self, started: int, size: float, epochs: int, number: int) -> Job:
+        """A new trial of a cell that was taken out of the fresh ones."""
         if started + 1 < self.plan.trials_per_cell:
             heapq.heappush(self._fresh, (started + 1, size, epochs, number))
         cell = self._cells[number]
@@ -271,6 +297,14 @@ class Scheduler:
             name = cell.trials[config].name
             job = Job(name, "search", cell.number, config, None, epochs, epochs, True)
             self._final.push(job.to_epoch - job.from_epoch, job)
+
+
+def can_be_beside(job: Job, other: Job) -> bool:
+    """Whether two jobs are of one cell, stage and epochs."""
+    mine, theirs = (
+        (j.cell, j.stage, j.from_epoch, j.to_epoch, j.score_test) for j in (job, other)
+    )
+    return mine == theirs
 
 
 def _climbs(job: Job) -> bool:

@@ -14,7 +14,7 @@ from search.record.journal import Event, JournalError
 from search.schedule.cell_state import Decision
 from search.schedule.rules import RULES
 from search.schedule.sampler import CellSampler, Config
-from search.schedule.scheduler import Scheduler
+from search.schedule.scheduler import Scheduler, can_be_beside
 from search.spec.cells import make_plan
 from search.spec.plan import Job
 from search.spec.study_spec import StudySpec
@@ -80,14 +80,33 @@ class Search:
         """Trials whose checkpoints are needed; None while any trial of the cell may be."""
         return self._scheduler.wanted(cell)
 
-    def ask(self) -> Asked | None:
-        """The next job; None while there is none. What was put back comes first."""
-        again = bool(self._again)
-        job, decisions = (self._again.popleft(), []) if again else self._scheduler.ask()
+    def ask(self, beside: str | None = None) -> Asked | None:
+        """The next job; None while there is none. What was put back comes first.
+
+        Args:
+            beside: a trial whose job is out: only one that can be trained with it as an array.
+        """
+        like = None if beside is None else self._jobs[beside]
+        if like is not None and not self._shares(like):
+            return None
+        put_back = (j for j in self._again if like is None or self._fits(like, j))
+        job, decisions = next(put_back, None), list[Decision]()
+        again = job is not None
+        if job is not None:
+            self._again.remove(job)
+        else:
+            job, decisions = self._scheduler.ask(like)
         if job is None:
             return None
         self._jobs[job.trial] = job
         return Asked(job, self._samplers[job.cell].config(job.config), again, decisions)
+
+    def _shares(self, job: Job) -> bool:
+        """Whether a job may be trained with others; one that has failed is run by itself."""
+        return job.trial not in self.alone and not self._scheduler.has_failed(job)
+
+    def _fits(self, job: Job, other: Job) -> bool:
+        return can_be_beside(job, other) and self._shares(other)
 
     def tell(self, trial: str, told: Mapping[str, Any]) -> list[Decision]:
         """Take the end of a job; returns what is decided by it.
@@ -157,7 +176,11 @@ class Search:
         return made[len(known) :]
 
     def _replay_ask(self, event: Event, line: str) -> list[Decision]:
-        job, decisions = self._scheduler.ask()
+        beside = event.get("beside")
+        if beside is not None and beside not in self._jobs:
+            raise JournalError(f"{line}: it is beside {beside!r}, which is not out")
+        like = None if beside is None else self._jobs[beside]
+        job, decisions = self._scheduler.ask(like)
         if job is None or job._asdict() != event["job"]:
             raise JournalError(
                 f"{line}: the study as it is now would ask for {job}, the journal has "

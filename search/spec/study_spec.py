@@ -224,10 +224,14 @@ class Resources(_Model):
             resumed on another kind of GPU. A share also caps the GPU memory of a trial; one that
             runs out of it is tried again alone.
         cpus_per_trial: also the number of CPU threads of a trial.
+        array: trials of a cell that are trained together as one program, at most; together they
+            take the GPU shares of as many trials, up to a GPU, and the CPUs of one. "auto": what a
+            few steps on this kind of GPU are measured to do fastest; one on a CPU.
     """
 
     gpus_per_trial: Literal["auto"] | Share | dict[str, Share] = "auto"
     cpus_per_trial: float = Field(default=1.0, gt=0)
+    array: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = 1
 
 
 class StudySpec(_Model):

@@ -283,7 +283,8 @@ def test_a_module_of_a_name_that_is_taken_is_not_another_one(tmp_path):
 
 
 def test_a_worker_trains_no_other_code_than_is_on_record(tmp_path):
-    from search.run.worker import WorkerJob, execute
+    from search.run.worker import WorkerJob
+    from tests.tiny import execute
     from trainables.own_code import code_of
 
     text = (

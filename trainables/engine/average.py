@@ -23,10 +23,10 @@ class Average:
     def __init__(self, net: nn.Module, decay: float) -> None:
         # its own tensors: a state dict may hold others, where a layer leaves parameters out
         named = [*net.named_parameters(), *net.named_buffers()]
-        floating = [(name, held.detach()) for name, held in named if held.is_floating_point()]
+        floating = [(name, held) for name, held in named if held.is_floating_point()]
         self._names = [name for name, _ in floating]
         self._live = [value for _, value in floating]
-        self._held = [value.clone() for value in self._live]
+        self._held = [value.detach().clone() for value in self._live]
         self._steps = torch.zeros((), device=self._live[0].device)
         self._decay = decay
 

@@ -76,8 +76,9 @@ class Writer:
         """Write a state; it may change as soon as this returns, unless it is the last."""
         started = time.monotonic()
         self._finish()
-        # nobody trains on after the last, so its tensors need no copy
-        held = state if last else _copied(state)
+        # nobody trains on after the last, so its tensors need no copy, but for parts of larger
+        # ones, with which the whole would be written
+        held = _copied(state, _is_part) if last else _copied(state)
         self._writing = self._thread.submit(self._write, held)
         self._saved = time.monotonic()
         self.seconds += self._saved - started
@@ -114,13 +115,17 @@ class Writer:
         self._wait = max(self._every, 50 * (time.monotonic() - started))
 
 
-def _copied(held: Any) -> Any:
-    """The same with every tensor copied to the CPU."""
+def _copied(held: Any, which: Callable[[Tensor], bool] = lambda _: True) -> Any:
+    """The same with tensors copied to the CPU, all or which are told."""
     if isinstance(held, Tensor):
-        return held.detach().to("cpu", copy=True)
+        return held.detach().to("cpu", copy=True) if which(held) else held
     if isinstance(held, dict):
-        return {key: _copied(value) for key, value in held.items()}
-    return [_copied(value) for value in held] if isinstance(held, list) else held
+        return {key: _copied(value, which) for key, value in held.items()}
+    return [_copied(value, which) for value in held] if isinstance(held, list) else held
+
+
+def _is_part(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() > tensor.nbytes
 
 
 def state_of(

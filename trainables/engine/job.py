@@ -65,9 +65,10 @@ class Outcome:
         parameters: number of trainable parameters.
         collapsed: whether the predictions on the watched split hardly differ, after `epoch`; None
             where the task does not say, or diverged.
-        how: how it ran: `precision`, `step` (see Kit.how), `began_at`, the epoch of the checkpoint
-            that was found (0 for none), `checkpoints` written, the size of the last,
-            `checkpoint_mb` (MiB), and `checkpoint_seconds` that training waited.
+        how: how it ran: `precision`, `step` (see Step.how; of an array also of how many),
+            `began_at`, the epoch of the checkpoint that was found (0 for none), `checkpoints`
+            written, the size of the last, `checkpoint_mb` (MiB), and `checkpoint_seconds` that
+            training waited.
     """
 
     diverged: bool

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainables.engine.captured import fused_norm_works
+from trainables.engine.graphed import Capture, GraphedStep, cuda_graph
 from trainables.engine.norm_statistics import estimated
-from trainables.engine.step import Capture, GraphedStep, Step, cuda_graph, make_optimizer
+from trainables.engine.step import Step, make_optimizer
 from trainables.task import Config, Task
 
 # what a graph does not hang on: lr is a tensor, weights are copied
@@ -60,14 +60,6 @@ class Kit:
         with shown, nullcontext() if batches is None else estimated(self.net, batches, config):
             yield
 
-    @property
-    def how(self) -> str:
-        """How steps are taken, for the record: "eager", "graph" or "graph, unfused"."""
-        if not self.graphed:
-            return "eager"
-        fused = fused_norm_works(next(self.net.parameters()).device)
-        return "graph" if fused else "graph, unfused"
-
 
 _warm: dict[str, Kit] = {}  # at most one
 
@@ -94,14 +86,21 @@ def kit_for(task: Task, config: Config, device: torch.device, fresh: nn.Module) 
         _start_anew(kit, fresh)
         return kit
     _warm.clear()  # two networks need not fit the device
+    eager = eager_kit(task, config, device, fresh)
+    if capture is None:
+        return eager
+    net, optimizer = eager.net, eager.optimizer
+    _warm[key] = Kit(net, optimizer, GraphedStep(task, net, optimizer, config, capture))
+    return _warm[key]
+
+
+def eager_kit(task: Task, config: Config, device: torch.device, fresh: nn.Module) -> Kit:
+    """A kit of its own whose step runs eagerly, and may be captured; see `kit_for`."""
     net = fresh.to(device)
     if not any(tensor.dim() == 5 for tensor in net.state_dict().values()):
         net = net.to(memory_format=torch.channels_last)  # torch refuses it for 3-D convolutions
-    optimizer = make_optimizer(net, config, tensor_lr=capture is not None)
-    if capture is None:
-        return Kit(net, optimizer, Step(task, net, optimizer, config))
-    _warm[key] = Kit(net, optimizer, GraphedStep(task, net, optimizer, config, capture))
-    return _warm[key]
+    optimizer = make_optimizer(net, config, tensor_lr=capture_on(device, config) is not None)
+    return Kit(net, optimizer, Step(task, net, optimizer, config))
 
 
 def forget() -> None:

@@ -11,9 +11,10 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainables.engine.kit import forget, kit_for
+from trainables.engine.arrays.step import InTurn, step_of
+from trainables.engine.kit import Kit, eager_kit, forget, kit_for
 from trainables.engine.step import resolve_precision
 from trainables.task import Config, Task
 
@@ -53,18 +54,49 @@ def probe_each(
     taken = []
     for config in configs:
         taken.append(probe(task, config, data_dir, split_seed, kind, most))
-        forget()
-        gc.collect()
-        if kind == "cuda":  # what one held must not count for the next
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        _let_go(kind)
     return taken
 
 
+def probe_arrays(
+    task: Task,
+    config: Config,
+    data_dir: Path,
+    split_seed: int,
+    kind: str,
+    sizes: Sequence[int],
+    most: int = STEPS,
+) -> dict[int, Taken]:
+    """`probe` of arrays of these sizes, smallest first, as far as they fit the device."""
+    taken: dict[int, Taken] = {}
+    for members in sizes:
+        try:
+            taken[members] = probe(task, config, data_dir, split_seed, kind, most, members)
+        except torch.OutOfMemoryError:
+            break
+        finally:
+            _let_go(kind)
+    return taken
+
+
+def _let_go(kind: str) -> None:
+    forget()
+    gc.collect()
+    if kind == "cuda":  # what one held must not count for the next
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
 def probe(
-    task: Task, config: Config, data_dir: Path, split_seed: int, kind: str, most: int = STEPS
+    task: Task,
+    config: Config,
+    data_dir: Path,
+    split_seed: int,
+    kind: str,
+    most: int = STEPS,
+    members: int = 1,
 ) -> Taken:
-    """Train a few steps from scratch and evaluate once, as a trial would.
+    """Train a few steps from scratch and evaluate once, as a trial would, or an array of trials.
 
     Args:
         task: of the config.
@@ -73,28 +105,34 @@ def probe(
         split_seed: of the study, so that the cache is warm for its trials.
         kind: "cpu" or "cuda".
         most: steps, of which the first half warms up; two at the least.
+        members: of an array that is trained as one program; its step is that of all.
     """
     device = torch.device(kind)
     config = {**config, "precision": resolve_precision(config, device), "pretrained": False}
     data = task.open_data(data_dir, config, split_seed, device)
-    kit = kit_for(task, config, device, task.network(config, None))
-    kit.net.train()
+    make = kit_for if members == 1 else eager_kit
+    kits = [make(task, config, device, task.network(config, None)) for _ in range(members)]
+    kit = kits[0]
+    step = InTurn(kits) if members == 1 else step_of(kits, config, device, join=True)
+    for each in kits:
+        each.net.train()
     keeps = config["checkpoint_rule"] == "best"
-    best = _copied(kit.net) if keeps else []  # what a trial holds beside its network
+    best = _copied(kits) if keeps else []  # what a trial holds beside its network
     times = []
     for batch in islice(task.batches(data, config, torch.Generator().manual_seed(0)), most):
-        kit.step(batch)
-        kit.step.take()  # waits for the device
+        step([batch] * members)
+        for each in kits:
+            each.step.take()  # waits for the device
         times.append(time.perf_counter())
     if len(batch[0]) > 2:  # an epoch's odd last batch runs beside the captured graph
-        kit.step((batch[0][:-1], batch[1][:-1]))
+        step([(batch[0][:-1], batch[1][:-1])] * members)
     kit.net.eval()
     generator = torch.Generator().manual_seed(0)
     began = time.perf_counter()
     task.evaluate(kit.net, data, "test", config, generator, False)  # the largest batches
     test_s = time.perf_counter() - began
     if keeps:
-        best = _copied(kit.net)  # the next best is there before the last one goes
+        best = _copied(kits[:1])  # the next best is there before the last one goes
     del best
     late = times[len(times) // 2 :]
     step_ms = 1e3 * (late[-1] - late[0]) / max(1, len(late) - 1)
@@ -106,5 +144,5 @@ def probe(
     return Taken(*held, step_ms, task.steps(data, config), test_s)
 
 
-def _copied(net: nn.Module) -> list[Tensor]:
-    return [held.detach().clone() for held in net.state_dict().values()]
+def _copied(kits: Sequence[Kit]) -> list[Tensor]:
+    return [held.detach().clone() for kit in kits for held in kit.net.state_dict().values()]

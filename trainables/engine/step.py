@@ -1,32 +1,24 @@
-"""One optimisation step: optimizer, learning rate, and the step itself, eager or as a CUDA graph.
+"""One optimisation step: optimizer, learning rate, and the step itself.
 
-A graph repeats kernels on the same addresses, so what goes in is copied into tensors that stay,
-what comes out is added up in tensors that stay, and the learning rate is a tensor too. Nothing is
-read back to the host inside an epoch.
+Nothing is read back to the host inside an epoch. `graphed.py` repeats a step as a CUDA graph.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainables.engine.average import Average
-from trainables.engine.captured import as_captured
 from trainables.task import Batch, Config, Task
 
-HALVES = (torch.bfloat16, torch.float16)  # what autocast may return
 HEAD = "fc."  # begins the names of the parameters of a ResNet's head
 FACTOR = "factor"  # key of a parameter group: on lr
-WARM_UP = 3  # steps before a capture: cuDNN and cuBLAS choose their plans, the optimizer its state
-
-Capture = Callable[[Callable[[], None]], Callable[[], None]]
+HALVES = (torch.bfloat16, torch.float16)  # what autocast may return
 
 
 def make_optimizer(
@@ -126,6 +118,9 @@ class Step:
         net: channels last, in training mode when called.
         optimizer: over all parameters of `net`.
         config: complete; `precision` is resolved already.
+
+    Attributes:
+        average: of the weights, where the config asks for it.
     """
 
     def __init__(
@@ -133,13 +128,23 @@ class Step:
     ) -> None:
         self._task, self._net, self._optimizer, self._config = task, net, optimizer, config
         self._totals: dict[str, Tensor] = {}
-        self._join: Callable[[], None] = _nothing
+        self._join: Callable[[], None] = nothing
         self._trained = [p for p in net.parameters() if p.requires_grad]
         self.average = Average(net, config["ema"]) if config.get("ema") else None
 
     def __call__(self, batch: Batch) -> None:
         """Take one step on a batch."""
         self._run(batch)
+
+    @property
+    def how(self) -> str:
+        """How steps are taken, for the record: "eager", "graph" or "graph, unfused"."""
+        return "eager"
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes, but for the optimizer's state and the sums."""
+        averaged = [] if self.average is None else self.average.tensors()
+        return [*self._net.parameters(), *self._net.buffers(), *averaged]
 
     def take(self) -> dict[str, float]:
         """Sums since last time: `loss` (mean loss times images) and the task's; one host sync."""
@@ -158,107 +163,38 @@ class Step:
         self._optimizer.zero_grad(set_to_none=True)
         with autocast(self._config, x.device):
             output = self._net(channels_last(x))
-        # losses and counts in single precision, as autocast itself has them
-        loss, sums = self._task.loss(output.float(), target, self._config)
+        loss, sums = self.loss(output, target)
         loss.backward()
         self._join()
+        self.update(len(x), loss.detach(), sums)
+
+    def loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The task's, of what the network returned; see Task."""
+        # losses and counts in single precision, as autocast itself has them
+        held = output.float() if output.dtype in HALVES else output
+        return self._task.loss(held, target, self._config)
+
+    def update(self, count: int, loss: Tensor, sums: dict[str, Tensor]) -> None:
+        """Move the weights by the gradients that they have, and add up what was measured.
+
+        Args:
+            count: of the images in the batch.
+            loss: mean over them, detached.
+            sums: further ones, over the batch.
+        """
         if clip := self._config.get("clip_grad"):
             nn.utils.clip_grad_norm_(self._trained, clip, foreach=True)
         self._optimizer.step()
         if self.average is not None:
             self.average.follow()
-        for name, value in {"loss": loss.detach() * len(x), **sums}.items():
+        for name, value in {"loss": loss * count, **sums}.items():
             if name not in self._totals:
-                self._totals[name] = torch.zeros((), dtype=torch.float64, device=x.device)
+                self._totals[name] = torch.zeros((), dtype=torch.float64, device=loss.device)
             self._totals[name].add_(value)
 
 
-class GraphedStep(Step):
-    """The whole step captured as a graph on the first batch, repeated for batches of its shape.
-
-    A batch of another shape, such as an odd last one, runs eagerly on the same network. Where the
-    capture fails, all do, after one warning that says why.
-
-    Args:
-        task: see Step.
-        net: see Step.
-        optimizer: see Step; made with `tensor_lr`.
-        config: see Step.
-        capture: given a function, returns one that repeats what it did on the same tensors.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        net: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        config: Config,
-        capture: Capture,
-    ) -> None:
-        super().__init__(task, net, optimizer, config)
-        self._capture = capture
-        self._replay: Callable[[], None] | None = None
-        self._static: Batch | None = None
-        self.failed = ""
-
-    def __call__(self, batch: Batch) -> None:
-        """Take one step on a batch."""
-        if self._static is None:
-            self._prepare(batch)
-        assert self._static is not None
-        shapes = [t.shape for t in batch]
-        if self._replay is None or shapes != [t.shape for t in self._static]:
-            self._run(batch)
-            return
-        for held, new in zip(self._static, batch, strict=True):
-            held.copy_(new)
-        self._replay()
-
-    def _warm_up(self, batch: Batch) -> None:
-        for _ in range(WARM_UP):
-            self._run(batch)
-
-    def _run_counted(self, batch: Batch) -> None:
-        with _counted_together(self._net):
-            self._run(batch)
-
-    def _prepare(self, batch: Batch) -> None:
-        """Warm up and capture; network, optimizer and sums are left as they were."""
-        static = (batch[0].clone(), batch[1].clone())
-        self._static = static
-        averaged = () if self.average is None else self.average.tensors()
-        restore = _remember(self._net, self._optimizer, averaged)
-        try:
-            with as_captured(self._net, batch[0].device) as self._join:
-                _on_side_stream(partial(self._warm_up, static))
-                restore()
-                self._replay = self._capture(partial(self._run_counted, static))
-        # Triton's errors are no RuntimeError; what is our own fault an eager step raises again
-        except Exception as error:
-            self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
-            warnings.warn(
-                f"the step could not be captured as a CUDA graph and runs eagerly ({self.failed})",
-                stacklevel=3,
-            )
-            restore()
-        finally:
-            self._join = _nothing
-        self.clear()
-
-
-def _nothing() -> None:
+def nothing() -> None:
     """There is nothing to wait for."""
-
-
-def cuda_graph(run: Callable[[], None]) -> Callable[[], None]:
-    """Capture `run` as a CUDA graph; the result replays it."""
-    graph = torch.cuda.CUDAGraph()
-    torch.cuda.synchronize()
-    # other threads of the worker may allocate pinned memory meanwhile
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        run()
-    replay: Callable[[], None] = graph.replay
-    return replay
 
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:
@@ -317,76 +253,3 @@ def resolve_precision(config: Config, device: torch.device) -> str:
         torch.backends.cuda.matmul.fp32_precision = kind
         torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
     return chosen
-
-
-@contextmanager
-def _counted_together(net: nn.Module) -> Iterator[None]:
-    """Count the batches that each BatchNorm has seen in one kernel, not in one a layer.
-
-    They were 155 of the 1,857 kernels of a depth 152 step, and its result does not hang on them.
-    """
-    counted = [
-        (module, module.num_batches_tracked)
-        for module in net.modules()
-        if isinstance(module, nn.BatchNorm2d)
-        and module.training
-        and module.num_batches_tracked is not None
-        and module.momentum is not None  # else its average is over the batches counted
-    ]
-    for module, _ in counted:
-        module.num_batches_tracked = None
-    try:
-        yield
-    finally:
-        for module, counter in counted:
-            module.num_batches_tracked = counter
-    if counted:
-        torch._foreach_add_([counter for _, counter in counted], 1)
-
-
-def _on_side_stream(run: Callable[[], object]) -> None:
-    """Graph capture wants its warm-up off the default stream; without CUDA, just run."""
-    if not torch.cuda.is_available():
-        run()
-        return
-    current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        run()
-    current.wait_stream(side)
-
-
-def _remember(
-    net: nn.Module, optimizer: torch.optim.Optimizer, more: Iterable[Tensor] = ()
-) -> Callable[[], None]:
-    """Copy network, optimizer state, random state and more; the result puts them back in place.
-
-    State that the warm-up itself makes is zeroed: a momentum, average or step count of zero is
-    what the first step would have made. Copies are on the CPU: a crowd net's are gigabytes.
-    """
-    tensors = [*net.parameters(), *net.buffers(), *more]
-    kept = [t.detach().to("cpu", copy=True) for t in tensors]
-    states = {
-        (parameter, key): value.detach().to("cpu", copy=True)
-        for parameter, held in optimizer.state.items()
-        for key, value in held.items()
-        if isinstance(value, Tensor)
-    }
-    random = torch.get_rng_state()
-    on_gpu = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-
-    @torch.no_grad()
-    def restore() -> None:
-        for tensor, copy in zip(tensors, kept, strict=True):
-            tensor.copy_(copy)
-        for parameter, held in optimizer.state.items():
-            for key, value in held.items():
-                if isinstance(value, Tensor):
-                    before = states.get((parameter, key))
-                    value.zero_() if before is None else value.copy_(before)
-        optimizer.zero_grad(set_to_none=True)
-        torch.set_rng_state(random)
-        if on_gpu is not None:
-            torch.cuda.set_rng_state(on_gpu)
-
-    return restore

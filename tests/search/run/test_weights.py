@@ -15,9 +15,9 @@ from search.run.job_form import Places
 from search.run.lineage import _may_have_seen, check_split, same_data
 from search.run.options import PreflightError
 from search.run.weights import write_weights
-from search.run.worker import execute
 from search.spec.study_spec import SpecError, parse_spec
 from tests.search.conftest import Silent, begin, open_study
+from tests.tiny import execute
 from trainables import find_task
 from trainables.resnet import (
     WeightsError,

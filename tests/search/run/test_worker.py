@@ -21,8 +21,9 @@ from search.run.device import mps_active
 from search.run.objects import Objects
 from search.run.ray_worker import JobFailed
 from search.run.watch import stall_file
-from search.run.worker import WorkerJob, execute
+from search.run.worker import WorkerJob
 from tests.conftest import generated_tasks
+from tests.tiny import execute
 from trainables import find_task
 from trainables.task import DataError
 

@@ -9,8 +9,10 @@ import torch
 
 from trainables import find_task
 from trainables.engine import captured
+from trainables.engine.arrays.train import train_array
+from trainables.engine.graphed import GraphedStep, cuda_graph
 from trainables.engine.kit import forget, kit_for
-from trainables.engine.step import GraphedStep, Step, cuda_graph, make_optimizer, resolve_precision
+from trainables.engine.step import Step, make_optimizer, resolve_precision
 from trainables.engine.train import TrainJob, train
 
 pytestmark = [
@@ -35,9 +37,8 @@ def small_config(complete, task, **changed):
     return complete(task, edition="synthetic", lr=1e-3, **SMALL[task], **changed)
 
 
-def trial(tmp_path, task, config, name, to_epoch=2):
-    rows = []
-    job = TrainJob(
+def job(tmp_path, config, name, to_epoch=2):
+    return TrainJob(
         config=config,
         seed=1,
         split_seed=0,
@@ -49,7 +50,28 @@ def trial(tmp_path, task, config, name, to_epoch=2):
         device="cuda",
         checkpoint=tmp_path / name,
     )
-    return train(find_task(task), job, rows.append), rows
+
+
+def trial(tmp_path, task, config, name, to_epoch=2):
+    rows = []
+    told = job(tmp_path, config, name, to_epoch)
+    return train(find_task(task), told, rows.append), rows
+
+
+def test_a_captured_array_learns_what_its_members_do_alone(tmp_path, complete):
+    """Rates as above, where rounding moves little; the odd last batch runs beside the graph."""
+    rates, rows, alone = (1e-4, 5e-5, 2e-5), [[], [], []], []
+    made = []
+    for number, lr in enumerate(rates):
+        config = small_config(complete, "cifar10", precision="fp32") | {"lr": lr}
+        alone.append(trial(tmp_path, "cifar10", config, f"alone {number}")[1])
+        made.append(job(tmp_path, config, f"member {number}"))
+    ended = train_array(find_task("cifar10"), made, [found.append for found in rows])
+    for outcome, mine, its in zip(ended, rows, alone, strict=True):
+        assert outcome.how["step"].startswith("graph")
+        assert outcome.how["step"].endswith(", array of 3")
+        assert outcome.test is not None
+        assert losses(mine) == pytest.approx(losses(its), rel=4e-3)
 
 
 def losses(rows):

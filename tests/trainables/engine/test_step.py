@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import trainables.engine.step
+import trainables.engine.graphed
 from tests.rounding import assert_same_sums, moves
 from trainables import find_task
+from trainables.engine.graphed import GraphedStep
 from trainables.engine.step import (
-    GraphedStep,
     Step,
     autocast,
     learning_rate,
@@ -302,7 +302,7 @@ def test_weights_move_after_the_gradients_of_the_second_stream_are_there(complet
     def noted(net: nn.Module, device: torch.device) -> Iterator[Callable[[], None]]:
         yield lambda: happened.append("join")
 
-    monkeypatch.setattr(trainables.engine.step, "as_captured", noted)
+    monkeypatch.setattr(trainables.engine.graphed, "as_captured", noted)
     config, net = complete("cifar10", precision="fp32", lr=0.05), small_net().train()
     optimizer = make_optimizer(net, config, tensor_lr=True)
     optimizer.register_step_pre_hook(lambda *_: happened.append("update"))
@@ -317,7 +317,7 @@ def test_weights_move_after_the_gradients_of_the_second_stream_are_there(complet
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("held", OPTIMIZERS, ids=lambda held: "-".join(map(str, held.values())))
 def test_a_captured_graph_agrees_with_eager_on_a_gpu(held, complete):
-    from trainables.engine.step import cuda_graph
+    from trainables.engine.graphed import cuda_graph
 
     config = complete("cifar10", precision="fp32", lr=0.01, **held)
     task = find_task("cifar10")
@@ -355,6 +355,6 @@ def test_a_running_mean_over_all_batches_counts_them():
     batches = [torch.full((2, 3, 2, 2), value) for value in (1.0, 3.0)]
     for batch in batches:
         nets[0](batch)
-        with trainables.engine.step._counted_together(nets[1]):
+        with trainables.engine.graphed._counted_together(nets[1]):
             nets[1](batch)
     assert nets[0].running_mean.tolist() == nets[1].running_mean.tolist() == [2.0] * 3

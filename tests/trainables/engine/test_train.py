@@ -510,7 +510,7 @@ def test_momentum_restarts_where_a_milestone_drops_lr_and_nowhere_else(
     changed, restarts, stops, checkpoint, monkeypatch
 ):
     """Of 1,000 steps; the fall of a cosine zeroed it before every one."""
-    from trainables.engine import train as loop
+    from trainables.engine import trial as loop
 
     counted: list[torch.optim.Optimizer] = []
 

@@ -1,0 +1,303 @@
+"""Jobs that are handed out together: which, what the journal has, and how each ends by itself."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from search import record
+from search.record import read_events
+from search.run import packing
+from search.run.arrays import array_sizes
+from search.run.callbacks import Listener
+from search.run.executor import _settle
+from search.run.job_searcher import JobSearcher
+from search.run.packing import fastest, measured, probe_task, probe_task_arrays
+from search.spec.study_spec import SpecError, parse_spec
+from tests.search.conftest import TEXT, drive, outcome
+from tests.search.run.test_job_searcher import RayTrial, ray_says, well
+from tests.tiny import decisions
+from trainables.engine.probe import Taken
+
+ARRAYS = TEXT + "[resources]\narray = 3\n"
+
+
+# epochs are not reported here
+pytestmark = pytest.mark.filterwarnings("ignore:.*epochs.jsonl lacks")
+
+
+@pytest.fixture
+def arrays(make_study):
+    """The study with arrays of three in both cells."""
+    study = make_study(text=ARRAYS)
+    study.places = replace(study.places, arrays={0: 3, 1: 3})
+    return study
+
+
+def shape(worker_job: Any) -> tuple[Any, ...]:
+    held = worker_job.train
+    at = (held["from_epoch"], held["to_epoch"], held["score_test"])
+    return (worker_job.trial[:3], *at)
+
+
+def drive_arrays(study: Any, most: int = 10**9) -> list[list[str]]:
+    """As `drive`, arrays at a time; returns the trials of each."""
+    found: list[list[str]] = []
+    while len(found) < most and (asked := study.ask()) is not None:
+        members = asked.members()
+        assert len({shape(member) for member in members}) == 1
+        found.append([member.trial for member in members])
+        for member in members:
+            study.tell(member.trial, outcome(member))
+    return found
+
+
+def test_an_array_has_jobs_of_one_cell_and_the_same_epochs(arrays):
+    found = drive_arrays(arrays)
+    assert arrays.done
+    assert max(map(len, found)) == 3
+    # of the five configs of a cell, and its two seeds
+    assert sum(len(trials) > 1 for trials in found) >= 5
+    arrays.close()
+
+
+def test_every_trial_of_a_study_with_arrays_comes_to_its_end(arrays, make_study, tmp_path):
+    """The same configs begin as without arrays, and every cell has its winner and seeds."""
+    drive_arrays(arrays)
+    arrays.close()
+    single = make_study(tmp_path / "single")
+    drive(single)
+    single.close()
+    ours, theirs = (record.load(folder) for folder in (arrays.folder, single.folder))
+    begun = [set(held.trials.query("stage == 'search'")["trial"]) for held in (ours, theirs)]
+    assert begun[0] == begun[1]
+    for held in (ours, theirs):
+        assert held.trials["status"].isin(["completed", "stopped", "diverged", "failed"]).all()
+    assert set(ours.trials.query("stage == 'confirm'")["cell"]) == {0, 1}
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 7])
+def test_a_study_with_arrays_is_replayed_from_its_journal(arrays, make_study, most):
+    drive_arrays(arrays, most)
+    asked = arrays.ask()  # and killed
+    held = arrays.folder
+    arrays.close()
+    again = make_study(held, text=ARRAYS)
+    again.places = replace(again.places, arrays={0: 3, 1: 3})
+    if asked is not None:  # handed out again, together
+        names = [job.trial for job in again.ask().members()]
+        assert names == [job.trial for job in asked.members()]
+        for job in asked.members():
+            again.tell(job.trial, outcome(job))
+    drive_arrays(again)
+    assert again.done
+    again.close()
+    assert decisions(held)
+
+
+def test_the_journal_says_beside_which_trial_a_job_was_asked_for(arrays):
+    first, *others = arrays.ask().members()
+    asks = [event for event in read_events(arrays.folder) if event["event"] == "ask"]
+    assert [event.get("beside") for event in asks] == [None, *(first.trial for _ in others)]
+    arrays.close()
+
+
+def test_what_has_failed_is_run_by_itself(arrays):
+    members = arrays.ask().members()
+    failed = {"ending": "failed", "error": "out of memory", "out_of_memory": True}
+    for member in members:
+        arrays.tell(member.trial, failed)
+    again = [arrays.ask() for _ in members]
+    assert [job.trial for job in again] == [member.trial for member in members]
+    assert all(not job.others for job in again)
+    arrays.close()
+
+
+def test_an_array_takes_the_shares_of_its_members_up_to_a_gpu(arrays):
+    arrays.places = replace(arrays.places, gpus={0: 0.25, 1: 0.5})
+    first, second = arrays.ask(), arrays.ask()
+    assert {first.gpus, second.gpus} == {0.75, 1.0}
+    assert arrays.shapes() == {(1.0, 0.75), (1.0, 1.0)}
+    assert sum(arrays.usable().values()) == 4  # of five trials a cell
+    arrays.close()
+
+
+@pytest.fixture
+def given(arrays):
+    """An array of three given to Ray: searcher, listener, Ray's trial, the members' names."""
+    searcher = JobSearcher(arrays, lambda: 2)
+    assert "job" in searcher.suggest("r1")
+    held = [job.trial for job in searcher.jobs["r1"].members()]
+    assert len(held) == 3
+    return arrays, searcher, Listener(arrays, searcher, well), RayTrial("r1"), held
+
+
+def end(listener: Any, ray_trial: Any, trial: str, told: dict[str, Any]) -> None:
+    payload = json.dumps(told)
+    result = {"kind": "end", "trial": trial, "payload": payload, "value": 0.5}
+    listener.on_trial_result(1, [], ray_trial, result)
+
+
+VALUE = {"ending": "value", "value": 0.5, "epoch": 1, "value_epoch": 1}
+FAILED = {"ending": "failed", "error": "its own"}
+
+
+def told_of(study: Any, kind: str) -> list[str]:
+    return [event["trial"] for event in read_events(study.folder) if event["event"] == kind]
+
+
+def test_each_member_is_told_what_it_ended_with(given):
+    study, searcher, listener, ray_trial, held = given
+    for trial, told in zip(held, (VALUE, FAILED, VALUE), strict=True):
+        end(listener, ray_trial, trial, told)
+    searcher.on_trial_complete("r1", error=True)  # a worker ends with a failed job
+    assert told_of(study, "tell") == held
+    assert searcher.told == 3 and not searcher.jobs and searcher.fault is None
+    study.close()
+
+
+def test_a_stopped_array_is_put_back_whole(given):
+    study, searcher, _, _, held = given
+    searcher.stopping = True
+    searcher.on_trial_complete("r1")
+    assert told_of(study, "put back") == held
+    study.close()
+
+
+def test_of_an_array_whose_worker_dies_what_had_ended_is_told_and_the_rest_lost(given):
+    study, searcher, listener, ray_trial, held = given
+    end(listener, ray_trial, held[1], VALUE)
+    searcher.on_trial_complete("r1", error=True)
+    died = ray_says(study, "r1", "The actor died: worker died")
+    listener.on_trial_error(1, [], died)
+    assert told_of(study, "tell") == [held[1]]
+    assert told_of(study, "lost") == [held[0], held[2]]
+    again = searcher._study.ask()
+    assert [job.trial for job in again.members()][:2] == [held[0], held[2]]
+    study.close()
+
+
+@pytest.mark.parametrize("told", [{"unasked": True}, {"infrastructure": "import"}])
+def test_what_keeps_an_array_from_beginning_costs_no_member_an_attempt(given, told):
+    """Its first job alone is told of it, by what runs before an import."""
+    study, searcher, listener, ray_trial, held = given
+    end(listener, ray_trial, held[0], {"ending": "failed", "error": "no search", **told})
+    searcher.on_trial_complete("r1", error="infrastructure" in told)
+    assert told_of(study, "put back") == held
+    assert not told_of(study, "tell")
+    assert searcher.fault is None  # one worker, not three, lacked something
+    study.close()
+
+
+def test_members_that_had_ended_when_ray_died_are_told(given):
+    study, searcher, listener, ray_trial, held = given
+    end(listener, ray_trial, held[2], VALUE)
+    _settle(study, searcher)
+    assert told_of(study, "tell") == [held[2]]
+    assert told_of(study, "put back") == held[:2]
+    study.close()
+
+
+# ---- which cells have arrays
+
+
+def sizes(text: str, rows: Sequence[dict[str, Any]] = ()) -> tuple[dict[int, int], list[str]]:
+    said: list[str] = []
+    return array_sizes(parse_spec(tomllib.loads(text), "tiny.toml"), rows, said.append), said
+
+
+def test_arrays_are_of_every_cell_that_can_have_them():
+    assert sizes(TEXT) == ({}, [])
+    assert sizes(ARRAYS) == ({0: 3, 1: 3}, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "which", "why"),
+    [
+        ("seed = 3", 'seed = 3\nscheduler = "ray-asha"', {}, "'ray-asha' ends them one by one"),
+        (
+            "[fixed]",
+            "[space.batch_size]\nlow = 8\nhigh = 16\n[fixed]",
+            {},
+            "batch_size of [space]",
+        ),
+        (
+            "depth = [18, 34]",
+            'network = ["resnet", "densenet121"]',
+            {0: 3},
+            "trials of cells [1] are trained singly, not as arrays: network = 'densenet121'",
+        ),
+    ],
+)
+def test_why_trials_are_trained_singly_is_told(old, new, which, why):
+    found, said = sizes(ARRAYS.replace(old, new))
+    assert found == which
+    assert len(said) == 1 and why in said[0]
+
+
+def test_auto_takes_what_was_measured_and_trains_singly_on_a_cpu():
+    auto = ARRAYS.replace("array = 3", 'array = "auto"')
+    found, said = sizes(auto)
+    assert found == {} and "on a CPU arrays are no faster" in said[0]
+    rows = [{"cells": [0], "array": 8}, {"cells": [1]}, {"cells": [0], "array": 4}]
+    assert sizes(auto, rows) == ({0: 4, 1: 1}, [])
+
+
+def taken(step_ms: float, peak_mb: float = 1_000.0) -> Taken:
+    return Taken("Some GPU", peak_mb, 80_000.0, step_ms)
+
+
+@pytest.mark.parametrize(
+    ("part", "arrays", "size"),
+    [
+        (0.25, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
+        (0.25, {2: taken(1.2), 4: taken(2.3)}, 1),  # packed trials do as much
+        (1.0, {2: taken(1.9), 4: taken(4.5)}, 2),
+        (1.0, {2: taken(2.1)}, 1),
+        (0.25, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
+        (0.25, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
+        (0.25, {}, 1),
+    ],
+)
+def test_the_fastest_array_that_fits_is_taken(part, arrays, size):
+    """A single step takes 1 ms."""
+    assert fastest(taken(1.0), part, arrays) == size
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_arrays_are_measured_by_real_steps_and_kept_on_record(tmp_path, monkeypatch):
+    """Here on the CPU, two sizes; the GPU's name and memory are given."""
+    monkeypatch.setattr(packing, "ARRAYS", (2, 3))
+    held = tomllib.loads(ARRAYS.replace("array = 3", 'array = "auto"').replace(", 34", ""))
+    held["fixed"] |= {"train_images": 32, "val_images": 8, "test_images": 8, "batch_size": 8}
+    spec = parse_spec(held, "tiny.toml")
+
+    def on_gpu(function: Any, *told: Any) -> Any:
+        name, configs, data_dir, seed, kind, folder = told
+        assert kind == "cuda"
+        if function is probe_task:
+            return [Taken("Some GPU", 1_000.0, 80_000.0, 1e6) for _ in configs]
+        assert function is probe_task_arrays
+        found = function(name, configs, data_dir, seed, "cpu", folder)
+        return {
+            size: replace(one, device="Some GPU", total_mb=80_000.0) for size, one in found.items()
+        }
+
+    said: list[str] = []
+    (row,) = measured(spec, tmp_path, on_gpu, said.append)
+    assert list(row["arrays"]) == ["2", "3"]
+    assert all(0 < one["step_ms"] < 60_000 for one in row["arrays"].values())
+    assert row["array"] in (2, 3)
+    assert f"{row['array']} trained as one" in said[-1]
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_an_array_of_none_is_refused():
+    with pytest.raises(SpecError, match=r"resources\.array"):
+        parse_spec(tomllib.loads(TEXT + "[resources]\narray = 0\n"), "tiny.toml")

@@ -1,0 +1,76 @@
+"""What an array can hold, and why others are trained singly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from trainables.engine.job import TrainJob
+from trainables.kernels.small_maps import SmallMapConv
+from trainables.networks import RESNET, without_memory
+from trainables.task import Task
+
+# what members may differ in: all of it is read outside of forward, backward and batches, but for
+# the loss, which each has for itself
+FREE = frozenset(
+    {
+        "lr",
+        "head_lr",
+        "optimizer",
+        "momentum",
+        "nesterov",
+        "weight_decay",
+        "schedule",
+        "milestones",
+        "drop_factor",
+        "warmup_epochs",
+        "momentum_restart",
+        "clip_grad",
+        "ema",
+        "label_smoothing",
+        "pretrained",
+        "checkpoint_rule",
+    }
+)
+# of torchvision's ResNet as it is made: each takes maps of all members side by side as they are
+HOLDERS = (ResNet, BasicBlock, Bottleneck, nn.Sequential)
+CHANNEL_BY_CHANNEL = (nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Identity)
+
+
+def why_single(task: Task, jobs: Sequence[TrainJob]) -> str:
+    """Why jobs cannot be members of one array, in words; "" where they can."""
+    first = jobs[0]
+    for name in ("to_epoch", "max_epochs", "split_seed", "data_dir", "device", "score_test"):
+        if len({getattr(job, name) for job in jobs}) > 1:
+            return f"they differ in {name}"
+    for key in first.config.keys() | {key for job in jobs for key in job.config}:
+        held = [job.config.get(key) for job in jobs]
+        if key not in FREE and any(value != held[0] for value in held):
+            return f"they differ in {key}"
+    if first.config.get("network", RESNET) != RESNET:
+        return f"network = {first.config['network']!r} is no ResNet of ours"
+    net = without_memory(first.config, lambda: task.network(first.config, None))
+    return why_not_joined(net)
+
+
+def why_not_joined(net: nn.Module) -> str:
+    """Why a network cannot be joined with others of its shape, in words; "" where it can."""
+    if type(net) is not ResNet:
+        return f"a {type(net).__name__} is no ResNet of torchvision's"
+    for name, module in net.named_modules():
+        kind = type(module)
+        if kind in HOLDERS or kind in CHANNEL_BY_CHANNEL or kind is SmallMapConv:
+            continue
+        if isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
+            sound = module.bias is None and module.groups == 1 and module.dilation == (1, 1)
+            sound = sound and module.padding_mode == "zeros" and module.padding != "same"
+        elif isinstance(module, nn.BatchNorm2d) and kind is nn.BatchNorm2d:
+            sound = module.affine and module.track_running_stats and module.momentum is not None
+        else:
+            sound = kind is nn.Linear
+        if not sound:
+            return f"its layer {name} ({module}) has no form for arrays"
+    frozen = [name for name, held in net.named_parameters() if not held.requires_grad]
+    return f"its {frozen[0]} is not trained" if frozen else ""
