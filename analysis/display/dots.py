@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.display.frames import baselines_by_side, text
-from analysis.display.grids import published_values
+from analysis.display.grids import grid_keys, published_values
 from analysis.display.markup import SIGNS, split_signs
 from analysis.display.scale import Scale
 from analysis.findings.cells import ALLOWED, CellValue, cell_values, kept_out
@@ -29,7 +29,7 @@ def dot_plots(record: Record) -> list[dict[str, Any]]:
         title, rows (cell, label, text, and by percent of the width: mean, low, high, seeds,
         published), lines (name, at, text) of constant predictors, names (of lines, where they
         have room), ticks (at, text), better ("right" or "left"), signs (most of a row), interval,
-        published, seen, hollow (whether any row has one).
+        seen, hollow (whether any row has one), published (how such values came about; "" of none).
     """
     study = record.study
     metric = study["metric"]
@@ -47,8 +47,17 @@ def dot_plots(record: Record) -> list[dict[str, Any]]:
             if metric in scores
         }
         published = {v.cell: old[v.cell, metric] for v in values if (v.cell, metric) in old}
-        found.append(_plot(study, side, values, lines, published))
+        plot = _plot(study, side, values, lines, published)
+        found.append({**plot, "published": _published_by(record) if published else ""})
     return found
+
+
+def _published_by(record: Record) -> str:
+    """How the published values came about, as the table that they stand in says it."""
+    tables = record.study["about"]["tables"]
+    shown = [key for key in grid_keys(record.study) if published_values(record, key)]
+    notes = dict.fromkeys(tables[key]["note"] for key in shown)
+    return " ".join(notes).replace("Published: ", "published ").rstrip(".")
 
 
 def _plot(
@@ -78,7 +87,6 @@ def _plot(
         "hollow": any(kept_out(value, ALLOWED) for value in values),
         "ticks": [{"at": scale.at(tick), "text": f"{tick:g}"} for tick in scale.ticks()],
         "interval": any(interval_kind(value.n) != "none" for value in values),
-        "published": bool(published),
         "seen": any(math.isfinite(value.seen) and value.status == "partial" for value in values),
     }
 

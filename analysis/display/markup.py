@@ -230,7 +230,7 @@ def _row(
         entries.append(
             {
                 "text": shown,
-                "parts": _parts(shown) if table.heads or table.kinds else (shown, ""),
+                "parts": _parts(shown),
                 "signs": [(sign, SIGNS[sign]) for sign in signs],
                 "bold": bool(bold[at][place]),
                 "href": f"#{cell_id(study, of)}"

@@ -57,8 +57,15 @@ def _moved(record: Record, row: dict[str, Any]) -> dict[str, str]:
         "change": fixed_point(row["change"], places),
         "95 % of the change": ends(held, places),
         "verdict": f"{row['verdict']}{why}",
-        "may be due to": row["differs"] or DASH,
+        "may be due to": _causes(row) or DASH,
     }
+
+
+def _causes(row: dict[str, Any]) -> str:
+    """What a change may be due to; of what was chosen, both values."""
+    kinds = [kind for kind in row["differs"].split(", ") if kind]
+    chosen = f"chosen ({row['chosen']})" if row["chosen"] else "chosen"
+    return ", ".join(chosen if kind == "chosen" else kind for kind in kinds)
 
 
 def _mean(row: dict[str, Any], which: str, places: int) -> str:
@@ -128,7 +135,8 @@ def join_table(records: Sequence[Record]) -> Table:
         at = {key: setting(key, settings.get(key)) for key in (*keys, *varied)}
         own = {"study": names[record.run]}
         values = {_head(record, v): text(v) for _, v, _ in cell}
-        shown = {**values, "epochs": f"{first.epochs}/{first.budget}", "standing": first.standing}
+        main = next((v for _, v, _ in cell if v.metric == record.study["metric"]), first)
+        shown = {**values, "epochs": f"{first.epochs}/{first.budget}", "standing": main.standing}
         rows.append(own | beside(at, {**own, **shown}) | shown)
         heads = {_head(record, v): v.bold for _, v, _ in cell}
         bold.append({name: heads.get(name, False) for name in rows[-1]})
@@ -168,6 +176,13 @@ def _varied(found: Sequence[Found]) -> list[str]:
     return [key for key in keys if any(at[key] != settings[0][key] for at in settings)]
 
 
+STANDINGS = {  # what a word of that column means, where it does not say so itself
+    "among the best": "not told apart from the best",
+    "alone": "nothing else can be compared with it",
+    "out": "kept out of the ranking, by its marks",
+}
+
+
 def _joined_notes(records: Sequence[Record], found: Sequence[Found]) -> list[str]:
     notes = [note for record in records for note in _damage(record)]
     metric, names = records[0].study["metric"], _names(records)
@@ -184,4 +199,7 @@ def _joined_notes(records: Sequence[Record], found: Sequence[Found]) -> list[str
         if run != second and (why := parted(value, other)):
             pair = f"{names[run]} and {names[second]}"
             told[f"Cells of {pair} are not compared where they differ in {', '.join(why)}."] = None
+    there = {value.standing for _, value, _ in found if value.metric == metric}
+    words = [f"{word}: {said}" for word, said in STANDINGS.items() if word in there]
+    notes += [f"Standing, {'; '.join(words)}."] * bool(words)
     return [*notes, *told]

@@ -20,11 +20,12 @@ import pandas as pd
 
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.differences import ASIDE, KINDS, cell_keys, changes
-from analysis.findings.facts import beside, settings_of
+from analysis.findings.facts import DASH, beside, settings_of
 from analysis.findings.standing import lead, with_standing
 from analysis.findings.stats import equal, told_apart
 from analysis.findings.verdict import MARKS, change_of, kept_out
 from search.record import Record, UserError
+from search.record.naming import setting
 from search.record.once import once
 
 VERDICTS = (
@@ -48,7 +49,8 @@ def diff(one: Record, other: Record) -> pd.DataFrame:
         A row a cell and metric: the cells' settings, metric, split, first and second (means over
         seeds, n_first and n_second of them), change (second less first), lo and hi (its interval,
         at level), verdict (see VERDICTS; better and worse are the second's), why (it cannot be
-        compared) and differs (kinds of `changes`, and of the cell itself, that it may be due to).
+        compared), chosen (the searched parameters that differ, with both values, in words) and
+        differs (kinds of `changes`, and of the cell itself, that it may be due to).
 
     Raises:
         UserError: they are of different tasks.
@@ -170,8 +172,9 @@ def _row(
     row |= {"level": math.nan, "verdict": "cannot be compared", "why": why}
     if first is None or second is None:
         row["verdict"] = "only in the second" if first is None else "only in the first"
-        return row | {"differs": ""}
+        return row | {"chosen": "", "differs": ""}
     kinds = general | _own_kinds(first, second)
+    row["chosen"] = _chosen(first.config, second.config)
     row["differs"] = ", ".join(kind for kind in KINDS if kind in kinds)
     if found is None:
         return row
@@ -186,6 +189,15 @@ def _row(
         "level": level,
         "verdict": "same numbers" if same else says,
     }
+
+
+def _chosen(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    shown = [
+        (name, *(setting(name, c[name]) if name in c else DASH for c in (first, second)))
+        for name in names
+    ]
+    return ", ".join(f"{name} {was} -> {now}" for name, was, now in shown)
 
 
 def _own_kinds(first: CellValue, second: CellValue) -> set[str]:

@@ -24,6 +24,8 @@ from search.record.stored import EPOCHS, JOURNAL
 from search.record.texts import categories, codes_of
 
 Lines = list[dict[str, Any]]
+DEARER = 8  # a byte of the log line by line, in time, than one of the whole log in columns
+LITTLE = 2**23  # bytes for which that does not matter; they take 15 times as much memory
 
 
 def grown_frames(
@@ -32,7 +34,8 @@ def grown_frames(
     """The trials frame, what makes the curves, and the rows of all trials that changed.
 
     None where the frames as written are not of the beginning of these logs by checksum, or where
-    what is new is not simply more: an epoch that was trained again, or one that is missing.
+    what is new is not simply more (an epoch that was trained again, or one that is missing), or
+    is of so many trials that reading the logs in full is cheaper.
 
     Args:
         folder: the run folder.
@@ -46,13 +49,18 @@ def grown_frames(
     written = written_frames(folder, sizes, trial_columns(study))
     if written is None:
         return None
-    new = read_new_epochs(folder, written.sizes.get(EPOCHS, 0), sizes.get(EPOCHS, 0))
+    known, there = (held.get(EPOCHS, 0) for held in (written.sizes, sizes))
+    if _dear(there - known, there):
+        return None
+    new = read_new_epochs(folder, known, there)
     if new is None or not _in_order(new):
         return None
     if not new and written.sizes == sizes:
         return written.trials, written.curves, {}
     touched = {line["trial"] for line in new} | _told(folder, events, written.sizes)
     if touched - {event["job"]["trial"] for event in events if event["event"] == "ask"}:
+        return None
+    if _dear(there - known + known * _share(touched, written.trials), there):
         return None
     old = written.rows_of(touched)
     lines = [*kept_rows(old, pairs_of(epochs_of_curves(old))), *new]
@@ -63,6 +71,17 @@ def grown_frames(
     check_rows(folder, more, fresh, None, ":" not in study["task"])
     trials = _trials(study, events, log, touched, written.trials)
     return trials, lambda: _joined(written.curves(), fresh), log.epochs
+
+
+def _dear(size: float, whole: int) -> bool:
+    """Whether so many bytes line by line cost more than all of the log in columns."""
+    return size > LITTLE and size * DEARER > whole
+
+
+def _share(trials: set[str], frame: pd.DataFrame) -> float:
+    """Of the epochs of a trials frame, those of some trials."""
+    own = frame.loc[frame["trial"].isin(trials), "epochs"].sum()
+    return float(own / max(frame["epochs"].sum(), 1))
 
 
 def _in_order(lines: Lines) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,18 +42,20 @@ def gather(spec: StudySpec, look: Look, undecided: bool = True) -> dict[str, str
     Returns:
         Key of the study file -> what was found.
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
+    total, times = 0, Counter[str]()
     most = max(100, MOST_CONFIGS // len(spec.cell_values()))
     for cell in spec.cell_values():
         for where, base, options in _drawn(spec, cell):
-            every = _looked(look, base, options, most)
-            if every is None:
-                every = _looked(look, base, _ends(options), None) or []
-            for key, text, config, read in every:
+            every = _looked(look, base, options, most) or _looked(look, base, _ends(options))
+            for key, text, config, read in (fault for faults in every for fault in faults):
                 name = f"{home(spec, key, where)}.{key}"
                 if name not in found:
-                    found[name] = text + _where(spec, look, key, config, read, undecided)
-    return found
+                    found[name] = text, _where(spec, look, key, config, read, undecided)
+                times[name] += 1
+            total += len(every)
+    # one that is in every config is not made by the values of one of them
+    return {n: text + told * (times[n] < total) for n, (text, told) in found.items()}
 
 
 def _drawn(
@@ -109,16 +112,15 @@ class _Partly(Mapping[str, Any]):
 
 
 def _looked(
-    look: Look, base: dict[str, Any], options: Options, most: int | None
-) -> list[tuple[str, str, dict[str, Any], Options]] | None:
-    """Key, text, config and what was read of `options`; None where there are more than `most`.
+    look: Look, base: dict[str, Any], options: Options, most: int | None = None
+) -> list[list[tuple[str, str, dict[str, Any], Options]]]:
+    """Of each config the faults: key, text, config, what was read; [] if there are over `most`.
 
     A setting is given each of its values when a check first reads it: two configs that differ in
     what was not read have the same faults, so this is every combination without visiting it.
     """
-    found: list[tuple[str, str, dict[str, Any], Options]] = []
+    found: list[list[tuple[str, str, dict[str, Any], Options]]] = []
     waiting: list[tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = [(base, dict(options))]
-    seen = 0
     while waiting:
         config, left = waiting.pop()
         try:
@@ -128,11 +130,10 @@ def _looked(
             rest = {name: values for name, values in left.items() if name != key}
             waiting += [({**config, key: value}, rest) for value in reversed(left[key])]
             continue
-        seen += 1
-        if most is not None and seen > most:
-            return None
+        if most is not None and len(found) == most:
+            return []
         read = {key: values for key, values in options.items() if key not in left}
-        found += [(key, text, config, read) for key, text in faults.items()]
+        found.append([(key, text, config, read) for key, text in faults.items()])
     return found
 
 

@@ -47,13 +47,13 @@ def budget_faults(raw: dict[str, Any]) -> dict[str, str]:
     budget, faults = _table(raw, "budget"), {}
     numbers = {k: v for k, v in budget.items() if isinstance(v, int) and not isinstance(v, bool)}
     most, trials = numbers.get("max_epochs"), numbers.get("trials_per_cell", 1)
-    if most is not None and (grace := numbers.get("grace_epochs", 1)) > most:
+    if most is not None and most >= 1 and (grace := numbers.get("grace_epochs", 1)) > most:
         # not lowered in silence: the first rung says how early a config may lose
         faults["budget.grace_epochs"] = (
             f"{grace} is above max_epochs ({most}), so no rung is left; lower it too, e.g. "
             "--set budget.grace_epochs=1"
         )
-    if _table(raw, "space") and numbers.get("full_per_cell", 1) > trials:
+    if _table(raw, "space") and 1 <= trials < numbers.get("full_per_cell", 1):
         faults["budget.full_per_cell"] = (
             f"promises {numbers['full_per_cell']} full trainings a cell of {trials} trials; raise "
             "budget.trials_per_cell"
@@ -134,7 +134,7 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
     faults = {}
     for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:
         if key not in task.settings:
-            faults[f"{table}.{key}"] = misplaced(key) if key in top else _unknown(key, task)
+            faults[f"{table}.{key}"] = misplaced(key) if key in top else _unknown(table, key, task)
         elif table == "space" and task.settings[key].role != "any":
             faults[f"space.{key}"] = (
                 "changes what a value means and cannot be searched; list it in [cells]"
@@ -160,11 +160,12 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
     return faults
 
 
-def _unknown(key: str, task: Task) -> str:
+def _unknown(table: str, key: str, task: Task) -> str:
+    """Where a key is near to none, those are named that may stand in its table."""
     near = difflib.get_close_matches(key, task.settings, 1)
-    hint = (
-        f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(task.settings))}"
-    )
+    roles = {"space": ("any",), "cells": ("any", "cell")}.get(table, ("any", "cell", "study"))
+    known = sorted(name for name, held in task.settings.items() if held.role in roles)
+    hint = f"; did you mean {near[0]}?" if near else f"; known here are {', '.join(known)}"
     return f"no setting of task {task.name}{hint}"
 
 

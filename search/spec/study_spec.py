@@ -45,6 +45,19 @@ WORDS = {
     "too_short": "must name at least one parameter that is compared, e.g. depth = [18]",
     "model_type": "must be a table, or a list of choices",
     "string_pattern_mismatch": "must be letters, digits, '.', '_', '-', and begin with no sign",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be {le:g} or less",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text in quotes",
+    "literal_error": "must be {expected}",
 }
 
 
@@ -397,7 +410,7 @@ def _worded(fault: Any) -> str:
         if above and key in TOP:
             return misplaced(str(key))
         return f"no such key{f'; did you mean {near[0]}?' if near else ''}"
-    said = WORDS.get(fault["type"], fault["msg"])
+    said = WORDS.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {}))
     return f"{said}, not {fault['input']!r}"
 
 

@@ -153,6 +153,8 @@ def test_a_node_whose_cache_is_too_small_does_without_and_its_results_are_the_sa
     held = record.load(run)
     assert held.trials["attempts"].sum() == 0
     machines.kill("cramped")
-    alone = machines.driver("run", "images.toml", "--name", "alone", *words, log="alone")
-    assert alone.wait(500) == 0, machines.said("alone")
-    alike(run, work / "runs" / "alone")
+    alone = machines.driver(
+        "run", "images.toml", "--name", "images-alone", *words, log="images-alone"
+    )
+    assert alone.wait(500) == 0, machines.said("images-alone")
+    alike(run, work / "runs" / "images-alone")

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from trainables.engine.average import Average
 from trainables.engine.captured import as_captured
 from trainables.task import Batch, Config, Task
 
+HALVES = (torch.bfloat16, torch.float16)  # what autocast may return
 HEAD = "fc."  # begins the names of the parameters of a ResNet's head
 FACTOR = "factor"  # key of a parameter group: on lr
 WARM_UP = 3  # steps before a capture: cuDNN and cuBLAS choose their plans, the optimizer its state
@@ -262,6 +264,43 @@ def cuda_graph(run: Callable[[], None]) -> Callable[[], None]:
 def autocast(config: Config, device: torch.device) -> torch.autocast:
     """bf16 autocast where the config says bf16, else nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config["precision"] == "bf16")
+
+
+@contextmanager
+def forward_autocast(net: nn.Module, config: Config, device: torch.device) -> Iterator[None]:
+    """Inside, the network alone computes under `autocast`, and what it returns is single.
+
+    What a task makes of it is not for autocast: on a CPU that refuses to stack double precision
+    (torch 2.15), and would multiply in bf16 where a task counts on single.
+
+    Args:
+        net: called by the task, whole.
+        config: `precision` is read.
+        device: of the network.
+    """
+    if config["precision"] != "bf16":
+        yield
+        return
+    casts: list[torch.autocast] = []
+
+    def enter(*_: Any) -> None:
+        casts.append(autocast(config, device))
+        casts[-1].__enter__()
+
+    def leave(_: nn.Module, __: Any, output: Any) -> Any:
+        casts.pop().__exit__(None, None, None)
+        half = isinstance(output, Tensor) and output.dtype in HALVES
+        return output.float() if half else output
+
+    hooks = [
+        net.register_forward_pre_hook(enter),
+        net.register_forward_hook(leave, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def resolve_precision(config: Config, device: torch.device) -> str:

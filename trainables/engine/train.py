@@ -25,8 +25,8 @@ from trainables.engine.job import Outcome, TrainJob, watched_metric, watched_spl
 from trainables.engine.kit import Kit, kit_for
 from trainables.engine.norm_statistics import trained_norms
 from trainables.engine.step import (
-    autocast,
     drops_at,
+    forward_autocast,
     learning_rate,
     resolve_precision,
     restart_momentum,
@@ -238,7 +238,7 @@ def _evaluate(
     task: Task, job: TrainJob, net: nn.Module, data: Any, split: str, epoch: int, detail: bool
 ) -> Evaluation:
     net.eval()
-    with autocast(job.config, torch.device(job.device)):
+    with forward_autocast(net, job.config, torch.device(job.device)):
         return task.evaluate(net, data, split, job.config, _generator(job, epoch, 1), detail)
 
 

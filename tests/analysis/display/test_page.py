@@ -4,12 +4,14 @@ import base64
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 from make_run import Run, cifar, crowd
 
 from analysis.display import origins
 from analysis.display import page as page_module
+from analysis.display.dots import dot_plots
 from analysis.display.page import build, state_of
 from analysis.display.svg import inline
 from search.record import load
@@ -292,3 +294,13 @@ def test_a_study_resumed_at_another_commit_names_both():
 def test_the_size_at_which_images_were_seen_is_said(settings, said):
     study = {"data": [], "settings": settings}
     assert origins.data_words(study) == [said]
+
+
+def test_the_picture_says_how_published_values_came_about_and_is_silent_without_any():
+    held = Path(__file__).parents[3] / "results"
+    (plain,) = dot_plots(load(held / "cifar10-plain"))
+    assert plain["published"] == (
+        "published in the course report on real images, lr 0.1, 200 epochs, one run, validation "
+        "values of the last epoch (headed test there)"
+    )
+    assert [plot["published"] for plot in dot_plots(load(held / "crowd-b-conv"))] == [""]

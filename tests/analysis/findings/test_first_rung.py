@@ -13,7 +13,15 @@ from analysis.cli import main as report
 from analysis.display import tables
 from analysis.display.first_rung_table import told
 from analysis.display.next_study import next_study
-from analysis.findings.first_rung import Cell, _kendall, first_rung, ranked_then
+from analysis.findings.first_rung import (
+    Cell,
+    _by_bootstrap,
+    _by_influence,
+    _kendall,
+    _signs,
+    first_rung,
+    ranked_then,
+)
 from search.record import epochs_of_cell, load, plan_from
 
 TEXT = """name = "s"
@@ -247,6 +255,21 @@ def test_the_interval_of_the_rank_correlation_holds_what_it_says(true):
         _, low, high = _kendall(cells, 1, rng)
         held += low <= tau <= high
     assert 0.86 <= held / n <= 1
+
+
+@pytest.mark.parametrize("true", [0.0, 0.6, 0.95])
+def test_of_many_configs_the_interval_is_the_bootstraps_without_drawing(true):
+    rng = np.random.default_rng(2)
+    signs = []
+    for n in (150, 250):
+        end = rng.normal(size=n)
+        then = (true * end + np.sqrt(1 - true**2) * rng.normal(size=n)).round(1)  # with ties
+        signs.append(_signs(Cell(np.stack([then, end], axis=1), n), 1))
+    drawn, made = _by_bootstrap(signs, rng), _by_influence(signs)
+    wide = drawn[1] - drawn[0]
+    assert made == pytest.approx(drawn, abs=0.1 * wide)
+    of_both = [Cell(np.stack([then, end], axis=1), 250)] * 2
+    assert _kendall(of_both, 1, rng)[1:] == _by_influence([_signs(of_both[0], 1)] * 2)
 
 
 def test_the_list_of_tables_reads_no_curves_where_too_few_configs_are_in_full(tmp_path):

@@ -91,7 +91,9 @@ def test_each_kind_of_difference_is_named_by_key_and_both_values(tmp_path, chang
 
 def test_what_a_cell_chose_is_a_difference_of_that_cell(tmp_path):
     one, other = (study(tmp_path / n, [NEAR, None], lr=lr) for n, lr in (("a", 0.1), ("b", 0.2)))
-    assert rows(diff(one, other)).iloc[0]["differs"] == "chosen"
+    found = rows(diff(one, other)).iloc[0]
+    assert (found["differs"], found["chosen"]) == ("chosen", "lr 0.1 -> 0.2")
+    assert "chosen (lr 0.1 -> 0.2)" in set(diff_table(one, other).display["may be due to"])
 
 
 def test_cells_are_matched_by_their_settings_whoever_varies_them(tmp_path):
@@ -185,6 +187,18 @@ def test_studies_of_other_budgets_are_ranked_apart_and_told_why(tmp_path):
     assert "Cells of a and b are not compared where they differ in epochs 9 against 6." in (
         join_table([one, other]).caption
     )
+
+
+def test_the_standing_in_a_joined_table_is_of_the_main_metric_and_its_words_are_told(tmp_path):
+    runs = []
+    for name, loss, accuracy in (("a", 0.5, 0.7), ("b", 0.9, 0.9)):  # the two metrics disagree
+        run = Run(tmp_path / name, "cifar10", [{"depth": 18}, {"depth": 34}])
+        rows = [{"loss": loss + d, "accuracy": accuracy + d} for d in (0, 0.001, 0.002)]
+        run.confirm(0, rows, lr=0.1)
+        runs.append(load(run.folder))
+    table = join_table(runs)
+    assert table.display["standing"].tolist() == ["behind", "out", "best", "out"]
+    assert "Standing, out: kept out of the ranking, by its marks." in table.caption
 
 
 def test_the_same_record_twice_is_refused(tmp_path, capsys):

@@ -226,3 +226,10 @@ def test_many_long_lists_are_looked_at_by_their_ends_in_time():
     assert time.monotonic() - began < 10
     assert set(found) == {"space.scale_low"}
     assert "scale_low = 1.296, scale_high = 1.1505" in found["space.scale_low"]
+
+
+def test_what_is_wrong_in_every_config_names_no_value_of_one():
+    cells = "pretrained = [false, true]"
+    space = "[space]\nlr = [0.1, 0.2]"
+    found = faults(text(CIFAR10, cells, space, "warmup_epochs = 40\nschedule = 'cosine'"))
+    assert found["fixed.warmup_epochs"].endswith("so lr is never reached")

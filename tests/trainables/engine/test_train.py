@@ -718,3 +718,25 @@ def test_statistics_estimated_anew_are_kept_with_the_weights_and_leave_training_
     for split, value in (("val", found.value), ("test", found.test.metrics["mae"])):
         told = task.evaluate(net, data, split, config, torch.Generator(), False).metrics["mae"]
         assert told == pytest.approx(value, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [*generated_tasks(), "shanghaitech conv"])
+def test_in_bf16_the_network_alone_computes_so_and_every_task_is_scored(name, tmp_path, complete):
+    """The samples of a conv head stack double precision, which a CPU's autocast refuses."""
+    task, inside, seen = find_task(name.split()[0]), list[bool](), list[torch.dtype]()
+    config = complete(task.name, edition="synthetic", precision="bf16", **SMALL[name])
+
+    def evaluate(net: nn.Module, *more: Any) -> Evaluation:
+        inside.append(torch.is_autocast_enabled("cpu"))
+        hook = net.register_forward_hook(lambda net, x, out: seen.append(out.dtype))
+        found = task.evaluate(net, *more)
+        hook.remove()
+        return found
+
+    watched = replace(task, evaluate=evaluate)
+    found = train(watched, job(config, tmp_path / "a", 1, max_epochs=1, score_test=True), print)
+    assert inside and not any(inside)
+    assert set(seen) == {torch.float32}
+    assert found.test is not None
+    assert all(math.isfinite(value) for value in found.test.metrics.values())
+    assert bool(found.test.samples) == (task.name == "shanghaitech")
