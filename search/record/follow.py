@@ -78,10 +78,7 @@ class Follower:
             error, again = self._problem
             if self._clock() < again:
                 raise error
-        try:
-            held, new = self._look()
-        except UserError:
-            raise
+        held, new = self._look()
         self._problem = None
         return held, new
 
@@ -157,13 +154,15 @@ class Follower:
         rows = rows.astype({"trial": str, "name": str, "epoch": "int64"})
         wide = rows.pivot(index=["trial", "epoch"], columns="name", values="value")
         wide = wide.reindex(columns=names).reset_index()
-        for trial, own in wide.groupby("trial", sort=False):
-            columns = (own[name].to_numpy() for name in ("epoch", *names))
-            epochs, values, seconds = columns
-            self._curves[str(trial)] = Curve(
+        for name, own in wide.groupby("trial", sort=False):
+            trial = str(name)
+            if trial not in cells:  # the journal has lost it; the record's notes say so
+                continue
+            epochs, values, seconds = (own[column].to_numpy() for column in ("epoch", *names))
+            self._curves[trial] = Curve(
                 array("q", epochs), array("d", values), array("d", seconds)
             )
-            self._count(int(cells[str(trial)]), np.nansum(seconds), np.isfinite(seconds).sum())
+            self._count(int(cells[trial]), np.nansum(seconds), np.isfinite(seconds).sum())
         heard = self._heard(held.sizes.get(EPOCHS, 0)) if self.jobs else {}
         for job in self.jobs.values():
             job.told = heard.get(job.trial, "")

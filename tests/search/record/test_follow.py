@@ -108,6 +108,23 @@ def test_half_a_line_waits_for_its_end(make_study, whole):
     same(follower, study.folder)
 
 
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::trainables.errors.RecordWarning")
+def test_rows_that_the_journal_has_lost_are_left_out_and_told(make_study):
+    study = make_study()
+    drive(study, most=4)
+    study.run.close()
+    path = study.folder / record.JOURNAL
+    lines = path.read_bytes().splitlines(keepends=True)
+    asks = [n for n, line in enumerate(lines) if b'"event": "ask"' in line]
+    path.write_bytes(b"".join(lines[: asks[-1]]))
+    held = record.load(study.folder)
+    assert "never asked for" in held.notes[0]
+    seen, _ = Follower(study.folder).look()
+    assert seen.notes == held.notes
+    assert list(seen.trials["trial"]) == list(held.trials["trial"])
+
+
 def test_another_session_has_all_of_it_read_anew(make_study, whole):
     study = make_study()
     drive(study, most=2)
