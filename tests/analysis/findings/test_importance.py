@@ -164,6 +164,15 @@ def test_intervals_of_marginal_means_cover_the_truth(tmp_path, mixed, least, mos
     assert least <= covered <= most
 
 
+def test_values_that_add_up_by_chance_have_no_interval_and_no_interval_leaves_the_metric(tmp_path):
+    coarse = grid(tmp_path / "coarse", 1, lambda cell, a, b, rng: 0.1 * a + 0.05 * b)
+    held = marginals(load(coarse.folder))
+    assert set(held["interval"]) == {"none"} and held["lo"].isna().all()
+    wild = grid(tmp_path / "wild", 1, lambda cell, a, b, rng: 0.9 * ((a + b) % 2))
+    held = marginals(load(wild.folder))
+    assert held["lo"].min() == 0 and held["hi"].max() <= 1
+
+
 def test_of_a_grid_of_one_setting_seeds_say_how_far_it_is_known(tmp_path):
     run = grid(tmp_path / "s", 1, lambda cell, a, b, rng: 0.1 * a, decays=(0.0,))
     assert set(marginals(load(run.folder))["interval"]) == {"none"}
