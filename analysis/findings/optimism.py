@@ -66,8 +66,9 @@ def optimism(record: Record) -> pd.DataFrame:
         (value less again where more is better, else again less value; above 0 the search promised
         too much), lo and hi (95 %, Student over the seeds, within what the metric can be);
         by_chance (what the best of so many configs shows more than it is worth, in the mean, if
-        they differ in nothing but chance: normal, with the pooled standard deviation of the study's seeds; among configs that do
-        differ it is less); why (it cannot be told; "" where it can). NaN where it cannot.
+        they differ in nothing but chance: normal, with the pooled standard deviation of the
+        study's seeds; among configs that do differ it is less); why (it cannot be told; "" where
+        it can). NaN where it cannot.
     """
     study, trials = record.study, record.trials
     chosen = record.decisions[record.decisions["verdict"] == "select"]
@@ -141,8 +142,8 @@ def overall(record: Record) -> Overall:
     sign = 1 if record.study["mode"] == "max" else -1
     ends = bounds(record.study, record.study["metric"])
     most = sorted(sign * (float(known["value"].mean()) - end) for end in ends)  # that it can be
-    held = Interval(found.low, found.high, "t").within((most[0], most[1]))
-    return found._replace(low=held.low, high=held.high)
+    within = Interval(found.low, found.high, "t").within((most[0], most[1]))
+    return found._replace(low=within.low, high=within.high)
 
 
 def mean_over(found: Sequence[float], seeds: Sequence[Sequence[float]]) -> Overall:
