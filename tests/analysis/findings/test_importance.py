@@ -97,8 +97,8 @@ def test_of_too_few_and_of_one_setting_it_says_so(tmp_path, capsys):
     held = importance(load(few.folder))
     assert held["importance"].isna().all() and not held["decided"].any()
     assert held["why"].tolist() == [
-        *[f"not enough data: 15 configs, {LEAST} would tell"] * 2,
-        *[f"not enough data: 0 configs, {LEAST} would tell"] * 2,
+        *[f"not enough data: 15 configs, {LEAST} are asked for"] * 2,
+        *[f"not enough data: 0 configs, {LEAST} are asked for"] * 2,
     ]
     assert held["ignored"].tolist() == [0, 0, 15, 15]
     assert report(["table", str(few.folder), "--table", "importance"]) == 0
