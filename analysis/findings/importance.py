@@ -81,7 +81,7 @@ def _of(record: Record, held: pd.DataFrame, keys: dict[str, str]) -> list[dict[s
     if len(keys) < 2:
         why = "one setting is searched, so there is none to weigh it against"
     elif len(held) < LEAST:
-        why = f"not enough data: {len(held)} configs, {LEAST} would tell"
+        why = f"not enough data: {len(held)} configs, {LEAST} are asked for"
     elif len(whole) < len(held):
         why = "not every config has every setting"
     elif len(several) < 2:

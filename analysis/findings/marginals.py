@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # scipy.stats takes two seconds to import
 
+from analysis.findings.facts import bounds
 from analysis.findings.first_rung import seed_noise
-from analysis.findings.stats import LEVEL
+from analysis.findings.stats import LEVEL, Interval, has_spread
 from analysis.findings.tried import settings_of_search, tried
 from search.record import Record, searched
 from search.record.once import once
@@ -59,9 +60,9 @@ def marginals(record: Record) -> pd.DataFrame:
     Returns:
         scope (study or cell); cell (NA of the study); epoch; setting; level (a value of it); mean
         (of the watched metric by the checkpoint rule, over all combinations of the others and, of
-        the study, over the cells); lo and hi (95 %); interval (residual, seeds or none); n (values
-        in the mean); sd and freedom (of what the interval is by); why (there is none; a row a
-        setting then). Empty where nothing is searched.
+        the study, over the cells); lo and hi (95 %, within what the metric can be); interval
+        (residual, seeds or none); n (values in the mean); sd and freedom (of what the interval is
+        by); why (there is none; a row a setting then). Empty where nothing is searched.
     """
     keys = settings_of_search(record)
     if not keys:
@@ -121,20 +122,22 @@ def _means(record: Record, held: pd.DataFrame, keys: dict[str, str]) -> list[dic
     factors = [column for column in keys.values() if len(set(held[column])) > 1]
     factors += ["cell"] if len(set(held["cell"])) > 1 else []
     sd, freedom, kind = _spread(record, held, factors)
+    possible = bounds(record.study, record.study["metric"])
     found = []
     for key, column in keys.items():
         for level, rows in held.groupby(column):
             mean, half = float(rows["value"].mean()), math.nan
             if kind != "none":
                 half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * sd / math.sqrt(len(rows))
+            ends = Interval(mean - half, mean + half, kind).within(possible)
             found.append(
                 {
                     "epoch": int(held["epoch"].iloc[0]),
                     "setting": key,
                     "level": level,
                     "mean": mean,
-                    "lo": mean - half,
-                    "hi": mean + half,
+                    "lo": ends.low,
+                    "hi": ends.high,
                     "interval": kind,
                     "n": len(rows),
                     "sd": sd,
@@ -152,6 +155,9 @@ def _spread(record: Record, held: pd.DataFrame, factors: list[str]) -> tuple[flo
     for factor in factors:  # of a balanced layout each effect is estimated for itself
         fitted += held.groupby(factor)["value"].transform("mean").to_numpy() - values.mean()
     freedom = len(values) - 1 - sum(held[factor].nunique() - 1 for factor in factors)
+    alike = not has_spread([0.0, *(values - fitted)])
+    if freedom > 0 and alike:  # coarse values add up by chance: that is no certainty
+        return math.nan, 0, "none"
     if freedom > 0:
         return math.sqrt(float(((values - fitted) ** 2).sum()) / freedom), freedom, "residual"
     full = int(held["epoch"].iloc[0]) == int(record.study["rungs"][-1])

@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, stdtrit  # scipy.stats takes two seconds to import
 
+from analysis.findings.facts import bounds
 from analysis.findings.first_rung import seed_noise
-from analysis.findings.stats import LEVEL, has_spread, mean_interval, mean_sd
+from analysis.findings.stats import LEVEL, Interval, has_spread, mean_interval, mean_sd
 from search.record import Record, counts
 from search.record.once import once
 
@@ -63,10 +64,11 @@ def optimism(record: Record) -> pd.DataFrame:
         cell; metric (with its split); candidates (configs begun); trial and value (the winner in
         the search); again (mean over n of its seeds, on the same validation images); optimism
         (value less again where more is better, else again less value; above 0 the search promised
-        too much), lo and hi (95 %, Student over the seeds); by_chance (what the best of so many
-        configs shows more than it is worth, in the mean, if they differ in nothing but chance:
-        normal, with the pooled standard deviation of the study's seeds; among configs that do
-        differ it is less); why (it cannot be told; "" where it can). NaN where it cannot.
+        too much), lo and hi (95 %, Student over the seeds, within what the metric can be);
+        by_chance (what the best of so many configs shows more than it is worth, in the mean, if
+        they differ in nothing but chance: normal, with the pooled standard deviation of the
+        study's seeds; among configs that do differ it is less); why (it cannot be told; "" where
+        it can). NaN where it cannot.
     """
     study, trials = record.study, record.trials
     chosen = record.decisions[record.decisions["verdict"] == "select"]
@@ -91,8 +93,8 @@ def optimism(record: Record) -> pd.DataFrame:
             "why": _why(record, cell, candidates, cell in values, own),
         }
         if not row["why"]:
-            low, high = mean_interval(own)
-            ends = sorted(sign * (row["value"] - end) for end in (low, high))
+            worth = Interval(*mean_interval(own), "t").within(bounds(study, study["metric"]))
+            ends = sorted(sign * (row["value"] - end) for end in worth[:2])
             row |= {"optimism": sign * (row["value"] - row["again"]), "lo": ends[0], "hi": ends[1]}
         rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -136,7 +138,12 @@ def overall(record: Record) -> Overall:
         confirmed.loc[confirmed["cell"] == cell, "value"].dropna().astype(float).tolist()
         for cell in known["cell"]
     ]
-    return mean_over(known["optimism"].tolist(), seeds)
+    found = mean_over(known["optimism"].tolist(), seeds)
+    sign = 1 if record.study["mode"] == "max" else -1
+    ends = bounds(record.study, record.study["metric"])
+    most = sorted(sign * (float(known["value"].mean()) - end) for end in ends)  # that it can be
+    within = Interval(found.low, found.high, "t").within((most[0], most[1]))
+    return found._replace(low=within.low, high=within.high)
 
 
 def mean_over(found: Sequence[float], seeds: Sequence[Sequence[float]]) -> Overall:

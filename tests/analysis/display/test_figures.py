@@ -223,7 +223,7 @@ def test_which_figures_a_study_has(tmp_path):
     crowd(tmp_path / "t").samples("00-seed42")
     keys = {name: [p.key for p in plates(load(tmp_path / name))] for name in ("c", "t")}
     assert keys == {
-        "c": ["F1", "F2", "F3", "final-depth", "search-lr", "rungs"],
+        "c": ["F1", "F2", "F3", "final-depth", "search-lr", "rungs", "best-so-far"],
         "t": ["curves-A", "curves-B", "F4-cell0", "final-lr"],
     }
 
@@ -327,7 +327,7 @@ def test_saved_as_png_and_pdf_without_type_3_fonts(tmp_path):
     Run(tmp_path / "s", cells=[{"depth": 18}])
     (plate,) = plates(load(tmp_path / "s"))
     before = mpl.rcParams["pdf.fonttype"]
-    png, pdf, svg = save(plate, tmp_path / "out", "s")
+    png, pdf, svg, _ = save(plate, tmp_path / "out", "s")
     names = ("s-final-depth.png", "s-final-depth.pdf", "s-final-depth.svg")
     assert (png.name, pdf.name, svg.name) == names
     assert "<text" in svg.read_text(encoding="utf-8")

@@ -97,8 +97,8 @@ def test_of_too_few_and_of_one_setting_it_says_so(tmp_path, capsys):
     held = importance(load(few.folder))
     assert held["importance"].isna().all() and not held["decided"].any()
     assert held["why"].tolist() == [
-        *[f"not enough data: 15 configs, {LEAST} would tell"] * 2,
-        *[f"not enough data: 0 configs, {LEAST} would tell"] * 2,
+        *[f"not enough data: 15 configs, {LEAST} are asked for"] * 2,
+        *[f"not enough data: 0 configs, {LEAST} are asked for"] * 2,
     ]
     assert held["ignored"].tolist() == [0, 0, 15, 15]
     assert report(["table", str(few.folder), "--table", "importance"]) == 0
@@ -162,6 +162,15 @@ def test_intervals_of_marginal_means_cover_the_truth(tmp_path, mixed, least, mos
     true = np.array([means[pair] for pair in zip(held["setting"], held["level"], strict=True)])
     covered = ((held["lo"] <= true) & (true <= held["hi"])).mean()
     assert least <= covered <= most
+
+
+def test_values_that_add_up_by_chance_have_no_interval_and_no_interval_leaves_the_metric(tmp_path):
+    coarse = grid(tmp_path / "coarse", 1, lambda cell, a, b, rng: 0.1 * a + 0.05 * b)
+    held = marginals(load(coarse.folder))
+    assert set(held["interval"]) == {"none"} and held["lo"].isna().all()
+    wild = grid(tmp_path / "wild", 1, lambda cell, a, b, rng: 0.9 * ((a + b) % 2))
+    held = marginals(load(wild.folder))
+    assert held["lo"].min() == 0 and held["hi"].max() <= 1
 
 
 def test_of_a_grid_of_one_setting_seeds_say_how_far_it_is_known(tmp_path):

@@ -92,6 +92,16 @@ def test_of_an_error_less_is_better(tmp_path):
     assert (held["lo"] <= held["optimism"]).all() and (held["optimism"] <= held["hi"]).all()
 
 
+def test_no_interval_goes_beyond_what_the_metric_can_be(tmp_path):
+    """Of two seeds Student's is 12.7 standard errors: of accuracies of 0.05 to below 0."""
+    rng = np.random.default_rng(3)
+    record, _ = study(tmp_path / "s", 12, 4, 2, rng, lambda rng: np.full(4, 0.05))
+    held, mean = optimism(record), overall(record)
+    assert (held["hi"] <= held["value"] + 1e-12).all() and (held["lo"] >= held["value"] - 1).all()
+    assert (held["hi"] == held["value"]).any() and mean.high <= held["value"].mean() + 1e-12
+    assert mean.low <= mean.optimism <= mean.high
+
+
 def test_where_it_cannot_be_told_the_reason_is_said(tmp_path):
     plain, rng = lambda rng: np.full(3, 0.7), np.random.default_rng(0)
 
