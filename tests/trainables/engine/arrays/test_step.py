@@ -140,9 +140,8 @@ def compare(complete: Any, chosen: Any, steps: int, shared: bool, **shape: Any) 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chosen", [SGD, ADAM], ids=["sgd", "adam"])
-@pytest.mark.parametrize("depth", [18, 34, 50])
-def test_members_compute_what_they_would_alone(complete, depth, chosen):
-    compare(complete, chosen, STEPS, True, depth=depth)
+def test_members_compute_what_they_would_alone(complete, chosen):
+    compare(complete, chosen, STEPS, True, depth=18)
 
 
 @pytest.mark.parametrize("chosen", [SGD, ADAM], ids=["sgd", "adam"])
@@ -157,9 +156,10 @@ def test_members_with_the_stem_for_small_images_compute_what_they_would_alone(co
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("depth", [101, 152])
-def test_members_of_the_deepest_compute_what_they_would_alone(complete, depth):
-    compare(complete, [SGD[0], ADAM[0]], 6, True, depth=depth)
+@pytest.mark.parametrize(("depth", "steps"), [(34, STEPS), (50, STEPS), (101, 6), (152, 6)])
+def test_members_of_any_depth_compute_what_they_would_alone(complete, depth, steps):
+    """Of one optimizer and another."""
+    compare(complete, [SGD[0], ADAM[0]], steps, True, depth=depth)
 
 
 def test_an_array_of_networks_that_multiply_by_padding_computes_the_same(complete):
