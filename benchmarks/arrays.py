@@ -180,12 +180,12 @@ def main() -> None:
             new = measure(case, members, held, device, pack)
             rows += new
             print(pd.DataFrame(new).to_string(index=False), flush=True)
+            if held.json:
+                told = {"git": git(), "machine": describe(), "device": name}
+                told |= {"torch": torch.__version__, "threads": held.threads, "rows": rows}
+                held.json.write_text(json.dumps(told, indent=1))
     if pack is not None:
         pack.close()
-    if held.json:
-        told = {"git": git(), "machine": describe(), "device": name, "torch": torch.__version__}
-        told |= {"threads": held.threads, "rows": rows}
-        held.json.write_text(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

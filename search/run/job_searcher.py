@@ -65,7 +65,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         try:
             # Ray asks one trial ahead; a decision is best made when a worker is really free
-            if len(self.jobs) >= self._slots():
+            free = self._slots() - len(self.jobs)
+            if free < 1:
                 return None
             if self._nodes and self._nodes.resting:
                 return None  # a job that was given out now would not see the node that comes back
@@ -73,7 +74,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             shapes = {(job.cpus, job.gpus) for job in self.jobs.values()}
             if len(shapes) > 1 and not self.started.keys() >= self.jobs.keys():
                 return None
-            worker_job = self._study.ask()
+            worker_job = self._study.ask(free)
         except Exception as error:
             self.fault = error
             return None

@@ -117,8 +117,11 @@ class Study:
         most = self.places.arrays.get(cell, 1)
         return job_form.shape_of(self.spec, self.places, cell, most)
 
-    def ask(self) -> WorkerJob | None:
+    def ask(self, free: int = 1) -> WorkerJob | None:
         """The next job, or array of jobs, journalled before it is handed out; None for none.
+
+        Args:
+            free: workers that have no job, this one included: an array leaves them theirs.
 
         Raises:
             ExecutionError: a store takes it no more; see `Mirror.check`.
@@ -127,7 +130,9 @@ class Study:
         if first is None:
             return None
         jobs, cell = [first], self._search.jobs[first.trial].cell
-        while len(jobs) < self.places.arrays.get(cell, 1):
+        waiting = 1 + self._search.usable.total() - len(self._search.jobs)
+        most = min(self.places.arrays.get(cell, 1), math.ceil(waiting / free))
+        while len(jobs) < most:
             job = self._ask(beside=first.trial)
             if job is None:
                 break

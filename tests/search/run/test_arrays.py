@@ -107,6 +107,13 @@ def test_the_journal_says_beside_which_trial_a_job_was_asked_for(arrays):
     arrays.close()
 
 
+@pytest.mark.parametrize(("free", "size"), [(1, 3), (4, 3), (5, 2), (10, 1), (99, 1)])
+def test_an_array_leaves_free_workers_their_jobs(arrays, free, size):
+    """Of ten configs that may begin, five a cell."""
+    assert len(arrays.ask(free).members()) == size
+    arrays.close()
+
+
 def test_what_has_failed_is_run_by_itself(arrays):
     members = arrays.ask().members()
     failed = {"ending": "failed", "error": "out of memory", "out_of_memory": True}

@@ -11,9 +11,9 @@ from analysis.display import tables
 from search import record
 from search.cli.status import status_table
 from search.run.study import Places
-from search.run.worker import execute
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import Silent, begin, open_study
+from tests.tiny import execute
 
 pytestmark = pytest.mark.long
 

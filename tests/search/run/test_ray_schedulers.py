@@ -64,7 +64,7 @@ class ShortJobs:
     def done(self) -> bool:
         return not self.left and not self.running
 
-    def ask(self) -> WorkerJob | None:
+    def ask(self, free: int = 1) -> WorkerJob | None:
         if not self.left:
             return None
         self.left, self.running = self.left - 1, self.running + 1

@@ -7,33 +7,24 @@ from collections.abc import Sequence
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from trainables.engine import kit
 from trainables.engine.job import TrainJob
 from trainables.kernels.small_maps import SmallMapConv
 from trainables.networks import RESNET, without_memory
 from trainables.task import Task
 
-# what members may differ in: all of it is read outside of forward, backward and batches, but for
-# the loss, which each has for itself
-FREE = frozenset(
-    {
-        "lr",
-        "head_lr",
-        "optimizer",
-        "momentum",
-        "nesterov",
-        "weight_decay",
-        "schedule",
-        "milestones",
-        "drop_factor",
-        "warmup_epochs",
-        "momentum_restart",
-        "clip_grad",
-        "ema",
-        "label_smoothing",
-        "pretrained",
-        "checkpoint_rule",
-    }
-)
+# what members may differ in: what a captured step does not hang on, and what each member's own
+# step does after forward, or after backward
+FREE = kit.FREE | {
+    "head_lr",
+    "optimizer",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "clip_grad",
+    "ema",
+    "label_smoothing",
+}
 # of torchvision's ResNet as it is made: each takes maps of all members side by side as they are
 HOLDERS = (ResNet, BasicBlock, Bottleneck, nn.Sequential)
 CHANNEL_BY_CHANNEL = (nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Identity)
