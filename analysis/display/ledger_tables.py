@@ -76,7 +76,7 @@ def optimism_table(record: Record) -> Table:
             if row["why"]
             else fixed_point(row["optimism"], places, "+"),
             "95 %": ends(Interval(row["lo"], row["hi"], "t"), places),
-            "by chance": fixed_point(row["by_chance"], places),
+            "by chance, at most": fixed_point(row["by_chance"], places),
         }
         rows.append(beside({k: setting(k, v) for k, v in given.items()}, own) | own)
     display = pd.DataFrame(rows)
@@ -93,6 +93,7 @@ _OPTIMISM = (
     "Optimism: the winner's value in the search less the mean of its seeds, trained since on the "
     "same images and judged on the same validation images; above 0 the search promised too much. "
     "Its interval is Student's over those seeds, which had no say in the choice (Cohen and "
-    "Sackrowitz 1989). By chance: what the best of so many configs that differ in nothing else "
-    "shows more than it is worth, in the mean, at the pooled spread of the study's seeds."
+    "Sackrowitz 1989). By chance, at most: what the best of so many configs that differ in "
+    "nothing else shows more than it is worth, in the mean, at the pooled spread of the seeds; "
+    "less where rungs had ended most of them before their values in full were there."
 )

@@ -20,7 +20,7 @@ from search.record import STUDY, Record, UserError
 from search.record.follow import Follower
 from search.record.followed import Out
 from search.record.naming import cell_label
-from search.record.outlook import duration, in_words, outlook
+from search.record.outlook import duration, in_arrays, in_words, outlook
 from search.record.status import (
     BEGINS,
     RUNNING,
@@ -58,14 +58,20 @@ class Live:
         self.version = 0
 
     def state(self) -> dict[str, Any]:
-        """What the page shows now, as JSON has it; looked at anew where it may be new."""
+        """What the page shows now, as JSON has it."""
+        return self.now()[1]
+
+    def now(self) -> tuple[int, dict[str, Any]]:
+        """Version and state, which belong to one another; looked at anew where it may be new."""
         with self._lock:
             began = time.monotonic()
             if began >= self._again:
-                self._look()
-                now = time.monotonic()
-                self._again = now + max(EVERY, SHARE * (now - began))
-            return self._state
+                try:
+                    self._look()
+                finally:  # what fails in a way of its own is not tried again at once either
+                    now = time.monotonic()
+                    self._again = now + max(EVERY, SHARE * (now - began))
+            return self.version, self._state
 
     def _look(self) -> None:
         try:
@@ -165,7 +171,8 @@ def _outlook(held: Record, follower: Follower) -> dict[str, Any]:
 
 
 def _job(study: Mapping[str, Any], job: Out) -> dict[str, Any]:
-    pace = f"{np.mean(job.seconds):.3g} s an epoch" if job.seconds else ""
+    timed = job.seconds and not in_arrays(study)
+    pace = f"{np.mean(job.seconds):.3g} s an epoch" if timed else ""
     return {
         "trial": job.trial,
         "cell": cell_label(study["cells"][job.cell]),
@@ -176,7 +183,7 @@ def _job(study: Mapping[str, Any], job: Out) -> dict[str, Any]:
         "to": job.to_epoch,
         "value": "" if job.value is None else f"{job.value:.4g}",
         "pace": pace,
-        "left": _left(job),
+        "left": _left(job) if timed else "",
         "told": job.told or job.since,
     }
 

@@ -42,6 +42,7 @@ KINDS = {
     ".pdf": "application/pdf",
 }
 OWN = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+APART = "sandbox allow-scripts allow-popups allow-downloads"
 INLINE = "style-src 'unsafe-inline'; img-src 'self' data:"
 
 
@@ -169,8 +170,11 @@ class Handler(BaseHTTPRequestHandler):
         self._send(text.encode(), KINDS[".html"], policy=policy)
 
     def _state(self, since: str) -> None:
-        states = [live.state() for live in self.server.pages]
-        versions = "-".join(str(live.version) for live in self.server.pages)
+        held = [live.now() for live in self.server.pages]
+        versions, states = (
+            "-".join(str(number) for number, _ in held),
+            [state for _, state in held],
+        )
         version = f"{self.server.token}-{versions}"
         if since == version:
             self._send(b"", "", HTTPStatus.NO_CONTENT)
@@ -194,7 +198,8 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self._fail(HTTPStatus.NOT_FOUND, "that file of the report cannot be read")
             return
-        policy = f"{OWN}; script-src 'unsafe-inline'; {INLINE}"
+        # one from elsewhere may hold any script: it gets an origin of its own
+        policy = f"{OWN}; {APART}; script-src 'unsafe-inline'; {INLINE}"
         self._send(body, KINDS[path.suffix], policy=policy)
 
     def _build(self, number: int) -> None:

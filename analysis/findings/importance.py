@@ -26,7 +26,8 @@ from search.record.ped_anova import evaluator_name, ped_anova
 # 10 configs, 94 % with 12, 96 % with 16
 LEAST = 16
 FEWEST = 5  # of the better ones, as Optuna asks for
-SHUFFLES = 199  # of the ranks; the smallest share that they can say is 1 in 200
+SHUFFLES = 199  # of the ranks, at least; the smallest share that they can say is 1 in 200
+A_SETTING = 40  # of them for each setting, so that Holm's first level can be reached
 COLUMNS = [
     *("scope", "cell", "epoch", "setting", "importance", "p", "decided", "n", "ignored"),
     *("evaluator", "why"),
@@ -80,6 +81,8 @@ def _of(record: Record, held: pd.DataFrame, keys: dict[str, str]) -> list[dict[s
     why = ""
     if len(keys) < 2:
         why = "one setting is searched, so there is none to weigh it against"
+    elif drawn := _not_by_itself(record):
+        why = drawn
     elif len(held) < LEAST:
         why = f"not enough data: {len(held)} configs, {LEAST} are asked for"
     elif len(whole) < len(held):
@@ -92,7 +95,8 @@ def _of(record: Record, held: pd.DataFrame, keys: dict[str, str]) -> list[dict[s
         return [_row(key, why=why) for key in keys]
     log = [key for key in several if is_log(record.study, key)]
     columns = {key: whole[column].tolist() for key, column in several.items()}
-    found = ped_anova(columns, log, _orders(whole), best)
+    shuffles = max(SHUFFLES, A_SETTING * len(several) - 1)
+    found = ped_anova(columns, log, _orders(whole, shuffles), best)
     shares = found[0] / found[0].sum() if found[0].sum() > 0 else np.zeros(len(several))
     chance = (found >= found[0] - 1e-12).mean(axis=0)
     tests = [lambda level, p=p: p <= 1 - level for p in chance]
@@ -103,6 +107,16 @@ def _of(record: Record, held: pd.DataFrame, keys: dict[str, str]) -> list[dict[s
         for key, share, p, apart in zip(several, shares, chance, decided, strict=True)
     }
     return [told.get(key, _row(key, why="one value was tried")) for key in keys]
+
+
+def _not_by_itself(record: Record) -> str:
+    """Why settings were not drawn independently, so that one may speak for another; "" if so."""
+    spec = record.study.get("spec") or {}
+    if spec.get("points"):
+        return "the configs are [[points]]: settings that go together cannot be told apart"
+    if spec.get("sampler") == "tpe":
+        return "sampler = 'tpe' draws all settings by earlier results: one may speak for another"
+    return ""
 
 
 def _row(
@@ -128,12 +142,12 @@ def _best(order: NDArray[np.float64]) -> int:
     return best if best >= FEWEST else 0
 
 
-def _orders(held: pd.DataFrame) -> Sequence[NDArray[np.float64]]:
+def _orders(held: pd.DataFrame, shuffles: int) -> Sequence[NDArray[np.float64]]:
     """The ranks as they are, then shuffled within cells."""
     rng, order = np.random.default_rng(0), held["order"].to_numpy(float)
     groups = [np.flatnonzero(held["cell"] == cell) for cell in held["cell"].unique()]
     found = [order]
-    for _ in range(SHUFFLES):
+    for _ in range(shuffles):
         mixed = order.copy()
         for places in groups:
             mixed[places] = rng.permutation(order[places])

@@ -3,8 +3,9 @@
 Where every combination of the searched settings was tried once in a cell (`sampler = "grid"`), the
 mean over the others is exact: no model stands between. Its interval is Student's by the residual
 mean square of the sum of main effects (two-way layout without replication; Montgomery, Design and
-Analysis of Experiments). Interactions are in that residual, so where there are any the interval is
-too wide, never too narrow. Where one setting makes the grid there is no residual, and the spread
+Analysis of Experiments). Interactions are in that residual, which makes the interval
+wider. It is one spread for all levels: for one whose values differ more than those of the others
+the interval is too narrow. Where one setting makes the grid there is no residual, and the spread
 over the study's seeds stands for it, of values in full alone.
 """
 

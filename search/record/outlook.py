@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,8 @@ class Outlook:
         done: epochs trained, each once.
         left: epochs still to come, about.
         jobs: that run now.
-        seconds: until all is done, about; None where nothing is known to tell by.
+        seconds: until all is done, about; None where nothing is known to tell by, or where trials
+            may be trained together: how many are is not on record until they end.
     """
 
     done: int
@@ -75,8 +77,13 @@ def outlook(held: Record, paces: Paces) -> Outlook:
         if pace is not None:
             work, longest = work + epochs * pace, max(longest, chain * pace)
     done = int(trials["epochs"].sum())
-    known = common is not None and jobs > 0
+    known = common is not None and jobs > 0 and not in_arrays(held.study)
     return Outlook(done, left, jobs, max(work / max(jobs, 1), longest) if known else None)
+
+
+def in_arrays(study: Mapping[str, Any]) -> bool:
+    """Whether trials may be trained together: `seconds` is then a share of an epoch's time."""
+    return bool(study["spec"].get("resources", {}).get("array", 1) != 1)
 
 
 def _left(

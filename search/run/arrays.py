@@ -11,14 +11,18 @@ from trainables import find_task
 
 
 def array_sizes(
-    spec: StudySpec, packing: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    spec: StudySpec,
+    packing: Sequence[Mapping[str, Any]],
+    say: Callable[[str], None],
+    gpus: bool = True,
 ) -> dict[int, int]:
     """Number of a cell -> trials that are trained as one, at most; told where they cannot be.
 
     Args:
         spec: the study.
         packing: what was measured on the GPUs that are here; see search.run.packing.
-        say: told why cells have none, once a reason.
+        say: told why cells have none, once a reason, and that a CPU gains nothing.
+        gpus: whether trials have any.
     """
     most = spec.resources.array
     if most == 1:
@@ -39,6 +43,8 @@ def array_sizes(
             told.setdefault(why, []).append(number)
         else:
             found[number] = most
+    if found and not gpus:
+        say(f"note: resources.array = {most} on a CPU: an array is no faster than trials singly")
     for why, cells in told.items():
         which = "trials" if not found and len(told) == 1 else f"trials of cells {cells}"
         say(f"note: {which} are trained singly, not as arrays: {why}")

@@ -211,7 +211,7 @@ def _execute(
             sizes=_sizes(spec, run.study),
             task_dir=run.study.get("task_dir") or "",
             task_code=code_of(spec.own_code()),
-            arrays=array_sizes(spec, packing or [], options.say),
+            arrays=array_sizes(spec, packing or [], options.say, any(gpus.values())),
             store=run.study.get("store", ""),
         )
         if study is None or study.places.sizes != there.sizes:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from search import record
+from search.record.outlook import in_arrays
 from search.run import machine
 from search.run.options import Options
 from search.run.packing import shapes_of
@@ -129,7 +130,9 @@ def shape_of(config: Mapping[str, Any], spec: StudySpec) -> dict[str, Any]:
 
 
 def _recorded(held: record.Record) -> list[tuple[dict[str, Any], float]]:
-    """Settings of each cell, and the median seconds of an epoch in it."""
+    """Settings of each cell, and the median seconds of an epoch in it, of trials by themselves."""
+    if in_arrays(held.study):
+        return []
     curves = held.curves[held.curves["name"] == "seconds"]
     cells = held.trials.set_index("trial")["cell"]
     medians = curves.groupby(curves["trial"].map(cells))["value"].median()

@@ -83,6 +83,8 @@ def in_session(study: Study, run: RunFolder, execute: Callable[[Study], bool]) -
 
 
 def _end_session(study: Study, run: RunFolder) -> None:
-    study.end_copies()
     run.end_session()
-    study.write_views()
+    try:
+        study.write_views()
+    finally:
+        study.end_copies()  # last: it may wait for what other tools take

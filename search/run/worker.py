@@ -210,15 +210,21 @@ def _outcomes(
     reports: Sequence[Report],
     alive: Callable[[], None],
 ) -> Sequence[Outcome | Exception]:
-    from trainables.engine.arrays.train import train_array
+    """Of each job what it came to; those that failed together, or are no array, one by one."""
+    from trainables.engine.arrays.fits import why_single
+    from trainables.engine.arrays.train import TogetherError, train_array
     from trainables.engine.train import train
 
-    if len(jobs) > 1:
-        return train_array(task, jobs, reports, alive)
-    try:
-        return [train(task, jobs[0], reports[0], alive)]
-    except Exception as error:
-        return [error]
+    found: list[Outcome | Exception] = [TogetherError()] * len(jobs)
+    if len(jobs) > 1 and not why_single(task, jobs):
+        found = train_array(task, jobs, reports, alive)
+    for number, held in enumerate(found):
+        if isinstance(held, TogetherError):  # such as memory that one alone has enough of
+            try:
+                found[number] = train(task, jobs[number], reports[number], alive)
+            except Exception as error:
+                found[number] = error
+    return found
 
 
 def _told(

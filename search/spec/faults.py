@@ -107,11 +107,11 @@ def log_faults(raw: dict[str, Any]) -> dict[str, str]:
                 f"says where to, and log.to does not name it; add {toml(place)} there"
             )
     uri = _table(held, "mlflow").get("tracking_uri")
-    if isinstance(uri, str) and re.search(r"://[^/]*@", uri):
+    if isinstance(uri, str) and re.search(r"://[^/]*@|^https?://.*[?#]", uri):
         faults["log.mlflow.tracking_uri"] = (
-            "holds a user or password, and a study file is on record; give the URI without, and "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment (or all of "
-            "it there, as MLFLOW_TRACKING_URI)"
+            "holds a user, a password or a query, and a study file is on record; give the URI "
+            "without, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the "
+            "environment (or all of it there, as MLFLOW_TRACKING_URI)"
         )
     return faults
 

@@ -303,3 +303,43 @@ def test_a_signal_ends_it_with_one_line_and_status_0(tmp_path, number):
         rest, errors = process.communicate(timeout=50)
     assert (process.returncode, rest, errors) == (0, "resnet-report: watch ended\n", "")
     assert not list(tmp_path.glob("resnet-report-*"))
+
+
+def test_version_and_state_are_of_one_look_whoever_else_asks(tmp_path, monkeypatch):
+    """A page that got an old state under a new version would never ask for the new one."""
+    page_ = Live(tmp_path / "run", "run")
+    told = []
+
+    def look():
+        page_.version += 1
+        page_._state = {"of": page_.version}
+
+    monkeypatch.setattr(page_, "_look", look)
+    monkeypatch.setattr(page_, "_again", 0.0)
+
+    def ask():
+        for _ in range(200):
+            page_._again = 0.0
+            told.append(page_.now())
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert len(told) == 800
+    assert all(state == {"of": version} for version, state in told)
+
+
+def test_a_look_that_fails_in_a_way_of_its_own_is_not_tried_again_at_once(tmp_path, monkeypatch):
+    page_, looks = Live(tmp_path / "run", "run"), []
+
+    def look():
+        looks.append(1)
+        raise KeyError("odd")
+
+    monkeypatch.setattr(page_, "_look", look)
+    with pytest.raises(KeyError):
+        page_.state()
+    page_.state()
+    assert len(looks) == 1

@@ -16,7 +16,7 @@ from analysis import frames
 from analysis.cli import main as report
 from analysis.display import tables
 from analysis.findings.first_rung import seed_noise
-from analysis.findings.importance import LEAST, importance
+from analysis.findings.importance import A_SETTING, LEAST, SHUFFLES, importance
 from analysis.findings.marginals import marginals
 from analysis.findings.so_far import best_so_far
 from analysis.findings.tried import tried
@@ -262,3 +262,22 @@ def test_of_random_records_every_table_can_be_made(tmp_path, seed):
     held = tried(record)
     counts = held.groupby("trial")["epoch"].nunique()
     assert (counts == held["trial"].value_counts()[counts.index]).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"sampler": "tpe"}, "sampler = 'tpe' draws all settings by earlier results"),
+        ({"points": [{"lr": 0.1, "weight_decay": 0.0}]}, "the configs are [[points]]"),
+    ],
+)
+def test_of_settings_that_were_not_drawn_by_themselves_nothing_is_said(tmp_path, spec, why):
+    held = load(search(tmp_path / "s", 1, LEAST, by_lr).folder)
+    held.study["spec"] |= spec
+    told = importance(held)
+    assert told["why"].str.startswith(why).all() and not told["decided"].any()
+
+
+def test_with_many_settings_the_first_level_of_holm_can_be_reached():
+    for count in (2, 11, 20):
+        assert 1 / (max(SHUFFLES, A_SETTING * count - 1) + 1) <= 0.05 / count

@@ -99,3 +99,13 @@ def test_words():
         "1 h 30 min",
         "2 d 0 h",
     ]
+
+
+def test_where_trials_are_trained_together_the_end_is_not_known(make_study):
+    """A row's seconds are a share of the time, and how many took it is told at the end alone."""
+    study = make_study(text=TEXT + "\n[resources]\narray = 2\n")
+    drive(study, most=3)
+    study.ask()
+    seen = outlook(record.load(study.folder), {0: 10.0, 1: 10.0})
+    assert seen.jobs == 1 and seen.left > 0 and seen.seconds is None
+    study.run.close()

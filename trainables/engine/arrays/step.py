@@ -23,11 +23,21 @@ class InTurn:
 
     def __init__(self, members: Sequence[Kit]) -> None:
         self._members = members
+        self._drawn: list[Tensor] = []
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """An epoch begins: what draws by PyTorch's own generator does so as alone."""
+        self._drawn.clear()
+        for seed in seeds:
+            torch.manual_seed(seed)
+            self._drawn.append(torch.get_rng_state())
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one step on a batch of each member."""
-        for member, batch in zip(self._members, batches, strict=True):
+        for at, (member, batch) in enumerate(zip(self._members, batches, strict=True)):
+            torch.set_rng_state(self._drawn[at])
             member.step(batch)
+            self._drawn[at] = torch.get_rng_state()
 
     @property
     def how(self) -> str:
@@ -58,6 +68,10 @@ class ArrayStep:
             for module in member.net.modules()
             if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None
         ]
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """An epoch begins: one generator for all, of the first one's seed."""
+        torch.manual_seed(seeds[0])
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one step on a batch of each member; the same object where they share it."""

@@ -13,7 +13,7 @@ from trainables.engine.arrays.step import AnyStep, step_of
 from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.kit import eager_kit, forget
-from trainables.engine.trial import Report, Trial, generator
+from trainables.engine.trial import Report, Trial, generator, seed_of
 from trainables.errors import TaskError
 from trainables.task import Task
 
@@ -21,6 +21,10 @@ from trainables.task import Task
 # maps leaves most of it idle; not measured there yet. On a CPU one network at a time was faster:
 # docs/arrays.md has the figures.
 JOINED = {"cpu": False, "cuda": True}
+
+
+class TogetherError(Exception):
+    """What several members failed with in what they computed together: it may be none's own."""
 
 
 def train_array(
@@ -45,7 +49,7 @@ def train_array(
             device. Where not, members take their steps in turn, on the same batches.
 
     Returns:
-        Of each job its outcome, or what it failed with.
+        Of each job its outcome, or what it failed with; TogetherError where that was in common.
 
     Raises:
         TaskError: the jobs are no array.
@@ -102,7 +106,9 @@ def _train_members(
                 step, together = step_of(kits, held[0].job.config, device, join), chosen
             rows = _epoch(task, held, step, alive)
         except Exception as error:  # of the program that is one for all
-            ended.update(dict.fromkeys(chosen, error))
+            fault = TogetherError(f"{type(error).__name__}: {error}")
+            fault.__cause__ = error
+            ended.update(dict.fromkeys(chosen, fault))
             continue
         how = step.how
         spent = (time.perf_counter() - started) / len(held)
@@ -123,6 +129,7 @@ def _epoch(
     rates: list[float] = []
     jobs = {member.job.seed: member.job for member in members}
     passes = [task.batches(data, job.config, generator(job, epoch, 0)) for job in jobs.values()]
+    step.begin([seed_of(member.job, epoch, 2) for member in members])
     for member in members:
         member.kit.net.train()
     for number, drawn in enumerate(zip(*passes, strict=True)):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainables import find_task
 from trainables.engine.arrays.fits import why_single
-from trainables.engine.arrays.train import train_array
+from trainables.engine.arrays.train import TogetherError, train_array
 from trainables.engine.checkpoint import DamagedCheckpoint, Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.train import train
@@ -224,7 +224,46 @@ def test_what_all_fail_with_is_that_of_all(complete, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "_epoch", broken)
     ended = together(jobs(complete, tmp_path))[1]
-    assert [str(error) for error in ended] == ["out of something"] * 3
+    assert [type(error) for error in ended] == [TogetherError] * 3
+    assert [str(error) for error in ended] == ["RuntimeError: out of something"] * 3
+
+
+def test_what_fails_together_or_is_no_array_is_trained_one_by_one(complete, tmp_path, monkeypatch):
+    """Memory for all of them, say, that each by itself has enough of."""
+    from search.run.worker import _outcomes
+    from trainables.engine.arrays import train as loop
+
+    def broken(*_: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    def outcomes(held: Sequence[TrainJob]) -> Any:
+        rows: list[list[Row]] = [[] for _ in held]
+        return _outcomes(TASK, held, [found.append for found in rows], lambda: None), rows
+
+    other = jobs(complete, tmp_path / "other")
+    other[2] = TrainJob(**{**vars(other[2]), "config": {**other[2].config, "batch_size": 8}})
+    singly, _ = outcomes(other)
+    assert [outcome.how["step"] for outcome in singly] == ["eager"] * 3
+    monkeypatch.setattr(loop, "_epoch", broken)
+    found, rows = outcomes(jobs(complete, tmp_path / "held"))
+    assert [outcome.how["step"] for outcome in found] == ["eager"] * 3
+    assert [len(held) for held in rows] == [EPOCHS] * 3
+
+
+def test_what_a_loss_draws_is_in_turn_what_it_draws_alone(complete, tmp_path):
+    def noisy(output: Tensor, target: Tensor, config: Any) -> Any:
+        loss, sums = TASK.loss(output, target, config)
+        return loss * (1 + torch.rand(())), sums
+
+    task = replace(TASK, loss=noisy)
+    expected: list[list[Row]] = [[], [], []]
+    for job, rows in zip(jobs(complete, tmp_path / "alone"), expected, strict=True):
+        train(task, job, rows.append)
+    found: list[list[Row]] = [[], [], []]
+    torch.manual_seed(7)  # of whatever the worker did before
+    train_array(task, jobs(complete, tmp_path), [rows.append for rows in found], join=False)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert_same_rows(mine, theirs, 0.0)
 
 
 @pytest.mark.parametrize(
