@@ -182,7 +182,10 @@ def test_wandb_without_a_key_is_told_unless_it_is_offline(monkeypatch, tmp_path)
         ({"to": ["aim"]}, "log.to"),
         ({"to": ["wandb"], "wandb": {"api_key": "x"}}, "log.wandb.api_key: no such key; keys and"),
         ({"to": ["tensorboard"], "wandb": {"project": "p"}}, "log.wandb: says where to"),
-        ({"to": ["mlflow"], "mlflow": {"tracking_uri": "https://me:pw@host"}}, "a user, a password or a query"),
+        (
+            {"to": ["mlflow"], "mlflow": {"tracking_uri": "https://me:pw@host"}},
+            "a user, a password or a query",
+        ),
         ({"to": ["mlflow"], "mlflow": {"tracking_uri": ""}}, "log.mlflow.tracking_uri"),
         (
             {"to": ["mlflow"], "mlflow": {"tracking_uri": "https://h/p?token=me:pw"}},
