@@ -238,6 +238,7 @@ OUTSIDE: dict[str, dict[str, Any]] = {  # events that come from nodes, sessions 
     "retry failed": {"trials": ["00-000"]},
     "session": {"number": 0},
     "lost": {"trial": "00-000", "cause": "node", "node": "b", "error": "its node is gone"},
+    "log ended": {"to": "mlflow", "error": "gone"},
     "node": {**OF_NODE, "address": "1", "used": True, "why_not": ["?"], **CLOCK},
     "node gone": OF_NODE,
     "other checkpoint": {"trial": "00-000", "differs": "lr 0.1 there, 0.01 here"},
