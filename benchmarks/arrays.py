@@ -65,6 +65,7 @@ def array_steps(case: Case, members: int, device: torch.device, joined: bool) ->
     """The loop of an array, all of one seed; yields after each step of all."""
     kits, config = begun(case, members, device)
     step = step_of(kits, config, device, joined)
+    step.begin(range(len(kits)))
     for batch in batches(case, config, device):
         step([batch] * members)
         yield

@@ -233,10 +233,22 @@ def crowd_figures() -> list[str]:
     ]
 
 
+def of_seeds(name: str, lr: str) -> list[str]:
+    """The rows of a crowd's seeds, and of the median, in its table."""
+    told = json.loads(load(name).trials["baselines"].dropna().iloc[0])["training median"]
+    return [
+        *(
+            f"| seed {seed}, lr {lr} | {row['value']:.1f} | {row['test_mae']:.1f} | "
+            f"{row['test_rmse']:.1f} |"
+            for seed, (_, row) in enumerate(seeds(name, 0).iterrows(), 1)
+        ),
+        f"| training median | | {told['mae']:.1f} | {told['rmse']:.1f} |",
+    ]
+
+
 def conv_figures() -> list[str]:
     """Of crowd-b-conv."""
     held = load(CONV)
-    told = json.loads(held.trials["baselines"].dropna().iloc[0])["training median"]
     rows, pick = seeds(CONV, 0), winner(CONV, 0)
     assert pick["lr"] == held.trials["lr"].min() and len(rows) == 2
     full = list(held.trials.query("epochs == 36")["trial"])
@@ -247,12 +259,7 @@ def conv_figures() -> list[str]:
     return [
         *setup(CONV),
         f"epochs in {seconds_of_driver(CONV) / 60:.0f} minutes",
-        *(
-            f"| seed {seed}, lr {pick['lr']:.4f} | {row['value']:.1f} | {row['test_mae']:.1f} | "
-            f"{row['test_rmse']:.1f} |"
-            for seed, (_, row) in enumerate(rows.iterrows(), 1)
-        ),
-        f"| training median | | {told['mae']:.1f} | {told['rmse']:.1f} |",
+        *of_seeds(CONV, f"{pick['lr']:.4f}"),
         f"after {min(held.trials.query('epochs == 36')['seconds']) / 60:.0f} minutes of one core",
         f"between {late.min():.0f} and {late.max():.0f} from epoch 5 on",
         f"are missed by {min(ends)} to {max(ends)} at the end",
@@ -273,12 +280,7 @@ def conv_a_figures() -> list[str]:
     return [
         *setup(CONV_A),
         f"epochs in {seconds_of_driver(CONV_A) / 60:.0f} minutes",
-        *(
-            f"| seed {seed}, lr {pick['lr']:g} | {row['value']:.1f} | {row['test_mae']:.1f} | "
-            f"{row['test_rmse']:.1f} |"
-            for seed, (_, row) in enumerate(rows.iterrows(), 1)
-        ),
-        f"| training median | | {told['mae']:.1f} | {told['rmse']:.1f} |",
+        *of_seeds(CONV_A, f"{pick['lr']:g}"),
         f"- {1 - rows['test_mae'].astype(float).mean() / told['mae']:.0%}".replace("%", " %")
         + " less error than the best constant",
         f"after {max(rows['seconds']) / 60:.0f} minutes of one core a seed",

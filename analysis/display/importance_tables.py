@@ -65,9 +65,9 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 _IMPORTANCE = (
     "Importance: a setting's share of how far the better half of the configs is spread otherwise "
     "than all that were tried; that is no share of what a setting changes the metric by. By "
-    f"chance: how often {SHUFFLES} shufflings of the ranks, and the ranks themselves, give a "
-    "setting as much; beyond chance at 5 %, Holm over the settings of a scope. A config that "
-    "diverged ranks last; in full only those are left that the rungs kept."
+    f"chance: how often shufflings of the ranks, {SHUFFLES} or more, and the ranks themselves "
+    "give a setting as much; beyond chance at 5 %, Holm over the settings of a scope. A config "
+    "that diverged ranks last; in full only those are left that the rungs kept."
 )
 
 
@@ -102,7 +102,7 @@ BY = ("residual", "seeds")  # what an interval may be by
 _MARGINALS = (
     "Marginal means of a full grid: exact means over all combinations of the other settings, at "
     "the last rung that the whole grid came to. Interval: Student's, by the residual of the sum "
-    "of main effects (too wide where settings interact), or, of a grid of one setting in full, by "
-    "the pooled spread over the study's seeds. Values are of one run each, so what the best level "
-    "shows is no result of it."
+    "of main effects (wider where settings interact; one spread for all levels), or, of a grid of "
+    "one setting in full, by the pooled spread over the study's seeds. Values are of one run each, "
+    "so what the best level shows is no result of it."
 )

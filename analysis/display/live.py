@@ -57,12 +57,8 @@ class Live:
         self._stood, self._again = "", 0.0
         self.version = 0
 
-    def state(self) -> dict[str, Any]:
-        """What the page shows now, as JSON has it."""
-        return self.now()[1]
-
     def now(self) -> tuple[int, dict[str, Any]]:
-        """Version and state, which belong to one another; looked at anew where it may be new."""
+        """Version, and what the page shows, as JSON has it; looked at anew where it may be new."""
         with self._lock:
             began = time.monotonic()
             if began >= self._again:

@@ -8,7 +8,7 @@ they are. A study without early stopping (`scheduler = "none"`), or curves from 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from search.record import Record, epochs_of_cell, plan_from
 from search.record.once import once
+from search.record.seed_spread import seed_spread
 
 LEAST = 4  # configs in full that a cell needs to say anything
 ENOUGH = 8  # and for an interval: of four it covers 57 % at a correlation of 0.9, for 95 %
@@ -248,12 +249,5 @@ def _by_influence(signs: Sequence[Order]) -> tuple[float, float]:
 
 
 def seed_noise(record: Record) -> float:
-    """Pooled standard deviation over seeds of the watched metric, of cells with two or more."""
-    trials = record.trials
-    full = (trials["stage"] == "confirm") & (trials["status"] == "completed")
-    groups: Mapping[object, pd.Series] = dict(list(trials[full].groupby("cell")["value"]))
-    held = [values.dropna() for values in groups.values() if values.notna().sum() >= 2]
-    if not held:
-        return math.nan
-    squares = sum(float(((v - v.mean()) ** 2).sum()) for v in held)
-    return math.sqrt(squares / sum(len(v) - 1 for v in held))
+    """Pooled standard deviation over seeds of the watched metric; NaN where no cell has two."""
+    return seed_spread(record.trials, "value")[0]

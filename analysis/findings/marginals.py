@@ -20,11 +20,11 @@ import pandas as pd
 from scipy.special import stdtrit  # scipy.stats takes two seconds to import
 
 from analysis.findings.facts import bounds
-from analysis.findings.first_rung import seed_noise
 from analysis.findings.stats import LEVEL, Interval, has_spread
 from analysis.findings.tried import settings_of_search, tried
 from search.record import Record, searched
 from search.record.once import once
+from search.record.seed_spread import seed_spread
 
 COLUMNS = [
     *("scope", "cell", "epoch", "setting", "level", "mean", "lo", "hi", "interval", "n"),
@@ -162,14 +162,7 @@ def _spread(record: Record, held: pd.DataFrame, factors: list[str]) -> tuple[flo
     if freedom > 0:
         return math.sqrt(float(((values - fitted) ** 2).sum()) / freedom), freedom, "residual"
     full = int(held["epoch"].iloc[0]) == int(record.study["rungs"][-1])
-    noise = seed_noise(record)
+    noise, seeds = seed_spread(record.trials, "value")
     if full and noise > 0:
-        return noise, _seed_freedom(record), "seeds"
+        return noise, seeds, "seeds"
     return math.nan, 0, "none"
-
-
-def _seed_freedom(record: Record) -> int:
-    trials = record.trials
-    full = (trials["stage"] == "confirm") & (trials["status"] == "completed")
-    counts = trials[full & trials["value"].notna()].groupby("cell").size()
-    return int((counts[counts > 1] - 1).sum())

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from search.record.events import events_of
 from search.record.journal import JournalError, read_lines
-from search.record.stored import EPOCHS, JOURNAL
+from search.record.stored import EPOCHS
 from search.record.taken import ASIDE
 
 if TYPE_CHECKING:
@@ -46,10 +47,9 @@ def reveals(record: Record) -> list[Reveal]:
     """Every score of test on record: those told of first, in the order of their time."""
     study = record.study
     imported = "imported" in study
-    events = read_lines(record.run / JOURNAL, record.sizes.get(JOURNAL, 0))
     told = [
         Reveal(e["trial"], int(e["value_epoch"]), e["time"], TOLD)
-        for e in events
+        for e in events_of(record)
         if e["event"] == "tell" and e.get("test")
     ]
     found = [r._replace(time="", why=IMPORTED) for r in told] if imported else told

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from search.record.journal import read_lines
-from search.record.stored import JOURNAL
+from search.record.events import events_of
 
 if TYPE_CHECKING:
     from search.record.read import Record
@@ -36,7 +35,7 @@ class Spent(NamedTuple):
 def spent(record: Record) -> list[Spent]:
     """The jobs of a search that have ended; audits, seeds and scorings are none of them."""
     found, jobs = list[Spent](), {}
-    for event in read_lines(record.run / JOURNAL, record.sizes.get(JOURNAL, 0)):
+    for event in events_of(record):
         if event["event"] == "ask":
             jobs[event["job"]["trial"]] = event["job"]
         elif event["event"] == "tell":

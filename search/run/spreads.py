@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from search import record
+from search.record.seed_spread import seed_spread
 from search.run.measuring import shape_of
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -56,17 +54,7 @@ def lent_spread(spec: StudySpec, runs_dir: Path) -> Spread | None:
             for shape in wanted
             if all({**study["settings"], **cell}.get(k, v) == v for k, v in shape.items())
         ]
-        if spread := _pooled(held.trials, set(like), metric):
-            found.append(Spread(metric, *spread, source))
+        sd, freedom = seed_spread(held.trials[held.trials["cell"].isin(like)], metric)
+        if sd > 0:
+            found.append(Spread(metric, sd, freedom, source))
     return max(found, key=lambda spread: spread.freedom, default=None)
-
-
-def _pooled(trials: pd.DataFrame, cells: set[int], metric: str) -> tuple[float, int] | None:
-    rows = trials[(trials["stage"] == "confirm") & (trials["status"] == "completed")]
-    rows = rows[rows["cell"].isin(list(cells))].dropna(subset=metric)
-    groups = [own[metric].astype(float) for _, own in rows.groupby("cell") if len(own) > 1]
-    freedom = sum(len(own) - 1 for own in groups)
-    if not freedom:
-        return None
-    squares = sum(float(((own - own.mean()) ** 2).sum()) for own in groups)
-    return (math.sqrt(squares / freedom), freedom) if squares else None

@@ -6,6 +6,7 @@ See `ray_worker` for how Ray runs it. An exception in a trial is a result like a
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
 import platform
@@ -211,13 +212,15 @@ def _outcomes(
     alive: Callable[[], None],
 ) -> Sequence[Outcome | Exception]:
     """Of each job what it came to; those that failed together, or are no array, one by one."""
-    from trainables.engine.arrays.fits import why_single
     from trainables.engine.arrays.train import TogetherError, train_array
     from trainables.engine.train import train
+    from trainables.errors import TaskError
 
     found: list[Outcome | Exception] = [TogetherError()] * len(jobs)
-    if len(jobs) > 1 and not why_single(task, jobs):
-        found = train_array(task, jobs, reports, alive)
+    if len(jobs) > 1:
+        with contextlib.suppress(TaskError):  # no array
+            found = train_array(task, jobs, reports, alive)
+        gc.collect()  # steps and networks of an array refer to one another
     for number, held in enumerate(found):
         if isinstance(held, TogetherError):  # such as memory that one alone has enough of
             try:

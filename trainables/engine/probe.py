@@ -114,6 +114,7 @@ def probe(
     kits = [make(task, config, device, task.network(config, None)) for _ in range(members)]
     kit = kits[0]
     step = InTurn(kits) if members == 1 else step_of(kits, config, device, join=True)
+    step.begin(range(members))
     for each in kits:
         each.net.train()
     keeps = config["checkpoint_rule"] == "best"

@@ -171,8 +171,7 @@ class Step:
     def loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The task's, of what the network returned; see Task."""
         # losses and counts in single precision, as autocast itself has them
-        held = output.float() if output.dtype in HALVES else output
-        return self._task.loss(held, target, self._config)
+        return self._task.loss(single(output), target, self._config)
 
     def update(self, count: int, loss: Tensor, sums: dict[str, Tensor]) -> None:
         """Move the weights by the gradients that they have, and add up what was measured.
@@ -202,6 +201,11 @@ def autocast(config: Config, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config["precision"] == "bf16")
 
 
+def single(output: Tensor) -> Tensor:
+    """In single precision what autocast may have returned in half."""
+    return output.float() if output.dtype in HALVES else output
+
+
 @contextmanager
 def forward_autocast(net: nn.Module, config: Config, device: torch.device) -> Iterator[None]:
     """Inside, the network alone computes under `autocast`, and what it returns is single.
@@ -225,8 +229,7 @@ def forward_autocast(net: nn.Module, config: Config, device: torch.device) -> It
 
     def leave(_: nn.Module, __: Any, output: Any) -> Any:
         casts.pop().__exit__(None, None, None)
-        half = isinstance(output, Tensor) and output.dtype in HALVES
-        return output.float() if half else output
+        return single(output) if isinstance(output, Tensor) else output
 
     hooks = [
         net.register_forward_pre_hook(enter),

@@ -13,7 +13,7 @@ import torch
 
 from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob, watched_metric, watched_split
-from trainables.engine.trial import Report, Trial, generator, seed_of
+from trainables.engine.trial import Report, Trial, generator, seed_of, trained
 from trainables.task import Task
 
 __all__ = ["Outcome", "TrainJob", "train", "watched_metric", "watched_split"]
@@ -60,7 +60,7 @@ def _epoch(task: Task, trial: Trial, alive: Callable[[], None]) -> Row:
         alive()
         kit.step(batch)
         images += len(batch[0])
-    means = {f"train_{name}": value / images for name, value in kit.step.take().items()}
-    trained = time.perf_counter()
+    sums = kit.step.take()  # waits for the device
+    seconds = time.perf_counter() - started
     alive()
-    return {"epoch": epoch, "lr": lr, **means, "train_seconds": trained - started}
+    return trained(epoch, lr, sums, images, seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -250,6 +250,20 @@ def _told(task: Task, job: TrainJob) -> dict[str, Any]:
     held = {"task": task.name, "study": job.study, "max_epochs": job.max_epochs}
     held |= {"seed": job.seed, "split_seed": job.split_seed, **job.config}
     return dict(json.loads(json.dumps(held)))
+
+
+def trained(epoch: int, lr: float, sums: Mapping[str, float], images: int, seconds: float) -> Row:
+    """What training adds to the row of an epoch.
+
+    Args:
+        epoch: its number, from 1.
+        lr: of the last step.
+        sums: over the images, see Step.take.
+        images: that were trained on.
+        seconds: that it took.
+    """
+    means = {f"train_{name}": value / images for name, value in sums.items()}
+    return {"epoch": epoch, "lr": lr, **means, "train_seconds": seconds}
 
 
 def generator(job: TrainJob, epoch: int, stream: int) -> torch.Generator:

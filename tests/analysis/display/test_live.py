@@ -68,21 +68,21 @@ def serve(tmp_path):
 
 
 def stood(run):
-    return Live(run, str(run)).state()
+    return Live(run, str(run)).now()[1]
 
 
 @pytest.mark.long
 def test_it_says_what_status_says_at_every_time_of_a_study(make_study, tmp_path, at_once):
     run = tmp_path / "tiny"
     page_ = Live(run, "tiny")
-    assert page_.state()["state"] == WAITING
+    assert page_.now()[1]["state"] == WAITING
     with RunFolder.make(run):
-        assert BEGINS in page_.state()["title"]
+        assert BEGINS in page_.now()[1]["title"]
     study = make_study()
     drive(study, most=7)
     job = study.ask()
     study.epoch(job.trial, {"epoch": job.train["from_epoch"] + 1, "lr": 0.1, "seconds": 3.0})
-    shown = page_.state()
+    shown = page_.now()[1]
     assert shown["state"] == RUNNING
     head, rows = status_rows(record.load(run))
     assert shown["head"][: len(head)] == head
@@ -91,16 +91,16 @@ def test_it_says_what_status_says_at_every_time_of_a_study(make_study, tmp_path,
     assert shown["jobs"][0]["pace"] == "3 s an epoch"
     assert shown["outlook"]["done"] <= shown["outlook"]["all"]
     version = page_.version
-    assert page_.state() == shown
+    assert page_.now()[1] == shown
     assert page_.version == version
     study.run.close()
-    shown = page_.state()
+    shown = page_.now()[1]
     assert (shown["state"], shown["jobs"], shown["outlook"]) == (KILLED, [], None)
     assert "go on: resnet-search resume tiny" in shown["said"]
     study = make_study()
     drive(study)
     study.close()
-    shown = page_.state()
+    shown = page_.now()[1]
     held = record.load(run)
     assert shown["state"] == state_of(held) in (DONE, SHORT)
     lost = held.trials[held.trials["status"].isin(["failed", "diverged"])]
@@ -113,8 +113,8 @@ def test_it_says_what_status_says_at_every_time_of_a_study(make_study, tmp_path,
     assert drawn >= set(seeds) | set(chosen["trial"])
     with (run / record.JOURNAL).open("ab") as file:
         file.write(b"{}\n")
-    assert page_.state()["state"] == DAMAGED
-    assert "decisions.jsonl, line" in page_.state()["title"]
+    assert page_.now()[1]["state"] == DAMAGED
+    assert "decisions.jsonl, line" in page_.now()[1]["title"]
 
 
 @pytest.mark.long
@@ -340,6 +340,6 @@ def test_a_look_that_fails_in_a_way_of_its_own_is_not_tried_again_at_once(tmp_pa
 
     monkeypatch.setattr(page_, "_look", look)
     with pytest.raises(KeyError):
-        page_.state()
-    page_.state()
+        page_.now()[1]
+    page_.now()[1]
     assert len(looks) == 1

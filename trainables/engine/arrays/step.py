@@ -35,11 +35,9 @@ class InTurn:
     def __call__(self, batches: Sequence[Batch]) -> None:
         """Take one step on a batch of each member."""
         for at, (member, batch) in enumerate(zip(self._members, batches, strict=True)):
-            if self._drawn:  # not where steps are only measured
-                torch.set_rng_state(self._drawn[at])
+            torch.set_rng_state(self._drawn[at])
             member.step(batch)
-            if self._drawn:
-                self._drawn[at] = torch.get_rng_state()
+            self._drawn[at] = torch.get_rng_state()
 
     @property
     def how(self) -> str:

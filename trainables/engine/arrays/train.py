@@ -13,7 +13,7 @@ from trainables.engine.arrays.step import AnyStep, step_of
 from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.kit import eager_kit, forget
-from trainables.engine.trial import Report, Trial, generator, seed_of
+from trainables.engine.trial import Report, Trial, generator, seed_of, trained
 from trainables.errors import TaskError
 from trainables.task import Task
 
@@ -106,8 +106,8 @@ def _train_members(
                 step, together = step_of(kits, held[0].job.config, device, join), chosen
             rows = _epoch(task, held, step, alive)
         except Exception as error:  # of the program that is one for all
+            # no traceback: it would hold all members' memory while they are trained singly
             fault = TogetherError(f"{type(error).__name__}: {error}")
-            fault.__cause__ = error
             ended.update(dict.fromkeys(chosen, fault))
             continue
         how = step.how
@@ -139,17 +139,9 @@ def _epoch(
         step([of_seed[member.job.seed] for member in members])
         images += len(drawn[0][0])
     sums = [member.kit.step.take() for member in members]
-    trained = (time.perf_counter() - started) / len(members)
+    share = (time.perf_counter() - started) / len(members)
     alive()
-    return [
-        {
-            "epoch": epoch,
-            "lr": lr,
-            **{f"train_{name}": value / images for name, value in held.items()},
-            "train_seconds": trained,
-        }
-        for lr, held in zip(rates, sums, strict=True)
-    ]
+    return [trained(epoch, lr, held, images, share) for lr, held in zip(rates, sums, strict=True)]
 
 
 def _outcome(member: Trial, how: str) -> Outcome | Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -245,7 +246,24 @@ def test_what_fails_together_or_is_no_array_is_trained_one_by_one(complete, tmp_
     singly, _ = outcomes(other)
     assert [outcome.how["step"] for outcome in singly] == ["eager"] * 3
     monkeypatch.setattr(loop, "_epoch", broken)
+    nets: list[Any] = []
+    made = loop.Trial
+
+    def trial(*told: Any) -> Any:
+        found = made(*told)
+        nets.append(weakref.ref(found.kit.net))
+        return found
+
+    monkeypatch.setattr(loop, "Trial", trial)
+    alone = []
+
+    def singly_trained(*told: Any) -> Any:
+        alone.append([net() is None for net in nets])  # their memory is free by then
+        return train(*told)
+
+    monkeypatch.setattr("trainables.engine.train.train", singly_trained)
     found, rows = outcomes(jobs(complete, tmp_path / "held"))
+    assert alone == [[True] * 3] * 3
     assert [outcome.how["step"] for outcome in found] == ["eager"] * 3
     assert [len(held) for held in rows] == [EPOCHS] * 3
 
