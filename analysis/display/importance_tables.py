@@ -103,6 +103,6 @@ _MARGINALS = (
     "Marginal means of a full grid: exact means over all combinations of the other settings, at "
     "the last rung that the whole grid came to. Interval: Student's, by the residual of the sum "
     "of main effects (wider where settings interact; one spread for all levels), or, of a grid of "
-    "one setting in full, by the pooled spread over the study's seeds. Values are of one run each, "
-    "so what the best level shows is no result of it."
+    "one setting in full, by the pooled spread over the study's seeds. Values are of one run "
+    "each, so what the best level shows is no result of it."
 )

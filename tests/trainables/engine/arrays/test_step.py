@@ -172,10 +172,17 @@ def test_members_with_the_stem_for_small_images_compute_what_they_would_alone(co
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("depth", "steps"), [(34, 10), (50, 2)])
-def test_members_of_any_depth_compute_what_they_would_alone(complete, depth, steps):
-    """Of one optimizer and another. Deeper ones are more of the same blocks, and gigabytes."""
-    compare(complete, DEEP, steps, True, depth=depth)
+@pytest.mark.parametrize(
+    ("depth", "steps", "chosen"),
+    [(34, 10, DEEP), (50, 4, [DEEP[0], {**SGD[2], "lr": 1e-4}])],
+    ids=["34", "50"],
+)
+def test_members_of_any_depth_compute_what_they_would_alone(complete, depth, steps, chosen):
+    """Of one optimizer and another; at depth 50 of SGD, as Adam's first steps there are rounding.
+
+    Deeper ones are more of the same blocks, and gigabytes.
+    """
+    compare(complete, chosen, steps, True, depth=depth)
 
 
 def test_an_array_of_networks_that_multiply_by_padding_computes_the_same(complete):
