@@ -24,7 +24,7 @@ def importance_table(record: Record) -> Table:
     study, data = record.study, importance(record)
     rows = [
         {
-            "of": _scope(study, row),
+            "of": scope_name(study, row),
             "at epoch": str(row["epoch"]),
             "setting": named(row["setting"]),
             "importance": _share(row),
@@ -38,15 +38,28 @@ def importance_table(record: Record) -> Table:
     display = pd.DataFrame(rows)
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
     bold["verdict"] = data["decided"].astype(bool).to_numpy()
-    names = [*dict.fromkeys(name.rpartition(", ")[0] for name in data["evaluator"] if name)]
-    by = f"By {', '.join(names)}." if names else f"Nothing is told below {LEAST} configs."
-    caption = " ".join([*words.banners(record), by, _IMPORTANCE, origin(record)])
+    caption = " ".join([*words.banners(record), about_importance(data), origin(record)])
     title = "Which settings decided how good a config was"
     data = data.assign(**stamps(record))
-    return Table(study["name"], "importance", title, caption, display, bold, data, short=by)
+    return Table(study["name"], "importance", title, caption, display, bold, data, short=_by(data))
 
 
-def _scope(study: Mapping[str, Any], row: Mapping[Any, Any]) -> str:
+def about_importance(data: pd.DataFrame) -> str:
+    """How importance came about and what it is not, as table and figure say it.
+
+    Args:
+        data: rows of analysis.findings.importance.importance.
+    """
+    return f"{_by(data)} {_IMPORTANCE}"
+
+
+def _by(data: pd.DataFrame) -> str:
+    names = [*dict.fromkeys(name.rpartition(", ")[0] for name in data["evaluator"] if name)]
+    return f"By {', '.join(names)}." if names else f"Nothing is told below {LEAST} configs."
+
+
+def scope_name(study: Mapping[str, Any], row: Mapping[Any, Any]) -> str:
+    """What a row of importance or of marginal means is of, in words."""
     if row["scope"] == "study":
         return "the study, ranks within cells" if len(study["cells"]) > 1 else "the study"
     return cell_label(study["cells"][row["cell"]])
@@ -77,7 +90,7 @@ def marginals_table(record: Record) -> Table:
     places, name = digits(study, study["metric"]), metric_name(study, study["metric"])
     rows = [
         {
-            "of": "the study" if row["scope"] == "study" else _scope(study, row),
+            "of": "the study" if row["scope"] == "study" else scope_name(study, row),
             "setting": named(row["setting"]),
             "level": DASH if row["why"] else setting(row["setting"], row["level"]),
             f"mean {study['watched']} {name}": f"cannot tell: {row['why']}"

@@ -31,7 +31,7 @@ PARTS = (  # of a study's page: which tables and figures stand under which head
     ("curves", "Learning curves and samples", ("settled",), ("F", "curves", "final")),
     (
         *("search", "The search", ("search", "configs", "importance", "marginals")),
-        ("search", "rungs", "best-so-far", "parallel", "marginals"),
+        ("search", "rungs", "best-so-far", "parallel", "importance", "marginals"),
     ),
     ("audit", "Audit", ("audit", "firstrung"), ()),
     ("ledger", "Test ledger", ("optimism", "reveals"), ()),

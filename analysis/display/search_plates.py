@@ -13,7 +13,12 @@ from matplotlib.lines import Line2D
 
 from analysis.display import search_figures
 from analysis.display.plates import Plate, keys, new
-from analysis.display.setting_plates import best_plates, marginal_plates, parallel_plates
+from analysis.display.setting_plates import (
+    best_plates,
+    importance_plates,
+    marginal_plates,
+    parallel_plates,
+)
 from analysis.findings.audit import searched
 from analysis.findings.facts import metric_name
 from analysis.findings.tried import is_log
@@ -56,7 +61,8 @@ def search_plates(record: Record) -> list[Plate]:
     ladder = _panels(record, tried, lambda ax, held: search_figures.rung_ladder(ax, held, rungs))
     data, title = _drawn(record, tried, ["epochs", "status"]), "How far each config was trained"
     found.append(Plate("rungs", title, caption, ladder, data))
-    return [*found, *best_plates(record), *parallel_plates(record), *marginal_plates(record)]
+    of_settings = [*parallel_plates(record), *importance_plates(record), *marginal_plates(record)]
+    return [*found, *best_plates(record), *of_settings]
 
 
 def _drawn(record: Record, trials: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

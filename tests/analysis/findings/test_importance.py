@@ -15,6 +15,8 @@ from make_run import Run
 from analysis import frames
 from analysis.cli import main as report
 from analysis.display import tables
+from analysis.display.figure_set import plates, save
+from analysis.display.importance_tables import about_importance
 from analysis.findings.first_rung import seed_noise
 from analysis.findings.importance import A_SETTING, LEAST, SHUFFLES, importance
 from analysis.findings.marginals import marginals
@@ -90,6 +92,31 @@ def test_a_config_that_diverged_ranks_last(tmp_path):
     held = importance(load(search(tmp_path / "s", 1, 30, value).folder)).set_index("setting")
     assert held.loc["lr", "decided"] and not held.loc["weight_decay", "decided"]
     assert (held["n"] == 30).all() and (held["ignored"] == 0).all()
+
+
+@pytest.mark.long
+def test_the_figure_has_a_bar_for_each_row_that_is_told_and_its_csv_the_same_rows(tmp_path):
+    record = load(search(tmp_path / "s", 2, LEAST, by_lr, rungs=(1, 3), epochs=1).folder)
+    plate = {held.key: held for held in plates(record)}["importance"]
+    data = pd.read_csv(save(plate, tmp_path, "s")[-1], keep_default_na=False)
+    told = importance(record).query("why == ''")
+    assert len(told) == 6 and set(told["epoch"]) == {1}  # none came to epoch 3
+    assert data["importance"].tolist() == pytest.approx(told["importance"].tolist())
+    assert data["label"].tolist() == ["", "", "depth 1", "depth 1", "depth 2", "depth 2"]
+    bars = [bar for ax in plate.figure.axes for bar in ax.patches]
+    assert [bar.get_width() for bar in bars] == pytest.approx(told["importance"].tolist())
+    filled = [bar.get_facecolor()[:3] != (1, 1, 1) for bar in bars]
+    assert filled == told["decided"].tolist() and {*filled} == {True, False}
+    texts = [text.get_text() for ax in plate.figure.axes for text in ax.texts]
+    assert texts == [f"p = {p:.3f}" for p in told["p"]]
+    caption = tables.make(record, "importance").caption
+    assert about_importance(importance(record)) in caption
+    assert about_importance(told) in plate.caption
+
+
+def test_where_no_importance_is_told_there_is_no_figure(tmp_path):
+    few = load(search(tmp_path / "few", 1, LEAST - 1, by_lr).folder)
+    assert "importance" not in {plate.key for plate in plates(few)}
 
 
 def test_of_too_few_and_of_one_setting_it_says_so(tmp_path, capsys):
