@@ -167,7 +167,7 @@ def decisions(*runs: Run) -> pd.DataFrame:
     """
 
     def made(record: Record, keys: Sequence[str]) -> pd.DataFrame:
-        held = record.decisions.copy(deep=False)
+        held = record.decisions.astype(dict.fromkeys(("epoch", "rank", "n", "goes_on"), "Int64"))
         held.insert(0, "study", record.study["name"])
         return _with_cells(record, keys, held)
 

@@ -50,9 +50,11 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         The page.
 
     Raises:
-        UserError: no run, two of one name, a run folder cannot be read, or its trials mix what
-            cannot be compared.
+        UserError: no run, two of one name, a run folder cannot be read, its trials mix what
+            cannot be compared, or a file stands where the folder should.
     """
+    if taken := next((at for at in (out, *out.parents) if at.exists() and not at.is_dir()), None):
+        raise UserError(f"{out}: {taken} is no folder; name a folder to write to by --out")
     records = [verified(run) for run in runs]
     if not records:
         raise UserError("no run folder given")

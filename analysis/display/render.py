@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis.display.markup import fragment
@@ -96,6 +97,10 @@ class Table:
         display, bold = self.display.loc[:, kept], self.bold.loc[:, kept]
         return replace(self, display=display, bold=bold)
 
+    def __repr__(self) -> str:
+        """The table as a prompt shows it."""
+        return render(self, "md")
+
     def _repr_html_(self) -> str:
         """The table as a notebook shows it."""
         return render(self, "html")
@@ -114,8 +119,9 @@ class Table:
             begun = [n for n, name in enumerate(names) if name.startswith(head)]
             found = [n for n in begun if names[n] == head] or begun
             if len(found) != 1:
-                fault = "is the beginning of several" if found else "is none"
-                raise UserError(f"column {head!r} {fault}; the table has {', '.join(names)}")
+                held = ", ".join(names[n] for n in found) or f"the table has {', '.join(names)}"
+                fault = "is the beginning of several: " if found else "is none; "
+                raise UserError(f"column {head!r} {fault}{held}")
             kept.append(found[0])
         return replace(
             self,
@@ -177,11 +183,18 @@ def write(table: Table, path: Path) -> None:
 
 
 def _flat(data: pd.DataFrame) -> pd.DataFrame:
-    """Columns of one kind each, as a parquet file has them: mixed ones as text."""
+    """Columns of one kind each, as a parquet file has them: mixed ones as text.
+
+    Whole numbers stay so where some are missing.
+    """
     held = data.copy(deep=False)
     for name in [n for n, kind in held.dtypes.items() if kind == "object"]:
+        kinds = {type(v) for v in held[name].dropna()}
+        if kinds and all(issubclass(k, int | np.integer) and k is not bool for k in kinds):
+            held[name] = held[name].astype("Int64")
+            continue
         column = held[name].infer_objects()
-        mixed = column.dtype == object and len({type(v) for v in column.dropna()}) > 1
+        mixed = column.dtype == object and len(kinds) > 1
         held[name] = column.map(str, na_action="ignore") if mixed else column
     return held
 

@@ -62,7 +62,7 @@ def audit_frame(record: Record) -> pd.DataFrame:
     )
     pairs = zip(found["value_end"], found["winner"], found["status"], strict=True)
     found["better"] = [_better(*pair, study["mode"]) for pair in pairs]
-    return found.astype({"better": object})
+    return found.astype({"better": object, "rank": "Int64", "n": "Int64"})
 
 
 def _better(value: Any, winner: Any, status: str, mode: str) -> Any:

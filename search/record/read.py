@@ -171,6 +171,11 @@ class Record:
         """One row a trial, epoch and quantity."""
         return self._curves()
 
+    def __repr__(self) -> str:
+        """What it is; its frames would fill pages."""
+        counts = f"{len(self.study['cells'])} cells, {len(self.trials)} trials"
+        return f"Record of study {self.study['name']} ({self.run}): {counts}"
+
     def _repr_html_(self) -> str:
         """As a notebook shows it: how many trials of each cell stand how."""
         cells = [cell_label(at) or "all" for at in self.study["cells"]]

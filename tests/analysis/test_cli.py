@@ -43,6 +43,17 @@ def test_build_of_several_needs_a_place(tmp_path, capsys):
     assert (tmp_path / "out" / "index.html").is_file()
 
 
+def test_a_page_is_not_written_where_a_file_stands(tmp_path, capsys):
+    run = Run(tmp_path / "s").folder
+    file = tmp_path / "notes.txt"
+    file.write_text("mine", encoding="utf-8")
+    for out in (file, file / "deep" / "er"):
+        assert main(["build", str(run), "--out", str(out)]) == 2
+        told = f"resnet-report: {out}: {file} is no folder; name a folder to write to by --out\n"
+        assert capsys.readouterr().err == told
+    assert file.read_text(encoding="utf-8") == "mine"
+
+
 @pytest.mark.long
 def test_published_curves_go_under_ours(tmp_path):
     run = Run(tmp_path / "s")

@@ -57,11 +57,28 @@ def test_csv_parquet_and_json_hold_the_same_numbers(tmp_path, key):
     assert [[c["text"] for c in row] for row in held["rows"]] == table.strings[0]
 
 
+COUNTS = {"T1": ["depth", "n", "seeds_due", "configs", "epochs"], "audit": ["rank", "n", "epochs"]}
+
+
+@pytest.mark.parametrize("key", COUNTS)
+def test_counts_are_whole_numbers_in_parquet_where_some_are_missing_too(tmp_path, key):
+    """Constant predictors have no seeds, an audited trial of a rung cut short no rank."""
+    table = tables.make(load(PLAIN), key)
+    write(table, tmp_path / "t.parquet")
+    held = pd.read_parquet(tmp_path / "t.parquet")
+    for name in COUNTS[key]:
+        assert pd.api.types.is_integer_dtype(held[name]), name
+        pd.testing.assert_series_equal(
+            held[name], table.data[name].astype("Int64"), check_dtype=False
+        )
+
+
 def test_columns_are_chosen_by_how_they_begin(capsys):
     assert report(["table", PLAIN, "--columns", "depth,test acc", "--format", "json"]) == 0
     held = json.loads(capsys.readouterr().out)
     assert held["columns"] == ["depth", "test accuracy ↑"] and "loss" in str(held["data"])
-    for wanted, fault in (("test", "is the beginning of several"), ("nothing", "is none")):
+    several = "'test' is the beginning of several: test loss ↓, test accuracy ↑\n"
+    for wanted, fault in (("test", several), ("nothing", "is none; the table has depth, ")):
         assert report(["table", PLAIN, "--columns", wanted]) == 2
         assert fault in capsys.readouterr().err
 
