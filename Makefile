@@ -1,13 +1,13 @@
 # make venv    set up .venv, nothing else        make test        all tests (no GPU, network or data)
 # make demo    two small studies and a report    make test-fast   those of a second, without Ray
-#                                                make lint        ruff, mypy, order of the packages
+# make notebook  docs/frames.ipynb, run again      make lint        ruff, mypy, order of the packages
 #
 # Needs Python 3.11 or newer; choose one with `make PYTHON=python3.12 ...`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 REPORT = runs/quickstart/report
 
-.PHONY: venv demo test test-fast lint clean-demo
+.PHONY: venv demo test test-fast lint notebook clean-demo
 .DELETE_ON_ERROR:
 
 venv: .venv/ready
@@ -38,6 +38,9 @@ test: venv
 
 test-fast: venv
 	$(BIN)/python -m pytest -n auto -m "not slow and not long"
+
+notebook: venv
+	$(BIN)/python tests/analysis/notebook.py
 
 lint: venv
 	$(BIN)/ruff check .

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import duckdb
+import nbformat
 import pandas as pd
 import polars
 import pytest
 from make_run import Run, cifar
 
 from analysis import frames
+from analysis.display.render import render
 from analysis.findings.cells import cell_values
 from search.record import UserError, load
+from tests.analysis.notebook import NOTEBOOK, executed
 
 SHIPPED = Path(__file__).parents[2] / "results"
 PLAIN, CROWD = SHIPPED / "cifar10-plain", SHIPPED / "crowd-a-64px"
@@ -111,6 +113,19 @@ def test_a_record_is_shown_by_a_notebook_with_its_name_escaped(tmp_path):
     assert "a&lt;b" in shown and "a<b" not in shown and "depth 34, fine-tuned" in shown
 
 
+def test_records_and_tables_are_short_at_a_prompt():
+    held = load(PLAIN)
+    assert repr(held) == f"Record of study cifar10-plain ({PLAIN}): 3 cells, 33 trials"
+    table = frames.table(held, "T1")
+    assert repr(table) == render(table, "md") and "0.7011" in repr(table)
+
+
+def test_counts_of_decisions_are_whole_numbers_where_some_are_missing():
+    held = frames.decisions(PLAIN)
+    assert held["rank"].isna().any() and held["rank"].notna().any()
+    assert (held[["epoch", "rank", "n", "goes_on"]].dtypes == "Int64").all()
+
+
 @pytest.mark.parametrize("name", ["trials", "curves", "per_image"])
 def test_polars_and_duckdb_read_the_files_as_pandas_does(name):
     path = PLAIN / f"{name}.parquet"
@@ -123,16 +138,27 @@ def test_polars_and_duckdb_read_the_files_as_pandas_does(name):
     assert found == (len(ours), ours["trial"].nunique())
 
 
+def shown(cell):
+    """What a cell shows, blanks that end a line aside; of a picture that it is there."""
+    return [
+        {
+            form: [line.rstrip() for line in text.splitlines()] if form.startswith("text/") else ""
+            for form, text in (output.get("data") or {output["output_type"]: str(output)}).items()
+        }
+        for output in cell.get("outputs", [])
+    ]
+
+
 @pytest.mark.long
-def test_what_the_documentation_prints_is_what_is_printed(monkeypatch, capsys):
-    """Every block of docs/frames.md is run; trailing blanks, which pandas pads with, aside."""
-    monkeypatch.chdir(SHIPPED.parent)
-    text = Path("docs/frames.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)\n```", text, re.DOTALL)
-    assert len(blocks) == text.count("```python") >= 5
-    names: dict[str, object] = {}
-    with pd.option_context("display.width", 110):
-        for code, told in blocks:
-            exec(code, names)
-            shown = capsys.readouterr().out.rstrip().splitlines()
-            assert [s.rstrip() for s in shown] == [s.rstrip() for s in told.splitlines()], code
+@pytest.mark.timeout(120)
+def test_the_notebook_shows_what_it_shows_when_it_is_run_again():
+    held, again = nbformat.read(NOTEBOOK, as_version=4), executed()
+    nbformat.validate(held)
+    for cell, new in zip(held["cells"], again["cells"], strict=True):
+        assert shown(new) == shown(cell), cell["source"]
+        assert new.get("execution_count") == cell.get("execution_count")
+    code = "".join(cell["source"] for cell in held["cells"] if cell["cell_type"] == "code")
+    assert not [name for name in frames.__all__ if f"frames.{name}(" not in code]
+    pictures = [form for cell in held["cells"] for output in shown(cell) for form in output]
+    assert pictures.count("image/png") >= 4 and NOTEBOOK.stat().st_size < 300_000
+    assert {key for cell in held["cells"] for key in cell["metadata"]} == set()  # no times
