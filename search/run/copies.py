@@ -53,6 +53,9 @@ class Log(Protocol):
 
     name: str
 
+    def catch_up(self, held: record.Record) -> None:
+        """A study goes on: what of its record is missing may be added, before anything is told."""
+
     def begin(self, stay: Stay) -> None:
         """A trial starts, or goes on."""
 
@@ -127,6 +130,7 @@ class Copied:
     def restored(self, held: record.Record) -> None:
         """See Watcher."""
         self._watcher.restored(held)
+        self._try(self._log.catch_up, held)
 
     def asked(self, job: Job, config: Mapping[str, Any], decisions: list[Event]) -> None:
         """See Watcher."""
@@ -192,6 +196,10 @@ class Apart:
         self._error: Exception | None = None
         self._ending = False
         self._thread = threading.Thread(target=self._work, name=f"log {log.name}", daemon=True)
+
+    def catch_up(self, held: record.Record) -> None:
+        """See Log."""
+        self._put(self._log.catch_up, held)
 
     def begin(self, stay: Stay) -> None:
         """See Log."""

@@ -1,22 +1,29 @@
 """What happens in a study as MLflow shows it: a run a trial, by Ray's own MLflowLoggerCallback.
 
 Ray's writes each number in a transaction of its own and knows no run of an earlier driver; here an
-epoch is one batch, and a trial that goes on does so in the run that it has.
+epoch is one batch, a trial that goes on does so in the run that it has, an epoch that is trained
+again is no second point where it came out the same, and a resume sends what MLflow lacks.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pandas as pd
+
+from search.record import Record
 from search.run.copies import Given, Scalars, Stay
 from search.run.stand_in import StandIn, package_fault
 from search.spec.study_spec import StudySpec
 
 FILE = "mlflow.db"
 PLACE = "MLFLOW_TRACKING_URI"
+FAILED = ("failed", "diverged")  # trials whose runs have failed
 LONGEST = 6000  # characters of a parameter that MLflow takes
 NEEDS = ("log.to = 'mlflow'", ("mlflow", "mlflow-skinny"), (2, 10), "mlflow-skinny>=2.10")
 
@@ -41,11 +48,48 @@ class MLflow:
         self._callback: Any = None
         self._client: Any = None
         self._open: dict[str, StandIn] = {}
+        self._sent: dict[str, dict[int, float | None]] = {}  # trial -> epoch -> watched metric
+
+    def catch_up(self, held: Record) -> None:
+        """See Log: what a kill, or a server that was away, has left out is sent now."""
+        self._set_up()
+        runs = {str(run.data.tags["trial"]): run for run in self._listed()}
+        metric = self._given.metric
+        values = held.curves[held.curves["name"] == metric].sort_values("epoch")
+        lasts = values.groupby("trial", observed=True)["value"].last().to_dict()
+        for row in held.trials.to_dict("records"):
+            trial = str(row["trial"])
+            run, scores = runs.get(trial), _scores_in(row)
+            if row["status"] == "running":  # goes on in this session
+                if run is not None:
+                    self._sent[trial] = self._steps(run.info.run_id)
+                continue
+            config = {**held.study["cells"][row["cell"]], **json.loads(row["config"])}
+            due = {**scores, metric: lasts.get(trial)}
+            if run is None or not _has_all(run, row, config, due):
+                self._fill(held, row, config, scores)
+
+    def _fill(
+        self,
+        held: Record,
+        row: Mapping[Any, Any],
+        config: Mapping[str, Any],
+        scores: Scalars,
+    ) -> None:
+        """Send what is missing of a trial that no worker has now."""
+        trial = str(row["trial"])
+        self.begin(Stay(trial, int(row["cell"]), str(row["stage"]), config))
+        self._sent[trial] = self._steps(self._callback._trial_runs[self._open[trial]])
+        for epoch, rows in held.curves[held.curves["trial"] == trial].groupby("epoch"):
+            named = zip(rows["name"].astype(str), rows["value"].astype(float), strict=True)
+            self.add(trial, int(str(epoch)), dict(named))
+        reached = 0 if pd.isna(row["epochs"]) else int(row["epochs"])
+        at = reached if pd.isna(row["value_epoch"]) else int(row["value_epoch"])
+        self.end(trial, at, reached, scores, row["status"] in FAILED)
 
     def begin(self, stay: Stay) -> None:
         """See Log."""
-        if self._callback is None:
-            self._callback = self._begun()
+        self._set_up()
         given, config = self._given, {"stage": stay.stage, **stay.config}
         shown = StandIn(
             f"{given.run_id}-{stay.trial}",
@@ -56,10 +100,15 @@ class MLflow:
         )
         self._open[stay.trial] = shown
         runs = self._callback._trial_runs
-        if shown not in runs and (before := self._before(stay.trial)):
-            runs[shown] = before
+        if shown not in runs and (before := next(self._listed(stay.trial, 1), None)):
+            runs[shown] = before.info.run_id
+            self._set(
+                runs[shown], {k: v for k, v in config.items() if k not in before.data.params}
+            )
         if shown in runs:
             self._client.update_run(runs[shown], status="RUNNING")
+            if stay.stage == "audit":  # what was of the search until then
+                self._client.set_tag(runs[shown], "stage", stay.stage)
             return
         self._callback.tags = {
             **self._own(stay.trial),
@@ -67,15 +116,23 @@ class MLflow:
             "cell": str(stay.cell),
         }
         self._callback.log_trial_start(shown)  # its parameters come as a batch
+        self._set(runs[shown], config)
+
+    def _set(self, run: str, config: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
         params = [Param(key, str(value)[:LONGEST]) for key, value in config.items()]
-        self._client.log_batch(runs[shown], params=params)
+        if params:
+            self._client.log_batch(run, params=params)
 
     def add(self, trial: str, epoch: int, scalars: Scalars) -> None:
         """See Log."""
-        if (shown := self._open.get(trial)) is not None:
+        if (shown := self._open.get(trial)) is None:
+            return
+        sent, value = self._sent.setdefault(trial, {}), scalars.get(self._given.metric)
+        if epoch not in sent or sent[epoch] != value:
             self._put(self._callback._trial_runs[shown], epoch, scalars)
+            sent[epoch] = value
 
     def end(self, trial: str, epoch: int, last: int, scores: Scalars, failed: bool) -> None:
         """See Log."""
@@ -83,12 +140,18 @@ class MLflow:
             if scores:
                 self._put(self._callback._trial_runs[shown], epoch, scores)
             self._callback.log_trial_end(shown, failed=failed)
+            if not failed:  # or it may be trained again
+                self._sent.pop(trial, None)
 
     def close(self) -> None:
         """See Log."""
         for trial in list(self._open):
             shown = self._open.pop(trial)
             self._client.set_terminated(self._callback._trial_runs[shown], "KILLED")
+
+    def _set_up(self) -> None:
+        if self._callback is None:
+            self._callback = self._begun()
 
     def _begun(self) -> Any:
         """Ray's callback, set up.
@@ -97,6 +160,7 @@ class MLflow:
             MlflowException: the server or file cannot be had.
         """
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
         from ray.air.integrations.mlflow import MLflowLoggerCallback  # isort: skip
@@ -124,16 +188,28 @@ class MLflow:
         self._client = callback.mlflow_util._get_client()
         return callback
 
-    def _own(self, trial: str) -> dict[str, str]:
-        """Tags by which a run is known to be a trial's."""
-        return {"study": self._given.study, "study_run": self._given.run_id, "trial": trial}
+    def _own(self, trial: str = "") -> dict[str, str]:
+        """Tags by which a run is known to be a trial's, or of this run of the study."""
+        of_study = {"study": self._given.study, "study_run": self._given.run_id}
+        return {**of_study, "trial": trial} if trial else of_study
 
-    def _before(self, trial: str) -> str:
-        """The run that a trial has of an earlier session; "" if none."""
+    def _listed(self, trial: str = "", page: int = 1000) -> Iterator[Any]:
+        """The runs of a trial, or of all of them."""
         asked = " and ".join(f"tags.{key} = '{value}'" for key, value in self._own(trial).items())
-        experiment = self._callback.mlflow_util.experiment_id
-        found = self._client.search_runs([experiment], asked, max_results=1)
-        return str(found[0].info.run_id) if found else ""
+        experiment, token = self._callback.mlflow_util.experiment_id, None
+        while True:
+            found = self._client.search_runs(
+                [experiment], asked, max_results=page, page_token=token
+            )
+            yield from found
+            token = found.token
+            if not token:
+                return
+
+    def _steps(self, run: str) -> dict[int, float | None]:
+        """Epoch -> the watched metric that a run has there, the last one of several."""
+        found = self._client.get_metric_history(run, self._given.metric)
+        return {m.step: m.value for m in sorted(found, key=lambda m: m.timestamp)}
 
     def _put(self, run: str, epoch: int, scalars: Scalars) -> None:
         from mlflow.entities import Metric
@@ -142,3 +218,29 @@ class MLflow:
         self._client.log_batch(
             run, metrics=[Metric(k, float(v), now, epoch) for k, v in scalars.items()]
         )
+
+
+def _scores_in(row: Mapping[Any, Any]) -> Scalars:
+    """The scores on test of a trial on record, as its job told them."""
+    held = {str(k): v for k, v in row.items() if str(k).startswith("test_")}
+    return {k: float(v) for k, v in held.items() if isinstance(v, int | float) and not pd.isna(v)}
+
+
+def _has_all(
+    run: Any,
+    row: Mapping[Any, Any],
+    config: Mapping[str, Any],
+    values: Mapping[str, float | None],
+) -> bool:
+    """Whether a run has ended as a trial's row has it, with its settings and last values.
+
+    An epoch is one batch, in order, so that whoever has the last one has those before.
+    """
+    known, tags = run.data.metrics, run.data.tags
+    ended = "FAILED" if row["status"] in FAILED else "FINISHED"
+    if run.info.status != ended or tags.get("stage") != row["stage"]:
+        return False
+    return {*config} <= {*run.data.params} and all(
+        value is None or known.get(name) == value or (value != value and name in known)
+        for name, value in values.items()
+    )

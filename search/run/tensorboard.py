@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from search.record import Record
 from search.run.copies import Scalars, Stay
 from trainables.files import own_name
 
@@ -34,6 +35,9 @@ class TensorBoard:
         self._folder, self._metric = run / FOLDER, metric
         self._cells = [label.replace("/", "-") for label in cells]
         self._open: dict[str, Any] = {}
+
+    def catch_up(self, held: Record) -> None:
+        """See Log: its files are written as a study goes, by the driver itself."""
 
     def begin(self, stay: Stay) -> None:
         """See Log."""

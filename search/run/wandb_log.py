@@ -12,6 +12,7 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
+from search.record import Record
 from search.run.copies import Given, Scalars, Stay
 from search.run.stand_in import StandIn, package_fault
 from search.spec.study_spec import StudySpec
@@ -61,6 +62,9 @@ class Wandb:
         self._given, self._held = given, given.spec.log.wandb
         self._callback: Any = None
         self._open: dict[str, StandIn] = {}
+
+    def catch_up(self, held: Record) -> None:
+        """See Log: W&B takes no step below one that it has."""
 
     def begin(self, stay: Stay) -> None:
         """See Log."""

@@ -8,6 +8,7 @@ import os
 import struct
 import threading
 
+import pandas as pd
 import pytest
 
 from search import record
@@ -16,7 +17,7 @@ from search.run import copies, mlflow_log, stand_in, wandb_log
 from search.run.copies import Apart, Copied, Stay, check_logs, without_secrets
 from search.run.options import PreflightError
 from search.spec.study_spec import SpecError, parse_spec
-from tests.search.conftest import TEXT, Silent, drive
+from tests.search.conftest import TEXT, Silent, drive, score
 
 RAW = {
     "name": "s",
@@ -46,6 +47,9 @@ class Listed:
         if self.error is not None:
             raise self.error
         self.said.append(what)
+
+    def catch_up(self, held):
+        self._take("catch up", len(held.trials))
 
     def begin(self, stay: Stay):
         self._take("begin", stay.trial, stay.stage)
@@ -222,28 +226,102 @@ def test_mlflow_has_a_run_a_trial_over_every_resume(make_study, stops, monkeypat
         study.end_copies()
         study.run.close()
     assert not [line for line in said if "no more" in line]
+    assert_mlflow_has(study.folder)
+
+
+def assert_mlflow_has(folder):
+    """A run a trial with its settings and status, and every number of the record, once each."""
     from mlflow import MlflowClient
 
-    held = record.load(study.folder)
-    client = MlflowClient(f"sqlite:///{study.folder / mlflow_log.FILE}")
+    held = record.load(folder)
+    client = MlflowClient(f"sqlite:///{folder / mlflow_log.FILE}")
     experiment = client.get_experiment_by_name("tiny").experiment_id
-    runs = {run.data.tags["trial"]: run for run in client.search_runs([experiment])}
-    assert len(client.search_runs([experiment])) == len(runs)
-    assert set(runs) == set(held.trials["trial"])
-    lr = dict(zip(held.trials["trial"], held.trials["lr"], strict=True))
-    for trial, run in runs.items():
-        assert float(run.data.params["lr"]) == lr[trial]
-        assert run.info.status in ("FINISHED", "FAILED")
+    found = client.search_runs([experiment])
+    runs = {run.data.tags["trial"]: run for run in found}
+    assert len(found) == len(runs) and set(runs) == set(held.trials["trial"])
     names = set(held.curves["name"])
-    for trial in list(runs)[:3]:
-        own = held.curves[held.curves["trial"] == trial]
+    for row in held.trials.to_dict("records"):
+        run = runs[row["trial"]]
+        assert float(run.data.params["lr"]) == row["lr"]
+        assert run.data.tags["stage"] == row["stage"]
+        failed = row["status"] in mlflow_log.FAILED
+        assert run.info.status == ("FAILED" if failed else "FINISHED")
+        own = held.curves[held.curves["trial"] == row["trial"]]
         for name in names:
-            points = client.get_metric_history(runs[trial].info.run_id, name)
+            points = client.get_metric_history(run.info.run_id, name)
             rows = own[own["name"] == name]
-            assert {point.step: point.value for point in points} == dict(
-                zip(rows["epoch"], rows["value"], strict=True)
-            )
-        assert set(runs[trial].data.metrics) - names <= {"test_loss", "test_accuracy"}
+            assert sorted((point.step, point.value) for point in points) == [
+                *zip(rows["epoch"], rows["value"], strict=True)
+            ]
+        scores = {k: v for k, v in run.data.metrics.items() if k not in names}
+        told = {k: row[k] for k in ("test_loss", "test_accuracy")}
+        assert scores == {k: v for k, v in told.items() if not pd.isna(v)}
+
+
+@there("mlflow")
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["log_batch", "create_run"])
+def test_a_resume_sends_mlflow_what_it_lacks(make_study, monkeypatch, name):
+    """Its server goes after some calls and is back for the next session; the study goes on."""
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv(mlflow_log.PLACE, raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    real, calls = getattr(MlflowClient, name), []
+
+    def gone(*args, **kwargs):
+        calls.append(name)
+        if len(calls) > 2:
+            raise RuntimeError("connection refused")
+        return real(*args, **kwargs)
+
+    said = []
+    for session, most in enumerate((8, 6, 10**9)):
+        with monkeypatch.context() as patch:
+            if session == 0:
+                patch.setattr(MlflowClient, name, gone)
+            study = make_study(text=f'{TEXT}[log]\nto = ["mlflow"]\n', noted=said.append)
+            study._watcher._log._patience = 200
+            drive(study, most=most)
+            study.end_copies()
+            study.run.close()
+    assert len(calls) > 2
+    assert [line for line in said if "no more" in line] == [
+        "warning: no more is written for MLflow (connection refused)"
+    ]
+    assert_mlflow_has(study.folder)
+
+
+@there("mlflow")
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_what_waits_for_mlflow_at_a_kill_is_sent_by_the_resume(make_study, monkeypatch):
+    """And an epoch that is trained again, as a kill in a job has it, is no second point."""
+    monkeypatch.delenv(mlflow_log.PLACE, raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    text = f'{TEXT}[log]\nto = ["mlflow"]\n'
+    study = make_study(text=text)
+    drive(study, most=6)
+    log = study._watcher._log
+    assert log.soon()
+    log._ending, log._error = False, None
+    monkeypatch.setattr(log, "_put", lambda *what: None)  # the thread gets no more of it
+    drive(study, most=3)
+    study.run.close()
+    study = make_study(text=text)
+    study._watcher._log._patience = 200
+    begun = study.ask()
+    row = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "seconds": 1.0, "val_loss": 1.0}
+    study.epoch(begun.trial, row | {"val_accuracy": score(begun.trial, 1)})
+    study.end_copies()
+    study.run.close()  # killed in that job, which comes again
+    study = make_study(text=text)
+    study._watcher._log._patience = 200
+    drive(study)
+    study.end_copies()
+    study.run.close()
+    assert_mlflow_has(study.folder)
 
 
 def wandb_records(path):
