@@ -20,6 +20,7 @@ from analysis.display.provenance import casualties, facts
 from analysis.display.render import PAGE_FORMATS, Table, render
 from analysis.display.sentences import answer_parts
 from analysis.display.svg import inline
+from analysis.display.together import together
 from analysis.findings.cells import cell_values
 from analysis.findings.verify import verified
 from search.record import Record, UserError, missing
@@ -67,6 +68,9 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         _section(record, out, published, f"study-{n}", records)
         for n, record in enumerate(records, 1)
     ]
+    beside = together(records)
+    for table in beside:
+        write_table(table, out / "tables")
     title = ", ".join(names)
     if any(record.study["synthetic"] for record in records):
         title += f" ({words.SYNTHETIC})"
@@ -76,6 +80,7 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
         .render(
             title=title,
             studies=sections,
+            together=[model(t, f"{t.study}-{t.key}", "", 0) for t in beside],
             marks=list(marks.MARKS.values()),
             style=_own("style.css"),
             script=_own("page.js"),

@@ -49,9 +49,15 @@ class Stay(NamedTuple):
 
 
 class Log(Protocol):
-    """A copy that is written while a study runs; a trial may come and go several times."""
+    """A copy that is written while a study runs; a trial may come and go several times.
+
+    Attributes:
+        name: as people know it.
+        later: what becomes of what it does not take now, in words; "" where that is lost.
+    """
 
     name: str
+    later: str
 
     def catch_up(self, held: record.Record) -> None:
         """A study goes on: what of its record is missing may be added, before anything is told."""
@@ -173,7 +179,10 @@ class Copied:
             text = without_secrets(f"{error}" or type(error).__name__).strip()
             self._note({"event": "log ended", "to": self._log.name, "error": text[:2000]})
             said = text.partition("\n")[0]
-            self._watcher.noted(f"warning: no more is written for {self._log.name} ({said})")
+            later = f"; {self._log.later}" * bool(self._log.later)
+            self._watcher.noted(
+                f"warning: no more is written for {self._log.name} ({said}){later}"
+            )
 
 
 class Behind(RuntimeError):
@@ -189,7 +198,7 @@ class Apart:
     """
 
     def __init__(self, log: Log, patience: float = PATIENCE) -> None:
-        self.name, self._log, self._patience = log.name, log, patience
+        self.name, self.later, self._log, self._patience = log.name, log.later, log, patience
         self._calls: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue(
             MOST_WAITING
         )
@@ -231,7 +240,9 @@ class Apart:
         self.soon()
         self._thread.join(self._patience)
         if self._thread.is_alive():
-            raise Behind(f"it did not take all within {self._patience:g} s; what is left is lost")
+            raise Behind(
+                f"it did not take all within {self._patience:g} s; what is left is not written"
+            )
         if self._error is not None:
             raise self._error
 

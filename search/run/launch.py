@@ -131,6 +131,7 @@ def resume(
         study = _replayed(spec, run, watcher, mirror)
         if study.done and not (retry_failed and study.failed):
             study.write_views()
+            study.end_copies()  # of what they lacked
             return True
         check_address(options.address, before=options.address_before)
         held_dir = held.get("task_dir")

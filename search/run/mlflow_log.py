@@ -41,7 +41,7 @@ class MLflow:
             the file mlflow.db of the run folder.
     """
 
-    name = "MLflow"
+    name, later = "MLflow", "`resume` sends it what it lacks, also once the study is done"
 
     def __init__(self, given: Given) -> None:
         self._given, self._held = given, given.spec.log.mlflow
@@ -58,14 +58,13 @@ class MLflow:
         values = held.curves[held.curves["name"] == metric].sort_values("epoch")
         lasts = values.groupby("trial", observed=True)["value"].last().to_dict()
         for row in held.trials.to_dict("records"):
-            trial = str(row["trial"])
-            run, scores = runs.get(trial), _scores_in(row)
-            if row["status"] == "running":  # goes on in this session
-                if run is not None:
-                    self._sent[trial] = self._steps(run.info.run_id)
-                continue
-            config = {**held.study["cells"][row["cell"]], **json.loads(row["config"])}
-            due = {**scores, metric: lasts.get(trial)}
+            if row["status"] == "running":
+                continue  # goes on in this session
+            run, scores = runs.get(str(row["trial"])), _scores_in(row)
+            chosen = json.loads(row["config"])
+            tuned = {key: chosen[key] for key in held.study["space_keys"] if key in chosen}
+            config = {**held.study["cells"][row["cell"]], **tuned}
+            due = {**scores, metric: lasts.get(row["trial"])}
             if run is None or not _has_all(run, row, config, due):
                 self._fill(held, row, config, scores)
 
@@ -79,7 +78,6 @@ class MLflow:
         """Send what is missing of a trial that no worker has now."""
         trial = str(row["trial"])
         self.begin(Stay(trial, int(row["cell"]), str(row["stage"]), config))
-        self._sent[trial] = self._steps(self._callback._trial_runs[self._open[trial]])
         for epoch, rows in held.curves[held.curves["trial"] == trial].groupby("epoch"):
             named = zip(rows["name"].astype(str), rows["value"].astype(float), strict=True)
             self.add(trial, int(str(epoch)), dict(named))
@@ -102,6 +100,7 @@ class MLflow:
         runs = self._callback._trial_runs
         if shown not in runs and (before := next(self._listed(stay.trial, 1), None)):
             runs[shown] = before.info.run_id
+            self._sent[stay.trial] = self._steps(runs[shown])
             self._set(
                 runs[shown], {k: v for k, v in config.items() if k not in before.data.params}
             )

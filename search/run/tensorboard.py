@@ -29,7 +29,7 @@ class TensorBoard:
         cells: labels of the study's cells.
     """
 
-    name = "TensorBoard"
+    name, later = "TensorBoard", ""
 
     def __init__(self, run: Path, metric: str, cells: Sequence[str]) -> None:
         self._folder, self._metric = run / FOLDER, metric

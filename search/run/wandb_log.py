@@ -56,7 +56,7 @@ class Wandb:
     `value_epoch`, which they are of, beside them.
     """
 
-    name = "W&B"
+    name, later = "W&B", ""
 
     def __init__(self, given: Given) -> None:
         self._given, self._held = given, given.spec.log.wandb

@@ -38,7 +38,7 @@ def there(package):
 class Listed:
     """A log that keeps what it is told, and raises what it is given."""
 
-    name = "a list"
+    name, later = "a list", ""
 
     def __init__(self, error=None):
         self.said, self.error = [], error
@@ -243,6 +243,7 @@ def assert_mlflow_has(folder):
     for row in held.trials.to_dict("records"):
         run = runs[row["trial"]]
         assert float(run.data.params["lr"]) == row["lr"]
+        assert set(run.data.params) == {"stage", "depth", "lr"}
         assert run.data.tags["stage"] == row["stage"]
         failed = row["status"] in mlflow_log.FAILED
         assert run.info.status == ("FAILED" if failed else "FINISHED")
@@ -288,7 +289,8 @@ def test_a_resume_sends_mlflow_what_it_lacks(make_study, monkeypatch, name):
             study.run.close()
     assert len(calls) > 2
     assert [line for line in said if "no more" in line] == [
-        "warning: no more is written for MLflow (connection refused)"
+        "warning: no more is written for MLflow (connection refused); `resume` sends it what it "
+        "lacks, also once the study is done"
     ]
     assert_mlflow_has(study.folder)
 
@@ -304,16 +306,18 @@ def test_what_waits_for_mlflow_at_a_kill_is_sent_by_the_resume(make_study, monke
     study = make_study(text=text)
     drive(study, most=6)
     log = study._watcher._log
-    assert log.soon()
-    log._ending, log._error = False, None
+    taken = threading.Event()
+    log._calls.put((taken.set, ()))
+    assert taken.wait(200)
     monkeypatch.setattr(log, "_put", lambda *what: None)  # the thread gets no more of it
     drive(study, most=3)
     study.run.close()
     study = make_study(text=text)
     study._watcher._log._patience = 200
     begun = study.ask()
-    row = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "seconds": 1.0, "val_loss": 1.0}
-    study.epoch(begun.trial, row | {"val_accuracy": score(begun.trial, 1)})
+    again = max(record.load(study.folder).curves.query(f"trial == '{begun.trial}'")["epoch"])
+    row = {"epoch": int(again), "lr": 0.1, "train_loss": 1.0, "seconds": 1.0, "val_loss": 1.0}
+    study.epoch(begun.trial, row | {"val_accuracy": score(begun.trial, int(again))})
     study.end_copies()
     study.run.close()  # killed in that job, which comes again
     study = make_study(text=text)
