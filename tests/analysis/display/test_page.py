@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from make_run import Run, cifar, crowd
 
@@ -54,6 +55,44 @@ def test_every_anchor_has_its_place_and_every_place_is_one(tmp_path):
     wanted = re.findall(r'(?:href="#|url\(#|aria-labelledby=")([^")]+)', page)
     assert wanted
     assert {held for text in wanted for held in text.split()} <= set(ids)
+
+
+def confirmed(folder, accuracies, **study):
+    run = Run(folder, "cifar10", [{"depth": 18}], **study)
+    run.confirm(0, [{"loss": 1.0, "accuracy": value} for value in accuracies], lr=0.1)
+    return run.folder
+
+
+def test_studies_of_one_task_are_beside_one_another_at_the_end(tmp_path):
+    one = confirmed(tmp_path / "a", (0.50, 0.51, 0.52))
+    other = confirmed(tmp_path / "b", (0.60, 0.61, 0.62))
+    crowd(tmp_path / "t")
+    out = tmp_path / "out"
+    page = build([one, other, tmp_path / "t"], out).read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids)) and {"together", "studies-join", "studies-diff"} <= set(ids)
+    wanted = re.findall(r'(?:href="#|url\(#|aria-labelledby=")([^")]+)', page)
+    assert {held for text in wanted for held in text.split()} <= set(ids)
+    assert "From a to b: what moved" in page and "0.1000" in page
+    joined = pd.read_csv(out / "tables" / "studies-join.csv")
+    assert joined.loc[joined["metric"] == "accuracy", "study"].tolist() == ["a", "b"]
+    moved = pd.read_csv(out / "tables" / "studies-diff.csv").set_index("metric")
+    assert moved.loc["accuracy", "change"] == pytest.approx(0.1)
+    for form in ("csv", "md", "tex", "html"):  # where a run lies is no result of it
+        for key in ("join", "diff"):
+            held = (out / "tables" / f"studies-{key}.{form}").read_text(encoding="utf-8")
+            assert str(tmp_path) not in held
+
+
+def test_studies_of_other_tasks_or_cells_have_nothing_beside_one_another(tmp_path):
+    one = confirmed(tmp_path / "a", (0.5, 0.6))
+    other = Run(tmp_path / "b", "cifar10", [{"depth": 34}])
+    other.confirm(0, [{"loss": 1.0, "accuracy": 0.4}], lr=0.1)
+    crowd(tmp_path / "t")
+    page = build([one, tmp_path / "t"], tmp_path / "apart").read_text(encoding="utf-8")
+    assert 'id="together"' not in page
+    page = build([one, other.folder], tmp_path / "out").read_text(encoding="utf-8")
+    assert 'id="studies-join"' in page and 'id="studies-diff"' not in page
 
 
 def test_every_number_of_a_cell_leads_to_its_section_and_every_trial_to_its_row(tmp_path):
