@@ -159,10 +159,16 @@ class Copied:
         """See Watcher."""
         self._watcher.noted(text)
 
-    def close(self) -> None:
-        """The session ends."""
+    def close(self, on_record: bool = True) -> None:
+        """The session ends.
+
+        Args:
+            on_record: whether what a log refuses is put there, or told alone.
+        """
+        if not on_record:
+            self._note = lambda event: None
         if isinstance(self._watcher, Copied):
-            self._watcher.close()
+            self._watcher.close(on_record)
         if isinstance(self._log, Apart) and not self._log.soon():
             self._watcher.noted(
                 f"waiting for {self._log.name} to take what is left, {PATIENCE:g} s at the most"

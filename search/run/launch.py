@@ -131,7 +131,7 @@ def resume(
         study = _replayed(spec, run, watcher, mirror)
         if study.done and not (retry_failed and study.failed):
             study.write_views()
-            study.end_copies()  # of what they lacked
+            study.end_copies(on_record=False)  # what they lacked; a record that is whole stays so
             return True
         check_address(options.address, before=options.address_before)
         held_dir = held.get("task_dir")

@@ -254,10 +254,10 @@ class Study:
         """Tell whoever watches."""
         self._watcher.noted(text)
 
-    def end_copies(self) -> None:
-        """The session ends: what is copied to other tools is written out."""
+    def end_copies(self, on_record: bool = True) -> None:
+        """The session ends: what is copied to other tools is written out; see Copied.close."""
         if isinstance(self._watcher, Copied):
-            self._watcher.close()
+            self._watcher.close(on_record)
 
     def write_views(self) -> None:
         """Write the frames, and Optuna's view, as they are now, and hand them in.

@@ -123,6 +123,24 @@ def test_an_error_ends_the_log_once_and_is_on_record_without_secrets(
     assert any(what[0] == "add" for what in listed["mlflow"].said)  # the other goes on
 
 
+def test_a_study_that_is_done_is_caught_up_with_and_its_record_stays_as_it_is(make_study, listed):
+    study = make_study(text=both())
+    drive(study)
+    study.end_copies()
+    study.close()
+    before = (study.folder / record.JOURNAL).read_bytes()
+    trials = len(record.load(study.folder).trials)
+    listed["wandb"] = Listed(RuntimeError("no answer"))
+    said = []
+    study = make_study(text=both(), noted=said.append)
+    assert study.done
+    study.end_copies(on_record=False)
+    study.run.close()
+    assert listed["mlflow"].said[-2:] == [("catch up", trials), ("close",)]
+    assert said == ["warning: no more is written for a list (no answer)"]
+    assert (study.folder / record.JOURNAL).read_bytes() == before
+
+
 def test_a_log_that_hangs_holds_up_neither_a_job_nor_the_end(make_study):
     gone = threading.Event()
 
