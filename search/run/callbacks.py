@@ -120,6 +120,7 @@ class Listener(Callback):  # type: ignore[misc]
         self._looked, self._stuck = time.monotonic(), False
         self._looks: list[tuple[Placed, bool]] = []  # waited for; whether between two jobs
         self._workers: dict[tuple[str, int], Placed] = {}  # all that have begun a job
+        searcher.turn = self.turn
 
     @_ours
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -158,7 +159,15 @@ class Listener(Callback):  # type: ignore[misc]
             self.searcher.died(trial.trial_id, _error_of(trial))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """End Ray's experiment when the study itself cannot go on."""
+        """A step of Tune's loop is over."""
+        self.turn()
+
+    def turn(self) -> None:
+        """Look at what is silent, and take what is known by now of what was.
+
+        Raises:
+            Exception: the study itself cannot go on; it ends Ray's experiment.
+        """
         head.stepped()
         if gone := head.fault():
             self.searcher.fault = self.searcher.fault or InfrastructureError("head", gone)

@@ -58,12 +58,15 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self._in_a_row = 0
         self._full: set[str] = set()  # nodes that found a disk full since a job ended well
         self.fault: Exception | None = None  # of ours; Ray would swallow it and go on without us
+        self.turn: Callable[[], None] = self.take_dead  # what is to be done again and again
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job as a Ray config, None while nothing may start, FINISHED at the end."""
-        if self.stopping or self.fault or self._study.done:
-            return str(Searcher.FINISHED)
         try:
+            if not self.jobs and not self.stopping and not self.fault:
+                self.turn()  # with no trial of its own Tune asks here alone, for ten minutes
+            if self.stopping or self.fault or self._study.done:
+                return str(Searcher.FINISHED)
             # Ray asks one trial ahead; a decision is best made when a worker is really free
             free = self._slots() - len(self.jobs)
             if free < 1:

@@ -15,7 +15,8 @@ import torch
 from search.record.run_folder import RunFolder
 from search.run.arrays import why_single
 from search.run.options import Options, PreflightError
-from search.spec.study_spec import Range, StudySpec, Value
+from search.spec.study_spec import StudySpec
+from search.spec.tables import Range, Value
 from trainables import find_task
 from trainables.engine.kit import FREE
 from trainables.engine.probe import Taken, probe_arrays, probe_each

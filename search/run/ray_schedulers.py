@@ -10,7 +10,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from search.record.journal import Event
 from search.run.ended_trials import forget
-from search.spec.study_spec import Budget
+from search.spec.tables import Budget
 
 
 class NewestFirst:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from search.record.naming import setting
 from search.record.power import Sds, detectable_difference, seeds_for
-from search.spec.study_spec import Contrast, StudySpec
+from search.spec.study_spec import StudySpec
+from search.spec.tables import Contrast
 
 LEVEL = 0.95  # of all comparisons that are decided together
 ASKED = (1, 2, 3)  # differences in standard deviations, of which the seeds needed are told

@@ -17,7 +17,8 @@ from optuna.distributions import BaseDistribution
 
 from search.spec.cells import cell_seed
 from search.spec.distributions import space_of
-from search.spec.study_spec import StudySpec, Value
+from search.spec.study_spec import StudySpec
+from search.spec.tables import Value
 from trainables import find_task
 
 Config = dict[str, Any]

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.spec.plan import Job, Plan, rungs
-from search.spec.study_spec import StudySpec, Value
+from search.spec.study_spec import StudySpec
+from search.spec.tables import Value
 from trainables import find_task
 
 

@@ -11,7 +11,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.spec.study_spec import Range, StudySpec, Value
+from search.spec.study_spec import StudySpec
+from search.spec.tables import Range, Value
 
 
 def space_of(spec: StudySpec, cell: Mapping[str, Value]) -> dict[str, BaseDistribution]:

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from search.spec.conflicts import find_conflicts
 from search.spec.derived import list_faults, with_derived
@@ -26,14 +26,24 @@ from search.spec.faults import (
     weights_faults,
 )
 from search.spec.overrides import OverrideError, apply_overrides
-from search.spec.plan import AUDIT, ETA, FULL
+from search.spec.tables import (
+    Budget,
+    Confirm,
+    Contrast,
+    Log,
+    Range,
+    Resources,
+    Space,
+    Table,
+    Value,
+    as_choices,
+    as_tuple,
+)
 from search.spec.unread import unread_faults
 from trainables import find_task
 from trainables.errors import UserError
 from trainables.own_code import import_from
 
-Value = bool | int | float | str
-Text = Annotated[str, Field(min_length=1)]
 LONGEST = 1000  # characters told of one fault
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -71,170 +81,7 @@ class SpecError(UserError):
     """A study file is faulty; the message lists every fault by key."""
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _choices(value: Any) -> Any:
-    """`lr = [0.1, 0.01]` is short for `lr = {values = [0.1, 0.01]}`."""
-    return {"values": tuple(value)} if isinstance(value, list) else value
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Range(_Model):
-    """Values that a searched parameter may take: a range, or a list of choices."""
-
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    integer: bool = False
-    values: Annotated[tuple[Value, ...], BeforeValidator(_tuple)] = ()
-
-
-class Condition(Range):
-    """A range that holds where cell parameters have these values, instead of the general one."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-
-    def where(self) -> dict[str, Value]:
-        """The cell values asked for."""
-        return dict(self.model_extra or {})
-
-
-class Space(Range):
-    """A searched parameter: its range, and other ranges under conditions (the first that fits)."""
-
-    when: Annotated[tuple[Condition, ...], BeforeValidator(_tuple)] = ()
-
-    def at(self, values: Mapping[str, Any]) -> Range:
-        """The range where cell and fixed parameters have these values.
-
-        A condition inherits `log` and `integer` unless it has them.
-        """
-        for condition in self.when:
-            if all(values.get(key) == value for key, value in condition.where().items()):
-                general = {"log": self.log, "integer": self.integer}
-                own = condition.model_dump(include=set(Range.model_fields), exclude_unset=True)
-                return Range(**general | own)
-        return self
-
-
-class Budget(_Model):
-    """How much a cell's search may spend.
-
-    Attributes:
-        trials_per_cell: configs drawn in each cell.
-        max_epochs: epochs of a full training.
-        grace_epochs: the first rung.
-        reduction_factor: eta; of n trials at a rung, max(full_per_cell, floor(n / eta)) go on.
-        full_per_cell: trials a cell trains to the end at the least.
-        audit_share: share of the trials ended at a rung that are trained to the end all the same,
-            outside the selection, so that the report can say how often the rule was wrong.
-    """
-
-    trials_per_cell: int = Field(1, ge=1)
-    max_epochs: int = Field(ge=1)
-    grace_epochs: int = Field(1, ge=1)
-    reduction_factor: float = Field(ETA, ge=1.1, le=1000)
-    full_per_cell: int = Field(FULL, ge=1)
-    audit_share: float = Field(AUDIT, ge=0, le=1)
-
-
-class Confirm(_Model):
-    """The winner of each cell is trained again, in full, once a seed.
-
-    Attributes:
-        seeds: of these trainings.
-        paired: seeds pair cells: results are compared seed by seed. Only where a seed means the
-            same thing in every cell, as a split or an order of images that is the same.
-    """
-
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_tuple)] = ()
-    paired: bool = False
-
-
-class MLflowLog(_Model):
-    """Where MLflow's runs go.
-
-    Attributes:
-        tracking_uri: of a server or database; else MLFLOW_TRACKING_URI, else the file mlflow.db of
-            the run folder.
-        experiment: its name; else the study's.
-    """
-
-    tracking_uri: Text | None = None
-    experiment: Text | None = None
-
-
-class WandbLog(_Model):
-    """Where W&B's runs go.
-
-    Attributes:
-        project: its name; else WANDB_PROJECT, else the study's.
-        entity: user or team; else the account's own.
-        mode: online, offline (files in `wandb/` of the run folder, for `wandb sync`) or disabled;
-            else WANDB_MODE.
-    """
-
-    project: Text | None = None
-    entity: Text | None = None
-    mode: Literal["online", "offline", "disabled"] | None = None
-
-
-class Log(_Model):
-    """Where a study is told of beside its record, while it runs.
-
-    Attributes:
-        to: "tensorboard": event files in `tensorboard/` of the run folder; "mlflow", "wandb": runs
-            of these, by Ray's own callbacks.
-        mlflow, wandb: see there.
-    """
-
-    to: Annotated[
-        tuple[Literal["tensorboard", "mlflow", "wandb"], ...], BeforeValidator(_tuple)
-    ] = ()
-    mlflow: MLflowLog = MLflowLog()
-    wandb: WandbLog = WandbLog()
-
-
-class Contrast(_Model):
-    """Each value of a cell parameter against one of them, among cells that are equal in all else.
-
-    Attributes:
-        key: of [cells].
-        against: one of its values.
-    """
-
-    key: str
-    against: Value
-
-
-Share = Annotated[float, Field(ge=0)]
-
-
-class Resources(_Model):
-    """What one trial takes.
-
-    Attributes:
-        gpus_per_trial: a number, a table by depth, or "auto": where there are GPUs, the share that
-            a few steps of each shape of trial are measured to need when the study begins, or is
-            resumed on another kind of GPU. A share also caps the GPU memory of a trial; one that
-            runs out of it is tried again alone.
-        cpus_per_trial: also the number of CPU threads of a trial.
-        array: trials of a cell that are trained together as one program, at most; together they
-            take the GPU shares of as many trials, up to a GPU, and the CPUs of one. "auto": what a
-            few steps on this kind of GPU are measured to do fastest; one on a CPU.
-    """
-
-    gpus_per_trial: Literal["auto"] | Share | dict[str, Share] = "auto"
-    cpus_per_trial: float = Field(default=1.0, gt=0)
-    array: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = 1
-
-
-class StudySpec(_Model):
+class StudySpec(Table):
     """A declared comparison; see the study files in search/studies for examples."""
 
     name: str = Field(pattern=NAME)
@@ -244,14 +91,16 @@ class StudySpec(_Model):
     protocol: Literal["honest", "report"] = "honest"
     scheduler: Literal["cell-promote", "cell-stop", "ray-asha", "none"] = "cell-promote"
     sampler: Literal["quasi-random", "random", "tpe", "grid", "list"] = "quasi-random"
-    points: Annotated[tuple[dict[str, Value], ...], BeforeValidator(_tuple)] = ()
+    points: Annotated[tuple[dict[str, Value], ...], BeforeValidator(as_tuple)] = ()
     weights: str = Field("imagenet1k_v1", pattern=NAME)  # else a folder of the user's own
-    cells: dict[str, Annotated[tuple[Value, ...], BeforeValidator(_tuple)]] = Field(min_length=1)
-    space: dict[str, Annotated[Space, BeforeValidator(_choices)]] = {}
-    fixed: dict[str, Value | Annotated[tuple[float, ...], BeforeValidator(_tuple)]] = {}
+    cells: dict[str, Annotated[tuple[Value, ...], BeforeValidator(as_tuple)]] = Field(min_length=1)
+    space: dict[str, Annotated[Space, BeforeValidator(as_choices)]] = Field(default_factory=dict)
+    fixed: dict[str, Value | Annotated[tuple[float, ...], BeforeValidator(as_tuple)]] = Field(
+        default_factory=dict
+    )
     budget: Budget
     confirm: Confirm = Confirm()
-    contrast: Annotated[tuple[Contrast, ...], BeforeValidator(_tuple)] = ()
+    contrast: Annotated[tuple[Contrast, ...], BeforeValidator(as_tuple)] = ()
     log: Log = Log()
     resources: Resources = Resources()
     retries: int = Field(1, ge=0)  # of a job that failed by its own fault

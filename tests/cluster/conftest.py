@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from tests.cluster.lab import Lab, lab, why_not
 from tests.tiny import tiny_study
 
 
-@pytest.fixture(scope="module")
-def machines() -> Iterator[Lab]:
-    """A lab without machines yet; its work folder holds tiny.toml."""
+@contextlib.contextmanager
+def empty_lab() -> Iterator[Lab]:
+    """A lab without machines yet; its work folder holds tiny.toml, and no run."""
     if held := why_not():
         pytest.skip(held)
     folder = Path(tempfile.mkdtemp(prefix="lab", dir="/tmp"))
@@ -25,3 +26,10 @@ def machines() -> Iterator[Lab]:
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def machines() -> Iterator[Lab]:
+    """A test's own, so that no run of another is in its way; see `empty_lab`."""
+    with empty_lab() as made:
+        yield made

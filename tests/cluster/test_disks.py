@@ -51,7 +51,6 @@ def fill(folder: Path) -> Path:
 def test_a_full_store_ends_the_study_in_one_line_and_resume_goes_on(
     machines: Lab, small_disk: Callable[[str, int], Path]
 ) -> None:
-    machines.close_nodes()
     work, store = machines.work, small_disk("store", 200)
     write_study(work)
     machines.start("head", cpus=0)
@@ -132,7 +131,6 @@ def write_images(folder: Path) -> None:
 def test_a_node_whose_cache_is_too_small_does_without_and_its_results_are_the_same(
     machines: Lab, small_disk: Callable[[str, int], Path]
 ) -> None:
-    machines.close_nodes()
     work, small = machines.work, small_disk("cache", 68)  # 64 are asked for
     (work / "images.toml").write_text(STUDY, encoding="utf-8")
     (work / "own.py").write_text(NETWORK, encoding="utf-8")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from search import record
+from tests.cluster.conftest import empty_lab
 from tests.cluster.lab import ADDRESS, Lab, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -19,8 +22,14 @@ LEFT_OUT = {
 
 
 @pytest.fixture(scope="module")
-def mixed(machines: Lab) -> Lab:
+def mixed() -> Iterator[Lab]:
     """One sound node, and one for each way in which a node may differ."""
+    with empty_lab() as machines:
+        start(machines)
+        yield machines
+
+
+def start(machines: Lab) -> None:
     work, code, other = machines.work, machines.code, machines.folder / "other"
     store = machines.folder / "store"
     store.mkdir()
@@ -31,7 +40,6 @@ def mixed(machines: Lab) -> Lab:
     machines.start("changed", f"{changed}; mount --bind {other} {code}")
     machines.start("bare", machines.without_package)
     machines.ready(5)
-    return machines
 
 
 def test_strict_refuses_a_cluster_of_which_one_node_differs(mixed: Lab) -> None:

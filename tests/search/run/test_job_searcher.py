@@ -16,7 +16,7 @@ from search.run.callbacks import Listener
 from search.run.deadline import MARGIN
 from search.run.errors import DiskError, ExecutionError, InfrastructureError
 from search.run.executor import _settle, execute
-from search.run.inquiry import Placed, end_hung
+from search.run.inquiry import Death, Placed, end_hung
 from search.run.job_searcher import JobSearcher
 from search.run.node import Node
 from search.run.node_probe import Need
@@ -498,6 +498,37 @@ def test_nodes_that_do_not_answer_hold_up_no_report_of_the_others(cluster, monke
         ("a", "it does not answer"),
         ("b", "it does not answer"),
     }
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_why_the_last_job_was_lost_is_taken_where_tune_asks_for_another(
+    cluster, monkeypatch, listens
+):
+    """With no trial left Tune asks its searcher for ten minutes, and calls no callback."""
+    study, searcher, _, _ = cluster
+    answer = Future()
+    monkeypatch.setattr("search.run.job_searcher.why_dead", lambda *arguments: answer)
+    listener = Listener(study, searcher, well)
+    if not listens:
+        searcher = JobSearcher(study, lambda: 2)
+    assert "job" in searcher.suggest("r1")
+    searcher.on_trial_complete("r1", error=True)
+    searcher.died("r1", "The actor died: worker died")
+    assert listener.searcher.fault is searcher.fault is None
+    answer.set_result(Death("process", "its worker process died"))
+    trial = read_events(study.folder)[0]["job"]["trial"]
+
+    assert trial in searcher.suggest("r2")["job"]
+    assert "lost" in [e["event"] for e in read_events(study.folder)]
+
+
+def test_a_head_that_is_gone_is_seen_where_tune_only_asks_for_another_job(given, monkeypatch):
+    _, searcher, _, ray_trial, _ = given
+    searcher.on_trial_complete(ray_trial.trial_id, {}, error=False)
+    monkeypatch.setattr("search.run.head.fault", lambda: "Ray's head has not answered")
+    assert searcher.suggest("r2") is None
+    assert isinstance(searcher.fault, InfrastructureError)
+    assert searcher.suggest("r3") == JobSearcher.FINISHED
 
 
 def test_a_worker_that_the_driver_ends_is_told_so_though_ray_is_the_first_to_know(given):
