@@ -31,6 +31,11 @@ def arrow(mode: str) -> str:
     return "↑" if mode == "max" else "↓"
 
 
+def split_name(split: str) -> str:
+    """A split where there is room for words."""
+    return {"val": "validation"}.get(split, split)
+
+
 def banners(record: Record) -> list[str]:
     """What nobody may overlook."""
     found, study = list[str](), record.study
@@ -118,8 +123,7 @@ def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
         study: study.json.
         values: of the cells that this is said of, for what was run of what was planned.
     """
-    split = {"val": "validation"}.get(study["watched"], study["watched"])
-    watched = f"{split} {metric_name(study, study['metric'])}"
+    watched = f"{split_name(study['watched'])} {metric_name(study, study['metric'])}"
     rule = RULES[study["checkpoint_rule"]]
     if study["checkpoint_rule"] == "best":
         rule += f" by {watched}"
