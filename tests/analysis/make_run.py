@@ -201,7 +201,8 @@ class Run:
         end = value if value is not None else 1.0
         row: dict[str, Any] = {"epoch": epoch, "lr": 0.1, "seconds": 2.0}
         for column in self.study["row_metrics"]:
-            scale = 1.0 if column.endswith(self.study["metric"]) else 2.0
+            same = column.endswith(("accuracy", "mae", self.study["metric"]))
+            scale = 1.0 if same else 2.0
             row[column] = end * scale * (1 if epoch == last else 0.9)
         line = json.dumps({"trial": name, "row": row})
         with (self.folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
