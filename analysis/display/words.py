@@ -11,7 +11,7 @@ from analysis.display.ledger import ledger_words
 from analysis.display.marks import MARKS, deciding, legend, skill_words
 from analysis.display.origins import data_words, origin, pretraining
 from analysis.findings.cells import CellValue
-from analysis.findings.facts import metric_name
+from analysis.findings.facts import DASH, metric_name
 from search.record import Record, configs_planned
 from search.record.imported import imported_note
 from search.record.naming import cell_label, named, setting
@@ -29,6 +29,11 @@ RULES = {
 def arrow(mode: str) -> str:
     """Which way is better."""
     return "↑" if mode == "max" else "↓"
+
+
+def config_label(config: Mapping[str, Any]) -> str:
+    """A config in words; a dash where nothing is searched."""
+    return cell_label(config) if config else DASH
 
 
 def split_name(split: str) -> str:

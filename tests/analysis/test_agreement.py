@@ -444,7 +444,7 @@ def test_no_two_outputs_of_a_record_disagree(tmp_path, batch):
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [3, 11, 17])
 def test_the_page_and_its_figure_say_what_the_tables_say(tmp_path, seed):
-    shown = Shown(random_run(tmp_path / "r", seed))
+    shown = Shown(random_run(tmp_path / "r", seed, strange=seed > 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecordWarning)
         page = build([shown.record.run], tmp_path / "out").read_text(encoding="utf-8")
@@ -453,6 +453,10 @@ def test_the_page_and_its_figure_say_what_the_tables_say(tmp_path, seed):
         assert text in told
     for table in shown.tables.values():
         assert table.title in page
+    ids = Counter(re.findall(r'\bid="([^"]*)"', page))
+    assert not [name for name, count in ids.items() if count > 1]
+    assert "<td>all</td>" not in page
+    assert not re.search(r"\b0 others", page)
     sheets = re.findall(r'<figure class="sheet.*?</figure>', page, re.DOTALL)
     assert sheets
     for sheet in sheets:  # what is drawn is explained under it
