@@ -38,13 +38,13 @@ def audit_table(record: Record) -> Table:
     display = display.map(lambda v: v if isinstance(v, str) else naming.number(v))
     data = data.assign(**stamps(record))
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    caption = " ".join([*words.banners(record), _verdict(data), origins.origin(record)])
+    short = _verdict(data, words.split_name(study["watched"]))
+    caption = " ".join([*words.banners(record), short, origins.origin(record)])
     title = "Late-bloomer audit: was the rule right to end them?"
-    short = _verdict(data)
     return Table(study["name"], "audit", title, caption, display, bold, data, short=short)
 
 
-def _verdict(data: pd.DataFrame) -> str:
+def _verdict(data: pd.DataFrame, split: str) -> str:
     known = data[data["better"].notna()]
     ended = data["value_end"].notna() | data["status"].eq("diverged")
     left, waiting = int((~ended).sum()), int((ended & data["better"].isna()).sum())
@@ -65,7 +65,7 @@ def _verdict(data: pd.DataFrame) -> str:
         f"Of {n} trial{'s' * (n != 1)} that the rule had ended, and that "
         f"{'were' if n != 1 else 'was'} trained on outside the selection, {wrong} ended better "
         f"than their cell's winner{diverged}: {wrong / n:.0%}, 95 % Wilson interval {low:.0%} to "
-        f"{high:.0%}. Values of one run each, on validation.{lost}"
+        f"{high:.0%}. Values of one run each, on {split}.{lost}"
     )
 
 

@@ -109,7 +109,7 @@ def _seeds(
                 "id": trial_id(name, str(trial["trial"])) if confirm else "",
                 "trial": str(trial["trial"]),
                 "seed": DASH if pd.isna(trial["seed"]) else str(trial["seed"]),
-                "config": naming.cell_label(config_of(trial, study)),
+                "config": words.config_label(config_of(trial, study)),
                 "epochs": f"{trial['epochs']}/{trial['budget']}",
                 "values": [_scored(study, trial, metric) for metric in study["metrics"]],
                 "status": str(trial["status"]),

@@ -77,6 +77,8 @@ def _standing(held: Explanation, name: str) -> list[str]:
     if held.ahead is None:
         return [f"best mean {name} of the cells of the same images" * (main.standing != "alone")]
     first, by = held.ahead
+    if by.tie:
+        return [f"a tie with {cell_label(first.given)}, of which nothing is decided"]
     said = f"behind {cell_label(first.given)} by {fixed_point(by.point, main.digits)}"
     for what, interval in (("seeds", by.seeds), ("test images", by.images), ("both", by.both)):
         if interval.known:
@@ -87,9 +89,10 @@ def _standing(held: Explanation, name: str) -> list[str]:
 
 def _search(record: Record, held: Explanation) -> list[str]:
     main, configs = held.values[0], held.configs
-    if configs.empty:
-        return ["nothing was searched"]
     counts = main.counts.configs
+    if configs.empty:
+        return [f"none of {counts.planned} planned configs has been begun"
+                if counts.planned else "nothing is searched"]  # fmt: skip
     lines = (
         []
         if "imported" in record.study
@@ -141,9 +144,10 @@ _OF_SEARCH = {"search": "of the search, no seed of its own", "audit": "of the au
 
 
 def _fit(record: Record, fit: Fit | None, main: CellValue, name: str) -> list[str]:
-    if fit is None:
-        return ["training and validation are not on record at the epoch shown"]
     watched = record.study["watched"]
+    if fit is None:
+        both = f"training and {words.split_name(watched)}"
+        return [f"{both} are not on record at the epoch shown"]
     train, val, gap = (fixed_point(x, main.digits) for x in (fit.train, fit.watched, fit.gap))
     lines = [f"train {name} {train}, {watched} {name} {val} at the checkpoint shown; gap {gap}"]
     if apart := words.training(record.study):

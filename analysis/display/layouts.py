@@ -200,11 +200,18 @@ def _published_rows(
     published: Old,
 ) -> None:
     first = next(iter(sheet.heads))
+    # a parameter of ours that the report did not vary says nothing of its numbers
+    own = {_heading(name) for name in (table["first"], *table["match"], *table["has"])}
+    rows = dict[tuple[tuple[str, str], ...], int]()
     for cells, label in places:
+        label = {name: said for name, said in label.items() if name in own}
         if not any((cell, metric) in published for cell in cells for metric in study["metrics"]):
             continue
         named = f"{label.get(first, '')} published {table['split']}".strip()
-        row = sheet.add("published", {**label, first: named})
+        known = tuple(label.items())
+        if known not in rows:
+            rows[known] = sheet.add("published", {**label, first: named})
+        row = rows[known]
         for cell in cells:
             up = side_head(study, study["cells"][cell])
             for metric in study["metrics"]:

@@ -11,7 +11,10 @@ from search.record.naming import cell_label
 # mark -> (sign in tables, what it says)
 MARKS = {
     "unfinished": ("†", "not trained to its full budget: value at epoch/budget, never averaged"),
-    "unconfirmed": ("°", "fully trained in the search, not yet confirmed: a validation value"),
+    "unconfirmed": (
+        "°",
+        "fully trained in the search, not yet confirmed: the value it was ranked by",
+    ),
     "no skill": (
         "#",
         "not shown to beat every constant predictor: the 95 % interval over seeds and test "

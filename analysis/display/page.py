@@ -181,7 +181,7 @@ def _pictures(
     found, room = [], ROOM
     for plate in drawn:
         paths = {path.suffix: path for path in save(plate, folder, prefix)}
-        own = f"{name}-{identifier(plate.key)}"
+        own = f"{name}-figure-{identifier(plate.key)}"  # there may be a table of the same key
         text = inline(paths[".svg"].read_text(encoding="utf-8"), f"{own}-svg", plate.title)
         fits = len(text) <= room
         room -= len(text) if fits else 0

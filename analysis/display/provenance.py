@@ -79,7 +79,7 @@ def casualties(record: Record) -> Table:
             {
                 "trial": str(trial["trial"]),
                 "cell": naming.cell_label(study["cells"][trial["cell"]]),
-                "config": naming.cell_label(config_of(trial, study)),
+                "config": words.config_label(config_of(trial, study)),
                 "status": str(trial["status"]),
                 "epochs": f"{trial['epochs']}/{trial['budget']}",
                 "reason": f"{trial['reason']}{last}",

@@ -74,6 +74,7 @@ def search_table(record: Record) -> Table:
         .rename(columns=heads)
         .map(lambda value: DASH if value is None or pd.isna(value) else naming.number(value))
     )
+    display["planned"] = display["planned"].replace("0", DASH)  # where nothing is searched
     data = data.assign(**stamps(record))
     caption = " ".join(
         [

@@ -11,7 +11,7 @@ from analysis.display.ledger import ledger_words
 from analysis.display.marks import MARKS, deciding, legend, skill_words
 from analysis.display.origins import data_words, origin, pretraining
 from analysis.findings.cells import CellValue
-from analysis.findings.facts import metric_name
+from analysis.findings.facts import DASH, metric_name
 from search.record import Record, configs_planned
 from search.record.imported import imported_note
 from search.record.naming import cell_label, named, setting
@@ -29,6 +29,16 @@ RULES = {
 def arrow(mode: str) -> str:
     """Which way is better."""
     return "↑" if mode == "max" else "↓"
+
+
+def config_label(config: Mapping[str, Any]) -> str:
+    """A config in words; a dash where nothing is searched."""
+    return cell_label(config) if config else DASH
+
+
+def split_name(split: str) -> str:
+    """A split where there is room for words."""
+    return {"val": "validation"}.get(split, split)
 
 
 def banners(record: Record) -> list[str]:
@@ -118,8 +128,7 @@ def protocol(study: Mapping[str, Any], values: Iterable[CellValue] = ()) -> str:
         study: study.json.
         values: of the cells that this is said of, for what was run of what was planned.
     """
-    split = {"val": "validation"}.get(study["watched"], study["watched"])
-    watched = f"{split} {metric_name(study, study['metric'])}"
+    watched = f"{split_name(study['watched'])} {metric_name(study, study['metric'])}"
     rule = RULES[study["checkpoint_rule"]]
     if study["checkpoint_rule"] == "best":
         rule += f" by {watched}"

@@ -176,6 +176,8 @@ def _fit(record: Record, value: CellValue) -> Fit | None:
     if rows.empty or not set(names) <= set(rows.columns):
         return None
     both = rows[names].astype("float64").dropna()
+    if both.empty:
+        return None
     train, watched = (float(both[name].mean()) for name in names)
     top = direction(study, metric) == "max"
     low, high = bounds(study, metric)

@@ -132,11 +132,12 @@ def _failed(make: partial[CellValue], rows: pd.DataFrame, counted: Counts) -> Ce
 
 
 def _came_to_nothing(rows: pd.DataFrame, counted: Counts) -> bool:
-    """Whether all its trials, or all its seeds, ended without a value."""
+    """Whether all its trials, or all its seeds, ended without a value, and none is to come."""
     seeds = counted.seeds
     if seeds.lost and not seeds.to_come and not seeds.complete:
         return True
-    return bool(len(rows) and rows["status"].isin(ENDED).all())
+    configs = counted.configs
+    return bool(len(rows) and rows["status"].isin(ENDED).all() and configs.run >= configs.planned)
 
 
 def _complete(
@@ -176,7 +177,7 @@ def _complete(
         beside_split=other if len(beside) else "",
         config=config,
         trials=tuple(there["trial"]),
-        edges=edges,
+        edges=edges if len(there) else (),
         marks=tuple(marks),
         details=details,
     )
@@ -194,7 +195,7 @@ def _edges(
     found = []
     for key, value in config.items():
         held = tried[trial_column(study, key)].dropna()
-        if isinstance(value, bool | str) or held.empty:
+        if isinstance(value, bool | np.bool_ | str) or held.empty:
             continue
         low, high = value <= held.min(), value >= held.max()
         if low and high:

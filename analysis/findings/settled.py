@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.findings.cells import CellValue, cell_values
+from analysis.findings.stats import equal
 from analysis.findings.trends import Trend, trend
 from search.record import Record
 from search.record.once import once
@@ -79,7 +80,8 @@ Curve = NDArray[np.float64]  # (2, epochs): the watched metric, and the learning
 
 def _curves(record: Record, values: Sequence[CellValue]) -> dict[str, Curve]:
     """Trial -> its curve, of the trials shown; those with gaps are left out."""
-    study, shown = record.study, {t for v in values for t in v.trials}
+    study = record.study
+    shown = {t for v in values if v.status != "failed" for t in v.trials}  # that shows none
     names = [f"{study['watched']}_{study['metric']}", "lr"]
     held = record.curves
     held = held[held["name"].isin(names) & held["trial"].isin(list(shown))]
@@ -134,7 +136,9 @@ def _ranks(held: Mapping[int, float], values: Sequence[CellValue]) -> dict[int, 
     for cell, value in held.items():
         images, sign = groups[cell]
         better = [
-            c for c, other in held.items() if groups[c][0] == images and sign * (other - value) > 0
+            c
+            for c, other in held.items()
+            if groups[c][0] == images and sign * (other - value) > 0 and not equal(other, value)
         ]
         found[cell] = 1 + len(better)
     return found
@@ -153,7 +157,7 @@ def _passes(
         if other.cell not in ranks or other.images != value.images or other is value:
             continue
         lead = sign * (other.mean - value.mean)
-        if lead <= 0:
+        if lead <= 0 or equal(other.mean, value.mean):
             continue
         theirs = trends[other.cell]
         if not (own.epochs and theirs.epochs):

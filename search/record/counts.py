@@ -143,6 +143,9 @@ def searched(held: Record) -> pd.DataFrame:
     rows.loc[audited, "status"] = "stopped"
     rows.loc[audited, "epochs"] = names.map(ended["epoch"]).astype("Int64")
     rows.loc[audited, "value"] = names.map(ended["value"]).astype("Float64")
+    # what came of it since, e.g. that its job failed, is of the audit
+    since = audited & ~rows["reason"].str.startswith("audit").fillna(False)
+    rows.loc[since, "reason"] = "audit: ended at epoch " + rows.loc[since, "epochs"].astype(str)
     rows.loc[audited, "collapsed"] = _collapsed_at(held, names.map(ended["epoch"]))
     return rows
 

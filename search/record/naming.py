@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+WRITTEN = 6  # significant digits of a number that somebody has written
 NAMES = {"lr": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size"}
 
 
@@ -34,5 +35,14 @@ def named(key: str) -> str:
 
 
 def number(value: Any) -> str:
-    """A parameter's value, floats to three significant digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """A parameter's value in one line.
+
+    Truth as a study file has it; floats as somebody wrote them, up to WRITTEN significant digits,
+    those that were drawn to three (0.9999 is not 1, and 0.0316227766 is 0.0316).
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if not isinstance(value, float):
+        return " ".join(str(value).split())
+    written = f"{value:.{WRITTEN}g}"
+    return written if float(written) == value else f"{value:.3g}"

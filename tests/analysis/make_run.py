@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -25,7 +26,7 @@ CONSTANTS = {
     "training mean": {"count": 120.0, "mae": 75.0, "rmse": 95.0},
     "training median": {"count": 90.0, "mae": 68.0, "rmse": 98.0},
 }
-CHANCE = {"uniform guess": {"loss": 2.302585, "accuracy": 0.1}}
+CHANCE = {"uniform guess": {"loss": math.log(10), "accuracy": 0.1}}
 
 
 class Run:
@@ -110,6 +111,8 @@ class Run:
         `ending` is value, diverged, failed, or running (no tell).
         """
         job = {"trial": name, "stage": stage, "cell": cell, "to_epoch": epochs}
+        if test:
+            job["score_test"] = True
         config = {**dict.fromkeys(self.study["space_keys"], 0.1), **config}
         self._log(event="ask", job=job, config=config, settings=config, seed=seed)
         for epoch in range(1, epochs + 1):
@@ -135,7 +138,13 @@ class Run:
                 event="decision", trial=name, **entry, verdict=verdict, rule="cell-promote/1"
             )
 
-    def decide(self, trial: str, cell: int, verdict: str, value: float, epoch: int = 9) -> None:
+    def begin(self, session: int) -> None:
+        """A driver begins to work, as one of the study's sessions."""
+        self._log(event="session", number=session)
+
+    def decide(
+        self, trial: str | None, cell: int, verdict: str, value: float | None, epoch: int = 9
+    ) -> None:
         """A verdict of the scheduler."""
         entry = {"trial": trial, "cell": cell, "epoch": epoch, "value": value, "rank": 2, "n": 4}
         self._log(event="decision", **entry, verdict=verdict, rule="cell-promote/2")
@@ -192,7 +201,8 @@ class Run:
         end = value if value is not None else 1.0
         row: dict[str, Any] = {"epoch": epoch, "lr": 0.1, "seconds": 2.0}
         for column in self.study["row_metrics"]:
-            scale = 1.0 if column.endswith(("accuracy", "mae")) else 2.0
+            same = column.endswith(("accuracy", "mae", self.study["metric"]))
+            scale = 1.0 if same else 2.0
             row[column] = end * scale * (1 if epoch == last else 0.9)
         line = json.dumps({"trial": name, "row": row})
         with (self.folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
