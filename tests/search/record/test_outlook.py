@@ -123,7 +123,7 @@ def test_trials_that_are_trained_together_have_one_worker(make_study):
     seen, one_by_one = outlook(held, paces, workers), outlook(held, paces)
     assert (seen.jobs, one_by_one.jobs) == (workers, one_by_one.jobs) == (2, 4)
     assert seen.seconds == pytest.approx(10.0 * seen.left / 2)
-    assert "2 jobs at once; when it ends" in outlook_line(held)  # no row has come yet
+    assert "2 jobs at once; about" in outlook_line(held)
     slow = {0: 1.0, 1: 1000.0}
     assert outlook(held, slow, 2).seconds == pytest.approx(2 * outlook(held, slow).seconds)
     study.run.close()
