@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +14,7 @@ import pytest
 
 from search import record
 from search.record import read_events
-from search.run import packing
+from search.run import packing, ray_worker
 from search.run.arrays import array_sizes
 from search.run.callbacks import Listener
 from search.run.device import mps_active
@@ -329,6 +331,62 @@ def test_members_that_had_ended_when_ray_died_are_told(given):
     assert told_of(study, "tell") == [held[2]]
     assert told_of(study, "put back") == held[:2]
     study.close()
+
+
+# ---- what a worker reports of an array
+
+
+ROW = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "val_accuracy": 0.5, "seconds": 1.0}
+
+
+def test_what_members_report_together_is_taken_of_each(given):
+    study, searcher, listener, ray_trial, held = given
+    kinds = {"epoch": ROW, "end": VALUE}
+    told = [{"kind": k, "trial": t, "payload": p} for t in held for k, p in kinds.items()]
+    result = {"kind": "array", "trial": held[0], "payload": json.dumps(told), "value": math.nan}
+    listener.on_trial_result(1, [], ray_trial, result)
+    searcher.on_trial_complete("r1")
+    assert told_of(study, "tell") == held
+    study.close()
+    curves = record.load(study.folder).curves
+    assert set(curves["trial"]) == set(held)
+
+
+def test_reports_of_an_array_that_come_together_are_one(arrays, monkeypatch):
+    """Rows of an epoch are sent when a step is taken a second later, the last with the ends."""
+    job, clock, sent, steps = arrays.ask(), [0.0], [], []
+    names = [member.trial for member in job.members()]
+
+    class Still:
+        def alive(self) -> None:
+            steps.append(clock[0])
+
+        def paused(self) -> Any:
+            return contextlib.nullcontext()
+
+    def trained(worker_job: Any, reports: Any, alive: Any, other: Any) -> list[dict[str, Any]]:
+        for at, epoch in ((0.0, 1), (0.5, 2), (3.0, 3)):
+            clock[0] = at
+            alive()
+            for report in reports:
+                report({**ROW, "epoch": epoch})
+        return [VALUE for _ in reports]
+
+    monkeypatch.setattr(ray_worker.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(ray_worker, "execute", trained)
+    monkeypatch.setattr(ray_worker, "_report", lambda *held: sent.append(json.dumps(held)))
+    ray_worker._run_array(job, Still(), lambda *held: None)
+    assert steps == [0.0, 0.5, 3.0]
+    reports = [json.loads(text) for text in sent]
+    assert [(trial, kind) for trial, kind, _ in reports] == [(names[0], "array")] * 2
+    first, last = (
+        [(held["kind"], held["trial"], held["payload"]["epoch"]) for held in payload]
+        for *_, payload in reports
+    )
+    assert first == [("epoch", name, epoch) for epoch in (1, 2) for name in names]
+    ends = [("end", name, 1) for name in names]
+    assert last == [("epoch", name, 3) for name in names] + ends
+    arrays.close()
 
 
 # ---- which cells have arrays
