@@ -51,10 +51,10 @@ DEEP: list[dict[str, Any]] = [
     {"optimizer": "adam", "lr": 1e-5, "weight_decay": 1e-2},
 ]
 
-# without a state beside the weights, which are half a gigabyte each
+# without a state beside the weights, which are half a gigabyte each; first gradients are large
 DEEPEST: list[dict[str, Any]] = [
     {"lr": 1e-4, "momentum": 0.0, "schedule": "constant", "clip_grad": 1.0},
-    {"lr": 3e-5, "momentum": 0.0, "weight_decay": 1e-2, "label_smoothing": 0.1},
+    {"lr": 3e-5, "momentum": 0.0, "weight_decay": 1e-2, "clip_grad": 0.5, "label_smoothing": 0.1},
 ]
 
 
