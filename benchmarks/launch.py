@@ -174,6 +174,11 @@ def main() -> None:
                 mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 row = {"side": side, "jobs": done, "repeat": repeat, **per_job(ends)}
                 rows.append({**row, "driver_mb": mb, "load": os.getloadavg()[0]})
+                print(rows[-1], flush=True)
+                if held.json:
+                    held.json.write_text(
+                        json.dumps({"machine": describe(), "rows": rows}, indent=1)
+                    )
     cluster.disconnect()
     frame = pd.DataFrame(rows)
     print(describe())
@@ -185,8 +190,6 @@ def main() -> None:
         for array in held.arrays:
             wide[f"ours_of_{array}"] = wide["ours"] / wide[f"arrays of {array}"]
         print(column, wide.to_string(float_format="{:.4f}".format), sep="\n")
-    if held.json:
-        held.json.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":
