@@ -1,11 +1,13 @@
 """What a job costs to launch: ours, journal and record included, beside a trial of plain Ray Tune.
 
-    python benchmarks/launch.py [--jobs 400 4000] [--repeats 3] [--json FILE]
+    python benchmarks/launch.py [--jobs 400 4000] [--repeats 3] [--arrays 4 8] [--json FILE]
 
 All sides run the same trivial trainable (one epoch's report, one end's) with actor reuse on the
 same Ray in the same process, in turn. Plain Ray Tune samples one float at random. Ours runs a
 whole study of ten cells: scheduler, samplers, journal forced to disk, Optuna file, frames; and its
 jobs report once more, as real ones do, when they begin. `silent` is ours without that report.
+`arrays of N` is ours with so many jobs of a cell as one trial of Ray's, which reports for all of
+them at once, as a real array does what comes within a second (search/run/ray_worker.py).
 Times are from the first job's start to the last one's end, the start of Ray and of the first
 workers aside; `cpu` is what the driver's process took of it, which other programs on the machine
 change less.
@@ -19,16 +21,20 @@ import os
 import resource
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from machine import describe
-from studies import begun, trivial_study
+from studies import CELLS, begun, trivial_study
 
 from search.record.run_folder import RunFolder
 from search.run import cluster, executor
+
+FIRST = 16  # jobs that wait for the workers to start, or are of arrays that do
 
 
 class Clocks:
@@ -54,7 +60,6 @@ def trivial(config: dict[str, object]) -> None:
     epoch = held["train"]["to_epoch"]
     value = hash(str(held["trial"])) % 1000 / 1000
     row = {"epoch": epoch, "lr": 0.1, "train_loss": 1.0, "val_accuracy": value, "seconds": 0.0}
-    tune.report({"kind": "epoch", "trial": held["trial"], "payload": json.dumps(row)})
     told = {
         "ending": "value",
         "value": value,
@@ -62,7 +67,25 @@ def trivial(config: dict[str, object]) -> None:
         "value_epoch": epoch,
         "seconds": 0.0,
     }
+    if held.get("others"):
+        report_all(held, row, told)
+        return
+    tune.report({"kind": "epoch", "trial": held["trial"], "payload": json.dumps(row)})
     tune.report({"kind": "end", "trial": held["trial"], "payload": json.dumps(told)})
+
+
+def report_all(held: dict[str, Any], row: dict[str, object], told: dict[str, object]) -> None:
+    """The row and the end of every member of an array, in one report."""
+    from ray import tune
+
+    trials = [held["trial"], *(other["trial"] for other in held["others"])]
+    kinds = {"epoch": row, "end": told}
+    payload = [
+        {"kind": kind, "trial": trial, "payload": what}
+        for trial in trials
+        for kind, what in kinds.items()
+    ]
+    tune.report({"kind": "array", "trial": held["trial"], "payload": json.dumps(payload)})
 
 
 def beginning(config: dict[str, object]) -> None:
@@ -75,11 +98,14 @@ def beginning(config: dict[str, object]) -> None:
     trivial(config)
 
 
-def ours(jobs: int, folder: Path, run_job: Callable[..., None]) -> list[tuple[float, float]]:
-    """A study of about so many jobs; wall and CPU seconds at the end of each."""
+def ours(
+    jobs: int, folder: Path, run_job: Callable[..., None], array: int = 1
+) -> list[tuple[float, float]]:
+    """A study of about so many jobs, in arrays of so many; wall and CPU seconds at each end."""
     executor.run_job, clocks = run_job, Clocks()
     with RunFolder.make(folder) as run:
         study = begun(run, trivial_study("launch", jobs), clocks)
+        study.places = replace(study.places, arrays=dict.fromkeys(range(CELLS), array))
         if not executor.execute(study):
             raise RuntimeError("the study did not end")
         study.write_views()
@@ -109,7 +135,7 @@ def plain(jobs: int, folder: Path) -> list[tuple[float, float]]:
 
 def per_job(ends: list[tuple[float, float]]) -> dict[str, float]:
     """Seconds a job after the first few, and of each fifth; CPU seconds of the driver a job."""
-    steady = np.asarray(ends[5:])  # the first ones wait for the workers to start
+    steady = np.asarray(ends[FIRST:])  # the first ones wait for the workers to start
     fifths = [np.diff(part).mean() for part in np.array_split(steady[:, 0], 5)]
     seconds, cpu = (steady[-1] - steady[0]) / (len(steady) - 1)
     return {
@@ -124,23 +150,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, nargs="+", default=[400, 4000])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--arrays", type=int, nargs="*", default=[4, 8])
     parser.add_argument("--json", type=Path)
     held = parser.parse_args()
     cluster.connect("local")
     rows = []
     for jobs in held.jobs:
         for repeat in range(held.repeats):
-            done, sides = jobs, {"ours": beginning, "silent": trivial, "plain": None}
-            order = list(sides)[repeat % 3 :] + list(sides)[: repeat % 3]  # the load beside drifts
-            for side in order:
-                run_job = sides[side]
+            done = jobs
+            sides: dict[str, tuple[Callable[..., None] | None, int]] = {
+                "ours": (beginning, 1),
+                "silent": (trivial, 1),
+                **{f"arrays of {n}": (beginning, n) for n in held.arrays},
+                "plain": (None, 1),
+            }
+            first = repeat % len(sides)  # the load beside drifts
+            for side in [*list(sides)[first:], *list(sides)[:first]]:
+                run_job, array = sides[side]
                 with tempfile.TemporaryDirectory() as place:
                     folder = Path(place) / "launch"
-                    ends = ours(jobs, folder, run_job) if run_job else plain(done, folder)
+                    ends = ours(jobs, folder, run_job, array) if run_job else plain(done, folder)
                 done = len(ends)
                 mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 row = {"side": side, "jobs": done, "repeat": repeat, **per_job(ends)}
                 rows.append({**row, "driver_mb": mb, "load": os.getloadavg()[0]})
+                print(rows[-1], flush=True)
+                if held.json:
+                    held.json.write_text(
+                        json.dumps({"machine": describe(), "rows": rows}, indent=1)
+                    )
     cluster.disconnect()
     frame = pd.DataFrame(rows)
     print(describe())
@@ -149,9 +187,9 @@ def main() -> None:
         wide = frame.pivot_table(column, ["jobs", "repeat"], "side")
         wide["ours_of_plain"] = wide["ours"] / wide["plain"]
         wide["ours_of_silent"] = wide["ours"] / wide["silent"]
+        for array in held.arrays:
+            wide[f"ours_of_{array}"] = wide["ours"] / wide[f"arrays of {array}"]
         print(column, wide.to_string(float_format="{:.4f}".format), sep="\n")
-    if held.json:
-        held.json.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from search.record import STUDY, Record, UserError
 from search.record.follow import Follower
 from search.record.followed import Out
 from search.record.naming import cell_label
-from search.record.outlook import duration, in_arrays, in_words, outlook
+from search.record.outlook import duration, in_words, outlook
 from search.record.status import (
     BEGINS,
     RUNNING,
@@ -138,7 +138,7 @@ def shown(held: Record, follower: Follower, where: str) -> dict[str, Any]:
         "head": head,
         "cells": [[*row, *(column[n] for column in more)] for n, row in enumerate(rows)],
         "metric": f"{study['watched']}_{study['metric']}",
-        "jobs": [_job(study, job) for job in jobs],
+        "jobs": [_job(study, job, follower) for job in jobs],
         "lost": [_lost(study, row) for row in lost.tail(MOST_LOST).iloc[::-1].to_dict("records")],
         "more_lost": max(len(lost) - MOST_LOST, 0),
         "curves": [
@@ -161,14 +161,16 @@ def _report(run: Path) -> str:
 
 
 def _outlook(held: Record, follower: Follower) -> dict[str, Any]:
-    seen = outlook(held, follower.paces)
+    seen = outlook(held, follower.paces, follower.workers)
     text = in_words(seen, datetime.now().astimezone())
     return {"done": seen.done, "all": seen.done + seen.left, "text": text}
 
 
-def _job(study: Mapping[str, Any], job: Out) -> dict[str, Any]:
-    timed = job.seconds and not in_arrays(study)
-    pace = f"{np.mean(job.seconds):.3g} s an epoch" if timed else ""
+def _job(study: Mapping[str, Any], job: Out, follower: Follower) -> dict[str, Any]:
+    # those that are trained together are told their shares of the time that an epoch of all takes
+    together = sum(other.array == job.array for other in follower.jobs.values())
+    seconds = float(np.mean(job.seconds)) * together if job.seconds else 0.0
+    rest = job.to_epoch - max(job.epoch, job.from_epoch)
     return {
         "trial": job.trial,
         "cell": cell_label(study["cells"][job.cell]),
@@ -178,18 +180,10 @@ def _job(study: Mapping[str, Any], job: Out) -> dict[str, Any]:
         "epoch": max(job.epoch, job.from_epoch),
         "to": job.to_epoch,
         "value": "" if job.value is None else f"{job.value:.4g}",
-        "pace": pace,
-        "left": _left(job) if timed else "",
+        "pace": f"{seconds:.3g} s an epoch" if seconds else "",
+        "left": duration(seconds * rest) if seconds else "",
         "told": job.told or job.since,
     }
-
-
-def _left(job: Out) -> str:
-    """How long it is to the job's end, about."""
-    if not job.seconds:
-        return ""
-    rest = job.to_epoch - max(job.epoch, job.from_epoch)
-    return duration(float(np.mean(job.seconds)) * rest)
 
 
 def _lost(study: Mapping[str, Any], row: Mapping[Any, Any]) -> list[str]:

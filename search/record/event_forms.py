@@ -122,6 +122,7 @@ class OfJob(_Event):
     from_epoch: Count = 0
     settings: Table | None = None
     seed: Count | None = None
+    beside: str | None = None  # see Ask
 
 
 class Retried(_Event):
@@ -144,6 +145,7 @@ class Lost(_Event):
     node: str
     error: str
     epoch: int = 0  # reported by then
+    apart: bool = False  # its array's, and of no one's doing: it goes on by itself
 
 
 class OtherCheckpoint(_Event):

@@ -101,6 +101,11 @@ class Follower:
         return {cell: total / count for cell, (total, count) in self._sums.items() if count}
 
     @property
+    def workers(self) -> int:
+        """That are at work: an array of jobs has one."""
+        return len({job.array for job in self.jobs.values()})
+
+    @property
     def epochs(self) -> int:
         """See search.record.status.epochs_of."""
         if self._whole and self._held is not None:
@@ -215,12 +220,14 @@ class Follower:
                 from_epoch=job.get("from_epoch", 0),
                 config=event["config"],
                 since=event["time"],
+                beside=event.get("beside") or "",
                 **given,
             )
         elif event["event"] == "again":
             back = self._back.pop(event["trial"], None) or self.jobs.get(event["trial"])
             if back is not None:
-                self.jobs[back.trial] = replace(back, since=event["time"], told="")
+                beside = event.get("beside") or ""
+                self.jobs[back.trial] = replace(back, since=event["time"], beside=beside, told="")
         elif event["event"] in ("tell", "put back"):
             out = self.jobs.pop(event["trial"], None)
             if out is not None and event["event"] == "put back":

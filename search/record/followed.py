@@ -21,6 +21,7 @@ class Out:
         trial, cell, stage, from_epoch, to_epoch: see search.spec.plan.Job.
         config: its searched settings.
         since: when it was asked for, ISO 8601 with its zone.
+        beside: trial that it was asked for beside, to be trained with it; "" for none.
         epoch: the last that it has reported; 0 before the first.
         value: of the watched metric there; None where it is not finite.
         told: when that was, as `since`; "" before the first.
@@ -34,10 +35,16 @@ class Out:
     to_epoch: int
     config: Mapping[str, Any]
     since: str
+    beside: str = ""
     epoch: int = 0
     value: float | None = None
     told: str = ""
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    @property
+    def array(self) -> str:
+        """What all that are trained with it have alike."""
+        return self.beside or self.trial
 
 
 @dataclass

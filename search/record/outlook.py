@@ -7,7 +7,7 @@ be sooner than the longest chain of jobs that wait for one another: a winner's s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.record.journal import Event
 from search.record.planned import plan_of
-from search.record.read import Record
+from search.record.read import Record, read_events
 from search.record.status import RUNNING, is_running
 from search.spec.plan import Plan, audit_epochs, reaching
 
@@ -33,9 +34,8 @@ class Outlook:
     Attributes:
         done: epochs trained, each once.
         left: epochs still to come, about.
-        jobs: that run now.
-        seconds: until all is done, about; None where nothing is known to tell by, or where trials
-            may be trained together: how many are is not on record until they end.
+        jobs: that run now; trials that are trained together are one.
+        seconds: until all is done, about; None where nothing is known to tell by.
     """
 
     done: int
@@ -52,12 +52,26 @@ def paces_of(held: Record) -> dict[int, float]:
     return {int(str(cell)): float(mean) for cell, mean in means.dropna().items()}
 
 
-def outlook(held: Record, paces: Paces) -> Outlook:
+def workers_of(events: Sequence[Event]) -> int:
+    """How many workers are at work by a journal: trials that are trained together have one."""
+    out: dict[str, str] = {}
+    for event in events:
+        if event["event"] in ("ask", "again"):
+            trial = event["job"]["trial"] if event["event"] == "ask" else event["trial"]
+            out[trial] = event.get("beside") or trial
+        elif event["event"] in ("tell", "put back"):
+            out.pop(event["trial"], None)
+    return len(set(out.values()))
+
+
+def outlook(held: Record, paces: Paces, workers: int | None = None) -> Outlook:
     """What is left of a study that was not imported.
 
     Args:
         held: its record.
         paces: see `paces_of`; a cell without one takes the mean of the others.
+        workers: that are at work, where trials may be trained together: `seconds` of a row is
+            then a trial's share of the time. Default: as many as trials that run.
     """
     plan, trials = plan_of(held.study), held.trials
     verdicts = held.decisions[held.decisions["verdict"].isin(["select", "empty", "audit"])]
@@ -65,7 +79,9 @@ def outlook(held: Record, paces: Paces) -> Outlook:
     decided = {int(str(cell)): str(verdict) for cell, verdict in ends.items()}
     ended = verdicts[verdicts["verdict"] == "audit"].drop_duplicates("trial", keep="last")
     at = dict(zip(ended["trial"], ended["epoch"], strict=True))
-    jobs = int((trials["status"] == RUNNING).sum())
+    running = int((trials["status"] == RUNNING).sum())
+    jobs = running if workers is None else min(workers, running)
+    beside = running / jobs if jobs else 1.0  # trials a job: each waits for the shares of all
     common = float(np.mean(list(paces.values()))) if paces else None
     left, work, longest = 0, 0.0, 0.0
     by_cell = dict(list(trials.groupby("cell")))
@@ -75,9 +91,9 @@ def outlook(held: Record, paces: Paces) -> Outlook:
         left += epochs
         pace = paces.get(cell, common)
         if pace is not None:
-            work, longest = work + epochs * pace, max(longest, chain * pace)
+            work, longest = work + epochs * pace, max(longest, chain * pace * beside)
     done = int(trials["epochs"].sum())
-    known = common is not None and jobs > 0 and not in_arrays(held.study)
+    known = common is not None and jobs > 0
     return Outlook(done, left, jobs, max(work / max(jobs, 1), longest) if known else None)
 
 
@@ -173,4 +189,5 @@ def outlook_line(held: Record) -> str:
     """The outlook of a study that a driver has, in words; "" for another."""
     if "imported" in held.study or not is_running(held.run):
         return ""
-    return in_words(outlook(held, paces_of(held)), datetime.now().astimezone())
+    workers = workers_of(read_events(held.run)) if in_arrays(held.study) else None
+    return in_words(outlook(held, paces_of(held), workers), datetime.now().astimezone())

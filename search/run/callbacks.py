@@ -145,12 +145,19 @@ class Listener(Callback):  # type: ignore[misc]
             where = Placed(**payload, began=now, heard=now)
             self.searcher.placed[trial.trial_id] = where
             self._workers[where.node_id, where.pid] = where
-        elif kind == "epoch":
-            self._study.epoch(result["trial"], payload)
+        elif kind == "array":
+            for held in payload:
+                self._take(held["kind"], held["trial"], held["payload"])
+        else:
+            self._take(kind, result["trial"], payload)
+
+    def _take(self, kind: str, trial: str, payload: dict[str, Any]) -> None:
+        if kind == "epoch":
+            self._study.epoch(trial, payload)
         elif kind == "other checkpoint":
-            self._study.other_checkpoint(result["trial"], payload["differs"])
+            self._study.other_checkpoint(trial, payload["differs"])
         elif kind == "end":
-            self.searcher.ended[result["trial"]] = payload
+            self.searcher.ended[trial] = payload
 
     @_ours
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

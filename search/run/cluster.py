@@ -221,9 +221,14 @@ def on_gpu(labels: Mapping[str, str] | None, function: Callable[..., Any], *argu
         raise TimeoutError(f"no whole GPU was to be had within {GPU_WAIT:g} s") from error
 
 
-def resources() -> list[dict[str, float]]:
+def resources() -> list[Mapping[str, float]]:
     """What Ray gives out of each node."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return list(resources_by_id().values())
+
+
+def resources_by_id() -> dict[str, Mapping[str, float]]:
+    """The same by Ray's id of each node."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
 def check_feasible(

@@ -16,6 +16,21 @@ def mps_active() -> bool:
     return (pipes / "control").exists()
 
 
+def why_broken(kind: str) -> str:
+    """Why nothing can be computed on a device in this process any more; "" where it can.
+
+    After an illegal access, for example, every call of a process to its GPU fails.
+    """
+    import torch
+
+    try:
+        if kind == "cuda":
+            torch.cuda.synchronize()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
 def peak_mb() -> float:
     """Peak GPU memory of this process where it used one, else its peak resident memory; MiB."""
     import torch

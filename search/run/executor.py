@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -39,6 +39,7 @@ from search.run.failures import last_line
 from search.run.inquiry import Placed, end_hung
 from search.run.job_searcher import NOT_ITS_OWN, JobSearcher
 from search.run.ray_schedulers import scheduler_of
+from search.run.room import Fits, Held, room
 from search.run.scratch import scratch
 from search.run.signals import handled
 from trainables.errors import causes
@@ -51,7 +52,6 @@ ERROR_LENGTH = 2000  # the end of a traceback says what happened
 PATIENCE = 30.0  # seconds from a signal to stop until Ray is left as it is
 ONCE = 1.0  # seconds in which a second signal is the first one again, as of a closed terminal
 RESTARTS = 3  # of Ray's experiment in a row, when it dies under a study before a job is done
-ROUNDING = 1e-9  # 1 // 0.1 is 9
 
 
 @withdrawn()
@@ -71,7 +71,7 @@ def execute(study: Study, nodes: Nodes | None = None) -> bool:
     """
     deaths = 0
     while deaths <= RESTARTS:
-        searcher = JobSearcher(study, _slots(study, nodes), nodes)
+        searcher = JobSearcher(study, _room(nodes), nodes)
         end = EndTune()
         try:
             with (
@@ -167,32 +167,20 @@ def _tuner(
     )
 
 
-def _slots(study: Study, nodes: Nodes | None) -> Callable[[], int]:
-    """Jobs that fit the nodes at once: exact for jobs of one shape, the most for several."""
-    at, count = -math.inf, 1
+def _room(nodes: Nodes | None) -> Callable[[Sequence[Held]], Fits]:
+    """What fits the nodes that may take jobs beside those that are out; see `room`."""
+    at, held = -math.inf, dict[str, Mapping[str, float]]()
 
-    def slots() -> int:
-        nonlocal at, count
+    def fits(out: Sequence[Held]) -> Fits:
+        nonlocal at, held
         if time.monotonic() - at > 5:  # nodes come and go
             at = time.monotonic()
             if nodes:
                 nodes.refresh()
-            held = nodes.resources() if nodes else cluster.resources()
-            fits = [sum(fit(node, *shape) for node in held) for shape in study.shapes()]
-            count = max(1, *fits)
-        return count
+            held = nodes.resources_by_id() if nodes else cluster.resources_by_id()
+        return room(held, out)
 
-    return slots
-
-
-def fit(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """Jobs of a shape that fit a node at once; a share of a GPU is never cut out of two."""
-    by_cpu = math.floor(node.get("CPU", 0) / cpus + ROUNDING)
-    if not gpus:
-        return by_cpu
-    held = math.floor(node.get("GPU", 0) + ROUNDING)
-    by_gpu = held // math.ceil(gpus - ROUNDING) if gpus > 1 else held * int(1 / gpus + ROUNDING)
-    return int(min(by_cpu, by_gpu))
+    return fits
 
 
 @contextmanager

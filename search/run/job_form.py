@@ -65,9 +65,10 @@ def ask_event(
         "settings": changed_settings(spec.task, spec.config(cell, drawn)),
         "seed": seed_of(spec, job),
     }
-    if again:
-        return {"event": "again", "trial": job.trial, "from_epoch": job.from_epoch, **now}
     with_ = {} if beside is None else {"beside": beside}
+    if again:
+        at = {"trial": job.trial, "from_epoch": job.from_epoch}
+        return {"event": "again", **at, **with_, **now}
     return {"event": "ask", "job": job._asdict(), "config": dict(drawn), **with_, **now}
 
 

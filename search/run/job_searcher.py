@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search.run import cluster  # noqa: F401 - first: it sets what ray reads when imported
 
@@ -20,6 +20,7 @@ from search.run.errors import DiskError, InfrastructureError
 from search.run.failures import last_line, why_it_died
 from search.run.inquiry import Death, EndedIdle, Placed, why_dead, worker_of
 from search.run.ray_schedulers import stopped_by_ray
+from search.run.room import Fits, Held
 from search.run.worker import WorkerJob
 
 if TYPE_CHECKING:
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 IN_A_ROW = 2  # jobs of a lone machine that end for want of the same things, and not one well
 NOT_ITS_OWN = ("unasked", "disk", "infrastructure")  # of an "end" report: it is no tell
 OF_A_PROCESS = ("process", "memory", "silent", "node")  # else the machine lacks something
+# what one member of an array may have done to all: each goes on by itself, and pays for itself
+OF_A_MEMBER = ("process", "memory", "silent")
+
+
+class Lost(NamedTuple):
+    """Jobs whose worker has ended under them, and whether it was an array's."""
+
+    jobs: Sequence[WorkerJob]
+    together: bool
 
 
 class JobSearcher(Searcher):  # type: ignore[misc]
@@ -37,20 +47,25 @@ class JobSearcher(Searcher):  # type: ignore[misc]
 
     Args:
         study: asks, tells and keeps the record.
-        slots: called for the number of jobs the cluster can run at once.
+        room: called with what the jobs that are out hold, for what fits beside them.
         nodes: of a cluster, who may take jobs.
     """
 
-    def __init__(self, study: Study, slots: Callable[[], int], nodes: Nodes | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        room: Callable[[Sequence[Held]], Fits],
+        nodes: Nodes | None = None,
+    ) -> None:
         super().__init__()  # without a metric: Ray ends an experiment when a report lacks it
-        self._study, self._slots, self._nodes = study, slots, nodes
+        self._study, self._room, self._nodes = study, room, nodes
         self.jobs: dict[str, WorkerJob] = {}  # that Ray has been given, by its trial's id
         self.started: dict[str, float] = {}  # of these, when they found a worker, monotonic
         self._asked: dict[str, float] = {}  # of these, when: time of day
         self._may_take: dict[str, list[str]] = {}  # of these, nodes that may, as they were asked
         self.placed: dict[str, Placed] = {}  # of these, where: from their first report on
         # jobs of workers that have died; why is not known yet
-        self._dead: list[tuple[list[WorkerJob], Placed | None, Future[Death]]] = []
+        self._dead: list[tuple[Lost, Placed | None, Future[Death]]] = []
         self.ended_idle: list[EndedIdle] = []  # and no job was lost by it yet
         self.ended: dict[str, dict[str, Any]] = {}  # our trial -> its "end" report
         self.stopping = False
@@ -68,8 +83,9 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             if self.stopping or self.fault or self._study.done:
                 return str(Searcher.FINISHED)
             # Ray asks one trial ahead; a decision is best made when a worker is really free
-            free = self._slots() - len(self.jobs)
-            if free < 1:
+            fits = self._room([self._held(key) for key in self.jobs])
+            # with none out, one waits in Ray's queue for whatever is to come
+            if self.jobs and not any(fits(*shape) for shape in self._study.shapes()):
                 return None
             if self._nodes and self._nodes.resting:
                 return None  # a job that was given out now would not see the node that comes back
@@ -77,7 +93,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             shapes = {(job.cpus, job.gpus) for job in self.jobs.values()}
             if len(shapes) > 1 and not self.started.keys() >= self.jobs.keys():
                 return None
-            worker_job = self._study.ask(free)
+            worker_job = self._study.ask(fits)
         except Exception as error:
             self.fault = error
             return None
@@ -94,6 +110,10 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self._may_take[trial_id] = self._nodes.asked()
         config["nodes"] = json.dumps(self._may_take[trial_id])
         return {**config, "labels": json.dumps(labels)} if labels else config
+
+    def _held(self, trial_id: str) -> Held:
+        job, placed = self.jobs[trial_id], self.placed.get(trial_id)
+        return Held(job.cpus, job.gpus, placed.node_id if placed and self._nodes else "")
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -156,7 +176,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             elif cause == "disk":
                 self._disk_is_full(jobs, placed, end["disk"])
             else:
-                self._lost(jobs, placed, end["infrastructure"], last_line(end["error"]))
+                lost = Lost(jobs, len(members) > 1)
+                self._lost(lost, placed, end["infrastructure"], last_line(end["error"]))
 
     def died(self, trial_id: str, error: str) -> None:
         """Take a job whose worker ended without a report.
@@ -185,7 +206,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self.fault = fault
         lost = [one for one, end in zip(members, told, strict=True) if not end]
         if lost:
-            self._dead.append((lost, placed, why_dead(self._nodes, job, placed, asked, error)))
+            why = why_dead(self._nodes, job, placed, asked, error)
+            self._dead.append((Lost(lost, len(members) > 1), placed, why))
         self.take_dead()
 
     def _named(self, error: str, began: float) -> Placed | None:
@@ -203,13 +225,13 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         """
         ends = time.monotonic() + wait
         for held in list(self._dead):
-            jobs, placed, asked = held
+            lost, placed, asked = held
             try:
                 death = asked.result(max(0.0, ends - time.monotonic()))
             except TimeoutError:
                 continue
             self._dead.remove(held)
-            self._died(jobs, placed, death)
+            self._died(lost, placed, death)
 
     def ended_for_memory(self, text: str) -> bool:
         """Take jobs whose workers Ray's memory monitor has ended: Tune's experiment dies by that.
@@ -230,23 +252,27 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 job = self.jobs[key]
                 self._forget(key)
                 text = "Ray's memory monitor ended its worker"
-                self._lost(job.members(), placed, "memory", text)
+                self._lost(Lost(job.members(), bool(job.others)), placed, "memory", text)
                 found = True
         return found
 
-    def _died(self, jobs: Sequence[WorkerJob], placed: Placed | None, death: Death) -> None:
+    def _died(self, lost: Lost, placed: Placed | None, death: Death) -> None:
         if death.stack is not None:
             text = (
-                f"it made no step for `stalled_seconds` and was ended; {jobs[0].run}/stalls/"
+                f"it made no step for `stalled_seconds` and was ended; {lost.jobs[0].run}/stalls/"
                 f"{death.stack.name} says where it stood"
             )
-            for job in jobs:
+            node = placed.node if placed else ""
+            for job in lost.jobs:
+                if lost.together:
+                    self._study.lost(job.trial, "stalled", node, text, apart=True)
+                    continue
                 self._study.tell(job.trial, {"ending": "failed", "error": text})
                 self.told += 1
             return
         if death.unanswered and placed:
             self.unanswered(placed)
-        self._lost(jobs, placed, death.cause, death.text)
+        self._lost(lost, placed, death.cause, death.text)
 
     def unanswered(self, placed: Placed) -> None:
         """A node does not answer what it was asked of a worker that has been silent for long."""
@@ -264,12 +290,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         began = self.started.pop(trial_id, time.monotonic())
         return self._asked.pop(trial_id), began, self.placed.pop(trial_id, None)
 
-    def _lost(
-        self, jobs: Sequence[WorkerJob], placed: Placed | None, cause: str, text: str
-    ) -> None:
+    def _lost(self, lost: Lost, placed: Placed | None, cause: str, text: str) -> None:
         """Put back what a node, a process or a network has ended; that node is looked at."""
-        for job in jobs:
-            self._study.lost(job.trial, cause, placed.node if placed else "", text)
+        apart = lost.together and cause in OF_A_MEMBER
+        for job in lost.jobs:
+            self._study.lost(job.trial, cause, placed.node if placed else "", text, apart)
         if self._nodes:
             if placed:
                 self._nodes.lost(placed.node_id, time.monotonic() - placed.began)
@@ -289,7 +314,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             self._full.add(placed.node_id)
             everyones = full_here(run, text) or (len(self._full) > 1 and of_run(run, text))
             if not everyones and self._nodes.put_aside(placed.node_id, f"its disk ({text})"):
-                self._lost(jobs, placed, "disk", text)
+                self._lost(Lost(jobs, len(jobs) > 1), placed, "disk", text)
                 return
         for job in jobs:
             self._study.put_back(job.trial)

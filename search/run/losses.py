@@ -28,10 +28,13 @@ def one_more(held: Losses | None, epoch: int) -> Losses:
 
 
 def losses_of(events: Sequence[Event]) -> dict[str, Losses]:
-    """Losses by trial, since it was last tried again as failed; see Losses."""
+    """Losses by trial, since it was last tried again as failed; see Losses.
+
+    Those of an array that one member may have ended count for none.
+    """
     found = dict[str, Losses]()
     for event in events:
-        if event["event"] == "lost":
+        if event["event"] == "lost" and not event.get("apart"):
             trial = event["trial"]
             # without an epoch: of before gains were counted
             found[trial] = one_more(found.get(trial), event.get("epoch", 0))

@@ -91,7 +91,11 @@ class Nodes:
 
     def resources(self) -> list[Mapping[str, float]]:
         """Of every node that may take jobs."""
-        return [node.resources for node in self.all.values() if node.used]
+        return list(self.resources_by_id().values())
+
+    def resources_by_id(self) -> dict[str, Mapping[str, float]]:
+        """The same by Ray's id of each node."""
+        return {node.id: node.resources for node in self.all.values() if node.used}
 
     def labels(self) -> dict[str, str] | None:
         """What a job asks of its node, as Ray's `label_selector`; None where any will do.

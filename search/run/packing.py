@@ -14,6 +14,7 @@ import torch
 
 from search.record.run_folder import RunFolder
 from search.run.arrays import why_single
+from search.run.device import mps_active
 from search.run.options import Options, PreflightError
 from search.spec.study_spec import StudySpec
 from search.spec.tables import Range, Value
@@ -31,8 +32,9 @@ CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
 # collocating small trainings gave up to 4 times the throughput (arXiv 2209.06018), not more
 MOST = 4
 
-# what packed trials did under MPS at most, one being 1 (README, Speed): arrays must beat that
-PACKED = 1.8
+# what packed trials did at most, one being 1 (H200; README, Speed): arrays must beat that. Under
+# MPS kernels of theirs overlap; without they take turns, and four did 0.95 (depth 18 and 152)
+PACKED = {True: 1.8, False: 1.0}
 ARRAYS = (2, 4, 8)  # sizes that are measured
 
 Packing = list[dict[str, Any]]
@@ -71,17 +73,19 @@ def measured(
     # in one process: to start another for each shape takes longer than to measure it
     held = [config for _, config, _ in shapes]
     found: list[Taken] = on_gpu(probe_task, spec.task, held, data_dir, spec.seed, "cuda", task_dir)
-    rows = []
+    rows, asked = [], fixed_shares(spec)
+    fit = "share a GPU" if asked is None else "would fit a GPU"
     for (cells, _, settings), taken in zip(shapes, found, strict=True):
         part = share(taken)
         told = ", ".join(f"{key} {value}" for key, value in settings.items()) or "every trial"
         say(
             f"{told}: {taken.peak_mb:,.0f} of {taken.total_mb:,.0f} MiB and "
-            f"{taken.step_ms:.2f} ms a step on {taken.device}; {1 / part:.0f} trials share a GPU"
+            f"{taken.step_ms:.2f} ms a step on {taken.device}; {1 / part:.0f} trials {fit}"
         )
         rows.append({"cells": cells, "settings": settings, **asdict(taken), "share": part})
     if spec.resources.array != "auto":
         return rows
+    mps = bool(on_gpu(mps_active))  # there, not where the driver is
     for (cells, config, _), taken, row in zip(shapes, found, rows, strict=True):
         if why := why_single(spec, spec.cell_values()[cells[0]]):
             say(f"note: trials of cells {cells} are trained singly, not as arrays: {why}")
@@ -90,25 +94,27 @@ def measured(
             probe_task_arrays, spec.task, config, data_dir, spec.seed, "cuda", task_dir
         )
         row["arrays"] = {str(size): asdict(one) for size, one in arrays.items()}
-        row["array"] = fastest(taken, row["share"], arrays)
+        part = row["share"] if asked is None else max(asked[cell] for cell in cells)
+        row["array"] = fastest(taken, part, arrays, mps)
         told = ", ".join(f"{size} in {one.step_ms:.2f} ms" for size, one in arrays.items())
         say(f"steps of arrays: {told or 'none fits'}; {row['array']} trained as one")
     return rows
 
 
-def fastest(single: Taken, part: float, arrays: Mapping[int, Taken]) -> int:
+def fastest(single: Taken, part: float, arrays: Mapping[int, Taken], mps: bool) -> int:
     """How many trials are best trained as one, by what a few steps took.
 
     Args:
         single: of one trial.
-        part: its share of the GPU.
+        part: its share of the GPU, as it will have it.
         arrays: of arrays, by size.
+        mps: whether kernels of trials that share the GPU overlap.
 
     Returns:
         The size of the fastest array that fits the shares of its members; 1 where none does more
         than single trials, packed where they can be.
     """
-    least = (PACKED if part < 1 else 1.0) / single.step_ms
+    least = (PACKED[mps] if part <= 0.5 else 1.0) / single.step_ms
     rates = {
         size / taken.step_ms: size
         for size, taken in arrays.items()
@@ -134,6 +140,29 @@ def probe_task_arrays(
     if task_dir:
         import_from(task_dir)
     return probe_arrays(find_task(name), config, data_dir, split_seed, kind, ARRAYS)
+
+
+def fixed_shares(spec: StudySpec) -> dict[int, float] | None:
+    """Number of a cell -> share of a GPU that the study asks for; None where it is measured.
+
+    Raises:
+        PreflightError: the table by depth lacks one, or the task has no depth.
+    """
+    asked, cells = spec.resources.gpus_per_trial, spec.cell_values()
+    if asked == "auto":
+        return None
+    if not isinstance(asked, dict):
+        return dict.fromkeys(range(len(cells)), float(asked))
+    found = {}
+    for number, cell in enumerate(cells):
+        depth = spec.config(cell, {}).get("depth")
+        if str(depth) not in asked:
+            raise PreflightError(
+                f"resources.gpus_per_trial has no entry for depth {depth}; it has "
+                f"{', '.join(asked)}"
+            )
+        found[number] = asked[str(depth)]
+    return found
 
 
 def shares(spec: StudySpec, packing: Packing) -> dict[int, float]:
@@ -212,6 +241,8 @@ def packing_here(
     asked = (spec.resources.gpus_per_trial, spec.resources.array)
     if "auto" not in asked or not gpus or (run and not held):
         return None
+    if not any((fixed_shares(spec) or {0: 1.0}).values()):
+        return None  # no trial takes a GPU
     rows: Packing = []
     try:
         for labels in nodes.gpu_kinds() if nodes else [None]:

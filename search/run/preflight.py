@@ -12,7 +12,7 @@ import torch
 from search.run import machine
 from search.run.copies import check_logs
 from search.run.options import Options, PreflightError, WouldFetchError, data_dir_fault
-from search.run.packing import Packing, shares
+from search.run.packing import Packing, fixed_shares, shares
 from search.spec.split_sizes import share_for_val, split_sizes
 from search.spec.study_spec import StudySpec
 from trainables import find_task
@@ -58,23 +58,12 @@ def gpus_by_cell(
     Raises:
         PreflightError: the table by depth lacks one, or the task has no depth.
     """
-    asked, cells = spec.resources.gpus_per_trial, spec.cell_values()
-    if asked == "auto" and packing:
+    fixed = fixed_shares(spec)
+    if fixed is not None:
+        return fixed
+    if packing:
         return shares(spec, packing)
-    if asked == "auto":
-        return dict.fromkeys(range(len(cells)), 1.0 if available else 0.0)
-    if not isinstance(asked, dict):
-        return dict.fromkeys(range(len(cells)), float(asked))
-    found = {}
-    for number, cell in enumerate(cells):
-        depth = spec.config(cell, {}).get("depth")
-        if str(depth) not in asked:
-            raise PreflightError(
-                f"resources.gpus_per_trial has no entry for depth {depth}; it has "
-                f"{', '.join(asked)}"
-            )
-        found[number] = asked[str(depth)]
-    return found
+    return dict.fromkeys(range(len(spec.cell_values())), 1.0 if available else 0.0)
 
 
 def fingerprints(spec: StudySpec, options: Options) -> list[dict[str, Any]]:

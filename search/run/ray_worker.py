@@ -1,10 +1,10 @@
 """What runs a job in a worker process of Ray Tune's, and reports as that goes; see `bootstrap`.
 
 Every report has the same form, so that nothing a trial does can upset Ray's loop: a dict of `kind`
-("begin", "epoch", "end" or "other checkpoint"), `trial` and a `payload`, one text of JSON; beside
-them, for Ray's own ASHA, `value`, the metric by the study's checkpoint rule, and `epoch` where Ray
-is to judge. An exception in a trial is an "end" report too, and only then ends the worker: a CUDA
-error leaves a process that no later trial could use.
+("begin", "epoch", "end", "other checkpoint", or "array" for several of these), `trial` and a
+`payload`, one text of JSON; beside them, for Ray's own ASHA, `value`, the metric by the study's
+checkpoint rule, and `epoch` where Ray is to judge. An exception in a trial is an "end" report too,
+and only then ends the worker: a CUDA error leaves a process that no later trial could use.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from search.run.watch import Watch, stall_file
 from search.run.worker import WorkerJob, execute, failure, task_of
 from trainables.judging import judged_epochs
+
+Told = dict[str, Any]
+
+# seconds in which reports of an array's members are one: each takes the driver milliseconds
+AT_ONCE = 1.0
 
 
 class JobFailed(RuntimeError):
@@ -31,45 +37,91 @@ def run_begun(config: dict[str, Any]) -> None:
     Raises:
         JobFailed: the job failed, and that has been reported; the next one gets a new process.
     """
+    worker_job = WorkerJob(**json.loads(config["job"]))
+    members = worker_job.members()
+    with contextlib.ExitStack() as stack:
+        try:
+            stalls = stall_file(worker_job.run, worker_job.trial)
+            watch = stack.enter_context(Watch(stalls, worker_job.stalled_seconds))
+        except OSError as error:
+            for job in members:
+                _report(job.trial, "end", failure(error))
+            raise JobFailed(worker_job.trial) from None
+
+        def other(trial: str, text: str) -> None:
+            with watch.paused():
+                _report(trial, "other checkpoint", {"differs": text})
+
+        if len(members) > 1:
+            told = _run_array(worker_job, watch, other)
+        else:
+            told = [_run_one(worker_job, watch, other)]
+    if any(held["ending"] == "failed" for held in told):
+        raise JobFailed(worker_job.trial)
+
+
+def _report(trial: str, kind: str, payload: Any, **more: Any) -> None:
     from ray import tune
 
-    worker_job = WorkerJob(**json.loads(config["job"]))
-    members = [(job.trial, Judge(job)) for job in worker_job.members()]
+    # one text: of every number that it sees Ray keeps extremes and running means, for ever
+    held = {"kind": kind, "trial": trial, "payload": json.dumps(payload)}
+    tune.report({"value": math.nan, **held, **more})  # returns when the driver has taken it
 
-    def report(trial: str, kind: str, payload: Mapping[str, Any], **more: Any) -> None:
-        # one text: of every number that it sees Ray keeps extremes and running means, for ever
-        held = {"kind": kind, "trial": trial, "payload": json.dumps(payload)}
-        tune.report({"value": math.nan, **held, **more})  # returns when the driver has taken it
 
-    def epoch(trial: str, judge: Judge, row: Mapping[str, Any]) -> None:
+def _run_one(worker_job: WorkerJob, watch: Watch, other: Callable[[str, str], None]) -> Told:
+    """Run a job, each row reported as it comes; its tell."""
+    judge = Judge(worker_job)
+
+    def epoch(row: Mapping[str, Any]) -> None:
         judge.see(row)
         # Ray's ASHA passes over a report without an epoch; the last may be one of its rungs, and
         # there it would end a training that is complete
         judged = worker_job.judged and row["epoch"] < worker_job.train["to_epoch"]
         at = {"epoch": row["epoch"], "value_epoch": judge.epoch} if judged else {}
         with watch.paused():
-            report(trial, "epoch", row, value=judge.value, **at)
+            _report(worker_job.trial, "epoch", row, value=judge.value, **at)
 
-    with contextlib.ExitStack() as stack:
-        try:
-            stalls = stall_file(worker_job.run, worker_job.trial)
-            watch = stack.enter_context(Watch(stalls, worker_job.stalled_seconds))
-        except OSError as error:
-            for trial, _ in members:
-                report(trial, "end", failure(error))
-            raise JobFailed(worker_job.trial) from None
+    (told,) = execute(worker_job, [epoch], watch.alive, other)
+    with watch.paused():
+        _report(worker_job.trial, "end", told, value=judge.value)
+    return told
 
-        def other(trial: str, text: str) -> None:
-            with watch.paused():
-                report(trial, "other checkpoint", {"differs": text})
 
-        reports = [partial(epoch, *member) for member in members]
-        told = execute(worker_job, reports, watch.alive, other)
+def _run_array(
+    worker_job: WorkerJob, watch: Watch, other: Callable[[str, str], None]
+) -> list[Told]:
+    """Run an array, what comes within AT_ONCE seconds in one report; the tell of each member.
+
+    Rows that a kill keeps from the driver are those of a checkpoint, and come again with the next
+    attempt, or of epochs that are trained again.
+    """
+    held: list[dict[str, Any]] = []
+    since = math.inf
+
+    def send() -> None:
+        nonlocal since
         with watch.paused():
-            for (trial, judge), held in zip(members, told, strict=True):
-                report(trial, "end", held, value=judge.value)
-    if any(held["ending"] == "failed" for held in told):
-        raise JobFailed(worker_job.trial)
+            _report(worker_job.trial, "array", held)
+        held.clear()
+        since = math.inf
+
+    def take(kind: str, trial: str, payload: Mapping[str, Any]) -> None:
+        nonlocal since
+        held.append({"kind": kind, "trial": trial, "payload": payload})
+        since = min(since, time.monotonic())
+
+    def alive() -> None:
+        watch.alive()
+        if time.monotonic() - since > AT_ONCE:
+            send()
+
+    members = worker_job.members()
+    reports = [partial(take, "epoch", job.trial) for job in members]
+    told = execute(worker_job, reports, alive, other)
+    for job, end in zip(members, told, strict=True):
+        take("end", job.trial, end)
+    send()
+    return told
 
 
 class Judge:

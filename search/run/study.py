@@ -21,6 +21,7 @@ from search.run.job_form import Places
 from search.run.losses import losses_of, one_more
 from search.run.mirror import Mirror
 from search.run.objects import checkpoint_name
+from search.run.room import Fits
 from search.run.store import open_store
 from search.run.watcher import Watcher
 from search.run.worker import WorkerJob
@@ -103,25 +104,28 @@ class Study:
         return find_task(self.spec.task).mode
 
     def shapes(self) -> set[tuple[float, float]]:
-        """(cpus, gpus) of every kind of job."""
+        """(cpus, gpus) of a trial of every cell, trained by itself."""
         return {self._shape(number) for number in range(len(self._cells))}
 
     def usable(self) -> Counter[tuple[float, float]]:
         """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
         held = Counter[tuple[float, float]]()
         for cell, jobs in self._search.usable.items():
-            held[self._shape(cell)] += math.ceil(jobs / self.places.arrays.get(cell, 1))
+            most = self.places.arrays.get(cell, 1)
+            whole, rest = divmod(jobs, most)
+            held[self._shape(cell, most)] += whole
+            held[self._shape(cell, rest)] += bool(rest)
         return held
 
-    def _shape(self, cell: int) -> tuple[float, float]:
-        most = self.places.arrays.get(cell, 1)
-        return job_form.shape_of(self.spec, self.places, cell, most)
+    def _shape(self, cell: int, members: int = 1) -> tuple[float, float]:
+        return job_form.shape_of(self.spec, self.places, cell, members)
 
-    def ask(self, free: int = 1) -> WorkerJob | None:
+    def ask(self, fits: Fits = lambda *shape: 1) -> WorkerJob | None:
         """The next job, or array of jobs, journalled before it is handed out; None for none.
 
         Args:
-            free: workers that have no job, this one included: an array leaves them theirs.
+            fits: how many jobs of a shape could begin now, this one included: an array takes no
+                more than there is room for, and leaves other free workers theirs.
 
         Raises:
             ExecutionError: a store takes it no more; see `Mirror.check`.
@@ -131,7 +135,10 @@ class Study:
             return None
         jobs, cell = [first], self._search.jobs[first.trial].cell
         waiting = 1 + self._search.usable.total() - len(self._search.jobs)
-        most = min(self.places.arrays.get(cell, 1), math.ceil(waiting / free))
+        most = self.places.arrays.get(cell, 1)
+        # where not even one fits it waits, and may as well be the largest
+        most = next((n for n in range(most, 0, -1) if fits(*self._shape(cell, n))), most)
+        most = min(most, math.ceil(waiting / max(1, fits(*self._shape(cell, most)))))
         while len(jobs) < most:
             job = self._ask(beside=first.trial)
             if job is None:
@@ -207,18 +214,35 @@ class Study:
         if self._search.put_back(trial):
             self.note({"event": "put back", "trial": trial})
 
-    def lost(self, trial: str, cause: str, node: str, text: str) -> None:
+    def lost(self, trial: str, cause: str, node: str, text: str, apart: bool = False) -> None:
         """A job that its node, process or network has ended: it goes on from its checkpoint.
 
         One that was lost more than `losses` times, and came no epoch further in between, fails
         like any other: then it may well be its own fault.
+
+        Args:
+            trial: whose job it is.
+            cause: in a word.
+            node: where; "" where that is not known.
+            text: what happened.
+            apart: whether another member of its array may be why: that counts for none, and each
+                goes on by itself.
         """
         job = self._search.jobs[trial]
         epoch = max(job.from_epoch, self._newest.get(trial, 0))
         event = {"event": "lost", "trial": trial, "cause": cause, "node": node, "error": text}
-        self.note({**event, "epoch": epoch})
+        self.note({**event, "epoch": epoch, **({"apart": True} if apart else {})})
+        at = f" on {node}" * bool(node)
+        if apart:
+            self._search.apart.add(trial)
+            self.put_back(trial)
+            self._watcher.noted(
+                f"  {trial} lost{at} in an array ({text}); it goes on from its checkpoint, by "
+                "itself"
+            )
+            return
         self._losses[trial] = one_more(self._losses.get(trial), epoch)
-        count, most, at = self._losses[trial].times, self.spec.losses, f" on {node}" * bool(node)
+        count, most = self._losses[trial].times, self.spec.losses
         if count > most:
             error = f"lost {most + 1} times; the last time: {text}"
             self.tell(trial, {"ending": "failed", "error": error, "node": node, "lost": True})

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from search.run.device import device_name, out_of_memory, peak_mb
+from search.run.device import device_name, out_of_memory, peak_mb, why_broken
 from search.run.digest import code_digest
 from search.run.errors import InfrastructureError
 from search.run.failures import infrastructure
@@ -222,11 +222,16 @@ def _outcomes(
             found = train_array(task, jobs, reports, alive)
         gc.collect()  # steps and networks of an array refer to one another
     for number, held in enumerate(found):
-        if isinstance(held, TogetherError):  # such as memory that one alone has enough of
-            try:
-                found[number] = train(task, jobs[number], reports[number], alive)
-            except Exception as error:
-                found[number] = error
+        if not isinstance(held, TogetherError):
+            continue
+        if len(jobs) > 1 and (why := why_broken(jobs[number].device)):  # whoever did it
+            text = f"its array left a process that cannot use its GPU any more ({why})"
+            found[number] = InfrastructureError("process", text)
+            continue
+        try:  # such as memory that one alone has enough of
+            found[number] = train(task, jobs[number], reports[number], alive)
+        except Exception as error:
+            found[number] = error
     return found
 
 

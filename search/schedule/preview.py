@@ -43,10 +43,11 @@ class Preview:
         full_epochs: of every config trained in full, which no search exceeds, epochs that a
             retry or a kill repeats aside.
         share: expected and largest share of full_epochs, search and audit.
-        workers: trials at once.
+        workers: jobs at once; trials that are trained together are one.
         wall_epochs: shortest and longest wall time, in epochs of one trial, while nothing fails
             or diverges: no schedule beats the first, and none that keeps its workers busy exceeds
-            the second (Graham 1969).
+            the second (Graham 1969). Where an array is faster than its members one by one, as it
+            may be on a GPU, both are too long by as much.
         wall_hours: the same in hours where the seconds of an epoch were given, else None.
         memory_mb: cell -> MiB of weights, gradients, optimizer state and best weights: a trial
             needs this and its activations.
@@ -73,7 +74,7 @@ def preview(spec: StudySpec, workers: int, epoch_seconds: float | None = None) -
 
     Args:
         spec: the study.
-        workers: trials at once.
+        workers: jobs at once.
         epoch_seconds: of one epoch of one trial, if known.
     """
     plan, cells = make_plan(spec), spec.cell_values()
@@ -95,9 +96,11 @@ def preview(spec: StudySpec, workers: int, epoch_seconds: float | None = None) -
         fewest = count * plan.trials_per_cell * first
         if spec.scheduler == "cell-stop":  # but the first of a cell passes every rung
             fewest += count * (plan.rungs[-1] - first)
+    # a member of an array goes at the pace of all, where they take turns
+    beside = spec.resources.array if isinstance(spec.resources.array, int) else 1
     wall = (
         max((fewest + audit[0] + confirm) / workers, chain),
-        (search[1] + audit[1] + confirm) / workers + with_audit * (1 - 1 / workers),
+        (search[1] + audit[1] + confirm) / workers + beside * with_audit * (1 - 1 / workers),
     )
     hours = epoch_seconds and tuple(epochs * epoch_seconds / 3600 for epochs in wall)
     return Preview(

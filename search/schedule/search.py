@@ -54,6 +54,7 @@ class Search:
         self._again: deque[Job] = deque()
         self._jobs: dict[str, Job] = {}
         self.alone: set[str] = set()  # trials that ran out of GPU memory beside others
+        self.apart: set[str] = set()  # whose array lost its worker: to end their job by themselves
 
     @property
     def done(self) -> bool:
@@ -103,7 +104,8 @@ class Search:
 
     def _shares(self, job: Job) -> bool:
         """Whether a job may be trained with others; one that has failed is run by itself."""
-        return job.trial not in self.alone and not self._scheduler.has_failed(job)
+        single = self.alone | self.apart
+        return job.trial not in single and not self._scheduler.has_failed(job)
 
     def _fits(self, job: Job, other: Job) -> bool:
         return can_be_beside(job, other) and self._shares(other)
@@ -119,6 +121,7 @@ class Search:
             KeyError: no job of this trial is out.
         """
         job = self._jobs.pop(trial)
+        self.apart.discard(trial)
         sampler, value = self._samplers[job.cell], told.get("value")
         if job.stage == "search" and job.from_epoch < job.to_epoch and told["ending"] != "failed":
             epoch = job.to_epoch if told["ending"] == "value" else told["epoch"]
@@ -169,6 +172,8 @@ class Search:
                 made += self.tell(event["trial"], event)
             elif event["event"] == "retry failed":
                 made += self.retry()
+            elif event["event"] == "lost" and event.get("apart"):
+                self.apart.add(event["trial"])
         self._again.extend(self._jobs.values())
         self._jobs.clear()
         known = [event for event in events if event["event"] == "decision"]

@@ -38,6 +38,11 @@ seeds = [1, 2]
 """
 
 
+def places(count):
+    """What a JobSearcher asks for room, of so many workers that take any one job."""
+    return lambda out: lambda *shape: count - len(out)
+
+
 class Silent:
     """A watcher that looks away."""
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from search import record
 from search.record.run_folder import RunFolder
 from search.record.status import BEGINS, DONE, KILLED, RUNNING, SHORT, state_of, status_rows
 from tests.search import conftest
-from tests.search.conftest import drive
+from tests.search.conftest import TEXT, drive
 
 make_study = conftest.make_study
 
@@ -69,6 +70,20 @@ def serve(tmp_path):
 
 def stood(run):
     return Live(run, str(run)).now()[1]
+
+
+def test_of_an_array_each_job_says_how_long_an_epoch_of_all_takes(make_study, tmp_path):
+    """Rows hold each one's share; all of them have one worker."""
+    text = TEXT + "[resources]\narray = 3\n"
+    study = make_study(text=text)
+    study.places = replace(study.places, arrays={0: 3, 1: 3})
+    jobs = study.ask().members()
+    for job in jobs:
+        study.epoch(job.trial, {"epoch": 1, "lr": 0.1, "seconds": 3.0})
+    shown = Live(study.folder, "tiny").now()[1]
+    assert [held["pace"] for held in shown["jobs"]] == ["9 s an epoch"] * 3
+    assert "; 1 job at a time; about " in shown["outlook"]["text"]
+    study.run.close()
 
 
 @pytest.mark.long

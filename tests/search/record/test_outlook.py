@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from search import record
-from search.record.outlook import Outlook, duration, in_words, outlook, outlook_line, paces_of
+from search.record import read_events
+from search.record.outlook import (
+    Outlook,
+    duration,
+    in_words,
+    outlook,
+    outlook_line,
+    paces_of,
+    workers_of,
+)
 from search.record.planned import plan_of
 from search.spec.cells import make_plan
 from search.spec.plan import expected_epochs
@@ -101,11 +111,30 @@ def test_words():
     ]
 
 
-def test_where_trials_are_trained_together_the_end_is_not_known(make_study):
-    """A row's seconds are a share of the time, and how many took it is told at the end alone."""
+def test_trials_that_are_trained_together_have_one_worker(make_study):
+    """A row's seconds are a share of the time: an epoch of a member takes that of all."""
     study = make_study(text=TEXT + "\n[resources]\narray = 2\n")
-    drive(study, most=3)
-    study.ask()
-    seen = outlook(record.load(study.folder), {0: 10.0, 1: 10.0})
-    assert seen.jobs == 1 and seen.left > 0 and seen.seconds is None
+    drive(study, most=2)
+    study.places = replace(study.places, arrays={0: 2, 1: 2})
+    first, second = study.ask(), study.ask()
+    assert len(first.members()) == len(second.members()) == 2
+    held, paces = record.load(study.folder), {0: 10.0, 1: 10.0}
+    workers = workers_of(read_events(study.folder))
+    seen, one_by_one = outlook(held, paces, workers), outlook(held, paces)
+    assert (seen.jobs, one_by_one.jobs) == (workers, one_by_one.jobs) == (2, 4)
+    assert seen.seconds == pytest.approx(10.0 * seen.left / 2)
+    assert "2 jobs at once; about" in outlook_line(held)
+    slow = {0: 1.0, 1: 1000.0}
+    assert outlook(held, slow, 2).seconds == pytest.approx(2 * outlook(held, slow).seconds)
+    study.run.close()
+
+
+def test_an_array_that_is_handed_out_again_has_one_worker_too(make_study):
+    study = make_study(text=TEXT + "\n[resources]\narray = 2\n")
+    study.places = replace(study.places, arrays={0: 2, 1: 2})
+    names = [job.trial for job in study.ask().members()]
+    study.put_back_all()
+    assert workers_of(read_events(study.folder)) == 0
+    assert [job.trial for job in study.ask().members()] == names
+    assert workers_of(read_events(study.folder)) == 1
     study.run.close()

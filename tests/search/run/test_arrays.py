@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +14,17 @@ import pytest
 
 from search import record
 from search.record import read_events
-from search.run import packing
+from search.run import packing, ray_worker
 from search.run.arrays import array_sizes
 from search.run.callbacks import Listener
+from search.run.device import mps_active
 from search.run.executor import _settle
-from search.run.job_searcher import JobSearcher
+from search.run.inquiry import Death
+from search.run.job_searcher import JobSearcher, Lost
 from search.run.packing import fastest, measured, probe_task, probe_task_arrays
+from search.run.room import Held, room
 from search.spec.study_spec import SpecError, parse_spec
-from tests.search.conftest import TEXT, drive, outcome
+from tests.search.conftest import TEXT, drive, outcome, places
 from tests.search.run.test_job_searcher import RayTrial, ray_says, well
 from tests.tiny import decisions
 from trainables.engine.probe import Taken
@@ -110,7 +115,7 @@ def test_the_journal_says_beside_which_trial_a_job_was_asked_for(arrays):
 @pytest.mark.parametrize(("free", "size"), [(1, 3), (4, 3), (5, 2), (10, 1), (99, 1)])
 def test_an_array_leaves_free_workers_their_jobs(arrays, free, size):
     """Of ten configs that may begin, five a cell."""
-    assert len(arrays.ask(free).members()) == size
+    assert len(arrays.ask(lambda *shape: free).members()) == size
     arrays.close()
 
 
@@ -127,17 +132,56 @@ def test_what_has_failed_is_run_by_itself(arrays):
 
 def test_an_array_takes_the_shares_of_its_members_up_to_a_gpu(arrays):
     arrays.places = replace(arrays.places, gpus={0: 0.25, 1: 0.5})
+    assert arrays.usable() == {(1.0, 0.75): 1, (1.0, 0.5): 1, (1.0, 1.0): 2}  # of five a cell
     first, second = arrays.ask(), arrays.ask()
     assert {first.gpus, second.gpus} == {0.75, 1.0}
-    assert arrays.shapes() == {(1.0, 0.75), (1.0, 1.0)}
-    assert sum(arrays.usable().values()) == 4  # of five trials a cell
+    assert arrays.shapes() == {(1.0, 0.25), (1.0, 0.5)}  # of one
     arrays.close()
+
+
+@pytest.fixture
+def on_gpu(arrays):
+    """Arrays of four quarters of the one GPU: the study, and what gives its jobs to Ray."""
+    arrays.places = replace(arrays.places, gpus={0: 0.25, 1: 0.25}, arrays={0: 4, 1: 4})
+    node = {"a": {"CPU": 8.0, "GPU": 1.0}}
+    yield arrays, JobSearcher(arrays, lambda out: room(node, out))
+    arrays.close()
+
+
+def suggested(searcher: Any, keys: Sequence[str]) -> list[int]:
+    """Members of each job that is given out, one after another has found its worker."""
+    found = []
+    for key in keys:
+        if searcher.suggest(key) is not None:
+            searcher.started[key] = 0.0
+            found.append(len(searcher.jobs[key].members()))
+    return found
+
+
+def test_while_an_array_has_the_gpu_nothing_else_is_given_out(on_gpu):
+    assert suggested(on_gpu[1], ["r1", "r2"]) == [4]
+
+
+def test_jobs_of_one_member_share_a_gpu_however_much_the_largest_array_takes(on_gpu):
+    """What has failed is run by itself: four times a quarter, not one at a time."""
+    study, searcher = on_gpu
+    for member in study.ask().members():
+        study.tell(member.trial, FAILED)
+    assert suggested(searcher, ["r1", "r2", "r3", "r4", "r5"]) == [1, 1, 1, 1]
+
+
+def test_an_array_takes_no_more_than_what_is_left_of_a_gpu(on_gpu):
+    study, _ = on_gpu
+    fits = room({"a": {"CPU": 8.0, "GPU": 1.0}}, [Held(1.0, 0.5)])
+    assert study.ask(fits).gpus == 0.5
+    full = room({"a": {"CPU": 8.0, "GPU": 1.0}}, [Held(1.0, 1.0)])
+    assert study.ask(full).gpus == 1.0  # it waits, as large as it can be
 
 
 @pytest.fixture
 def given(arrays):
     """An array of three given to Ray: searcher, listener, Ray's trial, the members' names."""
-    searcher = JobSearcher(arrays, lambda: 2)
+    searcher = JobSearcher(arrays, places(2))
     assert "job" in searcher.suggest("r1")
     held = [job.trial for job in searcher.jobs["r1"].members()]
     assert len(held) == 3
@@ -184,8 +228,87 @@ def test_of_an_array_whose_worker_dies_what_had_ended_is_told_and_the_rest_lost(
     listener.on_trial_error(1, [], died)
     assert told_of(study, "tell") == [held[1]]
     assert told_of(study, "lost") == [held[0], held[2]]
-    again = searcher._study.ask()
-    assert [job.trial for job in again.members()][:2] == [held[0], held[2]]
+    again = [study.ask(), study.ask()]
+    assert [job.trial for job in again] == [held[0], held[2]]
+    assert not any(job.others for job in again)  # either may be why
+    study.close()
+
+
+def run_until_dead(study: Any, guilty: str, most: int) -> dict[str, int]:
+    """Give out jobs; a worker that has the guilty one dies; returns how often each was out."""
+    searcher = JobSearcher(study, places(1))
+    listener, out = Listener(study, searcher, well), dict[str, int]()
+    for number in range(most):
+        if searcher.suggest(f"r{number}") in (None, "FINISHED"):
+            break
+        members = searcher.jobs[f"r{number}"].members()
+        for member in members:
+            out[member.trial] = out.get(member.trial, 0) + 1
+        if guilty in [member.trial for member in members]:
+            searcher.on_trial_complete(f"r{number}", error=True)
+            died = ray_says(study, f"r{number}", "The actor died: worker died")
+            listener.on_trial_error(1, [], died)
+            continue
+        for member in members:
+            end(listener, RayTrial(f"r{number}"), member.trial, outcome(member))
+        searcher.on_trial_complete(f"r{number}")
+    assert searcher.fault is None
+    return out
+
+
+def test_of_an_array_whose_worker_dies_time_after_time_the_guilty_member_alone_pays(arrays):
+    guilty = [job.trial for job in arrays.ask().members()][1]
+    arrays.put_back_all()
+    out = run_until_dead(arrays, guilty, 200)
+    assert arrays.done
+    lost = [event for event in read_events(arrays.folder) if event["event"] == "lost"]
+    together = [event["trial"] for event in lost if event.get("apart")]
+    assert len(together) == 3 and guilty in together
+    # by itself it is lost so often as any trial may be, and once more; nobody else is
+    assert {event["trial"] for event in lost if not event.get("apart")} == {guilty}
+    assert sum(event["trial"] == guilty for event in lost) == out[guilty]
+    held = record.load(arrays.folder).trials.set_index("trial")
+    assert held.loc[guilty, "status"] == "failed"
+    assert held.loc[guilty, "reason"].startswith("its job was lost")
+    arrays.close()
+
+
+def test_after_a_resume_too_each_member_of_a_lost_array_is_tried_by_itself(given, make_study):
+    study, searcher, listener, _, held = given
+    searcher.on_trial_complete("r1", error=True)
+    listener.on_trial_error(1, [], ray_says(study, "r1", "The actor died: worker died"))
+    folder = study.folder
+    study.close()
+    again = make_study(folder, text=ARRAYS)
+    again.places = replace(again.places, arrays={0: 3, 1: 3})
+    assert again._losses == {}
+    jobs = [again.ask() for _ in held]
+    assert [[one.trial for one in job.members()] for job in jobs] == [[trial] for trial in held]
+    for job in jobs:  # once it has ended, a trial may be trained with others again
+        again.tell(job.trial, outcome(job))
+    assert not again._search.apart
+    again.close()
+
+
+def test_an_array_that_stands_still_costs_no_member_an_attempt(given, tmp_path):
+    study, searcher, _, _, held = given
+    members = searcher.jobs["r1"].members()
+    searcher._forget("r1")
+    death = Death("stalled", "", tmp_path / "stack.txt")
+    searcher._died(Lost(members, True), None, death)
+    assert told_of(study, "lost") == held and not told_of(study, "tell")
+    assert all(not study.ask().others for _ in held)
+    study.close()
+
+
+def test_what_a_node_that_is_gone_had_counts_as_it_does_of_single_trials(given):
+    """No member is why; they go on together."""
+    study, searcher, _, _, held = given
+    members = searcher.jobs["r1"].members()
+    searcher._forget("r1")
+    searcher._lost(Lost(members, True), None, "node", "its node is gone")
+    assert {trial: held.times for trial, held in study._losses.items()} == dict.fromkeys(held, 1)
+    assert len(study.ask().members()) == 3
     study.close()
 
 
@@ -208,6 +331,62 @@ def test_members_that_had_ended_when_ray_died_are_told(given):
     assert told_of(study, "tell") == [held[2]]
     assert told_of(study, "put back") == held[:2]
     study.close()
+
+
+# ---- what a worker reports of an array
+
+
+ROW = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "val_accuracy": 0.5, "seconds": 1.0}
+
+
+def test_what_members_report_together_is_taken_of_each(given):
+    study, searcher, listener, ray_trial, held = given
+    kinds = {"epoch": ROW, "end": VALUE}
+    told = [{"kind": k, "trial": t, "payload": p} for t in held for k, p in kinds.items()]
+    result = {"kind": "array", "trial": held[0], "payload": json.dumps(told), "value": math.nan}
+    listener.on_trial_result(1, [], ray_trial, result)
+    searcher.on_trial_complete("r1")
+    assert told_of(study, "tell") == held
+    study.close()
+    curves = record.load(study.folder).curves
+    assert set(curves["trial"]) == set(held)
+
+
+def test_reports_of_an_array_that_come_together_are_one(arrays, monkeypatch):
+    """Rows of an epoch are sent when a step is taken a second later, the last with the ends."""
+    job, clock, sent, steps = arrays.ask(), [0.0], [], []
+    names = [member.trial for member in job.members()]
+
+    class Still:
+        def alive(self) -> None:
+            steps.append(clock[0])
+
+        def paused(self) -> Any:
+            return contextlib.nullcontext()
+
+    def trained(worker_job: Any, reports: Any, alive: Any, other: Any) -> list[dict[str, Any]]:
+        for at, epoch in ((0.0, 1), (0.5, 2), (3.0, 3)):
+            clock[0] = at
+            alive()
+            for report in reports:
+                report({**ROW, "epoch": epoch})
+        return [VALUE for _ in reports]
+
+    monkeypatch.setattr(ray_worker.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(ray_worker, "execute", trained)
+    monkeypatch.setattr(ray_worker, "_report", lambda *held: sent.append(json.dumps(held)))
+    ray_worker._run_array(job, Still(), lambda *held: None)
+    assert steps == [0.0, 0.5, 3.0]
+    reports = [json.loads(text) for text in sent]
+    assert [(trial, kind) for trial, kind, _ in reports] == [(names[0], "array")] * 2
+    first, last = (
+        [(held["kind"], held["trial"], held["payload"]["epoch"]) for held in payload]
+        for *_, payload in reports
+    )
+    assert first == [("epoch", name, epoch) for epoch in (1, 2) for name in names]
+    ends = [("end", name, 1) for name in names]
+    assert last == [("epoch", name, 3) for name in names] + ends
+    arrays.close()
 
 
 # ---- which cells have arrays
@@ -260,20 +439,53 @@ def taken(step_ms: float, peak_mb: float = 1_000.0) -> Taken:
 
 
 @pytest.mark.parametrize(
-    ("part", "arrays", "size"),
+    ("part", "mps", "arrays", "size"),
     [
-        (0.25, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
-        (0.25, {2: taken(1.2), 4: taken(2.3)}, 1),  # packed trials do as much
-        (1.0, {2: taken(1.9), 4: taken(4.5)}, 2),
-        (1.0, {2: taken(2.1)}, 1),
-        (0.25, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
-        (0.25, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
-        (0.25, {}, 1),
+        (0.25, True, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
+        (0.25, True, {2: taken(1.2), 4: taken(2.3)}, 1),  # packed trials do as much
+        (0.25, False, {2: taken(1.2), 4: taken(2.3)}, 4),  # without MPS they do not
+        (0.25, False, {2: taken(2.1), 4: taken(4.1)}, 1),
+        (1.0, True, {2: taken(1.9), 4: taken(4.5)}, 2),
+        (0.6, True, {2: taken(1.9)}, 2),  # no second one fits beside it
+        (1.0, False, {2: taken(2.1)}, 1),
+        (0.25, True, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
+        (0.25, True, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
+        (0.25, True, {}, 1),
     ],
 )
-def test_the_fastest_array_that_fits_is_taken(part, arrays, size):
+def test_the_fastest_array_that_fits_is_taken(part, mps, arrays, size):
     """A single step takes 1 ms."""
-    assert fastest(taken(1.0), part, arrays) == size
+    assert fastest(taken(1.0), part, arrays, mps) == size
+
+
+@pytest.mark.parametrize(
+    ("asked", "mps", "size"),
+    [
+        ("", True, 2),
+        ("0.1", True, 1),
+        ("1.0", True, 2),
+        ('{ "18" = 0.5 }', True, 1),
+        ('{ "18" = 0.5 }', False, 2),
+    ],
+)
+def test_arrays_are_judged_by_the_share_that_trials_will_have(tmp_path, asked, mps, size):
+    """Measured, one fills the GPU; an array of two does 1.6 times as much, in a quarter of it."""
+    asked = f"gpus_per_trial = {asked}\n" if asked else ""
+    text = ARRAYS.replace("array = 3", f'array = "auto"\n{asked}').replace(", 34", "")
+    spec = parse_spec(tomllib.loads(text), "tiny.toml")
+
+    def there(function: Any, *told: Any) -> Any:
+        if function is mps_active:
+            return mps
+        if function is probe_task:
+            return [taken(1.0, 50_000.0)]
+        assert function is probe_task_arrays
+        return {2: taken(1.25, 20_000.0)}
+
+    said: list[str] = []
+    (row,) = measured(spec, tmp_path, there, said.append)
+    assert (row["share"], row["array"]) == (1.0, size)
+    assert ("would fit a GPU" in said[0]) == bool(asked)
 
 
 @pytest.mark.long
@@ -286,6 +498,8 @@ def test_arrays_are_measured_by_real_steps_and_kept_on_record(tmp_path, monkeypa
     spec = parse_spec(held, "tiny.toml")
 
     def on_gpu(function: Any, *told: Any) -> Any:
+        if function is mps_active:
+            return False
         name, configs, data_dir, seed, kind, folder = told
         assert kind == "cuda"
         if function is probe_task:

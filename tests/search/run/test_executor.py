@@ -370,25 +370,6 @@ def test_other_rules_run_by_name(study, scheduler):
     assert set(held.trials.loc[held.trials["stage"] == "confirm", "status"]) == {"completed"}
 
 
-@pytest.mark.parametrize(
-    ("node", "cpus", "gpus", "jobs"),
-    [
-        ({"CPU": 8}, 1, 0, 8),
-        ({"CPU": 8}, 3, 0, 2),
-        ({"CPU": 1}, 0.1, 0, 10),
-        ({"CPU": 64, "GPU": 1}, 1, 0.1, 10),
-        ({"CPU": 64, "GPU": 8}, 1, 0.15, 48),  # six on each, not 53 on all
-        ({"CPU": 4, "GPU": 8}, 1, 0.5, 4),
-        ({"CPU": 64, "GPU": 5}, 1, 2, 2),
-        ({"CPU": 64}, 1, 1, 0),
-    ],
-)
-def test_jobs_that_fit_a_node_are_counted_by_whole_gpus(node, cpus, gpus, jobs):
-    from search.run.executor import fit
-
-    assert fit(node, cpus, gpus) == jobs
-
-
 FULL = """
 import sys
 from search.record import journal

@@ -22,7 +22,7 @@ from search.run.node import Node
 from search.run.node_probe import Need
 from search.run.nodes import Nodes
 from search.run.study import Study
-from tests.search.conftest import TEXT
+from tests.search.conftest import TEXT, places
 from tests.search.run.test_node_probe import DATA, OURS, whole
 
 
@@ -52,7 +52,7 @@ def full_disk(*arguments, **more):
 def given(make_study):
     """A study with one job given to Ray: searcher, listener, Ray's trial, and the job's trial."""
     study = make_study()
-    searcher = JobSearcher(study, lambda: 2)
+    searcher = JobSearcher(study, places(2))
     ray_trial = RayTrial("r1")
     assert "job" in searcher.suggest(ray_trial.trial_id)
     return study, searcher, Listener(study, searcher, well), ray_trial, searcher.jobs["r1"].trial
@@ -128,7 +128,7 @@ def lose(searcher, listener, number, error="The actor died: worker died"):
 
 def test_a_worker_that_dies_costs_no_attempt_and_its_job_is_given_out_again(make_study):
     study = make_study()
-    searcher = JobSearcher(study, lambda: 2)
+    searcher = JobSearcher(study, places(2))
     listener = Listener(study, searcher, well)
 
     trial = lose(searcher, listener, 1)
@@ -142,7 +142,7 @@ def test_a_worker_that_dies_costs_no_attempt_and_its_job_is_given_out_again(make
 
 def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study):
     study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))
-    searcher = JobSearcher(study, lambda: 2)
+    searcher = JobSearcher(study, places(2))
     listener = Listener(study, searcher, well)
     trials = [lose(searcher, listener, number) for number in range(3)]
 
@@ -155,7 +155,7 @@ def test_a_job_lost_too_often_fails_and_the_count_outlives_the_driver(make_study
     study.close()
     study = make_study(text=TEXT.replace("seed = 3", "seed = 3\nlosses = 2\nretries = 0"))
     study.retry_failed()
-    searcher = JobSearcher(study, lambda: 2)
+    searcher = JobSearcher(study, places(2))
     listener = Listener(study, searcher, well)
     assert [lose(searcher, listener, number) for number in range(3, 5)] == trials[:2]
     assert study.failed == []  # counted anew
@@ -171,7 +171,7 @@ def test_a_job_on_a_node_that_was_not_asked_yet_is_no_loss(given):
 
 def test_a_lone_machine_that_lacks_something_ends_the_run_and_loses_no_config(make_study):
     study = make_study()
-    searcher = JobSearcher(study, lambda: 2)
+    searcher = JobSearcher(study, places(2))
     for number in range(2):
         assert "job" in searcher.suggest(f"r{number}")
         trial = searcher.jobs[f"r{number}"].trial
@@ -229,7 +229,7 @@ def test_a_fault_in_putting_jobs_back_ends_the_run_in_words(given, monkeypatch):
             pass
 
     monkeypatch.setattr("search.run.executor._tuner", lambda *held: Tuner())
-    monkeypatch.setattr("search.run.executor._slots", lambda *held: lambda: 2)
+    monkeypatch.setattr("search.run.executor._room", lambda *held: places(2))
     monkeypatch.setattr(Study, "put_back_all", full_disk)
     with pytest.raises(ExecutionError, match=r"cannot go on \(OSError.*No space.*resume"):
         execute(study)
@@ -243,7 +243,7 @@ def cluster(make_study, tmp_path, monkeypatch):
     nodes = Nodes(need, OURS, print, study.note)
     for name in ("a", "b"):
         nodes.all[name] = Node(name, "h", name, {"CPU": 1.0}, whole())
-    searcher = JobSearcher(study, lambda: 9, nodes)
+    searcher = JobSearcher(study, places(9), nodes)
 
     def full(node, path):
         key = f"r{len(searcher.told_of)}"
@@ -580,7 +580,7 @@ def test_what_rays_memory_monitor_ends_is_a_loss_of_that_job_and_no_death_of_ray
                 raise RuntimeError("Caught unexpected exception") from error
 
     monkeypatch.setattr("search.run.executor._tuner", Tuner)
-    monkeypatch.setattr("search.run.executor._slots", lambda *held: lambda: 9)
+    monkeypatch.setattr("search.run.executor._room", lambda *held: places(9))
     with pytest.raises(KeyboardInterrupt):
         execute(study, nodes)
     events = read_events(study.folder)

@@ -15,6 +15,7 @@ from search.run.job_searcher import JobSearcher
 from search.run.ray_schedulers import InOrder, RayASHA, scheduler_of
 from search.run.watch import Watch, stacks, stall_file
 from search.run.worker import WorkerJob
+from tests.search.conftest import places
 
 import ray  # isort: skip
 from ray import tune
@@ -88,7 +89,7 @@ class ShortJobs:
 def run_all(study: ShortJobs, job, folder: Path, *callbacks: tune.Callback) -> None:
     """Every job of the study on two workers of a Ray of its own."""
     cluster.connect("local", 2)
-    searcher = JobSearcher(study, lambda: 2)
+    searcher = JobSearcher(study, places(2))
     try:
         tune.Tuner(
             tune.with_resources(job, {"CPU": 1}),
@@ -111,7 +112,7 @@ def run_all(study: ShortJobs, job, folder: Path, *callbacks: tune.Callback) -> N
 def test_while_a_job_of_another_shape_waits_no_more_are_given(tmp_path):
     """Small ones would take every place that it waits for."""
     study = ShortJobs(5, tmp_path)
-    searcher = JobSearcher(study, lambda: 4)
+    searcher = JobSearcher(study, places(4))
     assert searcher.suggest("a") is not None
     assert searcher.suggest("b") is not None
     study.gpus = 1.0
@@ -131,7 +132,7 @@ def test_a_stack_of_an_earlier_stall_is_no_reason_for_a_later_death(tmp_path, mo
     (tmp_path / "stalls").mkdir()
     where = tmp_path if kind == "folder" else f"file://{tmp_path}/store"
     study = ShortJobs(2, where)
-    searcher = JobSearcher(study, lambda: 1)
+    searcher = JobSearcher(study, places(1))
     written = stall_file(where, "job 1")
     written.write_text("in hang")
     os.utime(written, (1, 1))

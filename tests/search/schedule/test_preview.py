@@ -56,6 +56,15 @@ def test_wall_time_is_bounded_by_the_work_and_the_longest_chain():
     )
 
 
+def test_a_preview_of_arrays_counts_that_members_wait_for_one_another():
+    """At most as long a chain, at the pace of all; what is to be done stays as it was."""
+    single, array = preview(spec(), 4), preview(spec(TEXT + "[resources]\narray = 3\n"), 4)
+    assert array.wall_epochs[0] == single.wall_epochs[0]
+    assert array.wall_epochs[1] > single.wall_epochs[1]
+    one = preview(spec(TEXT + "[resources]\narray = 3\n"), 1)
+    assert one.wall_epochs == preview(spec(), 1).wall_epochs
+
+
 @pytest.mark.parametrize("workers", [1, 3, 8, 100])
 def test_simulated_wall_time_lies_within_the_previewed_bounds(workers):
     import numpy as np

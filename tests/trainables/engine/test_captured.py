@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from tests.rounding import TERMS, assert_same_sums, moves
+from trainables import find_task
 from trainables.engine import captured
 from trainables.engine.captured import as_captured, fused_norm_works
+from trainables.engine.kit import capture_on, kit_for
 from trainables.kernels.small_maps import skip_padding
 from trainables.resnet import backbone
 
@@ -195,3 +197,13 @@ def test_where_triton_is_missing_it_says_so_once_and_why(monkeypatch):
     message = str(said[0].message)
     assert "not fused: Triton does not work" in message
     assert "ModuleNotFoundError: import of trainables.kernels.fused_norm halted" in message
+
+
+def test_on_a_cpu_nothing_of_it_runs(complete):
+    """No step is captured there: kernels of Triton's and a second stream are a GPU's alone."""
+    config = complete("cifar10", precision="fp32", cuda_graph=True)
+    task = find_task("cifar10")
+    kit = kit_for(task, config, CPU, task.network(config, None))
+    assert (kit.graphed, kit.step.how, capture_on(CPU, config)) == (False, "eager", None)
+    assert not fused_norm_works(CPU)
+    assert captured._beside(CPU) is None

@@ -66,7 +66,7 @@ def train_array(
             try:
                 members[number] = Trial(task, job, report, alive, eager_kit, data)
             except Exception as error:  # of one, such as a damaged checkpoint
-                ended[number] = error
+                ended[number] = _own(error)
         how = _train_members(task, members, ended, alive, join)
     finally:
         for number, member in members.items():
@@ -106,9 +106,7 @@ def _train_members(
                 step, together = step_of(kits, held[0].job.config, device, join), chosen
             rows = _epoch(task, held, step, alive)
         except Exception as error:  # of the program that is one for all
-            # no traceback: it would hold all members' memory while they are trained singly
-            fault = TogetherError(f"{type(error).__name__}: {error}")
-            ended.update(dict.fromkeys(chosen, fault))
+            ended.update(dict.fromkeys(chosen, _in_common(error)))
             continue
         how = step.how
         spent = (time.perf_counter() - started) / len(held)
@@ -116,8 +114,18 @@ def _train_members(
             try:
                 member.end_epoch(row, spent)
             except Exception as error:
-                ended[number] = error
+                ended[number] = _own(error)
     return how
+
+
+def _own(error: Exception) -> Exception:
+    """What a member has failed with; memory that it lacked is what the others hold as well."""
+    return _in_common(error) if isinstance(error, torch.OutOfMemoryError) else error
+
+
+def _in_common(error: Exception) -> TogetherError:
+    # no traceback: it would hold all members' memory while they are trained singly
+    return TogetherError(f"{type(error).__name__}: {error}")
 
 
 def _epoch(

@@ -51,6 +51,12 @@ DEEP: list[dict[str, Any]] = [
     {"optimizer": "adam", "lr": 1e-5, "weight_decay": 1e-2},
 ]
 
+# without a state beside the weights, which are half a gigabyte each; first gradients are large
+DEEPEST: list[dict[str, Any]] = [
+    {"lr": 1e-4, "momentum": 0.0, "schedule": "constant", "clip_grad": 1.0},
+    {"lr": 3e-5, "momentum": 0.0, "weight_decay": 1e-2, "clip_grad": 0.5, "label_smoothing": 0.1},
+]
+
 
 def configs(complete: Any, chosen: Sequence[dict[str, Any]], **shape: Any) -> list[dict[str, Any]]:
     return [complete("cifar10", precision="fp32", **{**shape, **own}) for own in chosen]
@@ -178,11 +184,16 @@ def test_members_with_the_stem_for_small_images_compute_what_they_would_alone(co
     ids=["34", "50"],
 )
 def test_members_of_any_depth_compute_what_they_would_alone(complete, depth, steps, chosen):
-    """Of one optimizer and another; at depth 50 of SGD, as Adam's first steps there are rounding.
-
-    Deeper ones are more of the same blocks, and gigabytes.
-    """
+    """Of one optimizer and another; at depth 50 of SGD: Adam's first steps there are rounding."""
     compare(complete, chosen, steps, True, depth=depth)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("depth", [101, 152])
+def test_members_of_the_deepest_networks_compute_what_they_would_alone(complete, depth):
+    """Two steps, in up to 6 GB: each bias is what its gradients were, and all are compared."""
+    compare(complete, DEEPEST, 2, True, depth=depth)
 
 
 def test_an_array_of_networks_that_multiply_by_padding_computes_the_same(complete):

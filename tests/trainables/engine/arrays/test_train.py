@@ -19,6 +19,7 @@ from trainables.engine.arrays.train import TogetherError, train_array
 from trainables.engine.checkpoint import DamagedCheckpoint, Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.train import train
+from trainables.engine.trial import Trial
 from trainables.errors import TaskError
 from trainables.task import Task
 
@@ -227,6 +228,39 @@ def test_what_all_fail_with_is_that_of_all(complete, tmp_path, monkeypatch):
     ended = together(jobs(complete, tmp_path))[1]
     assert [type(error) for error in ended] == [TogetherError] * 3
     assert [str(error) for error in ended] == ["RuntimeError: out of something"] * 3
+
+
+def test_memory_that_a_member_lacks_beside_the_others_is_that_of_all(
+    complete, tmp_path, monkeypatch
+):
+    """It may have enough of it when the others are gone."""
+    held, made = jobs(complete, tmp_path), []
+
+    class Full(Trial):
+        def __init__(self, *told: Any) -> None:
+            made.append(told)
+            if len(made) == 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            super().__init__(*told)
+
+    monkeypatch.setattr("trainables.engine.arrays.train.Trial", Full)
+    _, ended = together(held)
+    assert [type(one) for one in ended] == [Outcome, Outcome, TogetherError]
+
+
+def test_where_an_array_has_broken_its_process_no_member_pays_for_it(
+    complete, tmp_path, monkeypatch
+):
+    """After an illegal access every call to the GPU fails, whoever's it is."""
+    from search.run.worker import _outcomes, failure
+
+    def broken(*told: Any, **more: Any) -> Any:
+        return [TogetherError("CUDA error: an illegal memory access")] * 3
+
+    monkeypatch.setattr("trainables.engine.arrays.train.train_array", broken)
+    monkeypatch.setattr("search.run.worker.why_broken", lambda kind: "CUDA error: an illegal")
+    found = _outcomes(TASK, jobs(complete, tmp_path), [print] * 3, lambda: None)
+    assert [failure(error)["infrastructure"] for error in found] == ["process"] * 3
 
 
 def test_what_fails_together_or_is_no_array_is_trained_one_by_one(complete, tmp_path, monkeypatch):

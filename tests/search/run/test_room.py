@@ -1,0 +1,52 @@
+"""What fits the nodes beside the jobs that are out."""
+
+from __future__ import annotations
+
+import pytest
+
+from search.run.room import Held, room
+
+
+@pytest.mark.parametrize(
+    ("node", "cpus", "gpus", "jobs"),
+    [
+        ({"CPU": 8}, 1, 0, 8),
+        ({"CPU": 8}, 3, 0, 2),
+        ({"CPU": 1}, 0.1, 0, 10),
+        ({"CPU": 64, "GPU": 1}, 1, 0.1, 10),
+        ({"CPU": 64, "GPU": 8}, 1, 0.15, 48),  # six on each, not 53 on all
+        ({"CPU": 4, "GPU": 8}, 1, 0.5, 4),
+        ({"CPU": 64, "GPU": 5}, 1, 2, 2),
+        ({"CPU": 64}, 1, 1, 0),
+    ],
+)
+def test_jobs_that_fit_a_node_are_counted_by_whole_gpus(node, cpus, gpus, jobs):
+    assert room({"a": node}, [])(cpus, gpus) == jobs
+    assert room({"a": node, "b": node}, [])(cpus, gpus) == 2 * jobs
+
+
+ONE = {"a": {"CPU": 8.0, "GPU": 1.0}}
+TWO = {"a": {"CPU": 8.0, "GPU": 1.0}, "b": {"CPU": 8.0, "GPU": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "out", "shape", "jobs"),
+    [
+        (ONE, [Held(1, 0.25)], (1, 0.25), 3),  # one member of a cell whose arrays are of four
+        (ONE, [Held(1, 0.25)], (1, 1.0), 0),
+        (ONE, [Held(1, 0.75)], (1, 0.5), 0),
+        (ONE, [Held(1, 1.0)], (1, 0.25), 0),
+        (ONE, [Held(7, 0.25)], (1, 0.25), 1),  # cores are short
+        (ONE, [Held(1, 0.0)] * 8, (1, 0.0), 0),
+        (ONE, [Held(1, 0.25), Held(1, 1.0)], (1, 0.25), 0),  # the large one, which waits, first
+        (TWO, [Held(1, 0.5), Held(1, 0.5)], (1, 1.0), 1),  # side by side, as far as is known
+        (TWO, [Held(1, 0.5, "a"), Held(1, 0.5, "b")], (1, 1.0), 0),
+        (TWO, [Held(1, 0.5, "a"), Held(1, 0.5, "b")], (1, 0.5), 2),
+        (TWO, [Held(1, 1.0, "a"), Held(1, 1.0)], (1, 0.25), 0),
+        (TWO, [Held(1, 1.0, "gone")], (1, 1.0), 2),  # of a node that takes no more jobs
+        ({"a": {"CPU": 8.0, "GPU": 4.0}}, [Held(1, 2.0), Held(1, 0.5)], (1, 1.0), 1),
+        ({"a": {"CPU": 8.0, "GPU": 4.0}}, [Held(1, 0.5)], (1, 2.0), 1),
+    ],
+)
+def test_what_is_left_is_counted_by_what_is_out(nodes, out, shape, jobs):
+    assert room(nodes, out)(*shape) == jobs
