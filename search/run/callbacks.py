@@ -143,7 +143,7 @@ class Listener(Callback):  # type: ignore[misc]
         if kind == "begin":
             now = time.monotonic()
             where = Placed(**payload, began=now, heard=now)
-            self.searcher.placed[trial.trial_id] = where
+            self.searcher.began(trial.trial_id, where)
             self._workers[where.node_id, where.pid] = where
         elif kind == "array":
             for held in payload:

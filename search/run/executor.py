@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -167,18 +167,18 @@ def _tuner(
     )
 
 
-def _room(nodes: Nodes | None) -> Callable[[Sequence[Held]], Fits]:
+def _room(nodes: Nodes | None) -> Callable[[Collection[Held]], Fits]:
     """What fits the nodes that may take jobs beside those that are out; see `room`."""
-    at, held = -math.inf, dict[str, Mapping[str, float]]()
+    at, held = -math.inf, room({})
 
-    def fits(out: Sequence[Held]) -> Fits:
+    def fits(out: Collection[Held]) -> Fits:
         nonlocal at, held
         if time.monotonic() - at > 5:  # nodes come and go
             at = time.monotonic()
             if nodes:
                 nodes.refresh()
-            held = nodes.resources_by_id() if nodes else cluster.resources_by_id()
-        return room(held, out)
+            held = room(nodes.resources_by_id() if nodes else cluster.resources_by_id())
+        return held(out)
 
     return fits
 

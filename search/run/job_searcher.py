@@ -6,7 +6,7 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 IN_A_ROW = 2  # jobs of a lone machine that end for want of the same things, and not one well
+LOOK_AGAIN = 1.0  # seconds until it is counted anew what fits where nothing does and no job ends
 NOT_ITS_OWN = ("unasked", "disk", "infrastructure")  # of an "end" report: it is no tell
 OF_A_PROCESS = ("process", "memory", "silent", "node")  # else the machine lacks something
 # what one member of an array may have done to all: each goes on by itself, and pays for itself
@@ -54,12 +55,13 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def __init__(
         self,
         study: Study,
-        room: Callable[[Sequence[Held]], Fits],
+        room: Callable[[Collection[Held]], Fits],
         nodes: Nodes | None = None,
     ) -> None:
         super().__init__()  # without a metric: Ray ends an experiment when a report lacks it
         self._study, self._room, self._nodes = study, room, nodes
         self.jobs: dict[str, WorkerJob] = {}  # that Ray has been given, by its trial's id
+        self._out: dict[str, Held] = {}  # of these, what they hold
         self.started: dict[str, float] = {}  # of these, when they found a worker, monotonic
         self._asked: dict[str, float] = {}  # of these, when: time of day
         self._may_take: dict[str, list[str]] = {}  # of these, nodes that may, as they were asked
@@ -71,6 +73,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self.stopping = False
         self.told = 0
         self._in_a_row = 0
+        self._full_until = 0.0  # there is room for none, monotonic; a job that ends makes some
         self._full: set[str] = set()  # nodes that found a disk full since a job ended well
         self.fault: Exception | None = None  # of ours; Ray would swallow it and go on without us
         self.turn: Callable[[], None] = self.take_dead  # what is to be done again and again
@@ -83,9 +86,12 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             if self.stopping or self.fault or self._study.done:
                 return str(Searcher.FINISHED)
             # Ray asks one trial ahead; a decision is best made when a worker is really free
-            fits = self._room([self._held(key) for key in self.jobs])
+            if time.monotonic() < self._full_until:
+                return None
+            fits = self._room(self._out.values())
             # with none out, one waits in Ray's queue for whatever is to come
             if self.jobs and not any(fits(*shape) for shape in self._study.shapes()):
+                self._full_until = time.monotonic() + LOOK_AGAIN
                 return None
             if self._nodes and self._nodes.resting:
                 return None  # a job that was given out now would not see the node that comes back
@@ -102,6 +108,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
                 self.fault = RuntimeError("nothing runs and nothing can start, yet it is not done")
             return None
         self.jobs[trial_id], self._asked[trial_id] = worker_job, time.time()
+        self._out[trial_id] = Held(worker_job.cpus, worker_job.gpus)
         # one text: Ray walks through every key of a config, several times
         config = {"job": json.dumps(vars(worker_job))}
         if not self._nodes:
@@ -111,9 +118,11 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         config["nodes"] = json.dumps(self._may_take[trial_id])
         return {**config, "labels": json.dumps(labels)} if labels else config
 
-    def _held(self, trial_id: str) -> Held:
-        job, placed = self.jobs[trial_id], self.placed.get(trial_id)
-        return Held(job.cpus, job.gpus, placed.node_id if placed and self._nodes else "")
+    def began(self, trial_id: str, placed: Placed) -> None:
+        """A job has said where it runs."""
+        self.placed[trial_id] = placed
+        if self._nodes and trial_id in self._out:
+            self._out[trial_id] = self._out[trial_id]._replace(node=placed.node_id)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -285,7 +294,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         Returns:
             When it was asked for (time of day), when it had a worker (monotonic), where it ran.
         """
-        del self.jobs[trial_id]
+        del self.jobs[trial_id], self._out[trial_id]
+        self._full_until = 0.0
         self._may_take.pop(trial_id, None)
         began = self.started.pop(trial_id, time.monotonic())
         return self._asked.pop(trial_id), began, self.placed.pop(trial_id, None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 ROUNDING = 1e-9  # 1 // 0.1 is 9
@@ -26,7 +27,7 @@ class Held(NamedTuple):
     node: str = ""
 
 
-def room(nodes: Nodes, out: Sequence[Held]) -> Fits:
+def room(nodes: Nodes) -> Callable[[Collection[Held]], Fits]:
     """What fits beside the jobs that are out, by the shape of what is to come.
 
     Where it is not known what a job runs on, it is put where it leaves the least, the largest
@@ -34,8 +35,31 @@ def room(nodes: Nodes, out: Sequence[Held]) -> Fits:
 
     Args:
         nodes: that may take jobs.
-        out: jobs that have been given out and have not ended.
+
+    Returns:
+        A function of the jobs that have been given out and have not ended.
     """
+    places = lru_cache(maxsize=None)(lambda *shape: _beside(nodes, ())(*shape))
+
+    def fits(out: Collection[Held]) -> Fits:
+        shapes = {held[:2] for held in out}
+        if len(shapes) > 1:
+            return _beside(nodes, out)
+        # of one shape each takes one place, wherever it is: asked for at every event of a cluster
+        taken = sum(not held.node or held.node in nodes for held in out)
+
+        def beside(*shape: float) -> int:
+            if shapes <= {shape}:
+                return max(int(places(*shape)) - taken, 0)
+            return _beside(nodes, out)(*shape)
+
+        return beside
+
+    return fits
+
+
+def _beside(nodes: Nodes, out: Collection[Held]) -> Fits:
+    """As `room`, job by job."""
     cpus = {key: float(node.get("CPU", 0)) for key, node in nodes.items()}
     whole = {key: math.floor(node.get("GPU", 0) + ROUNDING) for key, node in nodes.items()}
     gpus = {key: [1.0] * count for key, count in whole.items()}

@@ -144,7 +144,7 @@ def on_gpu(arrays):
     """Arrays of four quarters of the one GPU: the study, and what gives its jobs to Ray."""
     arrays.places = replace(arrays.places, gpus={0: 0.25, 1: 0.25}, arrays={0: 4, 1: 4})
     node = {"a": {"CPU": 8.0, "GPU": 1.0}}
-    yield arrays, JobSearcher(arrays, lambda out: room(node, out))
+    yield arrays, JobSearcher(arrays, room(node))
     arrays.close()
 
 
@@ -172,9 +172,9 @@ def test_jobs_of_one_member_share_a_gpu_however_much_the_largest_array_takes(on_
 
 def test_an_array_takes_no_more_than_what_is_left_of_a_gpu(on_gpu):
     study, _ = on_gpu
-    fits = room({"a": {"CPU": 8.0, "GPU": 1.0}}, [Held(1.0, 0.5)])
+    fits = room({"a": {"CPU": 8.0, "GPU": 1.0}})([Held(1.0, 0.5)])
     assert study.ask(fits).gpus == 0.5
-    full = room({"a": {"CPU": 8.0, "GPU": 1.0}}, [Held(1.0, 1.0)])
+    full = room({"a": {"CPU": 8.0, "GPU": 1.0}})([Held(1.0, 1.0)])
     assert study.ask(full).gpus == 1.0  # it waits, as large as it can be
 
 

@@ -510,7 +510,7 @@ def test_why_the_last_job_was_lost_is_taken_where_tune_asks_for_another(
     monkeypatch.setattr("search.run.job_searcher.why_dead", lambda *arguments: answer)
     listener = Listener(study, searcher, well)
     if not listens:
-        searcher = JobSearcher(study, lambda: 2)
+        searcher = JobSearcher(study, places(2))
     assert "job" in searcher.suggest("r1")
     searcher.on_trial_complete("r1", error=True)
     searcher.died("r1", "The actor died: worker died")

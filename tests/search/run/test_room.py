@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from search.run.room import Held, room
+from search.run.room import Held, _beside, room
 
 
 @pytest.mark.parametrize(
@@ -21,8 +23,8 @@ from search.run.room import Held, room
     ],
 )
 def test_jobs_that_fit_a_node_are_counted_by_whole_gpus(node, cpus, gpus, jobs):
-    assert room({"a": node}, [])(cpus, gpus) == jobs
-    assert room({"a": node, "b": node}, [])(cpus, gpus) == 2 * jobs
+    assert room({"a": node})([])(cpus, gpus) == jobs
+    assert room({"a": node, "b": node})([])(cpus, gpus) == 2 * jobs
 
 
 ONE = {"a": {"CPU": 8.0, "GPU": 1.0}}
@@ -49,4 +51,32 @@ TWO = {"a": {"CPU": 8.0, "GPU": 1.0}, "b": {"CPU": 8.0, "GPU": 1.0}}
     ],
 )
 def test_what_is_left_is_counted_by_what_is_out(nodes, out, shape, jobs):
-    assert room(nodes, out)(*shape) == jobs
+    assert room(nodes)(out)(*shape) == jobs
+
+
+def test_jobs_of_one_shape_are_counted_as_they_are_one_by_one():
+    draw = random.Random(0)
+    for _ in range(300):
+        sizes = {key: (draw.randint(0, 12), draw.randint(0, 4)) for key in "abc"}
+        nodes = {key: {"CPU": float(c), "GPU": float(g)} for key, (c, g) in sizes.items()}
+        shape = draw.choice(
+            [(1.0, 0.0), (2.0, 0.0), (1.0, 0.25), (3.0, 0.4), (1.0, 1.0), (1.0, 2.0)]
+        )
+        out: list[Held] = []
+        for _ in range(draw.randint(0, 20)):  # each where there was a place, told or not
+            free = [
+                key
+                for key in nodes
+                if _beside({key: nodes[key]}, [h for h in out if h.node == key])(*shape)
+            ]
+            if not free:
+                break
+            out.append(Held(*shape, draw.choice(free)))
+        out += [Held(*shape, "gone")] * draw.randint(0, 2)
+        told = [
+            held._replace(node="") if draw.random() < 0.3 else held
+            for held in out
+            if held.node != "gone"
+        ]
+        for held in (out, told):
+            assert room(nodes)(held)(*shape) == _beside(nodes, held)(*shape)
