@@ -109,8 +109,8 @@ def _skill(answer: Answer) -> str:
     said = f"hether a constant predictor is beaten ({told}) no interval says, of {few}"
     if len(untold) == len(held):
         return f"W{said}."
-    names = " and ".join(naming.cell_label(value.given) for value in untold)
-    return f"Of {names}, w{said}; the rest of these beat every one."
+    whose = " and ".join(naming.cell_label(value.given) for value in untold)
+    return f"Of {whose}, w{said}; the rest of these beat every one."
 
 
 def _other_metrics(answer: Answer, values: Sequence[CellValue]) -> list[str]:
