@@ -104,8 +104,13 @@ def _skill(answer: Answer) -> str:
         return f"{it} every constant predictor: {told}."
     if any(value.skill == "no constants" for value in held):
         return f"No constant predictor is on record for the {held[0].split} images."
-    few = "one seed" if min(value.n for value in held) < 2 else "seeds that do not differ"
-    return f"Whether a constant predictor is beaten ({told}) no interval says, of {few}."
+    untold = [value for value in held if value.skill != "shown"]
+    few = "one seed" if min(value.n for value in untold) < 2 else "seeds that do not differ"
+    said = f"hether a constant predictor is beaten ({told}) no interval says, of {few}"
+    if len(untold) == len(held):
+        return f"W{said}."
+    whose = " and ".join(naming.cell_label(value.given) for value in untold)
+    return f"Of {whose}, w{said}; the rest of these beat every one."
 
 
 def _other_metrics(answer: Answer, values: Sequence[CellValue]) -> list[str]:

@@ -169,18 +169,16 @@ def _audit(run: Run, name: str, cell: int, rng: np.random.Generator, drawn: Any)
 
 def _scored(run: Run, quality: float, rng: np.random.Generator) -> tuple[Any, Any, dict[str, Any]]:
     """True values and predictions of each image, and the scores that they give."""
-    if run.study["task"] == OWN:
-        truth = 20.0 + 10 * np.arange(IMAGES)
-        answer = truth + (1 - quality) * 150 * np.where(np.arange(IMAGES) % 2, 1, -1)
-        square = float(((answer - truth) ** 2).mean())
-        return truth, answer, {"r2": 1 - square / float(truth.var()), "mse": square}
-    if not run.crowd:
-        truth = np.arange(IMAGES) % 10
-        answer = np.where(np.arange(IMAGES) < round(quality * IMAGES), truth, (truth + 1) % 10)
+    if run.study["task"] != OWN and not run.crowd:
+        label = np.arange(IMAGES) % 10
+        said = np.where(np.arange(IMAGES) < round(quality * IMAGES), label, (label + 1) % 10)
         loss = float(rng.choice([2.9, math.log(10), 1.5, 1.0])) + 0.01 * float(rng.integers(3))
-        return truth, answer, {"loss": loss, "accuracy": float((truth == answer).mean())}
+        return label, said, {"loss": loss, "accuracy": float((label == said).mean())}
     truth = 20.0 + 10 * np.arange(IMAGES)
     answer = truth + (1 - quality) * 150 * np.where(np.arange(IMAGES) % 2, 1, -1)
+    if run.study["task"] == OWN:
+        square = float(((answer - truth) ** 2).mean())
+        return truth, answer, {"r2": 1 - square / float(truth.var()), "mse": square}
     wrong = answer - truth
     scores = {"mae": float(np.abs(wrong).mean()), "rmse": float(np.sqrt((wrong**2).mean()))}
     return truth, answer, scores

@@ -173,6 +173,12 @@ def no_value_worse_than_a_constant_is_unmarked(shown):
     for text in shown.answers:
         if "beats every constant" in text:
             assert shown.constants(shown.main)
+        if " no interval says" in text and "; the rest of these" not in text:
+            best = [shown.values[cell, shown.main] for cell in shown.cells]
+            best = [v for v in best if v.standing in ("best", "among the best", "alone")]
+            best = [v for v in best if naming.cell_label(v.given) in text]
+            assert best
+            assert all(v.skill != "shown" for v in best if v.standing != "alone")
 
 
 def seeds_are_told_as_they_ended(shown):
