@@ -13,6 +13,7 @@ from search.run.callbacks import Listener
 from search.run.ended_trials import Unprinted
 from search.run.job_searcher import JobSearcher
 from search.run.ray_schedulers import InOrder, RayASHA, scheduler_of
+from search.run.room import Fits
 from search.run.watch import Watch, stacks, stall_file
 from search.run.worker import WorkerJob
 from tests.search.conftest import places
@@ -65,7 +66,10 @@ class ShortJobs:
     def done(self) -> bool:
         return not self.left and not self.running
 
-    def ask(self, free: int = 1) -> WorkerJob | None:
+    def shapes(self) -> set[tuple[float, float]]:
+        return {(1.0, self.gpus)}
+
+    def ask(self, fits: Fits) -> WorkerJob | None:
         if not self.left:
             return None
         self.left, self.running = self.left - 1, self.running + 1
@@ -78,7 +82,8 @@ class ShortJobs:
         self.running -= 1
         self.told.append(told)
 
-    def lost(self, trial: str, cause: str, node: str, text: str) -> None:
+    def lost(self, trial: str, cause: str, node: str, text: str, apart: bool) -> None:
+        assert not apart
         self.running -= 1
         self.causes.append(cause)
 
