@@ -23,9 +23,16 @@ venv: .venv/ready
 	wait $$pid || { tail -n 5 .venv/install.log; echo "make: installation failed; the whole of it is in .venv/install.log"; exit 1; }
 	@touch $@
 
-demo: venv clean-demo
-	$(BIN)/resnet-search run quickstart-cifar10
-	$(BIN)/resnet-search run quickstart-crowd
+# one that was interrupted goes on; what an interrupt left of a run that had not begun is none
+define study
+	@if test -e runs/$(1)/study.json; then set -- resume runs/$(1); else rm -rf runs/$(1); set -- run $(1); fi; \
+	echo "$(BIN)/resnet-search $$*"; $(BIN)/resnet-search "$$@" || { status=$$?; \
+	echo "make: \`make demo\` goes on, \`make clean-demo demo\` begins anew"; exit $$status; }
+endef
+
+demo: venv
+	$(call study,quickstart-cifar10)
+	$(call study,quickstart-crowd)
 	$(BIN)/resnet-report build runs/quickstart-cifar10 runs/quickstart-crowd --out $(REPORT)
 	@echo "open $(REPORT)/index.html"
 

@@ -92,7 +92,15 @@ def curve_plates(record: Record, published: pd.DataFrame | None) -> list[Plate]:
 def _curve_plate(record: Record, key: str, rows: list[Row], curves: pd.DataFrame) -> Plate:
     study, side = record.study, record.study["about"]["side"]
     names = [
-        ", ".join(filter(None, [f"{side} {row.side}" * bool(row.side), row.sheet["name"]]))
+        ", ".join(
+            filter(
+                None,
+                [
+                    f"{side} {row.side}" * bool(row.side),
+                    naming.as_varied(study, row.sheet["name"]),
+                ],
+            )
+        )
         for row in rows
     ]
     title = "Learning curves" + (f": {' and '.join(names)}" if any(names) else "")

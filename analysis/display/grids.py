@@ -14,7 +14,7 @@ from analysis.display.render import Table
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import has_settings, is_of_published, settings_of
 from analysis.findings.published import published_frame
-from search.record import Record, UserError
+from search.record import Record, UserError, naming
 
 
 def grid_keys(study: Mapping[str, Any]) -> list[str]:
@@ -63,7 +63,7 @@ def grid(record: Record, key: str, page: Sequence[Record] = ()) -> Table:
     return Table(
         study["name"],
         key,
-        held[key]["title"],
+        naming.as_varied(study, held[key]["title"]),
         f"{caption} {held[key]['note']}" if published else caption,
         display,
         bold,

@@ -167,8 +167,10 @@ def _outlook(held: Record, follower: Follower) -> dict[str, Any]:
 
 
 def _job(study: Mapping[str, Any], job: Out, follower: Follower) -> dict[str, Any]:
-    # those that are trained together are told their shares of the time that an epoch of all takes
-    together = sum(other.array == job.array for other in follower.jobs.values())
+    # those that are trained together are told their shares of the time that an epoch of all takes;
+    # one that has ended, or diverged, is no longer of them, and is out until the array has ended
+    held = [other for other in follower.jobs.values() if other.array == job.array]
+    together = sum(other.epoch >= job.epoch for other in held)
     seconds = float(np.mean(job.seconds)) * together if job.seconds else 0.0
     rest = job.to_epoch - max(job.epoch, job.from_epoch)
     return {

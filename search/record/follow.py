@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -226,8 +227,10 @@ class Follower:
         elif event["event"] == "again":
             back = self._back.pop(event["trial"], None) or self.jobs.get(event["trial"])
             if back is not None:
-                beside = event.get("beside") or ""
-                self.jobs[back.trial] = replace(back, since=event["time"], beside=beside, told="")
+                new = replace(back, since=event["time"], beside=event.get("beside") or "", told="")
+                if new.array != back.array:  # its seconds were a share of others' too
+                    new.seconds = deque(maxlen=RECENT)
+                self.jobs[back.trial] = new
         elif event["event"] in ("tell", "put back"):
             out = self.jobs.pop(event["trial"], None)
             if out is not None and event["event"] == "put back":

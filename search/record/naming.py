@@ -29,6 +29,15 @@ def setting(key: str, value: Any) -> str:
     return number(value)
 
 
+def as_varied(study: Mapping[str, Any], title: str) -> str:
+    """A report's title, without "by depth" or "by lr" where no cell of the study has that."""
+    keys = {key for at in study["cells"] for key in at}
+    for key in ("depth", "lr"):
+        if key not in keys:
+            title = title.replace(f" by {key}", "")
+    return title
+
+
 def named(key: str) -> str:
     """A setting's name where there is room for words, e.g. "learning rate"."""
     return NAMES.get(key, key)

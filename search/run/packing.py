@@ -32,8 +32,9 @@ CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
 # collocating small trainings gave up to 4 times the throughput (arXiv 2209.06018), not more
 MOST = 4
 
-# what packed trials did at most, one being 1 (H200; README, Speed): arrays must beat that. Under
-# MPS kernels of theirs overlap; without they take turns, and four did 0.95 (depth 18 and 152)
+# what four packed trials do, one being 1, at depth 18 on an H200 (README, Speed; of the depths the
+# most): arrays must beat that. Under MPS kernels of theirs overlap; without they take turns, and
+# four did 0.95 (depth 18 and 152)
 PACKED = {True: 1.8, False: 1.0}
 ARRAYS = (2, 4, 8)  # sizes that are measured
 

@@ -30,8 +30,9 @@ class Held(NamedTuple):
 def room(nodes: Nodes) -> Callable[[Collection[Held]], Fits]:
     """What fits beside the jobs that are out, by the shape of what is to come.
 
-    Where it is not known what a job runs on, it is put where it leaves the least, the largest
-    first, as Ray does it on a node; one that is on none of these nodes takes nothing from them.
+    Where it is not known what a job runs on, it is put on the first node that has room, the
+    largest first, and there on the fullest GPU that has, as Ray does; one that is on none of these
+    nodes takes nothing from them.
 
     Args:
         nodes: that may take jobs.

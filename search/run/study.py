@@ -109,12 +109,13 @@ class Study:
 
     def usable(self) -> Counter[tuple[float, float]]:
         """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
-        held = Counter[tuple[float, float]]()
+        held, single = Counter[tuple[float, float]](), self._search.singles
         for cell, jobs in self._search.usable.items():
             most = self.places.arrays.get(cell, 1)
-            whole, rest = divmod(jobs, most)
-            held[self._shape(cell, most)] += whole
-            held[self._shape(cell, rest)] += bool(rest)
+            whole, rest = divmod(jobs - single[cell], most)
+            for members, count in ((most, whole), (rest, int(rest > 0)), (1, single[cell])):
+                if count:
+                    held[self._shape(cell, members)] += count
         return held
 
     def _shape(self, cell: int, members: int = 1) -> tuple[float, float]:

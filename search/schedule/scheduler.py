@@ -73,8 +73,12 @@ class Scheduler:
         Without promotions out of incomplete rungs: no worker is worth having for those alone.
         """
         fresh = Counter({n: self.plan.trials_per_cell - begun for begun, _, _, n in self._fresh})
-        again = Counter(job.cell for job in self._again)
-        return again + fresh + self._ready.by_cell() + self._final.by_cell()
+        return self.retries + fresh + self._ready.by_cell() + self._final.by_cell()
+
+    @property
+    def retries(self) -> Counter[int]:
+        """Of these, jobs that have failed and are run again."""
+        return Counter(job.cell for job in self._again)
 
     def wanted(self, cell: int) -> set[str] | None:
         """Trials of a cell that a job goes on from; None while it is searched: any of them may."""

@@ -77,6 +77,13 @@ class Search:
         held = [*self._jobs.values(), *self._again]
         return Counter(job.cell for job in held) + self._scheduler.ready
 
+    @property
+    def singles(self) -> Counter[int]:
+        """Of these, those that no array takes."""
+        held = [*self._jobs.values(), *self._again]
+        apart = Counter(job.cell for job in held if not self._shares(job))
+        return apart + self._scheduler.retries
+
     def wanted(self, cell: int) -> set[str] | None:
         """Trials whose checkpoints are needed; None while any trial of the cell may be."""
         return self._scheduler.wanted(cell)

@@ -6,6 +6,7 @@ mean two things, and a record holds what differs from the defaults. It is a ques
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -28,7 +29,7 @@ def find_questions(spec: StudySpec, data: Sequence[Mapping[str, Any]] = ()) -> d
         data: fingerprints of its data, where they are known: some hang on how many images it has.
     """
     found = gather(spec, partial(_of_config, spec, _fewest(data)), undecided=False)
-    return {**_left_out(spec), **unread_questions(spec), **found}
+    return {**_left_out(spec), **_repeats(spec), **unread_questions(spec), **found}
 
 
 def _fewest(data: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -89,6 +90,24 @@ def _given(spec: StudySpec, key: str) -> tuple[Any, ...]:
     if key in spec.space:
         return spec.space[key].values or (spec.space[key].low, spec.space[key].high)
     return (spec.fixed[key],) if key in spec.fixed else ()
+
+
+def _repeats(spec: StudySpec) -> dict[str, str]:
+    """Lists alone, of which configs are drawn: each draw may be one that a cell has already."""
+    drawn = spec.budget.trials_per_cell
+    if spec.sampler not in ("quasi-random", "random") or not spec.space or drawn < 2:
+        return {}
+    fewest = min(
+        math.prod(len(spec.range_of(key, cell).values) for key in spec.space)
+        for cell in spec.cell_values()
+    )
+    if not 0 < fewest <= drawn:
+        return {}
+    text = (
+        f"holds {fewest} config{'s' * (fewest > 1)}, of which budget.trials_per_cell = {drawn} "
+        'are drawn one by one: some come twice, some never. sampler = "grid" takes each once'
+    )
+    return {"space": text}
 
 
 def _left_out(spec: StudySpec) -> dict[str, str]:

@@ -83,6 +83,28 @@ def test_of_an_array_each_job_says_how_long_an_epoch_of_all_takes(make_study, tm
     shown = Live(study.folder, "tiny").now()[1]
     assert [held["pace"] for held in shown["jobs"]] == ["9 s an epoch"] * 3
     assert "; 1 job at a time; about " in shown["outlook"]["text"]
+    for job in jobs[:2]:  # the third has diverged, and is out until the array ends
+        study.epoch(job.trial, {"epoch": 2, "lr": 0.1, "seconds": 3.0})
+    shown = Live(study.folder, "tiny").now()[1]
+    assert [held["pace"] for held in shown["jobs"]][:2] == ["6 s an epoch"] * 2
+    study.run.close()
+
+
+def test_a_member_that_goes_on_by_itself_has_no_pace_of_its_array(make_study, at_once):
+    study = make_study(text=TEXT + "[resources]\narray = 3\n")
+    study.places = replace(study.places, arrays={0: 3, 1: 3})
+    page_ = Live(study.folder, "tiny")
+    jobs = study.ask().members()
+    for job in jobs:
+        study.epoch(job.trial, {"epoch": 1, "lr": 0.1, "seconds": 3.0})
+    assert page_.now()[1]["jobs"][1]["pace"] == "9 s an epoch"
+    for job in jobs:
+        study.lost(job.trial, "process", "", "its worker process died", apart=True)
+    again = [study.ask() for _ in jobs]
+    assert not any(job.others for job in again)
+    shown = page_.now()[1]["jobs"]
+    assert [held["trial"] for held in shown] == [job.trial for job in jobs]
+    assert shown[1]["pace"] == ""
     study.run.close()
 
 

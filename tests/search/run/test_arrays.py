@@ -139,6 +139,15 @@ def test_an_array_takes_the_shares_of_its_members_up_to_a_gpu(arrays):
     arrays.close()
 
 
+def test_room_is_asked_for_single_jobs_by_themselves(arrays):
+    """Else a node is not added for what no array takes, and they run in turn."""
+    for member in arrays.ask().members():
+        arrays.tell(member.trial, FAILED)
+    # those that failed; two more of their cell as one; five of the other as two
+    assert arrays.usable() == {(1.0, 0.0): 3 + 1 + 2}
+    arrays.close()
+
+
 @pytest.fixture
 def on_gpu(arrays):
     """Arrays of four quarters of the one GPU: the study, and what gives its jobs to Ray."""

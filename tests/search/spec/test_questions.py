@@ -36,7 +36,7 @@ CROWD, CIFAR, OWN = "shanghaitech", "cifar10", "imagefolder"
 
 def questions(task, data=(), grace=3, **held):
     held = {"top": "", "cells": "", "space": "", "fixed": "", **held}
-    trials = "trials_per_cell = 9" if held["space"] else ""
+    trials = "trials_per_cell = 9" if "\nlow" in held["space"] else ""  # lists have fewer configs
     text = STUDY.format(task=task, grace=grace if held["space"] else 1, trials=trials, **held)
     return find_questions(parse_spec(tomllib.loads(text), "mine.toml"), data)
 
@@ -107,6 +107,32 @@ def test_what_does_not_fit_is_asked_by_key(task, held, asked):
     assert set(found) == set(asked)
     for key, said in asked.items():
         assert said in found[key]
+
+
+@pytest.mark.parametrize(
+    ("top", "space", "drawn", "asked"),
+    [
+        ("", "lr = [0.01, 0.1]\nmomentum = [0.8, 0.9]", 4, True),
+        ("sampler = 'random'", "lr = [0.01, 0.1]", 3, True),
+        ("sampler = 'grid'", "lr = [0.01, 0.1]", 2, False),
+        ("", "lr = [0.01, 0.1]\nmomentum = [0.8, 0.9]", 3, False),
+        ("", "lr = [0.01, 0.1]", 1, False),
+        ("", "lr = [0.01, 0.1]\nmomentum = {low = 0.5, high = 0.9}", 9, False),
+    ],
+)
+def test_lists_whose_configs_would_come_twice_are_asked_about(top, space, drawn, asked):
+    text = STUDY.format(
+        task=CIFAR,
+        top=top,
+        cells="",
+        space=f"[space]\n{space}",
+        fixed="",
+        trials=f"trials_per_cell = {drawn}",
+        grace=3,
+    )
+    found = find_questions(parse_spec(tomllib.loads(text), "mine.toml"))
+    assert list(found) == ["space"] * asked
+    assert not asked or 'sampler = "grid" takes each once' in found["space"]
 
 
 def test_a_depth_that_no_network_reads_is_asked_about():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,16 @@ from trainables.task import Batch
 from trainables.tasks.images import network_for
 
 pytestmark = pytest.mark.long
+
+
+def free_gb() -> float:
+    """Memory that the machine could still give out; infinite where it does not say."""
+    try:
+        held = Path("/proc/meminfo").read_text(encoding="utf-8")
+    except OSError:
+        return math.inf
+    return int(held.partition("MemAvailable:")[2].split()[0]) / 2**20
+
 
 TASK = find_task("cifar10")
 SIDE, BATCH, STEPS = 16, 16, 50
@@ -190,6 +201,7 @@ def test_members_of_any_depth_compute_what_they_would_alone(complete, depth, ste
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.skipif(free_gb() < 12, reason="takes up to 6 GB, and so much is not left here")
 @pytest.mark.parametrize("depth", [101, 152])
 def test_members_of_the_deepest_networks_compute_what_they_would_alone(complete, depth):
     """Two steps, in up to 6 GB: each bias is what its gradients were, and all are compared."""
