@@ -136,7 +136,11 @@ def resume(
         check_address(options.address, before=options.address_before)
         held_dir = held.get("task_dir")
         options = replace(options, task_dir=Path(held_dir) if held_dir else None)
-        inputs, accepted = compared(spec, run, options, accept_changes)
+        try:
+            inputs, accepted = compared(spec, run, options, accept_changes)
+        except Exception:  # refused: nothing is put on record, what copies lacked they have now
+            study.end_copies(on_record=False)
+            raise
         begin = Beginning("resume", accepted, mirror=mirror)
         return _execute(spec, run, options, inputs, watcher, begin, study, retry_failed)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from search.record import Record
@@ -24,6 +25,7 @@ from search.spec.study_spec import StudySpec
 FILE = "mlflow.db"
 PLACE = "MLFLOW_TRACKING_URI"
 FAILED = ("failed", "diverged")  # trials whose runs have failed
+ALWAYS = "seconds"  # a quantity of every row
 LONGEST = 6000  # characters of a parameter that MLflow takes
 NEEDS = ("log.to = 'mlflow'", ("mlflow", "mlflow-skinny"), (2, 10), "mlflow-skinny>=2.10")
 
@@ -55,32 +57,39 @@ class MLflow:
         self._set_up()
         runs = {str(run.data.tags["trial"]): run for run in self._listed()}
         metric = self._given.metric
+        # what is not finite is sent by nobody; of a last value that is not, none is due
+        finite = held.curves[np.isfinite(held.curves["value"])]
         values = held.curves[held.curves["name"] == metric].sort_values("epoch")
-        lasts = values.groupby("trial", observed=True)["value"].last().to_dict()
+        lasts = values.drop_duplicates("trial", keep="last").set_index("trial")["value"].dropna()
+        by_trial: dict[str, pd.DataFrame] | None = None
         for row in held.trials.to_dict("records"):
-            if row["status"] == "running":
-                continue  # goes on in this session
             run, scores = runs.get(str(row["trial"])), _scores_in(row)
             chosen = json.loads(row["config"])
             tuned = {key: chosen[key] for key in held.study["space_keys"] if key in chosen}
             config = {**held.study["cells"][row["cell"]], **tuned}
             due = {**scores, metric: lasts.get(row["trial"])}
             if run is None or not _has_all(run, row, config, due):
-                self._fill(held, row, config, scores)
+                if by_trial is None:
+                    groups = finite.groupby("trial", observed=True)
+                    by_trial = {str(trial): rows for trial, rows in groups}
+                curves = by_trial.get(str(row["trial"]), finite[:0])
+                self._fill(row, curves, config, scores)
 
     def _fill(
         self,
-        held: Record,
         row: Mapping[Any, Any],
+        curves: pd.DataFrame,
         config: Mapping[str, Any],
         scores: Scalars,
     ) -> None:
-        """Send what is missing of a trial that no worker has now."""
+        """Send what is missing of a trial; one that a worker had goes on in this session."""
         trial = str(row["trial"])
         self.begin(Stay(trial, int(row["cell"]), str(row["stage"]), config))
-        for epoch, rows in held.curves[held.curves["trial"] == trial].groupby("epoch"):
+        for epoch, rows in curves.groupby("epoch"):
             named = zip(rows["name"].astype(str), rows["value"].astype(float), strict=True)
             self.add(trial, int(str(epoch)), dict(named))
+        if row["status"] == "running":
+            return
         reached = 0 if pd.isna(row["epochs"]) else int(row["epochs"])
         at = reached if pd.isna(row["value_epoch"]) else int(row["value_epoch"])
         self.end(trial, at, reached, scores, row["status"] in FAILED)
@@ -105,6 +114,8 @@ class MLflow:
                 runs[shown], {k: v for k, v in config.items() if k not in before.data.params}
             )
         if shown in runs:
+            if stay.trial not in self._sent:  # its last stay has ended
+                self._sent[stay.trial] = self._steps(runs[shown])
             self._client.update_run(runs[shown], status="RUNNING")
             if stay.stage == "audit":  # what was of the search until then
                 self._client.set_tag(runs[shown], "stage", stay.stage)
@@ -206,9 +217,11 @@ class MLflow:
                 return
 
     def _steps(self, run: str) -> dict[int, float | None]:
-        """Epoch -> the watched metric that a run has there, the last one of several."""
+        """Epoch -> the watched metric that a run has there, the last of several; None of none."""
+        # where the metric is not finite the other numbers were sent all the same
+        sent = {m.step: None for m in self._client.get_metric_history(run, ALWAYS)}
         found = self._client.get_metric_history(run, self._given.metric)
-        return {m.step: m.value for m in sorted(found, key=lambda m: m.timestamp)}
+        return {**sent, **{m.step: m.value for m in sorted(found, key=lambda m: m.timestamp)}}
 
     def _put(self, run: str, epoch: int, scalars: Scalars) -> None:
         from mlflow.entities import Metric
