@@ -28,6 +28,7 @@ from search.run import (
 from ray import tune  # isort: skip
 from ray.tune import RunConfig, TuneConfig, Tuner
 
+from search.record.stored import STUDY
 from search.record.terminal import INTERRUPTED, in_words, say, shell
 from search.run.asking import PING
 from search.run.bootstrap import resources, run_job
@@ -115,6 +116,11 @@ def _cannot_go_on(study: Study, fault: Exception) -> ExecutionError:
     else:
         told = isinstance(fault, DiskError | ExecutionError | InfrastructureError)
         text = str(fault) if told else f"{type(fault).__name__}: {fault}"
+    if not (study.folder / STUDY).exists():
+        return ExecutionError(
+            f"the study cannot go on ({text}). {study.folder} is not there any more, and with it "
+            "the record: put it back from wherever it went, or begin anew"
+        )
     return ExecutionError(
         f"the study cannot go on ({text}). Everything finished is on "
         f"record: mend that, then `{_resume(study)}`"

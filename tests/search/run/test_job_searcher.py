@@ -15,7 +15,7 @@ from search.record import read_events
 from search.run.callbacks import Listener
 from search.run.deadline import MARGIN
 from search.run.errors import DiskError, ExecutionError, InfrastructureError
-from search.run.executor import _settle, execute
+from search.run.executor import _cannot_go_on, _settle, execute
 from search.run.inquiry import Death, Placed, end_hung
 from search.run.job_searcher import JobSearcher
 from search.run.node import Node
@@ -218,6 +218,15 @@ def test_what_was_no_fault_of_its_own_is_no_tell_when_ray_dies_either(given, tol
     assert [e["event"] for e in read_events(study.folder)][-1] == "put back"
     assert all(e["event"] != "tell" for e in read_events(study.folder))
     assert searcher.told == 0
+
+
+def test_a_run_folder_that_is_gone_is_not_told_to_be_on_record(given):
+    study, *_ = given
+    (study.folder / "study.json").unlink()
+    fault = FileNotFoundError(2, "removed while the study ran", "decisions.jsonl")
+    said = str(_cannot_go_on(study, fault))
+    assert "is not there any more, and with it the record" in said
+    assert "on record" not in said.replace("put it back", "") and "resume" not in said
 
 
 def test_a_fault_in_putting_jobs_back_ends_the_run_in_words(given, monkeypatch):
