@@ -133,10 +133,10 @@ def resume(
             study.write_views()
             study.end_copies(on_record=False)  # what they lacked; a record that is whole stays so
             return True
-        check_address(options.address, before=options.address_before)
         held_dir = held.get("task_dir")
         options = replace(options, task_dir=Path(held_dir) if held_dir else None)
         try:
+            check_address(options.address, before=options.address_before)
             inputs, accepted = compared(spec, run, options, accept_changes)
         except Exception:  # refused: nothing is put on record, what copies lacked they have now
             study.end_copies(on_record=False)

@@ -60,7 +60,8 @@ class MLflow:
         # what is not finite is sent by nobody; of a last value that is not, none is due
         finite = held.curves[np.isfinite(held.curves["value"])]
         values = held.curves[held.curves["name"] == metric].sort_values("epoch")
-        lasts = values.drop_duplicates("trial", keep="last").set_index("trial")["value"].dropna()
+        lasts = values.drop_duplicates("trial", keep="last").set_index("trial")["value"]
+        lasts = lasts[np.isfinite(lasts)]
         by_trial: dict[str, pd.DataFrame] | None = None
         for row in held.trials.to_dict("records"):
             run, scores = runs.get(str(row["trial"])), _scores_in(row)
@@ -253,6 +254,5 @@ def _has_all(
     if run.info.status != ended or tags.get("stage") != row["stage"]:
         return False
     return {*config} <= {*run.data.params} and all(
-        value is None or known.get(name) == value or (value != value and name in known)
-        for name, value in values.items()
+        value is None or known.get(name) == value for name, value in values.items()
     )

@@ -135,6 +135,17 @@ def test_a_change_of_any_kind_is_refused(started, capsys, change, said):
     assert said in refusal(capsys)
 
 
+def test_a_resume_that_is_refused_ends_the_copies_that_it_has_begun(started, capsys, monkeypatch):
+    """They are sent what they lack as the study is opened, by threads that end with us."""
+    ended = []
+    monkeypatch.setattr(
+        "search.run.study.Study.end_copies", lambda study, on_record: ended.append(on_record)
+    )
+    edit(started(), fewer_images)
+    assert "train_images: 160 -> 64" in refusal(capsys)
+    assert ended == [False]
+
+
 def test_a_tpe_config_outside_of_the_space_is_told(started, capsys):
     folder = started(STUDY.replace("seed = 3", 'seed = 3\nsampler = "tpe"'))
     edit(folder, lambda study: study["spec"]["space"]["lr"].update(high=0.0101))
