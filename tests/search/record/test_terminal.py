@@ -116,7 +116,7 @@ def test_a_printed_command_can_be_pasted(tmp_path, monkeypatch, name):
         (["search", "run", "."], 2),
         (["search", "run", "latin.toml"], 2),
         (["analysis", "table", "x" * 300], 1),
-        (["analysis", "build", RECORD, "--out", "file/report"], 1),
+        (["analysis", "build", RECORD, "--out", "file/report"], 2),
     ],
 )
 def test_odd_paths_are_one_line(tmp_path, words, status):

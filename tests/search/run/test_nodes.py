@@ -260,10 +260,11 @@ def test_the_drivers_own_node_has_the_drivers_clock(monkeypatch):
 
 
 def test_nodes_that_are_gone_are_not_counted_among_those_joined(monkeypatch):
-    def node(alive):
-        return {"Alive": alive, "Resources": {"CPU": 2.0, "GPU": 1.0}}
+    def node(name, alive):
+        return {"NodeID": name, "Alive": alive, "Resources": {"CPU": 2.0, "GPU": 1.0}}
 
-    monkeypatch.setattr("ray.nodes", lambda: [node(True), node(False), node(True)])
+    nodes = [node("a", True), node("b", False), node("c", True)]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
     here = SimpleNamespace(gcs_address="10.0.0.1:6379")
     monkeypatch.setattr("ray.get_runtime_context", lambda: here)
