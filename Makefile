@@ -25,7 +25,7 @@ venv: .venv/ready
 
 # one that was interrupted goes on; what an interrupt left of a run that had not begun is none
 define study
-	@if test -e runs/$(1)/study.json; then set -- resume runs/$(1); else rm -rf runs/$(1); set -- run $(1); fi; \
+	@trap : INT; if test -e runs/$(1)/study.json; then set -- resume runs/$(1); else rm -rf runs/$(1); set -- run $(1); fi; \
 	echo "$(BIN)/resnet-search $$*"; $(BIN)/resnet-search "$$@" || { status=$$?; \
 	echo "make: \`make demo\` goes on, \`make clean-demo demo\` begins anew"; exit $$status; }
 endef
