@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.record.events import events_of
 from search.record.journal import Event
 from search.record.planned import plan_of
-from search.record.read import Record, read_events
+from search.record.read import Record
 from search.record.status import RUNNING, is_running
 from search.spec.plan import Plan, audit_epochs, reaching
 
@@ -189,5 +190,5 @@ def outlook_line(held: Record) -> str:
     """The outlook of a study that a driver has, in words; "" for another."""
     if "imported" in held.study or not is_running(held.run):
         return ""
-    workers = workers_of(read_events(held.run)) if in_arrays(held.study) else None
+    workers = workers_of(events_of(held)) if in_arrays(held.study) else None
     return in_words(outlook(held, paces_of(held), workers), datetime.now().astimezone())

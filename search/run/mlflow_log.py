@@ -57,8 +57,7 @@ class MLflow:
         self._set_up()
         runs = {str(run.data.tags["trial"]): run for run in self._listed()}
         metric = self._given.metric
-        # what is not finite is sent by nobody; of a last value that is not, none is due
-        finite = held.curves[np.isfinite(held.curves["value"])]
+        # what is not finite is sent by nobody, and of a last value that is not none is due
         values = held.curves[held.curves["name"] == metric].sort_values("epoch")
         lasts = values.drop_duplicates("trial", keep="last").set_index("trial")["value"]
         lasts = lasts[np.isfinite(lasts)]
@@ -70,10 +69,11 @@ class MLflow:
             config = {**held.study["cells"][row["cell"]], **tuned}
             due = {**scores, metric: lasts.get(row["trial"])}
             if run is None or not _has_all(run, row, config, due):
-                if by_trial is None:
+                if by_trial is None:  # mostly nothing lacks, and curves are long
+                    finite = held.curves[np.isfinite(held.curves["value"])]
                     groups = finite.groupby("trial", observed=True)
                     by_trial = {str(trial): rows for trial, rows in groups}
-                curves = by_trial.get(str(row["trial"]), finite[:0])
+                curves = by_trial.get(str(row["trial"]), held.curves[:0])
                 self._fill(row, curves, config, scores)
 
     def _fill(

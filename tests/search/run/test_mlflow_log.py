@@ -116,6 +116,22 @@ def to_a_long_job(study):
         drive(study, most=1)
 
 
+def killed_while_away(sessions, **last):
+    """A session of which MLflow gets nothing, killed in a long job after its first epoch.
+
+    Returns:
+        What `to_a_long_job` does; the server is back.
+    """
+    make_study, server = sessions
+    server.away = True
+    study = make_study()
+    found = trial, first, _ = to_a_long_job(study)
+    study.epoch(trial, row(trial, first) | last)
+    study.run.close()
+    server.away = False
+    return found
+
+
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_an_epoch_that_comes_again_after_a_stop_in_a_job_is_no_second_point(sessions, how):
     make_study, server = sessions
@@ -136,12 +152,7 @@ def test_an_epoch_that_comes_again_after_a_stop_in_a_job_is_no_second_point(sess
 
 def test_epochs_before_the_job_in_which_the_driver_was_killed_are_sent_too(sessions):
     make_study, server = sessions
-    server.away = True
-    study = make_study()
-    trial, first, last = to_a_long_job(study)
-    study.epoch(trial, row(trial, first))
-    study.run.close()  # killed
-    server.away = False
+    trial, first, last = killed_while_away(sessions)
     study = make_study()
     assert study.ask().trial == trial
     for epoch in range(first, last + 1):
@@ -152,12 +163,7 @@ def test_epochs_before_the_job_in_which_the_driver_was_killed_are_sent_too(sessi
 
 def test_what_is_not_finite_is_sent_by_no_resume(sessions):
     make_study, server = sessions
-    server.away = True
-    study = make_study()
-    trial, first, _ = to_a_long_job(study)
-    study.epoch(trial, row(trial, first) | {"val_accuracy": None, "train_loss": 2.0})
-    study.run.close()
-    server.away = False
+    trial, first, _ = killed_while_away(sessions, val_accuracy=None)
     for _ in range(3):
         study = make_study()
         study.run.close()
