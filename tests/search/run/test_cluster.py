@@ -160,13 +160,17 @@ import ray
 from search.run import cluster, ray_lines
 
 folder = Path(sys.argv[1])
-with ray_lines.kept(folder, folder.is_dir, print):
+
+def say(text):  # one write, as a console's: print writes its line end by itself
+    sys.stdout.write(text + "\\n")
+
+with ray_lines.kept(folder, folder.is_dir, say):
     cluster.connect("local", 1)
     task = ray.remote(num_cpus=1, max_retries=0)(lambda: os.kill(os.getpid(), signal.SIGKILL))
     try:
         ray.get(task.remote())
     except ray.exceptions.WorkerCrashedError:
-        print("it died")
+        say("it died")
     time.sleep(5)
     cluster.disconnect()
 """
