@@ -53,11 +53,12 @@ class Trend:
 def trend(curves: Floats, rates: Floats, mode: str) -> Trend:
     """Where the mean curve of a cell's seeds is going at its end.
 
-    The slope is Theil and Sen's with its interval (Sen, JASA 63, 1968), widened by
-    sqrt((1 + r) / (1 - r)) where the epochs around the line are correlated by r > 0, since values
-    of neighbouring epochs are fewer than they look. Of simulated curves that go nowhere 3 % are
-    called improving or worsening without correlation, 10 % at r = 0.7, and 13 to 26 % above 0.8
-    (averaged weights): short windows hide how alike their epochs are.
+    The slope is Theil and Sen's with its interval (Sen, JASA 63, 1968). Where the epochs around
+    the line are correlated by r > 0, values of neighbouring epochs are fewer than they look: the
+    interval is wider by sqrt((1 + r) / (1 - r)), and by Student's t of n (1 - r) / (1 + r) epochs
+    over that of n. Of 500 simulated curves each that go nowhere, over 10 to 40 epochs, 2 to 5 %
+    are called improving or worsening without correlation, 8 % at r = 0.7, 8 to 12 % at 0.8 and 10
+    to 14 % at 0.9 (averaged weights): short windows hide how alike their epochs are.
 
     Args:
         curves: `(seeds, epochs)`, one metric, epochs from 1 without gaps.
@@ -122,11 +123,20 @@ def _slope(values: Floats) -> tuple[float, float, float]:
     rest = rest - rest.mean()
     spread = float(rest @ rest)
     r = float(rest[:-1] @ rest[1:]) / spread if spread > 0 else 0.0
-    # Theil-Sen's residuals of short windows look less correlated than they are, by about 3 / n
-    r = min(max(r + 3 / len(values), 0.0), 0.9)
-    wider = math.sqrt((1 + r) / (1 - r))
+    n = len(values)
+    # around a fitted line r is too low by (2 + 4 r) / n (Tanaka, Econometric Theory 1, 1984)
+    r = min(max((n * r + 2) / (n - 4), 0.0), 0.95)
+    alike = (1 + r) / (1 - r)
+    wider = math.sqrt(alike) * _two_sided(n / alike) / _two_sided(n)
     return (
         slope,
         slope + (held.low_slope - slope) * wider,
         slope + (held.high_slope - slope) * wider,
     )
+
+
+def _two_sided(epochs: float) -> float:
+    """Student's t of the interval of a line's slope over so many independent epochs."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(epochs - 2, 1.0), (1 + LEVEL) / 2))
