@@ -143,6 +143,8 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
             faults[f"cells.{key}"] = (
                 "must be the same in every cell of a table; put it under [fixed]"
             )
+    for key in task.settings.keys() & raw.keys() - set(top):
+        faults[key] = f"is a setting of the task, of [fixed], [cells] or [space]: fixed.{key}"
     for key, values in cells.items():
         if isinstance(values, list) and key in task.settings:
             faults.update(_list_faults(f"cells.{key}", values, task.settings[key]))

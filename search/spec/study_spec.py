@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,6 +45,8 @@ from trainables.errors import UserError
 from trainables.own_code import import_from
 
 LONGEST = 1000  # characters told of one fault
+NO_KEY = "no such key"
+FROM_COMMAND = " (set on the command line)"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -158,7 +160,8 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
         raw = apply_overrides(raw, overrides or [])
     except OverrideError as error:
         raise SpecError(f"{path}: {error}") from error
-    return parse_spec(raw, str(path), path.parent), text
+    given = {override.partition("=")[0] for override in overrides or []}
+    return parse_spec(raw, str(path), path.parent, given=given), text
 
 
 def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
@@ -182,7 +185,11 @@ def recorded_spec(study: Mapping[str, Any], source: str) -> StudySpec:
 
 
 def parse_spec(
-    raw: dict[str, Any], source: str, folder: Path | str | None = None, begun: bool = False
+    raw: dict[str, Any],
+    source: str,
+    folder: Path | str | None = None,
+    begun: bool = False,
+    given: Collection[str] = (),
 ) -> StudySpec:
     """Check a study given as a dict.
 
@@ -191,6 +198,7 @@ def parse_spec(
         source: its name.
         folder: where a task of the user's own is imported from, beside what is installed.
         begun: it has been run, so that cells which differ in nothing that is read may go on.
+        given: keys that the command line sets; their faults are said to be its own.
 
     Raises:
         SpecError: with every fault found, each with its key.
@@ -214,16 +222,25 @@ def parse_spec(
         *(contrast_faults(raw), log_faults(raw), task_faults(raw, TOP)),
     )
     for key, text in (pair for held in found for pair in held.items()):
-        faults.setdefault(key, text)
+        if faults.get(key, NO_KEY) == NO_KEY:
+            faults[key] = text
     if spec is not None and not faults:
         faults = _conflicts(spec)
         faults |= {} if begun else unread_faults(spec)
     if faults:
-        lines = [f"  {_cut(key) or 'file'}: {_cut(text)}" for key, text in faults.items()]
+        lines = [
+            f"  {_cut(key) or 'file'}: {_cut(text)}{FROM_COMMAND * _is_given(key, given)}"
+            for key, text in faults.items()
+        ]
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
         raise SpecError("\n".join([f"{source}: {count}", *lines]))
     assert spec is not None
     return spec
+
+
+def _is_given(key: str, given: Collection[str]) -> bool:
+    """Whether the command line sets a key, or a table above it."""
+    return any(key == own or key.startswith(f"{own}.") for own in given)
 
 
 def _cut(text: str) -> str:
@@ -262,7 +279,7 @@ def _worded(fault: Any) -> str:
         near = difflib.get_close_matches(str(key), known, 1)
         if above and key in TOP:
             return misplaced(str(key))
-        return f"no such key{f'; did you mean {near[0]}?' if near else ''}"
+        return f"{NO_KEY}{f'; did you mean {near[0]}?' if near else ''}"
     said = WORDS.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {}))
     return f"{said}, not {fault['input']!r}"
 

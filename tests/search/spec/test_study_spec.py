@@ -360,3 +360,24 @@ def test_seeds_pair_cells_only_where_the_file_says_so_and_there_are_two():
     assert said.confirm.paired is True
     found = faults(GOOD + "[confirm]\nseeds = [1]\npaired = true")
     assert "confirm.seeds" in found["confirm.paired"]
+
+
+def test_a_fault_of_the_command_line_is_not_the_files():
+    path = find_study("quickstart-cifar10")
+    with pytest.raises(SpecError) as caught:
+        load_spec(path, ["cells.lr=[-0.1]", "momentum=0.5", "budget.max_epochs=0", "budget.x=1"])
+    _, *lines = str(caught.value).splitlines()
+    assert "  cells.lr: must be above 0, not -0.1 (set on the command line)" in lines
+    assert "  budget.x: no such key (set on the command line)" in lines
+    assert all(line.endswith("(set on the command line)") for line in lines)
+    # a setting that stands above the tables is told its place
+    (told,) = [line for line in lines if line.startswith("  momentum: ")]
+    assert "fixed.momentum" in told
+
+
+def test_a_fault_of_the_file_is_the_files(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(find_study("quickstart-cifar10").read_text() + "\nmomentum = 7\n")
+    with pytest.raises(SpecError) as caught:
+        load_spec(path, ["cells.depth=[18]"])
+    assert "command line" not in str(caught.value)
