@@ -7,17 +7,15 @@ line, and captions count them over all studies that are shown together.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.findings.differences import ASIDE
 from analysis.findings.facts import images_of_cell, settings_of
+from analysis.findings.image_sets import digest_of, image_sets
 from search.record import Record, counts
 from search.record.once import once
 from search.record.reveals import IMPORTED, reveals
@@ -40,7 +38,7 @@ def reveal_frame(record: Record) -> pd.DataFrame:
         of what the study says of the images: task, data, settings that choose them); why (one of
         search.record.reveals).
     """
-    sets, trials = _sets(record), record.trials.set_index("trial")
+    sets, trials = image_sets(record), record.trials.set_index("trial")
     cells = dict(zip(trials.index.astype(str), map(int, trials["cell"]), strict=True))
     facts = [_facts(record.study, at) for at in record.study["cells"]]
     rows = []
@@ -70,34 +68,9 @@ def reveal_frame(record: Record) -> pd.DataFrame:
     return frame.astype({**whole, **text}).sort_values("time", kind="stable", ignore_index=True)
 
 
-@once
-def _sets(record: Record) -> dict[str, tuple[str, int]]:
-    """Trial -> digest and number of the test images that its predictions are of."""
-    held = record.per_image[record.per_image["split"] == "test"]
-    if held.empty:
-        return {}
-    codes, trials = pd.factorize(held["trial"])
-    names = pd.util.hash_array(held["image"].astype(str).to_numpy(dtype=object))
-    truth = pd.util.hash_array(held["truth"].to_numpy(dtype="float64"))
-    both = pd.util.hash_array(names * np.uint64(31) ^ truth)
-    sums = np.zeros(len(trials), dtype="uint64")
-    np.add.at(sums, codes, both)  # whatever their order
-    sizes = np.bincount(codes)
-    task = record.study["task"]
-    return {
-        str(trial): (_digest([task, int(size), int(total)]), int(size))
-        for trial, size, total in zip(trials, sizes, sums, strict=True)
-    }
-
-
-def _digest(held: Any) -> str:
-    text = json.dumps(held, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
 def _facts(study: Mapping[str, Any], at: Mapping[str, Any]) -> str:
     told = [{k: v for k, v in data.items() if k not in ASIDE} for data in study["data"]]
-    return _digest([study["task"], told, images_of_cell(study, at, "test")])
+    return digest_of([study["task"], told, images_of_cell(study, at, "test")])
 
 
 def _number(study: Mapping[str, Any], cell: int | None) -> int | None:

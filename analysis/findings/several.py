@@ -8,7 +8,6 @@ results of each image are not on record: by what the records say of their data).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -22,6 +21,7 @@ import pandas as pd
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.differences import ASIDE, KINDS, cell_keys, changes
 from analysis.findings.facts import DASH, beside, settings_of
+from analysis.findings.image_sets import image_sets
 from analysis.findings.standing import lead, with_standing
 from analysis.findings.stats import equal, told_apart
 from analysis.findings.verdict import MARKS, change_of, kept_out
@@ -117,18 +117,10 @@ def _data(record: Record, value: CellValue) -> str:
 
 @once
 def _test_images(record: Record) -> dict[int, str]:
-    """Cell -> digest of the test images of its values, in their order on record."""
-    images = record.per_image[record.per_image["split"] == "test"]
-    by_trial = dict(list(images.groupby("trial", sort=False)))
-    found = {}
+    """Cell -> digest of the test images that all trials of its values were scored on."""
+    sets, found = image_sets(record), dict[int, str]()
     for value in cell_values(record):
-        digests = set()
-        for trial in value.trials:
-            if trial in by_trial:
-                rows = by_trial[trial]
-                names = "\n".join(rows["image"].astype(str))
-                truth = rows["truth"].to_numpy(dtype="<f8").tobytes()
-                digests.add(hashlib.blake2b(names.encode() + truth).hexdigest())
+        digests = {sets[trial][0] for trial in value.trials if trial in sets}
         if len(digests) == 1:
             found[value.cell] = digests.pop()
     return found
@@ -243,7 +235,7 @@ def joined(records: Sequence[Record]) -> list[tuple[Record, CellValue, dict[str,
     return [(record, v, at) for (record, at), v in zip(found, ranked, strict=True)]
 
 
-DIGEST = re.compile(r"[0-9a-f]{128}")  # of test images
+DIGEST = re.compile(r"[0-9a-f]{16}")  # of test images
 GROUP = "\n"  # between split, rule, budget and images of what a value is ranked within
 
 
