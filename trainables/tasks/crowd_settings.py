@@ -116,7 +116,7 @@ SETTINGS = {
         "mse",
         "between maps; bayesian and dm, by the heads themselves, with the conv head: see "
         "trainables.tasks.crowd_losses",
-        choices=("mse", "dice", "bayesian", "dm"),
+        choices=("mse", "dice", "game", "bayesian", "dm"),
     ),
     "outside": Setting(
         "clamp",
@@ -130,7 +130,7 @@ SETTINGS = {
     ),
 }
 
-OF_MAPS = ("mse", "dice")
+OF_MAPS = ("mse", "dice", "game")
 # flip_average is none of these: it averages the fc head's maps as well
 READ_WHERE: dict[str, Needs] = {
     **dict.fromkeys(
@@ -177,7 +177,8 @@ def _head_conflicts(config: Config) -> dict[str, str]:
     faults = {}
     if config["head"] == "fc":
         if config["loss"] in ("bayesian", "dm"):
-            faults["loss"] = f"{config['loss']!r} needs head = 'conv'; fc takes 'mse' or 'dice'"
+            those = " or ".join(map(repr, OF_MAPS))
+            faults["loss"] = f"{config['loss']!r} needs head = 'conv'; fc takes {those}"
         if config["resize"] != 1:
             faults["resize"] = "needs head = 'conv'; with 'fc' images are squashed to crop"
         return faults

@@ -16,6 +16,7 @@ from trainables.tasks.crowd_losses import (
     TV_WEIGHT,
     bayesian,
     dm_count,
+    game,
     posterior,
     transport,
 )
@@ -159,9 +160,34 @@ def test_dm_count_without_heads_compares_the_count_alone():
     assert float(found) == pytest.approx(float(output.sum()), rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mse", "dice", "bayesian", "dm"])
+def test_game_by_hand():
+    """2 x 3 cells: errors 1, -1, 2 and 0, 0, -1; cells 5/6, blocks 2x2 (0 and 1) 1/6, all 1/6."""
+    target = torch.zeros(1, 2, 3)
+    output = torch.tensor([[[1.0, -1.0, 2.0], [0.0, 0.0, -1.0]]])
+    assert float(game(output, target)) == pytest.approx((5 + 1 + 1) / 6 / 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 12)])
+def test_game_is_the_sums_of_its_blocks(height, width):
+    output, target = noise(2, height, width), noise(2, height, width, seed=1)
+    levels, side = [], 1
+    while True:
+        found = 0.0
+        for image in range(2):
+            for top in range(0, height, side):
+                for left in range(0, width, side):
+                    wrong = (output - target)[image, top : top + side, left : left + side]
+                    found += abs(float(wrong.double().sum()))
+        levels.append(found / (2 * height * width))
+        if side >= max(height, width):
+            break
+        side *= 2
+    assert float(game(output, target)) == pytest.approx(sum(levels) / len(levels), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mse", "dice", "game", "bayesian", "dm"])
 def test_a_loss_of_the_task_is_in_heads_whatever_the_density_scale(kind, complete):
-    """The two that are by the heads themselves do not hang on the scale; all are finite."""
+    """Those that are in heads do not hang on the scale; all are finite."""
     found = []
     for scale in (1.0, 100.0):
         changed = {"head": "conv", "loss": kind, "density_scale": scale}
@@ -175,5 +201,5 @@ def test_a_loss_of_the_task_is_in_heads_whatever_the_density_scale(kind, complet
         assert torch.isfinite(output.grad).all()
         assert sums == {}
         found.append(value.item())
-    if kind in ("bayesian", "dm"):
+    if kind in ("game", "bayesian", "dm"):
         assert found[0] == pytest.approx(found[1], rel=1e-4)
