@@ -112,7 +112,7 @@ CONV = "head = 'conv'"
         (CROWD, {"cells": "kernel = ['gaussian', 'dots']", "fixed": f"{CONV}\nloss = 'dm'"},
          "kernel", "it needs loss = 'mse' or 'dice' or 'game', or loss = 'dm'"),
         (CROWD, {"cells": "sigma = [4.0, 8.0]", "fixed": f"{CONV}\nloss = 'dm'"}, "sigma",
-         "it needs loss = 'bayesian', or loss = 'mse' or 'dice' or 'game' and kernel = 'gaussian' or "),
+         "it needs loss = 'bayesian', or loss = 'mse' or 'dice' or 'game' and kernel = "),
         (CROWD, {"cells": "sigma = [4.0, 8.0]", "fixed": "kernel = 'dots'"}, "sigma", "it needs"),
         (CROWD, {"cells": "double_single_head = [false, true]",
                  "fixed": f"{CONV}\nloss = 'bayesian'"}, "double_single_head", "loss is never"),
