@@ -28,33 +28,21 @@ def dice(output: Tensor, target: Tensor) -> Tensor:
     return (1 - (2 * overlap + 1) / (sizes + 1)).mean()
 
 
-def game(output: Tensor, target: Tensor) -> Tensor:
-    """Errors of counts, from every cell to the whole map, heads a cell, mean over the batch.
+def huber(output: Tensor, target: Tensor) -> Tensor:
+    """Huber's loss of each cell, and the absolute error of the count, heads a cell.
 
-    L = 1/K sum_k 1/m sum_b |sum_(x in b) (z'(x) - z(x))| over the blocks b of 2^k x 2^k cells, k
-    from 0 until a block is the whole map of m cells: GAME (Guerrero-Gomez-Olmo et al. 2015), the
-    field's measure of counts in parts of an image, at every level at once; its last is the count
-    loss of DM-Count. Absolute errors, so that the few densest crops do not outweigh all others as
-    they do in squares.
+    L = 1/m (sum_x H(z'(x) - z(x)) + | |z'| - |z| |) over the m cells x, mean over the batch, with
+    |.| a map's sum, H(d) = d^2 / 2 up to a head and |d| - 1/2 beyond (Huber 1964); the count loss
+    is DM-Count's first term. In sparse crops it is squared error, in dense ones absolute error, so
+    that the few densest crops do not outweigh all others.
 
     Args:
         output: `(batch, h, w)`.
         target: the same.
     """
-    wrong, side, levels = output - target, 1, []
-    cells = wrong[0].numel()
-    while True:
-        levels.append(_in_blocks(wrong, side).abs().flatten(1).sum(1) / cells)
-        if side >= max(wrong.shape[1:]):
-            return torch.stack(levels).mean()
-        side *= 2
-
-
-def _in_blocks(maps: Tensor, side: int) -> Tensor:
-    """Sums over blocks of side x side cells, `(batch, blocks, blocks)`; far ones may be cut."""
-    height, width = maps.shape[1:]
-    whole = torch.nn.functional.pad(maps, (0, -width % side, 0, -height % side))
-    return whole.unfold(1, side, side).unfold(2, side, side).sum((3, 4))
+    cells = torch.nn.functional.smooth_l1_loss(output, target)
+    counts = (output - target).flatten(1).mean(1).abs()
+    return cells + counts.mean()
 
 
 def bayesian(output: Tensor, heads: Tensor, stride: int) -> Tensor:

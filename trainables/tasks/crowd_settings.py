@@ -116,7 +116,7 @@ SETTINGS = {
         "mse",
         "between maps; bayesian and dm, by the heads themselves, with the conv head: see "
         "trainables.tasks.crowd_losses",
-        choices=("mse", "dice", "game", "bayesian", "dm"),
+        choices=("mse", "dice", "huber", "bayesian", "dm"),
     ),
     "outside": Setting(
         "clamp",
@@ -130,7 +130,7 @@ SETTINGS = {
     ),
 }
 
-OF_MAPS = ("mse", "dice", "game")
+OF_MAPS = ("mse", "dice", "huber")
 # flip_average is none of these: it averages the fc head's maps as well
 READ_WHERE: dict[str, Needs] = {
     **dict.fromkeys(

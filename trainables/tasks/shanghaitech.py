@@ -20,7 +20,7 @@ from trainables.tasks.crowd_crops import (
     truth_map,
 )
 from trainables.tasks.crowd_files import fingerprint
-from trainables.tasks.crowd_losses import bayesian, dice, dm_count, game, mse
+from trainables.tasks.crowd_losses import bayesian, dice, dm_count, huber, mse
 from trainables.tasks.crowd_networks import Decoder, network
 from trainables.tasks.crowd_settings import READ_WHERE, SETTINGS, conflicts, questions
 from trainables.tasks.crowd_splits import Data, Fixed, open_data
@@ -87,8 +87,8 @@ def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[s
         return bayesian(output / scale, target, config["stride"]), {}
     if chosen == "dm":
         return dm_count(output / scale, target / scale, config["stride"]), {}
-    if chosen == "game":
-        value = game(output / scale, target / scale)
+    if chosen == "huber":
+        value = huber(output / scale, target / scale)
     else:
         value = mse(output, target) if chosen == "mse" else dice(output, target)
     if config["head"] == "conv":

@@ -76,7 +76,7 @@ SCALED = "crop = 64\nsigma = 1.875\nscale_low = 0.0625\nscale_high = 0.1875"
         (CROWD, {"fixed": "head = 'conv'\nloss = 'dm'\nsigma = 8.0\nkernel = 'adaptive'"},
          {"fixed.sigma": "changes nothing: it needs", "fixed.kernel": "changes nothing"}),
         (CROWD, {"fixed": "head = 'conv'\nloss = 'bayesian'\nkernel = 'dots'"},
-         {"fixed.kernel": "it needs loss = 'mse' or 'dice' or 'game', or loss = 'dm'"}),
+         {"fixed.kernel": "it needs loss = 'mse' or 'dice' or 'huber', or loss = 'dm'"}),
         (CROWD, {"space": "[space]\noutput = ['relu', 'none']\nlr = [0.1]"},
          {"space.output": "head is never 'conv'"}),
         (CROWD, {"fixed": "kernel = 'disc'", "space": "[space.sigma]\nlow = 10\nhigh = 30"},

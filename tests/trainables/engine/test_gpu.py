@@ -97,7 +97,7 @@ def test_a_captured_trial_learns_what_an_eager_one_does(tmp_path, complete, task
     assert found[True] == pytest.approx(found[False], rel=4e-3)
 
 
-@pytest.mark.parametrize("loss", ["mse", "game", "bayesian", "dm"])
+@pytest.mark.parametrize("loss", ["mse", "huber", "bayesian", "dm"])
 def test_a_captured_conv_crowd_trial_learns_what_an_eager_one_does(tmp_path, complete, loss):
     """With averaged weights, clipping, a rate of the head's own and, last, an odd batch.
 

@@ -16,7 +16,7 @@ from trainables.tasks.crowd_losses import (
     TV_WEIGHT,
     bayesian,
     dm_count,
-    game,
+    huber,
     posterior,
     transport,
 )
@@ -160,32 +160,25 @@ def test_dm_count_without_heads_compares_the_count_alone():
     assert float(found) == pytest.approx(float(output.sum()), rel=1e-6)
 
 
-def test_game_by_hand():
-    """2 x 3 cells: errors 1, -1, 2 and 0, 0, -1; cells 5/6, blocks 2x2 (0 and 1) 1/6, all 1/6."""
-    target = torch.zeros(1, 2, 3)
-    output = torch.tensor([[[1.0, -1.0, 2.0], [0.0, 0.0, -1.0]]])
-    assert float(game(output, target)) == pytest.approx((5 + 1 + 1) / 6 / 3)
+def test_huber_by_hand():
+    """Errors of 3, -1/2, 0 and 0: cells (5/2 + 1/8) / 4, the count 5/2 / 4; and a map without."""
+    target = torch.zeros(2, 2, 2)
+    output = torch.tensor([[[3.0, -0.5], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    assert float(huber(output, target)) == pytest.approx((2.625 + 2.5) / 4 / 2)
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (5, 12)])
-def test_game_is_the_sums_of_its_blocks(height, width):
-    output, target = noise(2, height, width), noise(2, height, width, seed=1)
-    levels, side = [], 1
-    while True:
-        found = 0.0
-        for image in range(2):
-            for top in range(0, height, side):
-                for left in range(0, width, side):
-                    wrong = (output - target)[image, top : top + side, left : left + side]
-                    found += abs(float(wrong.double().sum()))
-        levels.append(found / (2 * height * width))
-        if side >= max(height, width):
-            break
-        side *= 2
-    assert float(game(output, target)) == pytest.approx(sum(levels) / len(levels), rel=1e-5)
+def test_huber_is_its_sums_and_its_gradient_is_bounded():
+    output, target = 4 * noise(3, 5, 7).requires_grad_(), 4 * noise(3, 5, 7, seed=1)
+    wrong = (output - target).detach().double().reshape(3, -1)
+    cells = [d * d / 2 if abs(d) < 1 else abs(d) - 0.5 for d in wrong.flatten().tolist()]
+    counts = [abs(float(row.sum())) / 35 for row in wrong]
+    found = huber(output, target)
+    assert float(found) == pytest.approx(sum(cells) / 105 + sum(counts) / 3, rel=1e-5)
+    (steep,) = torch.autograd.grad(found, output)
+    assert float(steep.abs().max()) <= 2 / 105 + 1e-6  # however far off a dense crop is
 
 
-@pytest.mark.parametrize("kind", ["mse", "dice", "game", "bayesian", "dm"])
+@pytest.mark.parametrize("kind", ["mse", "dice", "huber", "bayesian", "dm"])
 def test_a_loss_of_the_task_is_in_heads_whatever_the_density_scale(kind, complete):
     """Those that are in heads do not hang on the scale; all are finite."""
     found = []
@@ -201,5 +194,5 @@ def test_a_loss_of_the_task_is_in_heads_whatever_the_density_scale(kind, complet
         assert torch.isfinite(output.grad).all()
         assert sums == {}
         found.append(value.item())
-    if kind in ("game", "bayesian", "dm"):
+    if kind in ("huber", "bayesian", "dm"):
         assert found[0] == pytest.approx(found[1], rel=1e-4)

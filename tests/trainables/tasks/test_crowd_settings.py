@@ -57,7 +57,7 @@ def told_of(config, folder):
         return held, scores
 
 
-@pytest.mark.parametrize("loss", ["mse", "game", "dm", "bayesian"])
+@pytest.mark.parametrize("loss", ["mse", "huber", "dm", "bayesian"])
 @pytest.mark.parametrize("head", ["fc", "conv"])
 def test_the_table_of_what_is_read_is_what_training_and_evaluation_read(
     head, loss, complete, tmp_path
