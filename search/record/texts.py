@@ -28,11 +28,12 @@ def categories(codes: Any, texts: Sequence[str]) -> pd.Categorical:
     order = pd.unique(codes)
     order = order[order >= 0]
     if not np.array_equal(order, np.arange(len(texts))):
-        places = np.full(len(texts) + 1, -1, dtype="int64")  # the last is that of -1
+        kind = np.min_scalar_type(-len(texts) - 1)
+        places = np.full(len(texts) + 1, -1, dtype=kind)  # the last is that of -1
         places[order] = np.arange(len(order))
         codes, texts = places[codes], [texts[n] for n in order]
-    kind = pd.CategoricalDtype(pd.Index(texts, dtype="str"))
-    return pd.Categorical.from_codes(codes, dtype=kind)
+    held = pd.CategoricalDtype(pd.Index(texts, dtype="str"))
+    return pd.Categorical.from_codes(codes, dtype=held)
 
 
 def codes_of(column: pd.Series[Any], texts: pd.Index[Any]) -> np.ndarray[Any, Any]:
