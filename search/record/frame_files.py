@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from search.record.columns import CURVES
+from search.record.curves_file import read_curves
 from search.record.stored import (
     LOGS,
     PARQUET,
@@ -29,11 +28,7 @@ from search.record.stored import (
     stamp_of,
     tells_of_logs,
 )
-from search.record.texts import categories
 from trainables.files import contents, unfit
-
-TEXTS = ("study", "trial", "name")  # columns of curves.parquet
-PIECE = 2**18  # rows of curves that are decoded at once
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,13 @@ class Written:
 
     def curves(self) -> pd.DataFrame:
         """The curves, which are not read before: of a large study they are most of it."""
-        return read_frame(self._file)
+        return read_curves(self._file)
 
     def rows_of(self, trials: Collection[str]) -> pd.DataFrame:
         """The curves of some trials."""
         if not trials:
             return pd.DataFrame(columns=CURVES)
-        return read_frame(self._file, trials)
+        return read_curves(self._file, trials)
 
 
 def written_frames(
@@ -154,7 +149,7 @@ def read_parquet(
     if fault := unfit(path):
         raise RecordError(f"{path} {fault}; {fix}")
     try:
-        return read_frame(path)
+        return _read(path)
     except PermissionError:
         raise
     except Exception as error:  # pyarrow raises many kinds for a damaged file
@@ -164,94 +159,8 @@ def read_parquet(
         raise RecordError(f"{path} is damaged ({said}); {fix}") from error
 
 
-def read_frame(
-    source: Path | pa.NativeFile, trials: Collection[str] | None = None
-) -> pd.DataFrame:
-    """A frame out of a parquet file; the texts of curves are categories, as they are made.
-
-    Args:
-        source: the file.
-        trials: of curves, those whose rows are wanted; None for all.
-    """
-    if pq.read_schema(source).names != CURVES:
-        return pd.read_parquet(source, page_checksum_verification=True)
-    file = pq.ParquetFile(source, read_dictionary=[*TEXTS], page_checksum_verification=True)
-    if _as_written(file.schema_arrow) and (found := _curves(file, trials)) is not None:
-        return found
-    frame: pd.DataFrame = file.read().to_pandas()  # told where it is held against the logs
-    return frame if trials is None else frame[frame["trial"].isin([*trials])]
-
-
-def _as_written(schema: pa.Schema) -> bool:
-    """Whether the columns of curves have the types that they are written with."""
-    kinds = [schema.field(name).type for name in TEXTS]
-    return bool(
-        all(pa.types.is_dictionary(kind) and _is_text(kind.value_type) for kind in kinds)
-        and pa.types.is_int64(schema.field("epoch").type)
-        and pa.types.is_float64(schema.field("value").type)
-    )
-
-
-def _curves(file: pq.ParquetFile, trials: Collection[str] | None) -> pd.DataFrame | None:
-    """Curves in pieces, put where they stay: a table of all beside it takes thrice the memory.
-
-    None where a row has no epoch.
-    """
-    count, at = file.metadata.num_rows, 0
-    epochs, values = np.empty(count, dtype="int64"), np.empty(count)
-    texts = {name: _Texts(count) for name in TEXTS}
-    for piece in file.iter_batches(PIECE):
-        if trials is not None:
-            piece = piece.filter(pc.is_in(piece["trial"], pa.array([*trials], pa.string())))
-        if piece["epoch"].null_count:
-            return None
-        rows = slice(at, at + len(piece))
-        epochs[rows] = piece["epoch"].to_numpy()
-        values[rows] = piece["value"].to_numpy(zero_copy_only=False)
-        for name, held in texts.items():
-            held.put(rows, piece[name])
-        at = rows.stop
-    columns = {name: held.column(at) for name, held in texts.items()}
-    return curve_columns(columns, epochs[:at], values[:at])
-
-
-def curve_columns(
-    texts: Mapping[str, pd.Categorical], epochs: np.ndarray, values: np.ndarray
-) -> pd.DataFrame:
-    """A curves frame of its columns, none of which is copied."""
-    times = pd.arrays.IntegerArray(epochs, np.zeros(len(epochs), dtype=bool))
-    columns = {**texts, "epoch": times, "value": values}
-    return pd.DataFrame({name: columns[name] for name in CURVES}, copy=False)
-
-
-class _Texts:
-    """The codes of a column that comes in pieces, each with a dictionary."""
-
-    def __init__(self, count: int) -> None:
-        self._codes = np.empty(count, dtype="int8")
-        self._numbers: dict[str, int] = {}
-        self._known: pa.Array | None = None  # the dictionary that `_places` are of
-        self._places = np.empty(0, dtype="int8")
-
-    def put(self, rows: slice, piece: pa.DictionaryArray) -> None:
-        """A piece, in these rows."""
-        if self._known is None or not self._known.equals(piece.dictionary):
-            self._know(piece.dictionary)
-        at = piece.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        np.take(self._places, at, out=self._codes[rows], mode="wrap")  # -1 is the last
-
-    def _know(self, dictionary: pa.Array) -> None:
-        numbers = self._numbers
-        places = [numbers.setdefault(text, len(numbers)) for text in dictionary.to_pylist()]
-        kind = np.min_scalar_type(-len(numbers) - 1)
-        if kind.itemsize > self._codes.dtype.itemsize:
-            self._codes = self._codes.astype(kind)
-        self._known, self._places = dictionary, np.array([*places, -1], self._codes.dtype)
-
-    def column(self, count: int) -> pd.Categorical:
-        """The first rows of it."""
-        return categories(self._codes[:count], list(self._numbers))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _read(path: Path) -> pd.DataFrame:
+    """A frame out of a parquet file; the texts of curves are categories, as they are made."""
+    if pq.read_schema(path).names == CURVES:
+        return read_curves(path)
+    return pd.read_parquet(path, page_checksum_verification=True)
