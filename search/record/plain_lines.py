@@ -224,5 +224,5 @@ def _read(lines: pa.LargeBinaryArray, layout: Layout) -> EpochTable | None:
         layout.names,
         [list(range(len(layout.names)))],
         np.zeros(count, dtype="int64"),
-        values.astype("float64"),
+        values.astype("float64", copy=False),
     )
