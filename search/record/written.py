@@ -60,7 +60,7 @@ def _write_curves(
         known: its checksum as it was written.
         partial: what is written to, and takes its place.
     """
-    if new is not None and known is not None and _in_lines(new.rows):
+    if new is not None and known is not None and _in_lines(frame):
         with partial.open("wb") as file:
             if spliced(path, known, _lines_of(new), file):
                 return
@@ -69,7 +69,7 @@ def _write_curves(
 
 
 def _in_lines(rows: pd.DataFrame) -> bool:
-    """Whether no text of theirs is more than a line: a row is a line of the csv then."""
+    """Whether no text of a frame is more than a line: a row is a line of the csv then."""
     texts = [text for name in TEXTS for text in rows[name].cat.categories]
     return not any("\n" in text or "\r" in text for text in texts)
 

@@ -5,12 +5,14 @@ import shutil
 import zlib
 from io import BytesIO
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from search import record
 from search.record import curves_file, growth, read, splice, written
+from search.record.columns import CURVES
 from search.record.growth import grown_frames
 from search.record.splice import spliced
 from search.record.stored import CSV, PARQUET, STAMP, sizes_in, sizes_of, stamp_of
@@ -173,6 +175,19 @@ def test_csv_that_was_changed_is_written_whole(make_study):
     assert grown(study.folder) is not None
     assert path.read_text().count("\n") == len(record.load(study.folder).curves) + 1
     assert set(whole.splitlines()) <= set(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb"])
+def test_lines_are_not_put_into_a_csv_whose_rows_may_be_more_than_one(tmp_path, text, monkeypatch):
+    """Also where a row that is there already is the one."""
+    monkeypatch.setattr(written, "spliced", lambda *args: pytest.fail("rows are no lines"))
+    texts = {name: ["s", "s"] for name in curves_file.TEXTS} | {"trial": [text, "b"]}
+    frame = pd.DataFrame({**texts, "epoch": 1, "value": 0.5})[CURVES]
+    frame = frame.astype(dict.fromkeys(curves_file.TEXTS, "category"))
+    new = growth.Inserted(frame.iloc[1:], np.array([1]))
+    path = tmp_path / "curves.csv"
+    written._write_curves(path, frame, new, 0, path)
+    assert len(pd.read_csv(path)) == 2
 
 
 @pytest.mark.parametrize("piece", [1, 7, 2**22])
