@@ -21,7 +21,7 @@ from search.run.ray_worker import Judge
 from search.run.worker import WorkerJob
 from search.schedule.curves import read_curves
 from tests.trainables.engine.test_train import Toy, go, toy_config
-from trainables.judging import judged_epochs
+from trainables.judging import best_epoch, judged_epochs, sound_epochs
 
 pytestmark = pytest.mark.long
 
@@ -135,6 +135,15 @@ def test_training_worker_simulator_and_record_agree(tmp_path_factory, rule, mode
             assert column == value
         elif rule == "last":
             assert pd.isna(column)
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@given(values=VALUES)
+def test_the_best_of_all_epochs_is_the_last_that_the_rule_names(mode, values):
+    sound = values[: sound_epochs(values)]
+    assert all(map(math.isfinite, sound))
+    assert len(sound) == len(values) or not math.isfinite(values[len(sound)])
+    assert best_epoch(sound, mode) == [0, *judged_epochs(sound, "best", mode)][-1]
 
 
 def test_the_rule_loads_neither_torch_nor_pandas():

@@ -115,9 +115,10 @@ def _load(arguments: argparse.Namespace) -> StudySpec:
 
 
 def _preview(arguments: argparse.Namespace, console: Console) -> int:
+    from search.run.lenders import lent
+    from search.run.measuring import measure
     from search.run.network_checks import check_networks
     from search.run.preflight import fingerprints, told_by_data
-    from search.run.spreads import lent_spread
     from search.schedule.detectable import detectable
     from search.schedule.preview import preview
     from search.spec.questions import find_questions
@@ -129,15 +130,17 @@ def _preview(arguments: argparse.Namespace, console: Console) -> int:
         data = fingerprints(spec, options)
         spec = told_by_data(spec, data)
     check_networks(spec)
-    times = _times(arguments, spec, data, options)
+    wanted = not (arguments.measure or arguments.epoch_seconds)
+    times, spread = lent(spec, arguments.runs_dir, times=wanted)
+    if arguments.measure:
+        times = measure(spec, data, options)
     cells = len(spec.cell_values())
     known = sum(len(t.cells) for t in times) == cells
     seconds = arguments.epoch_seconds
     if known and seconds is None:  # every cell trains as many epochs
         seconds = sum(t.seconds * len(t.cells) for t in times) / cells
     held = preview(spec, arguments.workers, seconds)
-    decides, spread = detectable(spec), lent_spread(spec, arguments.runs_dir)
-    questions = find_questions(spec, data)
+    decides, questions = detectable(spec), find_questions(spec, data)
     if arguments.json:
         told = {
             "epoch_times": [asdict(t) for t in times],
@@ -165,17 +168,6 @@ def _data_options(arguments: argparse.Namespace, console: Console) -> Options:
     folder = arguments.data_dir or Path(os.environ.get("RESNET_TUNE_DATA", "data"))
     none = Path()  # no weights are looked at, and nothing is run
     return Options(folder.resolve(), none, none, "local", say, download=False)
-
-
-def _times(
-    arguments: argparse.Namespace, spec: StudySpec, data: list[dict[str, Any]], options: Options
-) -> list[EpochTime]:
-    """What an epoch of each cell takes, where it is to be measured or a run here lends it."""
-    from search.run.measuring import lent, measure
-
-    if arguments.measure:
-        return measure(spec, data, options)
-    return [] if arguments.epoch_seconds else lent(spec, arguments.runs_dir)
 
 
 def _time_lines(

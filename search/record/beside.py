@@ -273,8 +273,6 @@ def asked_to(jobs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return most
 
 
-def unasked(events: Events, curves: pd.DataFrame) -> bool:
-    """Whether a curves frame has rows that no ask of the journal allows."""
-    most = asked_to(event["job"] for event in events if event["event"] == "ask")
-    newest = curves.groupby("trial", sort=False)["epoch"].max()
-    return any(epoch > most.get(str(trial), 0) for trial, epoch in newest.items())
+def unasked(events: Events, rows: Epochs) -> bool:
+    """Whether there are rows that no ask of the journal allows; see `notes_on`."""
+    return bool(_unasked(events, rows, set())[0])

@@ -68,6 +68,7 @@ def _differing(made: pd.DataFrame, before: pd.DataFrame) -> list[tuple[str, int]
     for frame in (made, before):
         epoch = frame["epoch"].to_numpy(dtype="int64")
         trial, name = (codes_of(frame[k], i) for i, k in ((trials, "trial"), (names, "name")))
+        trial, name = trial.astype("int64"), name.astype("int64")
         fits = (trial >= 0) & (epoch < most)
         keys.append(np.where(fits, (trial * most + epoch) * (len(names) + 1) + name, -2))
     order = np.argsort(keys[0], kind="stable")

@@ -131,6 +131,8 @@ def _unlike(made: pd.Series[Any], held: pd.Series[Any]) -> np.ndarray[Any, np.dt
     if all(texts):
         known = one.cat.categories.append(two.cat.categories).unique()
         return np.asarray(codes_of(one, known) != codes_of(two, known))
+    if (numbers := _numbers(one, two)) is not None:
+        return numbers
     if any(texts):
         one, two = one.astype("string"), two.astype("string")
     try:
@@ -139,6 +141,20 @@ def _unlike(made: pd.Series[Any], held: pd.Series[Any]) -> np.ndarray[Any, np.dt
         same = one.astype(object) == two.astype(object)
     same |= one.isna() & two.isna()
     return ~same.to_numpy(dtype=bool)
+
+
+def _numbers(
+    one: pd.Series[Any], two: pd.Series[Any]
+) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    """As `_unlike`, of columns of one kind of numbers; None for others, or if some are empty."""
+    if one.dtype != two.dtype:
+        return None
+    if one.dtype == "float64":
+        first, second = one.to_numpy(), two.to_numpy()
+        return np.asarray((first != second) & ~(np.isnan(first) & np.isnan(second)))
+    if one.dtype == "Int64" and not (one.hasnans or two.hasnans):
+        return np.asarray(one.to_numpy(dtype="int64") != two.to_numpy(dtype="int64"))
+    return None
 
 
 def shown(value: Any) -> str:

@@ -111,21 +111,21 @@ class EpochTable:
 
     def points(self) -> tuple[Int, NDArray[np.int32], Float]:
         """Of each line that counts how many quantities it has, and their numbers and values."""
-        rows = self.latest
+        rows, kind = self.latest, np.min_scalar_type(-len(self.names) - 1)
         layouts = self.layout[rows]
         used = [n for n in range(len(self.layouts)) if len(self.layouts) == 1 or n in layouts]
         if len(used) == 1:
-            held = np.asarray(self.layouts[used[0]], dtype="int32")
+            held = np.asarray(self.layouts[used[0]], dtype=kind)
             whole = held.tolist() == list(range(len(self.names)))
             values = self.values[rows] if whole else self.values[np.ix_(rows, held)]
             counts = np.full(len(rows), len(held))
             return counts, np.tile(held, len(rows)), values.reshape(-1)
         counts = np.array([len(held) for held in self.layouts], dtype="int64")[layouts]
         first = np.cumsum(counts) - counts
-        codes = np.empty(int(counts.sum()), dtype="int32")
+        codes = np.empty(int(counts.sum()), dtype=kind)
         found = np.empty(len(codes), dtype="float64")
         for number in used:
-            held = np.asarray(self.layouts[number], dtype="int32")
+            held = np.asarray(self.layouts[number], dtype=kind)
             of = np.flatnonzero(layouts == number)
             places = first[of][:, None] + np.arange(len(held))
             codes[places], found[places] = held, self.values[np.ix_(rows[of], held)]
@@ -181,7 +181,7 @@ def joined(parts: Sequence[EpochTable], places: Sequence[Int]) -> EpochTable:
         parts: the tables.
         places: `(lines,)` of each, where its lines stand in the whole.
     """
-    order = np.argsort(np.concatenate(places), kind="stable")
+    order = _order(np.concatenate(places))
     trials = list(dict.fromkeys(name for part in parts for name in part.trials))
     names = list(dict.fromkeys(name for part in parts for name in part.names))
     numbers = {name: number for number, name in enumerate(trials)}
@@ -217,10 +217,17 @@ def _spread(part: EpochTable, columns: Mapping[str, int]) -> Float:
     return found
 
 
-def _in_order(values: list[Float], order: Int) -> Float:
+def _order(places: Int) -> Int | slice:
+    """What puts lines in order; a slice, which copies nothing, where they are."""
+    if (places[1:] > places[:-1]).all():
+        return slice(None)
+    return np.argsort(places, kind="stable")
+
+
+def _in_order(values: list[Float], order: Int | slice) -> Float:
     whole = np.concatenate(values)
     values.clear()  # a large log's are most of the memory
-    return whole if (order[1:] > order[:-1]).all() else whole[order]
+    return whole[order]
 
 
 def repeats(table: EpochTable) -> dict[str, tuple[int, float]]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.record.columns import CURVES
+from search.record.curves_file import read_curves
 from search.record.stored import (
     LOGS,
     PARQUET,
@@ -28,10 +28,7 @@ from search.record.stored import (
     stamp_of,
     tells_of_logs,
 )
-from search.record.texts import categories
 from trainables.files import contents, unfit
-
-TEXTS = ("study", "trial", "name")  # columns of curves.parquet
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,13 @@ class Written:
 
     def curves(self) -> pd.DataFrame:
         """The curves, which are not read before: of a large study they are most of it."""
-        return read_frame(self._file)
+        return read_curves(self._file)
 
     def rows_of(self, trials: Collection[str]) -> pd.DataFrame:
         """The curves of some trials."""
         if not trials:
             return pd.DataFrame(columns=CURVES)
-        return read_frame(self._file, [("trial", "in", [*trials])])
+        return read_curves(self._file, trials)
 
 
 def written_frames(
@@ -152,7 +149,7 @@ def read_parquet(
     if fault := unfit(path):
         raise RecordError(f"{path} {fault}; {fix}")
     try:
-        return read_frame(path)
+        return _read(path)
     except PermissionError:
         raise
     except Exception as error:  # pyarrow raises many kinds for a damaged file
@@ -162,42 +159,8 @@ def read_parquet(
         raise RecordError(f"{path} is damaged ({said}); {fix}") from error
 
 
-def read_frame(source: Path | pa.NativeFile, filters: list[Any] | None = None) -> pd.DataFrame:
-    """A frame out of a parquet file; the texts of curves are categories, as they are made.
-
-    Args:
-        source: the file.
-        filters: of rows, as pyarrow has them.
-    """
-    if pq.read_schema(source).names != CURVES:
-        return pd.read_parquet(source, filters=filters, page_checksum_verification=True)
-    held = pq.read_table(
-        source, filters=filters, read_dictionary=[*TEXTS], page_checksum_verification=True
-    )
-    kinds = [held.schema.field(name).type for name in TEXTS]
-    epoch, value = held["epoch"], held["value"]
-    if (
-        not all(pa.types.is_dictionary(kind) and _is_text(kind.value_type) for kind in kinds)
-        or not pa.types.is_int64(epoch.type)
-        or epoch.null_count
-        or not pa.types.is_float64(value.type)
-    ):  # not as it was written: told where it is held against the logs
-        frame: pd.DataFrame = held.to_pandas()
-        return frame
-    texts = {name: _texts(held[name]) for name in TEXTS}
-    epochs = epoch.to_numpy()
-    times = pd.arrays.IntegerArray(epochs, np.zeros(len(epochs), dtype=bool))
-    return pd.DataFrame({**texts, "epoch": times, "value": value.to_numpy()})[CURVES]
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _texts(column: pa.ChunkedArray) -> pd.Categorical:
-    """A column of dictionaries, of which each chunk may have its own."""
-    whole = column.unify_dictionaries().combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # of no rows, or by later versions of pyarrow
-        whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
-    codes = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return categories(codes, whole.dictionary.to_pylist())
+def _read(path: Path) -> pd.DataFrame:
+    """A frame out of a parquet file; the texts of curves are categories, as they are made."""
+    if pq.read_schema(path).names == CURVES:
+        return read_curves(path)
+    return pd.read_parquet(path, page_checksum_verification=True)

@@ -13,8 +13,8 @@ import pandas as pd
 from search.record.columns import DTYPES, setting_columns, trial_column, trial_columns
 from search.record.completeness import LOST, UNSCORED
 from search.record.epoch_table import EpochTable, Float, Int
-from search.record.texts import categories
-from trainables.judging import judged_epochs
+from search.record.texts import categories, curve_columns
+from trainables.judging import best_epoch, sound_epochs
 
 Trials = dict[str, dict[str, Any]]  # by name, in the order in which they were asked for
 
@@ -22,17 +22,14 @@ Trials = dict[str, dict[str, Any]]  # by name, in the order in which they were a
 def curves_frame(study: str, log: EpochTable) -> pd.DataFrame:
     """One row a trial, epoch and quantity; the texts are categories, in the order of the rows."""
     counts, codes, values = log.points()
-    trials = np.repeat(log.trial[log.latest].astype("int32"), counts)
-    epochs = np.repeat(log.epoch[log.latest], counts)
-    return pd.DataFrame(
-        {
-            "study": categories(np.zeros(len(codes), dtype="int8"), [study]),
-            "trial": categories(trials, log.trials),
-            "epoch": pd.arrays.IntegerArray(epochs, np.zeros(len(codes), dtype=bool)),
-            "name": categories(codes, log.names),
-            "value": values,
-        }
-    )
+    least = np.min_scalar_type(-len(log.trials) - 1)
+    trials = np.repeat(log.trial[log.latest].astype(least), counts)
+    texts = {
+        "study": categories(np.zeros(len(codes), dtype="int8"), [study]),
+        "trial": categories(trials, log.trials),
+        "name": categories(codes, log.names),
+    }
+    return curve_columns(texts, np.repeat(log.epoch[log.latest], counts), values)
 
 
 def trials_frame(
@@ -179,11 +176,9 @@ def _from_rows(
     trial["epochs"] = max(int(trial["epochs"]), int(epochs[-1]))
     watched = place.get(trial["metric"])
     values = rows[:, watched].tolist() if watched is not None else [math.nan] * len(rows)
-    best = [at for at in judged_epochs(values, "best", study["mode"]) if at]
-    if best:  # of a trial that diverged, the best before
-        trial["best"] = values[best[-1] - 1]
-        at = judged_epochs(values, "last", study["mode"])[-1]
-        trial["last"] = values[at - 1] if at else None
+    if sound := sound_epochs(values):  # of a trial that diverged, the best before
+        trial["best"] = values[best_epoch(values[:sound], study["mode"]) - 1]
+        trial["last"] = values[-1] if sound == len(values) else None
     chosen = np.flatnonzero(epochs == (trial.get("value_epoch") or 0))
     for name in study["row_metrics"]:
         held = rows[:, place[name]] if name in place else None

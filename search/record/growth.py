@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from search.record.changed_rows import kept_rows
-from search.record.columns import CURVES, row_columns, trial_columns
+from search.record.columns import row_columns, trial_columns
 from search.record.completeness import epochs_of_curves, lacking_epochs, pairs_of
+from search.record.curves_file import TEXTS
 from search.record.epoch_log import check_rows, read_new_epochs
-from search.record.epoch_table import Epochs, EpochTable, table_of
+from search.record.epoch_table import Epochs, EpochTable, Int, table_of
 from search.record.frame_files import written_frames
 from search.record.frames import curves_frame, trials_frame
 from search.record.journal import out_of_order
 from search.record.stored import EPOCHS, JOURNAL
-from search.record.texts import categories, codes_of
+from search.record.texts import categories, codes_of, curve_columns
 
 Lines = list[dict[str, Any]]
 DEARER = 8  # a byte of the log line by line, in time, than one of the whole log in columns
@@ -30,7 +31,7 @@ LITTLE = 2**23  # bytes for which that does not matter; they take 15 times as mu
 
 def grown_frames(
     folder: Path, study: dict[str, Any], events: Lines, sizes: Mapping[str, int]
-) -> tuple[pd.DataFrame, Callable[[], pd.DataFrame], Epochs] | None:
+) -> tuple[pd.DataFrame, GrownCurves, Epochs] | None:
     """The trials frame, what makes the curves, and the rows of all trials that changed.
 
     None where the frames as written are not of the beginning of these logs by checksum, or where
@@ -56,7 +57,7 @@ def grown_frames(
     if new is None or not _in_order(new):
         return None
     if not new and written.sizes == sizes:
-        return written.trials, written.curves, {}
+        return written.trials, GrownCurves(written.curves), {}
     touched = {line["trial"] for line in new} | _told(folder, events, written.sizes)
     if touched - {event["job"]["trial"] for event in events if event["event"] == "ask"}:
         return None
@@ -70,7 +71,7 @@ def grown_frames(
     fresh = curves_frame(study["name"], more)
     check_rows(folder, more, fresh, None, ":" not in study["task"])
     trials = _trials(study, events, log, touched, written.trials)
-    return trials, lambda: _joined(written.curves(), fresh), log.epochs
+    return trials, GrownCurves(written.curves, fresh), log.epochs
 
 
 def _dear(size: float, whole: int) -> bool:
@@ -92,12 +93,15 @@ def _in_order(lines: Lines) -> bool:
 
 
 def _told(folder: Path, events: Lines, sizes: Mapping[str, int]) -> set[str]:
-    """Trials of which the journal says something new."""
+    """Trials that were asked for or told of since: what comes of rows hangs on these alone.
+
+    A decision does not count: the last one of a cell has a line on each of its trials.
+    """
     with (folder / JOURNAL).open("rb") as file:
         known = file.read(sizes.get(JOURNAL, 0)).count(b"\n")
     fresh = events[known:]
-    named = {e["job"]["trial"] if e["event"] == "ask" else e.get("trial") for e in fresh}
-    return {trial for trial in named if trial is not None}
+    asked = {event["job"]["trial"] for event in fresh if event["event"] == "ask"}
+    return asked | {event["trial"] for event in fresh if event["event"] == "tell"}
 
 
 def _lacking(events: Lines, there: Epochs, touched: set[str]) -> bool:
@@ -125,17 +129,62 @@ def _trials(
     return made
 
 
-def _joined(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """The curves, new rows behind the others of their trial."""
-    whole = {}
-    for name in ("study", "trial", "name"):
-        texts = old[name].cat.categories.append(new[name].cat.categories).unique()
-        codes = [codes_of(frame[name], texts) for frame in (old, new)]
-        whole[name] = (np.concatenate(codes), texts)
-    # of trials in the order in which they first appear the codes are sorted already
-    order = np.argsort(whole["trial"][0], kind="stable")
-    epochs = np.concatenate([frame["epoch"].to_numpy(dtype="int64") for frame in (old, new)])
-    values = np.concatenate([frame["value"].to_numpy() for frame in (old, new)])
-    columns = {name: categories(held[order], list(texts)) for name, (held, texts) in whole.items()}
-    times = pd.arrays.IntegerArray(epochs[order], np.zeros(len(order), dtype=bool))
-    return pd.DataFrame({**columns, "epoch": times, "value": values[order]})[CURVES]
+class Inserted(NamedTuple):
+    """Rows that were put between those of a frame.
+
+    Attributes:
+        rows: in order.
+        places: `(rows,)` before which row of the frame as it was each stands.
+    """
+
+    rows: pd.DataFrame
+    places: Int
+
+
+class GrownCurves:
+    """Curves as they were written, with what is new behind the other rows of its trial.
+
+    Args:
+        before: reads them as they were written.
+        new: rows of which there are none; None for no new row.
+    """
+
+    def __init__(
+        self, before: Callable[[], pd.DataFrame], new: pd.DataFrame | None = None
+    ) -> None:
+        self._before, self._new = before, new
+
+    def __call__(self) -> pd.DataFrame:
+        """The whole frame."""
+        return self.made()[0]
+
+    def made(self) -> tuple[pd.DataFrame, Inserted | None]:
+        """The whole frame, and what of it is new; None for the latter where that is not told."""
+        old = self._before()
+        if self._new is None:
+            return old, None
+        frames = (old, self._new)
+        texts = {name: _all_texts(*(frame[name] for frame in frames)) for name in TEXTS}
+        # in the order in which trials first appear their codes are sorted
+        trials, more = (codes_of(frame["trial"], texts["trial"]) for frame in frames)
+        if mixed := bool((trials[1:] < trials[:-1]).any()):  # by an earlier version
+            old = old.iloc[np.argsort(trials, kind="stable")]
+            trials = np.sort(trials)
+        order = np.argsort(more, kind="stable")
+        new, places = self._new.iloc[order], np.searchsorted(trials, more[order], side="right")
+        columns = {
+            name: categories(
+                np.insert(codes_of(old[name], held), places, codes_of(new[name], held)), [*held]
+            )
+            for name, held in texts.items()
+        }
+        epochs, values = (
+            np.insert(old[name].to_numpy(dtype=kind), places, new[name].to_numpy(dtype=kind))
+            for name, kind in (("epoch", "int64"), ("value", "float64"))
+        )
+        made = curve_columns(columns, epochs, values)
+        return made, None if mixed else Inserted(new, places)
+
+
+def _all_texts(old: pd.Series[Any], new: pd.Series[Any]) -> pd.Index[Any]:
+    return old.cat.categories.append(new.cat.categories).unique()

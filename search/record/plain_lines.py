@@ -76,14 +76,14 @@ def plain_table(path: Path, size: int | None = None) -> EpochTable | None:
 
 
 def _read_blocks(
-    blocks: Iterator[bytes],
+    blocks: Iterator[memoryview],
 ) -> Iterator[tuple[int, list[tuple[Int, EpochTable]] | None]]:
     """Lines and what they say of each block, in order; a few are read at once, by threads.
 
     Nearly all of it is pyarrow's work, in which Python waits for nobody.
     """
 
-    def read(block: bytes, known: list[Layout]) -> tuple[int, Any]:
+    def read(block: memoryview, known: list[Layout]) -> tuple[int, Any]:
         lines = _lines(block)
         return len(lines), _parts(lines, known)
 
@@ -101,20 +101,21 @@ def _read_blocks(
             yield waiting.popleft().result()
 
 
-def _blocks(path: Path, size: int | None) -> Iterator[bytes]:
+def _blocks(path: Path, size: int | None) -> Iterator[memoryview]:
     """Whole lines, in pieces; a last line without its end is left out."""
-    left, rest = path.stat().st_size if size is None else size, b""
-    with path.open("rb") as file:
-        while left > 0 and (piece := file.read(min(left, BLOCK))):
-            left -= len(piece)
+    left, most = path.stat().st_size if size is None else size, BLOCK
+    with path.open("rb", buffering=0) as file:
+        while left > 0 and (piece := file.read(min(left, most))):
             end = piece.rfind(b"\n") + 1
+            if not end and len(piece) >= left:
+                return
+            file.seek(end - len(piece), os.SEEK_CUR)  # cheaper than to put what is left together
+            left, most = left - end, BLOCK if end else 2 * most  # of a line that is longer
             if end:
-                yield rest + piece[:end]
-                rest = b""
-            rest += piece[end:]
+                yield memoryview(piece)[:end]
 
 
-def _lines(block: bytes) -> pa.LargeBinaryArray:
+def _lines(block: memoryview) -> pa.LargeBinaryArray:
     """The lines of a block with their ends, without a copy."""
     ends = np.flatnonzero(np.frombuffer(block, dtype="uint8") == ord("\n")) + 1
     offsets = np.concatenate([[0], ends]).astype("int64")
@@ -223,5 +224,5 @@ def _read(lines: pa.LargeBinaryArray, layout: Layout) -> EpochTable | None:
         layout.names,
         [list(range(len(layout.names)))],
         np.zeros(count, dtype="int64"),
-        values.astype("float64"),
+        values.astype("float64", copy=False),
     )

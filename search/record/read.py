@@ -216,14 +216,14 @@ def loaded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
     sizes = sizes_of(folder)  # what is written from here on is left out, in every frame alike
     events = read_events(folder, sizes.get(JOURNAL), study)
     asked = {e["job"]["trial"] for e in events if e["event"] == "ask"}
-    columns = trial_columns(study)
     found = grown_frames(folder, study, events, sizes)
     images = per_image(folder, study["name"])
+    curves: Callable[[], pd.DataFrame]
     if found and set(found[0]["trial"]) == asked:  # the rest is of logs without damage: `write`
         trials, curves, rows = found
         notes = notes_on(folder, events, rows, images)
     else:
-        before = frames_of(folder, sizes, columns)
+        before = earlier_frames(folder, study, sizes)
         trials, made, rows, notes = frames_made(folder, study, events, sizes, before)
         notes += _denied(folder, trials, made, images, sizes)
         notes += notes_on(folder, events, rows, images)
@@ -317,6 +317,25 @@ def read_events(
         )
     check_size(folder)
     return events
+
+
+def earlier_frames(folder: Path, study: dict[str, Any], sizes: Mapping[str, int]) -> Frames | None:
+    """The frames as written, against which logs are held that are not known to be as they were.
+
+    None of logs that have only grown since, by checksum: no number of theirs is another.
+
+    Args:
+        folder: the run folder.
+        study: its study.json.
+        sizes: bytes of its logs.
+
+    Raises:
+        RecordError: a frame is damaged, and the logs have not grown since.
+    """
+    stamp = stamp_of(folder) or {}
+    if stamp.get("sums") and sizes_in(stamp) != sizes and logs_begin_so(folder, stamp):
+        return None
+    return frames_of(folder, sizes, trial_columns(study))
 
 
 def frames_made(

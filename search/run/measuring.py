@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ from trainables import find_task
 from trainables.engine.kit import FREE
 from trainables.engine.probe import Taken, probe_each
 from trainables.engine.train import watched_split
-from trainables.errors import UserError
 
 CPU_STEPS = 4  # of each shape; a step of depth 152 may take seconds there
 SCORED = 256  # test images that are scored; the time of the others follows from theirs
@@ -92,33 +90,27 @@ def _evaluated(config: Mapping[str, Any], data: list[dict[str, Any]]) -> int:
     return int(config.get(f"{split}_images") or split_sizes(config, held)[split])
 
 
-def lent(spec: StudySpec, runs_dir: Path) -> list[EpochTime]:
-    """What epochs of the study's cells took in studies that ran on this kind of machine before.
+def times_of(spec: StudySpec, held: record.Record) -> list[EpochTime]:
+    """What epochs of the study's cells took in one that ran on this kind of machine before.
 
     Args:
         spec: the study.
-        runs_dir: folder of run folders; those that cannot be read lend nothing.
+        held: the record of the other.
     """
-    here = machine.here()["machine"]
-    wanted = {
-        number: shape_of(spec.config(cell, {}), spec)
-        for number, cell in enumerate(spec.cell_values())
-    }
-    found: dict[int, EpochTime] = {}
-    for path in sorted(runs_dir.glob(f"*/{record.STUDY}")):
-        try:
-            study = record.load_study(path.parent)
-            if study["task"] != spec.task or study.get("machine") != here:
-                continue
-            times = _recorded(record.load(path.parent))
-            lender = f"{study['name']}, on {study['data'][0]['data']}"
-        except (UserError, OSError, LookupError):
-            continue
-        for number, shape in wanted.items():
-            for theirs, seconds in times:
-                if all(theirs.get(key, value) == value for key, value in shape.items()):
-                    device = (here["gpus"] or [here["processor"]])[0]
-                    found[number] = EpochTime([number], seconds, device, lender)
+    here, study = machine.here()["machine"], held.study
+    if study.get("machine") != here:
+        return []
+    try:
+        times, lender = _recorded(held), f"{study['name']}, on {study['data'][0]['data']}"
+    except LookupError:  # of an earlier version, or of no data
+        return []
+    device = (here["gpus"] or [here["processor"]])[0]
+    found = dict[int, EpochTime]()
+    for number, cell in enumerate(spec.cell_values()):
+        shape = shape_of(spec.config(cell, {}), spec)
+        for theirs, seconds in times:
+            if all(theirs.get(key, value) == value for key, value in shape.items()):
+                found[number] = EpochTime([number], seconds, device, lender)
     return list(found.values())
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from search import record
 from search.record.seed_spread import seed_spread
 from search.run.measuring import shape_of
 from search.spec.study_spec import StudySpec
 from trainables import find_task
-from trainables.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,31 +28,24 @@ class Spread:
     source: str
 
 
-def lent_spread(spec: StudySpec, runs_dir: Path) -> Spread | None:
-    """Of the study that says most of it: whose cells with seeds have the settings of this one's.
+def spread_of(spec: StudySpec, held: record.Record) -> Spread | None:
+    """Of the cells with seeds that have the settings of one of this study's; None without any.
 
     Args:
         spec: the study.
-        runs_dir: folder of run folders; those that cannot be read lend nothing.
+        held: the record of the one that lends it.
     """
+    study, metric = held.study, f"test_{find_task(spec.task).metric}"
+    try:
+        source = f"{study['name']}, {study['rungs'][-1]} epochs on {study['data'][0]['data']}"
+    except LookupError:  # of an earlier version, or of no data
+        return None
     wanted = [shape_of(spec.config(cell, {}), spec) for cell in spec.cell_values()]
-    metric, found = f"test_{find_task(spec.task).metric}", list[Spread]()
-    for path in sorted(runs_dir.glob(f"*/{record.STUDY}")):
-        try:
-            study = record.load_study(path.parent)
-            if study["task"] != spec.task or "imported" in study:
-                continue
-            held = record.load(path.parent)
-            source = f"{study['name']}, {study['rungs'][-1]} epochs on {study['data'][0]['data']}"
-        except (UserError, OSError, LookupError):
-            continue
-        like = [
-            number
-            for number, cell in enumerate(study["cells"])
-            for shape in wanted
-            if all({**study["settings"], **cell}.get(k, v) == v for k, v in shape.items())
-        ]
-        sd, freedom = seed_spread(held.trials[held.trials["cell"].isin(like)], metric)
-        if sd > 0:
-            found.append(Spread(metric, sd, freedom, source))
-    return max(found, key=lambda spread: spread.freedom, default=None)
+    like = [
+        number
+        for number, cell in enumerate(study["cells"])
+        for shape in wanted
+        if all({**study["settings"], **cell}.get(k, v) == v for k, v in shape.items())
+    ]
+    sd, freedom = seed_spread(held.trials[held.trials["cell"].isin(like)], metric)
+    return Spread(metric, sd, freedom, source) if sd > 0 else None

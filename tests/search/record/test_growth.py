@@ -2,14 +2,21 @@
 
 import json
 import shutil
+import zlib
+from io import BytesIO
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from search import record
-from search.record import growth, read
+from search.record import curves_file, growth, read, splice, written
+from search.record.columns import CURVES
 from search.record.growth import grown_frames
-from search.record.stored import sizes_of
+from search.record.splice import spliced
+from search.record.stored import CSV, PARQUET, STAMP, sizes_in, sizes_of, stamp_of
+from search.record.written import write
 from tests.search.conftest import drive
 
 
@@ -114,3 +121,114 @@ def test_where_much_is_new_the_log_is_read_at_once(make_study, monkeypatch):
     study.write_views()  # nothing is new
     assert grown(study.folder) is not None
     study.close()
+
+
+def test_what_only_a_decision_is_new_of_keeps_its_rows(make_study):
+    """The last decisions of a cell are on each of its trials: their rows are not read again."""
+    study = make_study()
+    drive(study, most=3)
+    study.write_views()
+    while drive(study, most=1):
+        pass
+    study.close()
+    told = growth._told(study.folder, read.read_events(study.folder), stamped(study.folder))
+    events = record.read_events(study.folder)
+    decided = {e["trial"] for e in events if e["event"] == "decision" and e["trial"]}
+    assert decided - told
+    same(record.load(study.folder), from_logs(study.folder))
+
+
+def stamped(folder):
+    return sizes_in(stamp_of(folder))
+
+
+def test_files_of_a_record_that_has_grown_are_those_of_one_written_at_once(
+    make_study, monkeypatch
+):
+    """Byte by byte: the curves as csv are put together of old lines and new ones."""
+    study, at, put = make_study(), 0, []
+    monkeypatch.setattr(written, "spliced", lambda *args: put.append(spliced(*args)) or put[-1])
+    while drive(study, most=2):
+        at += 1
+        if at % 2:
+            study.write_views()
+            names = [*PARQUET, *CSV, STAMP]
+            held = {name: (study.folder / name).read_bytes() for name in names}
+            (study.folder / STAMP).unlink()
+            write(study.folder)
+            assert {name: (study.folder / name).read_bytes() for name in names} == held
+    study.close()
+    assert len(put) > 3
+    assert all(put)
+
+
+def test_csv_that_was_changed_is_written_whole(make_study):
+    study = make_study()
+    drive(study, most=3)
+    study.write_views()
+    path = study.folder / "csv" / "curves.csv"
+    whole = path.read_text()
+    path.write_text(whole.replace("0.", "1.", 1))
+    drive(study, most=1)
+    study.write_views()
+    study.close()
+    assert grown(study.folder) is not None
+    assert path.read_text().count("\n") == len(record.load(study.folder).curves) + 1
+    assert set(whole.splitlines()) <= set(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb"])
+def test_lines_are_not_put_into_a_csv_whose_rows_may_be_more_than_one(tmp_path, text, monkeypatch):
+    """Also where a row that is there already is the one."""
+    monkeypatch.setattr(written, "spliced", lambda *args: pytest.fail("rows are no lines"))
+    texts = {name: ["s", "s"] for name in curves_file.TEXTS} | {"trial": [text, "b"]}
+    frame = pd.DataFrame({**texts, "epoch": 1, "value": 0.5})[CURVES]
+    frame = frame.astype(dict.fromkeys(curves_file.TEXTS, "category"))
+    new = growth.Inserted(frame.iloc[1:], np.array([1]))
+    path = tmp_path / "curves.csv"
+    written._write_curves(path, frame, new, 0, path)
+    assert len(pd.read_csv(path)) == 2
+
+
+@pytest.mark.parametrize("piece", [1, 7, 2**22])
+def test_lines_are_put_between_lines(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(splice, "PIECE", piece)
+    old, file = tmp_path / "old", BytesIO()
+    old.write_bytes(b"head\na\nb\nc\n")
+    known = zlib.crc32(old.read_bytes())
+    more = [(1, b"0\n"), (3, b"bb\nbbb\n"), (4, b"d\n")]
+    assert spliced(old, known, more, file)
+    assert file.getvalue() == b"head\n0\na\nb\nbb\nbbb\nc\nd\n"
+    assert not spliced(old, known + 1, more, BytesIO())
+    assert not spliced(old, known, [(5, b"e\n")], BytesIO())
+    assert not spliced(tmp_path / "none", known, more, BytesIO())
+
+
+@pytest.mark.parametrize("piece", [2, 2**18])
+@pytest.mark.parametrize("column", ["study", "trial", "epoch", "name", "value", "rows", None])
+def test_a_file_of_curves_is_held_against_a_frame(finished, monkeypatch, column, piece):
+    monkeypatch.setattr(curves_file, "PIECE", piece)
+    path, made = finished / "curves.parquet", from_logs(finished).curves
+    pd.testing.assert_frame_equal(curves_file.read_curves(path), made, check_exact=True)
+    changed = made.astype({"study": str, "trial": str, "name": str})
+    if column == "rows":
+        changed = changed.iloc[:-1]
+    elif column is not None:
+        last = changed.loc[len(changed) - 1, column]
+        changed.loc[len(changed) - 1, column] = f"{last}x" if isinstance(last, str) else last + 1
+    texts = dict.fromkeys(curves_file.TEXTS, "category")
+    changed.astype(texts).to_parquet(path, index=False)
+    assert curves_file.holds(path, made) == (column is None)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert not curves_file.holds(path, made)
+
+
+def test_rows_of_some_trials_are_those_of_the_frame(finished, monkeypatch):
+    path, made = finished / "curves.parquet", from_logs(finished).curves
+    made.to_parquet(path, index=False, row_group_size=9)
+    trials = ["00-seed1", "nobody"]
+    held = curves_file.read_curves(path, trials)
+    other = made[made["trial"].isin(trials)]
+    assert 0 < len(held) < len(made)
+    assert held.astype(str).to_dict("list") == other.astype(str).to_dict("list")
+    assert len(curves_file._groups(pq.read_metadata(path), trials)) < len(made) / 9

@@ -9,7 +9,8 @@ from search import record
 from search.cli.main import main
 from search.record.stored import STAMP
 from search.run import machine
-from search.run.measuring import lent, measure
+from search.run.lenders import lent
+from search.run.measuring import measure
 from search.run.options import Options
 from search.run.preflight import fingerprints
 from search.spec.shipped import find_study
@@ -52,7 +53,7 @@ def test_each_shape_is_measured_and_steps_make_an_epoch(tmp_path):
 
 
 def test_a_study_that_ran_here_lends_its_seconds(finished):
-    times = lent(finished.spec, finished.folder.parent)
+    times, _ = lent(finished.spec, finished.folder.parent)
     cells = range(len(finished.spec.cell_values()))
     assert [(t.cells, t.seconds) for t in times] == [([n], n + 1.0) for n in cells]
     (source,) = {t.source for t in times}
@@ -69,7 +70,17 @@ def test_a_study_of_another_machine_or_shape_lends_nothing(change, finished):
         path.write_text("{")
     else:
         spec = spec.model_copy(update={"fixed": {**spec.fixed, "batch_size": 77}})
-    assert lent(spec, finished.folder.parent) == []
+    assert lent(spec, finished.folder.parent)[0] == []
+
+
+def test_a_record_is_read_once_for_all_that_it_lends(finished, monkeypatch):
+    read, load = [], record.load
+    monkeypatch.setattr(record, "load", lambda run: read.append(run) or load(run))
+    times, spread = lent(finished.spec, finished.folder.parent)
+    assert times
+    assert spread is not None
+    assert lent(finished.spec, finished.folder.parent, times=False) == ([], spread)
+    assert read == [finished.folder] * 2
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from search import record
 from search.cli.detectable_lines import detectable_lines
 from search.cli.main import main
 from search.record.power import POWER, detectable_difference, paired_power, power, seeds_for
-from search.run.spreads import lent_spread
+from search.run.lenders import lent
 from search.schedule.detectable import detectable
 from search.spec.study_spec import parse_spec, recorded_spec
 
@@ -125,7 +125,7 @@ def test_a_study_that_was_run_before_lends_its_spread(tmp_path, capsys):
     shutil.copytree(SHIPPED / "cifar10-plain", tmp_path / "runs" / "cifar10-plain")
     held = record.load(SHIPPED / "cifar10-plain")
     again = recorded_spec(held.study, "s")
-    spread = lent_spread(again, tmp_path / "runs")
+    _, spread = lent(again, tmp_path / "runs")
     rows = held.trials.query("stage == 'confirm'")
     own = [g["test_accuracy"].astype(float) for _, g in rows.groupby("cell")]
     assert spread.sd == pytest.approx(math.sqrt(sum(g.var() for g in own) / 3))
@@ -133,8 +133,8 @@ def test_a_study_that_was_run_before_lends_its_spread(tmp_path, capsys):
     line = detectable_lines(detectable(again), spread)[1]
     assert f"3.51 sd over seeds = {3.51 * spread.sd:.2g} test_accuracy" in line
     other = again.model_copy(update={"fixed": {**again.fixed, "batch_size": 16}})
-    assert lent_spread(other, tmp_path / "runs") is None
-    assert lent_spread(again, tmp_path / "nowhere") is None
+    assert lent(other, tmp_path / "runs")[1] is None
+    assert lent(again, tmp_path / "nowhere") == ([], None)
     nowhere = str(tmp_path / "nowhere")
     assert main(["preview", "quickstart-cifar10", "--json", "--runs-dir", nowhere]) == 0
     told = json.loads(capsys.readouterr().out)
