@@ -18,6 +18,8 @@ gets `plain`.
         first   the parameter that heads the rows; implied: parameters that no row repeats
         match   settings by which a cell finds its published value
         only    settings under which published values may stand beside ours
+        report  settings of what was published: where cells differ in one, it stands beside those
+                that have it so
     sheets      learning curves: key, name, where, without (parameters not repeated in labels),
                 metrics, mode and only (of the published curves), train ("beside" what is watched,
                 "apart" where it is of other images, "none"); beside: settings of cells whose
@@ -43,6 +45,14 @@ _CLASSES = {
     "implied": ["pretrained"],
     "match": ["depth"],
     "only": {"network": "resnet"},
+    "report": {
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "batch_size": 128,
+        "schedule": "step",
+        "stem": "imagenet",
+    },
     "split": "val ",  # what the report headed "test"
     "note": f"{_REPORT} on real images, lr 0.1, 200 epochs, one run, validation values of the "
     "last epoch (headed test there).",
@@ -53,6 +63,7 @@ _CROWDS = {
     "implied": ["part"],
     "match": ["depth", "part"],
     "only": {"network": "resnet", "head": "fc", "pretrained": False, "crop": CROP},
+    "report": {"optimizer": "adam", "batch_size": 1, "loss": "mse", "kernel": "disc"},
     "split": "",
 }
 

@@ -107,6 +107,10 @@ def published_value(
         return None  # the report's were ImageNet's
     if not is_of_published(study, at, table["only"]):
         return None
+    cells, theirs = study["cells"], table.get("report", {})
+    varied = {k: v for k, v in theirs.items() if len({repr(c.get(k)) for c in cells}) > 1}
+    if not is_of_published(study, at, varied):
+        return None  # another cell is as the report's was
     rows = published_frame()
     rows = rows[(rows["table"] == key) & (rows["metric"] == metric)]
     for name in table["match"]:

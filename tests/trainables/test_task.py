@@ -181,3 +181,11 @@ def test_report_settings_are_the_reports_protocol():
         "val",
         "test",
     )
+
+
+def test_what_tables_say_of_the_reports_settings_is_what_its_protocol_sets():
+    for name in TASKS:
+        task = find_task(name)
+        held = {**{k: s.default for k, s in task.settings.items()}, **task.report_settings}
+        for table in task.about["tables"].values():
+            assert {k: held[k] for k in table["report"]} == table["report"]

@@ -45,6 +45,15 @@ def test_published_values_and_constants_are_rows_of_their_own_kinds(tmp_path):
     assert table.new_kinds() == [3, 5]
 
 
+def test_a_published_value_stands_beside_the_cells_that_have_what_it_had(tmp_path):
+    Run(
+        tmp_path / "c",
+        cells=[{"depth": 18, "optimizer": how, "pretrained": False} for how in ("adamw", "sgd")],
+    )
+    shown = made(tmp_path / "c", "T1").display.set_index("Depth").loc["Published val loss"]
+    assert list(shown) == ["—", "0.9872"]
+
+
 def test_every_published_value_of_the_report_stands_in_its_table(tmp_path):
     """The whole of report_values.csv, at the place where the report has it."""
     depths, old = (18, 34, 50, 101, 152), published_frame()
