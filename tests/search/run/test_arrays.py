@@ -14,19 +14,27 @@ import pytest
 
 from search import record
 from search.record import read_events
-from search.run import packing, ray_worker
+from search.run import ray_worker, ways
 from search.run.arrays import array_sizes
 from search.run.callbacks import Listener
 from search.run.device import mps_active
 from search.run.executor import _settle
 from search.run.inquiry import Death
 from search.run.job_searcher import JobSearcher, Lost
-from search.run.packing import fastest, measured, probe_task, probe_task_arrays
+from search.run.packing import measured, probe_task
 from search.run.room import Held, room
+from search.run.ways import (
+    fastest,
+    probe_task_arrays,
+    probe_task_pack,
+    sizes_of,
+    why_no_packs,
+)
 from search.spec.study_spec import SpecError, parse_spec
 from tests.search.conftest import TEXT, drive, outcome, places
 from tests.search.run.test_job_searcher import RayTrial, ray_says, well
 from tests.tiny import decisions
+from trainables.engine.pack import PackError
 from trainables.engine.probe import Taken
 
 ARRAYS = TEXT + "[resources]\narray = 3\n"
@@ -448,23 +456,78 @@ def taken(step_ms: float, peak_mb: float = 1_000.0) -> Taken:
 
 
 @pytest.mark.parametrize(
-    ("part", "mps", "arrays", "size"),
+    ("part", "packs", "arrays", "size"),
     [
-        (0.25, True, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
-        (0.25, True, {2: taken(1.2), 4: taken(2.3)}, 1),  # packed trials do as much
-        (0.25, False, {2: taken(1.2), 4: taken(2.3)}, 4),  # without MPS they do not
-        (0.25, False, {2: taken(2.1), 4: taken(4.1)}, 1),
-        (1.0, True, {2: taken(1.9), 4: taken(4.5)}, 2),
-        (0.6, True, {2: taken(1.9)}, 2),  # no second one fits beside it
-        (1.0, False, {2: taken(2.1)}, 1),
-        (0.25, True, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
-        (0.25, True, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
-        (0.25, True, {}, 1),
+        (0.25, {4: taken(2.2)}, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
+        (0.25, {4: taken(1.7)}, {2: taken(1.2), 4: taken(1.8)}, 1),  # packed trials do more
+        (0.25, {2: taken(1.0), 4: taken(2.2)}, {2: taken(1.2), 4: taken(2.1)}, 1),  # two do
+        (0.25, {4: taken(4.5)}, {2: taken(2.1), 4: taken(4.1)}, 1),  # packing gains nothing
+        (0.25, {}, {2: taken(1.2), 4: taken(2.3)}, 4),  # without MPS they take turns
+        (0.25, {}, {2: taken(2.1), 4: taken(4.1)}, 1),
+        (1.0, {}, {2: taken(1.9), 4: taken(4.5)}, 2),
+        (0.6, {}, {2: taken(1.9)}, 2),  # no second one fits beside it
+        (0.25, {}, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
+        (0.25, {}, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
+        (0.25, {2: taken(1.9)}, {}, 1),
     ],
 )
-def test_the_fastest_array_that_fits_is_taken(part, mps, arrays, size):
+def test_the_fastest_array_that_fits_is_taken(part, packs, arrays, size):
     """A single step takes 1 ms."""
-    assert fastest(taken(1.0), part, arrays, mps) == size
+    assert fastest(taken(1.0), part, packs, arrays) == size
+
+
+@pytest.mark.parametrize(
+    ("part", "asked", "sizes"),
+    [
+        (1.0, False, []),
+        (0.5, False, [2]),
+        (1 / 3, False, [2]),
+        (0.25, False, [2, 4]),
+        (0.1, True, [8]),
+        (0.15, True, [6]),
+        (0.5, True, [2]),
+        (0.6, True, []),
+        (2.0, True, []),
+        (0.0, True, []),
+    ],
+)
+def test_packs_are_measured_as_trials_will_be_packed(part, asked, sizes):
+    assert sizes_of(part, asked) == sizes
+
+
+def test_why_packs_are_left_out_is_told():
+    assert "cores of a CPU" in why_no_packs("cpu", True)
+    assert "no MPS daemon" in why_no_packs("cuda", False)
+    assert why_no_packs("cuda", True) == ""
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "broken", "part", "array", "why"),
+    [
+        ({2: 1.9, 4: 2.0}, 0, 0.25, 1, ""),  # four at once do twice as much as one
+        ({2: 1.1, 4: 4.0}, 0, 0.5, 1, ""),
+        ({2: 2.2, 4: 4.4}, 0, 1.0, 4, ""),  # no pack does more than one trial
+        ({2: 1.5}, 4, 0.5, 4, "4: no memory"),
+    ],
+)
+def test_of_all_ways_the_fastest_is_taken(tmp_path, step_ms, broken, part, array, why):
+    """One trial takes 1 ms a step, an array of four 2.2; all fit the GPU."""
+    text = ARRAYS.replace("array = 3", 'array = "auto"').replace(", 34", "")
+
+    def there(function: Any, *told: Any) -> Any:
+        if function is mps_active:
+            return True
+        if function is probe_task_pack:
+            if told[6] == broken:
+                raise PackError("no memory")
+            return taken(step_ms[told[6]])
+        return [taken(1.0)] if function is probe_task else {4: taken(2.2)}
+
+    said: list[str] = []
+    (row,) = measured(parse_spec(tomllib.loads(text), "tiny.toml"), tmp_path, there, said.append)
+    assert (row["share"], row["array"], row["no_packs"]) == (part, array, why)
+    assert list(row["packs"]) == [str(size) for size in step_ms]
+    assert f"; {1 / part:.0f} trials share a GPU" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -488,6 +551,9 @@ def test_arrays_are_judged_by_the_share_that_trials_will_have(tmp_path, asked, m
             return mps
         if function is probe_task:
             return [taken(1.0, 50_000.0)]
+        if function is probe_task_pack:
+            assert told[6] == (8 if "0.1" in asked else 2)
+            return taken(told[6] / 1.8)
         assert function is probe_task_arrays
         return {2: taken(1.25, 20_000.0)}
 
@@ -501,7 +567,7 @@ def test_arrays_are_judged_by_the_share_that_trials_will_have(tmp_path, asked, m
 @pytest.mark.timeout(300)
 def test_arrays_are_measured_by_real_steps_and_kept_on_record(tmp_path, monkeypatch):
     """Here on the CPU, two sizes; the GPU's name and memory are given."""
-    monkeypatch.setattr(packing, "ARRAYS", (2, 3))
+    monkeypatch.setattr(ways, "ARRAYS", (2, 3))
     held = tomllib.loads(ARRAYS.replace("array = 3", 'array = "auto"').replace(", 34", ""))
     held["fixed"] |= {"train_images": 32, "val_images": 8, "test_images": 8, "batch_size": 8}
     spec = parse_spec(held, "tiny.toml")
