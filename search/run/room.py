@@ -49,21 +49,22 @@ def room(nodes: Nodes) -> Callable[[Collection[Held]], Fits]:
     def fits(out: Collection[Held]) -> Fits:
         # asked for at every event of a cluster: by kinds of jobs and of nodes, which are few
         there: dict[str, list[tuple[Shape, int]]] = {}
-        for (*shape, node), count in sorted(Counter(out).items(), key=_largest_first):
-            there.setdefault(node, []).append(((shape[0], shape[1]), count))
+        for (cpus, gpus, node), count in sorted(Counter(out).items(), key=_largest_first):
+            there.setdefault(node, []).append(((cpus, gpus), count))
         left = {
             key: _beside(node, tuple(there[key])) if key in there else node
             for key, node in whole.items()
         }
         for shape, count in there.get("", ()):
-            for key, node in left.items():
-                if not count:
+            more = count
+            for key, node_left in left.items():
+                if not more:
                     break
-                here = min(count, _fit(node, shape))
-                left[key] = _beside(node, ((shape, here),))
-                count -= here
+                here = min(more, _fit(node_left, shape))
+                left[key] = _beside(node_left, ((shape, here),))
+                more -= here
         kinds = Counter(left.values())
-        return lambda *shape: sum(_fit(node, shape) * count for node, count in kinds.items())
+        return lambda *shape: sum(_fit(one, shape) * count for one, count in kinds.items())
 
     return fits
 

@@ -21,6 +21,7 @@ from search.run.device import mps_active
 from search.run.executor import _settle
 from search.run.inquiry import Death
 from search.run.job_searcher import JobSearcher, Lost
+from search.run.losses import most_members
 from search.run.packing import measured, probe_task
 from search.run.room import Held, room
 from search.run.ways import (
@@ -216,7 +217,11 @@ FAILED = {"ending": "failed", "error": "its own"}
 
 
 def told_of(study: Any, kind: str) -> list[str]:
-    return [event["trial"] for event in read_events(study.folder) if event["event"] == kind]
+    return [event["trial"] for event in told_events(study, kind)]
+
+
+def told_events(study: Any, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(study.folder) if event["event"] == kind]
 
 
 def test_each_member_is_told_what_it_ended_with(given):
@@ -316,6 +321,48 @@ def test_an_array_that_stands_still_costs_no_member_an_attempt(given, tmp_path):
     assert told_of(study, "lost") == held and not told_of(study, "tell")
     assert all(not study.ask().others for _ in held)
     study.close()
+
+
+def test_an_array_that_got_no_memory_is_half_as_large_from_then_on(given, make_study):
+    """Of its cell, after a resume too; at every rung it would be ended anew."""
+    study, searcher, _, _, held = given
+    (cell,) = {study._search.jobs[trial].cell for trial in held}
+    members = searcher.jobs["r1"].members()
+    searcher._forget("r1")
+    searcher._lost(Lost(members, True), None, "memory", "no memory left")
+    assert [event["members"] for event in told_events(study, "lost")] == [3] * 3
+    folder = study.folder
+    sizes = {cell: 1, 1 - cell: 3}
+    assert {number: study._most(number) for number in (0, 1)} == sizes
+    study.close()
+    again = make_study(folder, text=ARRAYS)
+    again.places = replace(again.places, arrays={0: 3, 1: 3})
+    assert {number: again._most(number) for number in (0, 1)} == sizes
+    seen = {0: 0, 1: 0}
+    while (job := again.ask()) is not None:
+        number = again._search.jobs[job.trial].cell
+        seen[number] = max(seen[number], len(job.members()))
+        for member in job.members():
+            again.tell(member.trial, outcome(member))
+    assert seen == sizes
+    again.close()
+
+
+def test_other_losses_of_an_array_leave_its_size(given):
+    study, searcher, *_ = given
+    members = searcher.jobs["r1"].members()
+    searcher._forget("r1")
+    searcher._lost(Lost(members, True), None, "process", "it died")
+    assert all("members" not in event for event in told_events(study, "lost"))
+    assert [study._most(number) for number in (0, 1)] == [3, 3]
+    study.close()
+
+
+@pytest.mark.parametrize(
+    ("held", "members", "most"), [(None, 8, 4), (2, 8, 2), (4, 5, 2), (None, 3, 1), (1, 2, 1)]
+)
+def test_half_of_what_had_no_memory_is_tried(held, members, most):
+    assert most_members(held, members) == most
 
 
 def test_what_a_node_that_is_gone_had_counts_as_it_does_of_single_trials(given):
