@@ -101,7 +101,7 @@ class Update:
         for group in member.optimizer.param_groups:
             kind = kinds.SGD if "momentum" in group else kinds.ADAMW if decoupled else kinds.ADAM
             for weight in group["params"]:
-                state = member.optimizer.state[weight]
+                state = member.optimizer.state.get(weight, {})
                 first, second = state.get("momentum_buffer"), state.get("exp_avg_sq")
                 first = state.get("exp_avg", first)
                 _, mean = averages.pop(id(weight), (weight, None))
