@@ -1,12 +1,14 @@
 """What a training step of a trial array costs: against single trials and packs, in one run.
 
     python benchmarks/arrays.py [--depths 18] [--members 2 4 8]
-        [--modes joined "in turn" vmap packed] [--steps 2] [--repeats 3]
+        [--modes joined "joined, each" "in turn" vmap packed] [--steps 2] [--repeats 3]
         [--batch 128] [--stem imagenet] [--threads N] [--json FILE]
 
 single   one trial, as trainables.engine.train has it (a CUDA graph a step on a GPU); so many after
          one another take so many times as long
-joined   an array of so many: forward and backward as one program (trainables/engine/arrays)
+joined   an array of so many: forward and backward as one program (trainables/engine/arrays), on a
+         GPU captured, with one update for all (benchmarks/updates.py has that by itself)
+joined, each  the same with each member's own update; on a GPU alone
 in turn  an array whose members take their steps in turn on one pass over the data
 vmap     the same networks by torch.func.stack_module_state and vmap, whose convolutions are
          grouped ones; eager
@@ -24,10 +26,12 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -39,11 +43,13 @@ from training import Case, Pack, as_users_have_it, our_data, our_steps, timed
 
 from search.run.machine import git
 from trainables import find_task
+from trainables.engine.arrays import update_check
 from trainables.engine.arrays.step import step_of
 from trainables.engine.kit import Kit, eager_kit, forget
 from trainables.engine.step import channels_last, resolve_precision
 
-MODES = ("joined", "in turn", "vmap", "packed")
+ON_GPU = ("joined, each",)  # elsewhere no step is captured
+MODES = ("joined", *ON_GPU, "in turn", "vmap", "packed")
 
 
 def begun(case: Case, members: int, device: torch.device) -> tuple[list[Kit], dict[str, Any]]:
@@ -61,13 +67,21 @@ def begun(case: Case, members: int, device: torch.device) -> tuple[list[Kit], di
     return kits, config
 
 
-def array_steps(case: Case, members: int, device: torch.device, joined: bool) -> Iterator[None]:
-    """The loop of an array, all of one seed; yields after each step of all."""
+def array_steps(
+    case: Case, members: int, device: torch.device, joined: bool, together: bool = True
+) -> Iterator[None]:
+    """The loop of an array, all of one seed; yields after each step of all.
+
+    Without `together` a captured step has each member's own update, as where Triton does not work.
+    """
     kits, config = begun(case, members, device)
     step = step_of(kits, config, device, joined)
     step.begin(range(len(kits)))
-    for batch in batches(case, config, device):
-        step([batch] * members)
+    for number, batch in enumerate(batches(case, config, device)):
+        # asked for before the capture, which is at the first step
+        each = patch.object(update_check, "works", lambda *_: False)
+        with nullcontext() if together or number else each:
+            step([batch] * members)
         yield
 
 
@@ -108,6 +122,7 @@ def measure(
     makes: dict[str, Callable[[], Iterator[None]]] = {
         "single": lambda: our_steps(case, device, graphed),
         "joined": lambda: array_steps(case, members, device, True),
+        "joined, each": lambda: array_steps(case, members, device, True, False),
         "in turn": lambda: array_steps(case, members, device, False),
         "vmap": lambda: vmap_steps(case, members, device),
     }
@@ -158,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--depths", nargs="+", type=int, default=[18])
     parser.add_argument("--members", nargs="+", type=int, default=[2, 4, 8])
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--modes", nargs="+", choices=MODES)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)
@@ -167,6 +182,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     held = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    gpu = device.type == "cuda"
+    held.modes = held.modes or [mode for mode in MODES if gpu or mode not in ON_GPU]
+    if not gpu and {*held.modes} & {*ON_GPU}:
+        parser.error(f"{', '.join(ON_GPU)}: needs a GPU; a step is captured nowhere else")
     torch.set_num_threads(held.threads)
     as_users_have_it(plain=False)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"

@@ -146,6 +146,7 @@ class Lost(_Event):
     error: str
     epoch: int = 0  # reported by then
     apart: bool = False  # its array's, and of no one's doing: it goes on by itself
+    members: int = 0  # of the array, where it got no memory for so many
 
 
 class OtherCheckpoint(_Event):

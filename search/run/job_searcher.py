@@ -303,8 +303,10 @@ class JobSearcher(Searcher):  # type: ignore[misc]
     def _lost(self, lost: Lost, placed: Placed | None, cause: str, text: str) -> None:
         """Put back what a node, a process or a network has ended; that node is looked at."""
         apart = lost.together and cause in OF_A_MEMBER
+        members = len(lost.jobs) if apart and cause == "memory" else 0
         for job in lost.jobs:
-            self._study.lost(job.trial, cause, placed.node if placed else "", text, apart)
+            node = placed.node if placed else ""
+            self._study.lost(job.trial, cause, node, text, apart, members)
         if self._nodes:
             if placed:
                 self._nodes.lost(placed.node_id, time.monotonic() - placed.began)

@@ -42,3 +42,23 @@ def losses_of(events: Sequence[Event]) -> dict[str, Losses]:
             for trial in event["trials"]:
                 found.pop(trial, None)
     return found
+
+
+def most_members(held: int | None, members: int) -> int:
+    """How many trials may be trained as one, after so many together have had too little memory."""
+    return min(held or members, max(1, members // 2))
+
+
+def limits_of(events: Sequence[Event]) -> dict[int, int]:
+    """Number of a cell -> trials of it that may be trained as one, by the memory that more lacked.
+
+    What a machine gives a worker hangs on the cell's shape, not on the rung, so it is tried once.
+    """
+    cells, found = dict[str, int](), dict[int, int]()
+    for event in events:
+        if event["event"] == "ask":
+            cells[event["job"]["trial"]] = event["job"]["cell"]
+        elif event["event"] == "lost" and event.get("members"):
+            cell = cells[event["trial"]]
+            found[cell] = most_members(found.get(cell), event["members"])
+    return found

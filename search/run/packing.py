@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from search import record
 from search.record.run_folder import RunFolder
 from search.run.arrays import why_single
 from search.run.device import mps_active
+from search.run.digest import code_digest
 from search.run.options import Options, PreflightError
+from search.run.ways import ALONE, NO_MPS, measured_ways, share, task_named
 from search.spec.study_spec import StudySpec
 from search.spec.tables import Range, Value
-from trainables import find_task
 from trainables.engine.kit import FREE
-from trainables.engine.probe import Taken, probe_arrays, probe_each
-from trainables.own_code import import_from
+from trainables.engine.probe import Taken, probe_each
+from trainables.errors import UserError
 from trainables.task import Config
 
 if TYPE_CHECKING:
     from search.run.nodes import Nodes
 
-HEAD_ROOM = 0.9  # of a GPU's memory is given out
-CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
-# collocating small trainings gave up to 4 times the throughput (arXiv 2209.06018), not more
-MOST = 4
-
-# what four packed trials do, one being 1, at depth 18 on an H200 (README, Speed; of the depths the
-# most): arrays must beat that. Under MPS kernels of theirs overlap; without they take turns, and
-# four did 0.95 (depth 18 and 152)
-PACKED = {True: 1.8, False: 1.0}
-ARRAYS = (2, 4, 8)  # sizes that are measured
-
 Packing = list[dict[str, Any]]
-
-
-def share(taken: Taken) -> float:
-    """The share of a GPU that a trial needs, as one over a whole number of trials.
-
-    Args:
-        taken: what one trial took on that GPU.
-
-    Returns:
-        1 over the number of trials whose memory fits, at most MOST; 1 if not even one fits.
-    """
-    fit = int(HEAD_ROOM * taken.total_mb / (taken.peak_mb + CONTEXT_MB))
-    return 1 / max(1, min(MOST, fit))
 
 
 def measured(
@@ -60,6 +39,7 @@ def measured(
     on_gpu: Callable[..., Any],
     say: Callable[[str], None],
     task_dir: str = "",
+    lent: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None,
 ) -> Packing:
     """One row a shape of trial, for the record: cells, settings, device, peak_mb, ..., share.
 
@@ -69,78 +49,94 @@ def measured(
         on_gpu: runs a function with its arguments alone on a GPU of the cluster.
         say: told of each measurement.
         task_dir: folder that code of the user's own is imported from; "" for none.
+        lent: what another study has measured of such trials, by what they are; None for nothing.
     """
     shapes = shapes_of(spec)
+    known = [lent(of_trial(spec, config, data_dir)) for _, config, _ in shapes]
     # in one process: to start another for each shape takes longer than to measure it
-    held = [config for _, config, _ in shapes]
-    found: list[Taken] = on_gpu(probe_task, spec.task, held, data_dir, spec.seed, "cuda", task_dir)
+    held = [config for (_, config, _), row in zip(shapes, known, strict=True) if row is None]
+    told = (spec.task, held, data_dir, spec.seed, "cuda", task_dir)
+    found = iter(on_gpu(probe_task, *told) if held else ())
     rows, asked = [], fixed_shares(spec)
-    fit = "share a GPU" if asked is None else "would fit a GPU"
-    for (cells, _, settings), taken in zip(shapes, found, strict=True):
-        part = share(taken)
-        told = ", ".join(f"{key} {value}" for key, value in settings.items()) or "every trial"
-        say(
-            f"{told}: {taken.peak_mb:,.0f} of {taken.total_mb:,.0f} MiB and "
-            f"{taken.step_ms:.2f} ms a step on {taken.device}; {1 / part:.0f} trials {fit}"
-        )
-        rows.append({"cells": cells, "settings": settings, **asdict(taken), "share": part})
-    if spec.resources.array != "auto":
-        return rows
-    mps = bool(on_gpu(mps_active))  # there, not where the driver is
-    for (cells, config, _), taken, row in zip(shapes, found, rows, strict=True):
-        if why := why_single(spec, spec.cell_values()[cells[0]]):
-            say(f"note: trials of cells {cells} are trained singly, not as arrays: {why}")
-            continue
-        arrays: dict[int, Taken] = on_gpu(
-            probe_task_arrays, spec.task, config, data_dir, spec.seed, "cuda", task_dir
-        )
-        row["arrays"] = {str(size): asdict(one) for size, one in arrays.items()}
-        part = row["share"] if asked is None else max(asked[cell] for cell in cells)
-        row["array"] = fastest(taken, part, arrays, mps)
-        told = ", ".join(f"{size} in {one.step_ms:.2f} ms" for size, one in arrays.items())
-        say(f"steps of arrays: {told or 'none fits'}; {row['array']} trained as one")
+    for (cells, config, settings), row in zip(shapes, known, strict=True):
+        name = ", ".join(f"{key} {value}" for key, value in settings.items()) or "every trial"
+        own = None if asked is None else max(asked[cell] for cell in cells)
+        if row is not None:
+            say(f"{name}: as {row.pop('study')} has measured it on {row['device']}")
+        else:
+            taken = next(found)
+            row = {**asdict(taken), "share": share(taken), "of": of_trial(spec, config, data_dir)}
+            say(_told(name, taken, own))
+            if spec.resources.array == "auto" and _arrays(spec, cells, say):
+                row |= measured_ways(spec, config, taken, own, on_gpu, data_dir, task_dir, say)
+        rows.append({**row, "cells": cells, "settings": settings})
     return rows
 
 
-def fastest(single: Taken, part: float, arrays: Mapping[int, Taken], mps: bool) -> int:
-    """How many trials are best trained as one, by what a few steps took.
+def _told(name: str, taken: Taken, asked: float | None) -> str:
+    fit = "share a GPU" if asked is None else "would fit a GPU"
+    return (
+        f"{name}: {taken.peak_mb:,.0f} of {taken.total_mb:,.0f} MiB and "
+        f"{taken.step_ms:.2f} ms a step on {taken.device}; {1 / share(taken):.0f} trials {fit}"
+    )
+
+
+def _arrays(spec: StudySpec, cells: Sequence[int], say: Callable[[str], None]) -> bool:
+    """Whether trials of a shape can be members of arrays; says why not."""
+    if why := why_single(spec, spec.cell_values()[cells[0]]):
+        say(f"note: trials of cells {cells} are trained singly, not as arrays: {why}")
+    return not why
+
+
+def of_trial(spec: StudySpec, config: Config, data_dir: Path) -> dict[str, Any]:
+    """What a measurement hangs on, but for the device: another study's of the same is as good."""
+    asked = spec.resources
+    held = {key: value for key, value in config.items() if key not in FREE}
+    found = {
+        "task": spec.task,
+        "shape": held,
+        "data_dir": str(data_dir),
+        "resources": [asked.gpus_per_trial, asked.array, asked.cpus_per_trial],
+        "code": code_digest(),
+        "torch": torch.__version__,
+    }
+    return dict(json.loads(json.dumps(found, default=str)))
+
+
+def lent_by(
+    runs_dir: Path, device: Callable[[], str], mps: Callable[[], bool]
+) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
+    """What studies under a folder have measured of such trials; see `measured`.
 
     Args:
-        single: of one trial.
-        part: its share of the GPU, as it will have it.
-        arrays: of arrays, by size.
-        mps: whether kernels of trials that share the GPU overlap.
-
-    Returns:
-        The size of the fastest array that fits the shares of its members; 1 where none does more
-        than single trials, packed where they can be.
+        runs_dir: of run folders; those that cannot be read lend nothing.
+        device: asks for the name of the GPU here, where any study may lend.
+        mps: asks whether an MPS daemon is there; only of such a one are packs known.
     """
-    least = (PACKED[mps] if part <= 0.5 else 1.0) / single.step_ms
-    rates = {
-        size / taken.step_ms: size
-        for size, taken in arrays.items()
-        if taken.peak_mb + CONTEXT_MB <= HEAD_ROOM * taken.total_mb * min(1.0, part * size)
-    }
-    best = max(rates, default=0.0)
-    return rates[best] if best > least else 1
+    studies = []
+    for path in sorted(runs_dir.glob(f"*/{record.STUDY}")):
+        with contextlib.suppress(UserError, OSError, LookupError):
+            studies.append(record.load_study(path.parent))
+    rows = [{**row, "study": s["name"]} for s in studies for row in s.get("packing") or []]
+    here, overlap = cache(device), cache(mps)
+
+    def lent(wanted: dict[str, Any]) -> dict[str, Any] | None:
+        for row in reversed(rows):
+            if row.get("of") != wanted or row["device"] != here():
+                continue
+            why = row.get("no_packs", ALONE)
+            if why == ALONE or overlap() == (why != NO_MPS):
+                return dict(row)
+        return None
+
+    return lent
 
 
 def probe_task(
     name: str, configs: list[Config], data_dir: Path, split_seed: int, kind: str, task_dir: str
 ) -> list[Taken]:
-    """`probe_each` of a task by its name: in another process it is imported, as a worker does."""
-    if task_dir:
-        import_from(task_dir)
-    return probe_each(find_task(name), configs, data_dir, split_seed, kind)
-
-
-def probe_task_arrays(
-    name: str, config: Config, data_dir: Path, split_seed: int, kind: str, task_dir: str
-) -> dict[int, Taken]:
-    """`probe_arrays` of a task by its name; see `probe_task`."""
-    if task_dir:
-        import_from(task_dir)
-    return probe_arrays(find_task(name), config, data_dir, split_seed, kind, ARRAYS)
+    """`probe_each` of a task by its name."""
+    return probe_each(task_named(name, task_dir), configs, data_dir, split_seed, kind)
 
 
 def fixed_shares(spec: StudySpec) -> dict[int, float] | None:
@@ -265,4 +261,9 @@ def _packing_at(
             return known
     options.say("measuring how many trials fit a GPU")
     at, folder = options.data_dir.resolve(), str(options.task_dir or "")
-    return measured(spec, at, on_gpu, options.say, folder)
+    # code of the user's own may be another by now
+    others = Path() / "none" if spec.own_code() else options.runs_dir
+    lent = lent_by(
+        others, partial(on_gpu, torch.cuda.get_device_name), partial(on_gpu, mps_active)
+    )
+    return measured(spec, at, on_gpu, options.say, folder, lent)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -40,55 +41,77 @@ def room(nodes: Nodes) -> Callable[[Collection[Held]], Fits]:
     Returns:
         A function of the jobs that have been given out and have not ended.
     """
-    places = lru_cache(maxsize=None)(lambda *shape: _beside(nodes, ())(*shape))
+    whole = {
+        key: Left(float(node.get("CPU", 0)), (1.0,) * math.floor(node.get("GPU", 0) + ROUNDING))
+        for key, node in nodes.items()
+    }
 
     def fits(out: Collection[Held]) -> Fits:
-        shapes = {held[:2] for held in out}
-        if len(shapes) > 1:
-            return _beside(nodes, out)
-        # of one shape each takes one place, wherever it is: asked for at every event of a cluster
-        taken = sum(not held.node or held.node in nodes for held in out)
-
-        def beside(*shape: float) -> int:
-            if shapes <= {shape}:
-                return max(int(places(*shape)) - taken, 0)
-            return _beside(nodes, out)(*shape)
-
-        return beside
+        # asked for at every event of a cluster: by kinds of jobs and of nodes, which are few
+        there: dict[str, list[tuple[Shape, int]]] = {}
+        for (cpus, gpus, node), count in sorted(Counter(out).items(), key=_largest_first):
+            there.setdefault(node, []).append(((cpus, gpus), count))
+        left = {
+            key: _beside(node, tuple(there[key])) if key in there else node
+            for key, node in whole.items()
+        }
+        for shape, count in there.get("", ()):
+            more = count
+            for key, node_left in left.items():
+                if not more:
+                    break
+                here = min(more, _fit(node_left, shape))
+                left[key] = _beside(node_left, ((shape, here),))
+                more -= here
+        kinds = Counter(left.values())
+        return lambda *shape: sum(_fit(one, shape) * count for one, count in kinds.items())
 
     return fits
 
 
-def _beside(nodes: Nodes, out: Collection[Held]) -> Fits:
-    """As `room`, job by job."""
-    cpus = {key: float(node.get("CPU", 0)) for key, node in nodes.items()}
-    whole = {key: math.floor(node.get("GPU", 0) + ROUNDING) for key, node in nodes.items()}
-    gpus = {key: [1.0] * count for key, count in whole.items()}
-    for held in sorted(out, key=lambda held: (not held.node, -held.gpus, -held.cpus)):
-        at = held.node or next((key for key in nodes if _fit(cpus[key], gpus[key], *held[:2])), "")
-        if at in nodes:
-            cpus[at] -= held.cpus
-            _take(gpus[at], held.gpus)
-    return lambda *shape: sum(_fit(cpus[key], gpus[key], *shape) for key in nodes)
+Shape = tuple[float, float]  # CPUs and GPUs of a job
 
 
-def _fit(cpus: float, gpus: Sequence[float], asked_cpus: float, asked_gpus: float) -> int:
+class Left(NamedTuple):
+    """What a node has left.
+
+    Attributes:
+        cpus: so many.
+        gpus: of each GPU.
+    """
+
+    cpus: float
+    gpus: tuple[float, ...]
+
+
+def _largest_first(held: tuple[Held, int]) -> tuple[float, float]:
+    return -held[0].gpus, -held[0].cpus
+
+
+@lru_cache(maxsize=4096)
+def _beside(node: Left, jobs: tuple[tuple[Shape, int], ...]) -> Left:
+    """What is left of a node beside so many jobs of each shape."""
+    cpus, gpus = node.cpus, [*node.gpus]
+    for (each, share), count in jobs:
+        cpus -= count * each
+        # of whole GPUs as many shares as a job takes; of one, the fullest that has room stays it
+        part, parts = min(share, 1.0), count * math.ceil(share - ROUNDING)
+        for at in sorted(range(len(gpus)), key=gpus.__getitem__) if part else ():
+            taken = min(parts, math.floor(gpus[at] / part + ROUNDING))
+            gpus[at], parts = gpus[at] - taken * part, parts - taken
+    return Left(cpus, tuple(gpus))
+
+
+@lru_cache(maxsize=4096)
+def _fit(node: Left, shape: Shape) -> int:
     """Jobs of a shape that fit what a node has left; a share is never cut out of two GPUs."""
-    by_cpu = math.floor(cpus / asked_cpus + ROUNDING)
-    if not asked_gpus:
+    each, share = shape
+    by_cpu = math.floor(node.cpus / each + ROUNDING)
+    if not share:
         return max(by_cpu, 0)
-    if asked_gpus > 1:
-        free = sum(left > 1 - ROUNDING for left in gpus)
-        by_gpu = free // math.ceil(asked_gpus - ROUNDING)
+    if share > 1:
+        free = sum(left > 1 - ROUNDING for left in node.gpus)
+        by_gpu = free // math.ceil(share - ROUNDING)
     else:
-        by_gpu = sum(math.floor(left / asked_gpus + ROUNDING) for left in gpus)
+        by_gpu = sum(math.floor(left / share + ROUNDING) for left in node.gpus)
     return max(min(by_cpu, by_gpu), 0)
-
-
-def _take(gpus: list[float], asked: float) -> None:
-    """Take a share of the fullest GPU that has it, or whole ones."""
-    for _ in range(math.ceil(asked - ROUNDING)):
-        part = min(asked, 1.0)
-        having = [number for number, left in enumerate(gpus) if left >= part - ROUNDING]
-        if having:
-            gpus[min(having, key=gpus.__getitem__)] -= part

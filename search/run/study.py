@@ -18,7 +18,7 @@ from search.run import job_form
 from search.run.copies import Copied, copied
 from search.run.errors import StoreError
 from search.run.job_form import Places
-from search.run.losses import losses_of, one_more
+from search.run.losses import limits_of, losses_of, most_members, one_more
 from search.run.mirror import Mirror
 from search.run.objects import checkpoint_name
 from search.run.room import Fits
@@ -73,6 +73,7 @@ class Study:
         events = run.events()
         missing = self._search.replay(events, str(self.folder / record.JOURNAL))
         self._losses, self._newest = losses_of(events), dict[str, int]()
+        self._limits = limits_of(events)
         aside = run.set_aside_unasked(events)
         cut = run.open_logs()
         if aside.trials:  # first of all: a kill before that line has it all done again
@@ -111,12 +112,17 @@ class Study:
         """(cpus, gpus) -> jobs of that shape that could run at once, those that do included."""
         held, single = Counter[tuple[float, float]](), self._search.singles
         for cell, jobs in self._search.usable.items():
-            most = self.places.arrays.get(cell, 1)
+            most = self._most(cell)
             whole, rest = divmod(jobs - single[cell], most)
             for members, count in ((most, whole), (rest, int(rest > 0)), (1, single[cell])):
                 if count:
                     held[self._shape(cell, members)] += count
         return held
+
+    def _most(self, cell: int) -> int:
+        """Trials of a cell that are trained as one, at most."""
+        most = self.places.arrays.get(cell, 1)
+        return min(most, self._limits.get(cell, most))
 
     def _shape(self, cell: int, members: int = 1) -> tuple[float, float]:
         return job_form.shape_of(self.spec, self.places, cell, members)
@@ -136,7 +142,7 @@ class Study:
             return None
         jobs, cell = [first], self._search.jobs[first.trial].cell
         waiting = 1 + self._search.usable.total() - len(self._search.jobs)
-        most = self.places.arrays.get(cell, 1)
+        most = self._most(cell)
         # where not even one fits it waits, and may as well be the largest
         most = next((n for n in range(most, 0, -1) if fits(*self._shape(cell, n))), most)
         most = min(most, math.ceil(waiting / max(1, fits(*self._shape(cell, most)))))
@@ -215,7 +221,15 @@ class Study:
         if self._search.put_back(trial):
             self.note({"event": "put back", "trial": trial})
 
-    def lost(self, trial: str, cause: str, node: str, text: str, apart: bool = False) -> None:
+    def lost(
+        self,
+        trial: str,
+        cause: str,
+        node: str,
+        text: str,
+        apart: bool = False,
+        members: int = 0,
+    ) -> None:
         """A job that its node, process or network has ended: it goes on from its checkpoint.
 
         One that was lost more than `losses` times, and came no epoch further in between, fails
@@ -228,11 +242,17 @@ class Study:
             text: what happened.
             apart: whether another member of its array may be why: that counts for none, and each
                 goes on by itself.
+            members: of that array, where it got no memory: arrays of the cell are half as large
+                from then on. 0 for anything else.
         """
         job = self._search.jobs[trial]
         epoch = max(job.from_epoch, self._newest.get(trial, 0))
         event = {"event": "lost", "trial": trial, "cause": cause, "node": node, "error": text}
-        self.note({**event, "epoch": epoch, **({"apart": True} if apart else {})})
+        more: Event = {"apart": True} if apart else {}
+        if members:
+            more["members"] = members
+            self._limits[job.cell] = most_members(self._limits.get(job.cell), members)
+        self.note({**event, "epoch": epoch, **more})
         at = f" on {node}" * bool(node)
         if apart:
             self._search.apart.add(trial)

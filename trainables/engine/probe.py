@@ -16,7 +16,7 @@ from torch import Tensor
 from trainables.engine.arrays.step import InTurn, step_of
 from trainables.engine.kit import Kit, eager_kit, forget, kit_for
 from trainables.engine.step import resolve_precision
-from trainables.task import Config, Task
+from trainables.task import Batch, Config, Task
 
 STEPS = 10  # the first half warms up
 
@@ -107,26 +107,17 @@ def probe(
         most: steps, of which the first half warms up; two at the least.
         members: of an array that is trained as one program; its step is that of all.
     """
-    device = torch.device(kind)
-    config = {**config, "precision": resolve_precision(config, device), "pretrained": False}
-    data = task.open_data(data_dir, config, split_seed, device)
-    make = kit_for if members == 1 else eager_kit
-    kits = [make(task, config, device, task.network(config, None)) for _ in range(members)]
+    ready = Ready(task, config, data_dir, split_seed, kind, members)
+    config, kits, data = ready.config, ready.kits, ready.data
     kit = kits[0]
-    step = InTurn(kits) if members == 1 else step_of(kits, config, device, join=True)
-    step.begin(range(members))
-    for each in kits:
-        each.net.train()
     keeps = config["checkpoint_rule"] == "best"
     best = _copied(kits) if keeps else []  # what a trial holds beside its network
     times = []
     for batch in islice(task.batches(data, config, torch.Generator().manual_seed(0)), most):
-        step([batch] * members)
-        for each in kits:
-            each.step.take()  # waits for the device
+        ready.step(batch)
         times.append(time.perf_counter())
     if len(batch[0]) > 2:  # an epoch's odd last batch runs beside the captured graph
-        step([(batch[0][:-1], batch[1][:-1])] * members)
+        ready.step((batch[0][:-1], batch[1][:-1]))
     kit.net.eval()
     generator = torch.Generator().manual_seed(0)
     began = time.perf_counter()
@@ -137,12 +128,59 @@ def probe(
     del best
     late = times[len(times) // 2 :]
     step_ms = 1e3 * (late[-1] - late[0]) / max(1, len(late) - 1)
+    return Taken(*memory(kind), step_ms, task.steps(data, config), test_s)
+
+
+class Ready:
+    """What takes steps as a trial does from scratch, or an array of trials.
+
+    Args:
+        task: see `probe`.
+        config: see `probe`.
+        data_dir: see `probe`.
+        split_seed: see `probe`.
+        kind: see `probe`.
+        members: see `probe`.
+
+    Attributes:
+        config: the same, its precision resolved.
+        kits: the members'.
+        data: the task's.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        config: Config,
+        data_dir: Path,
+        split_seed: int,
+        kind: str,
+        members: int = 1,
+    ) -> None:
+        device = torch.device(kind)
+        config = {**config, "precision": resolve_precision(config, device), "pretrained": False}
+        self.config, self.data = config, task.open_data(data_dir, config, split_seed, device)
+        make = kit_for if members == 1 else eager_kit
+        nets = (task.network(config, None) for _ in range(members))
+        self.kits = kits = [make(task, config, device, net) for net in nets]
+        self._step = InTurn(kits) if members == 1 else step_of(kits, config, device, join=True)
+        self._step.begin(range(members))
+        for kit in kits:
+            kit.net.train()
+
+    def step(self, batch: Batch) -> None:
+        """Take one step of each member, and wait for the device."""
+        self._step([batch] * len(self.kits))
+        for kit in self.kits:
+            kit.step.take()
+
+
+def memory(kind: str) -> tuple[str, float, float]:
+    """Name of the device, this process's peak of its memory and all that it has; see Taken."""
     if kind == "cuda":
         peak, total = torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[1]
-        held = (torch.cuda.get_device_name(), peak / 2**20, total / 2**20)
-    else:
-        held = ("cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0.0)
-    return Taken(*held, step_ms, task.steps(data, config), test_s)
+        return torch.cuda.get_device_name(), peak / 2**20, total / 2**20
+    return "cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0.0
 
 
 def _copied(kits: Sequence[Kit]) -> list[Tensor]:

@@ -181,11 +181,24 @@ class Step:
             loss: mean over them, detached.
             sums: further ones, over the batch.
         """
-        if clip := self._config.get("clip_grad"):
-            nn.utils.clip_grad_norm_(self._trained, clip, foreach=True)
+        self.move()
+        self.add_up(count, loss, sums)
+
+    @property
+    def clip(self) -> float:
+        """The norm that gradients are scaled down to; 0 for none."""
+        return float(self._config.get("clip_grad") or 0.0)
+
+    def move(self) -> None:
+        """Move the weights, and their averages after them, by the gradients that they have."""
+        if self.clip:
+            nn.utils.clip_grad_norm_(self._trained, self.clip, foreach=True)
         self._optimizer.step()
         if self.average is not None:
             self.average.follow()
+
+    def add_up(self, count: int, loss: Tensor, sums: dict[str, Tensor]) -> None:
+        """Add up what was measured; see `update`."""
         for name, value in {"loss": loss * count, **sums}.items():
             if name not in self._totals:
                 self._totals[name] = torch.zeros((), dtype=torch.float64, device=loss.device)

@@ -14,19 +14,28 @@ import pytest
 
 from search import record
 from search.record import read_events
-from search.run import packing, ray_worker
+from search.run import ray_worker, ways
 from search.run.arrays import array_sizes
 from search.run.callbacks import Listener
 from search.run.device import mps_active
 from search.run.executor import _settle
 from search.run.inquiry import Death
 from search.run.job_searcher import JobSearcher, Lost
-from search.run.packing import fastest, measured, probe_task, probe_task_arrays
+from search.run.losses import most_members
+from search.run.packing import measured, probe_task
 from search.run.room import Held, room
+from search.run.ways import (
+    fastest,
+    probe_task_arrays,
+    probe_task_pack,
+    sizes_of,
+    why_no_packs,
+)
 from search.spec.study_spec import SpecError, parse_spec
 from tests.search.conftest import TEXT, drive, outcome, places
 from tests.search.run.test_job_searcher import RayTrial, ray_says, well
 from tests.tiny import decisions
+from trainables.engine.pack import PackError
 from trainables.engine.probe import Taken
 
 ARRAYS = TEXT + "[resources]\narray = 3\n"
@@ -208,7 +217,11 @@ FAILED = {"ending": "failed", "error": "its own"}
 
 
 def told_of(study: Any, kind: str) -> list[str]:
-    return [event["trial"] for event in read_events(study.folder) if event["event"] == kind]
+    return [event["trial"] for event in told_events(study, kind)]
+
+
+def told_events(study: Any, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(study.folder) if event["event"] == kind]
 
 
 def test_each_member_is_told_what_it_ended_with(given):
@@ -308,6 +321,48 @@ def test_an_array_that_stands_still_costs_no_member_an_attempt(given, tmp_path):
     assert told_of(study, "lost") == held and not told_of(study, "tell")
     assert all(not study.ask().others for _ in held)
     study.close()
+
+
+def test_an_array_that_got_no_memory_is_half_as_large_from_then_on(given, make_study):
+    """Of its cell, after a resume too; at every rung it would be ended anew."""
+    study, searcher, _, _, held = given
+    (cell,) = {study._search.jobs[trial].cell for trial in held}
+    members = searcher.jobs["r1"].members()
+    searcher._forget("r1")
+    searcher._lost(Lost(members, True), None, "memory", "no memory left")
+    assert [event["members"] for event in told_events(study, "lost")] == [3] * 3
+    folder = study.folder
+    sizes = {cell: 1, 1 - cell: 3}
+    assert {number: study._most(number) for number in (0, 1)} == sizes
+    study.close()
+    again = make_study(folder, text=ARRAYS)
+    again.places = replace(again.places, arrays={0: 3, 1: 3})
+    assert {number: again._most(number) for number in (0, 1)} == sizes
+    seen = {0: 0, 1: 0}
+    while (job := again.ask()) is not None:
+        number = again._search.jobs[job.trial].cell
+        seen[number] = max(seen[number], len(job.members()))
+        for member in job.members():
+            again.tell(member.trial, outcome(member))
+    assert seen == sizes
+    again.close()
+
+
+def test_other_losses_of_an_array_leave_its_size(given):
+    study, searcher, *_ = given
+    members = searcher.jobs["r1"].members()
+    searcher._forget("r1")
+    searcher._lost(Lost(members, True), None, "process", "it died")
+    assert all("members" not in event for event in told_events(study, "lost"))
+    assert [study._most(number) for number in (0, 1)] == [3, 3]
+    study.close()
+
+
+@pytest.mark.parametrize(
+    ("held", "members", "most"), [(None, 8, 4), (2, 8, 2), (4, 5, 2), (None, 3, 1), (1, 2, 1)]
+)
+def test_half_of_what_had_no_memory_is_tried(held, members, most):
+    assert most_members(held, members) == most
 
 
 def test_what_a_node_that_is_gone_had_counts_as_it_does_of_single_trials(given):
@@ -448,23 +503,78 @@ def taken(step_ms: float, peak_mb: float = 1_000.0) -> Taken:
 
 
 @pytest.mark.parametrize(
-    ("part", "mps", "arrays", "size"),
+    ("part", "packs", "arrays", "size"),
     [
-        (0.25, True, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
-        (0.25, True, {2: taken(1.2), 4: taken(2.3)}, 1),  # packed trials do as much
-        (0.25, False, {2: taken(1.2), 4: taken(2.3)}, 4),  # without MPS they do not
-        (0.25, False, {2: taken(2.1), 4: taken(4.1)}, 1),
-        (1.0, True, {2: taken(1.9), 4: taken(4.5)}, 2),
-        (0.6, True, {2: taken(1.9)}, 2),  # no second one fits beside it
-        (1.0, False, {2: taken(2.1)}, 1),
-        (0.25, True, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
-        (0.25, True, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
-        (0.25, True, {}, 1),
+        (0.25, {4: taken(2.2)}, {2: taken(1.2), 4: taken(1.8), 8: taken(4.0)}, 4),
+        (0.25, {4: taken(1.7)}, {2: taken(1.2), 4: taken(1.8)}, 1),  # packed trials do more
+        (0.25, {2: taken(1.0), 4: taken(2.2)}, {2: taken(1.2), 4: taken(2.1)}, 1),  # two do
+        (0.25, {4: taken(4.5)}, {2: taken(2.1), 4: taken(4.1)}, 1),  # packing gains nothing
+        (0.25, {}, {2: taken(1.2), 4: taken(2.3)}, 4),  # without MPS they take turns
+        (0.25, {}, {2: taken(2.1), 4: taken(4.1)}, 1),
+        (1.0, {}, {2: taken(1.9), 4: taken(4.5)}, 2),
+        (0.6, {}, {2: taken(1.9)}, 2),  # no second one fits beside it
+        (0.25, {}, {2: taken(0.5), 4: taken(1.8, 75_000.0)}, 2),
+        (0.25, {}, {2: taken(0.5, 40_000.0), 4: taken(1.8)}, 4),  # more than two shares
+        (0.25, {2: taken(1.9)}, {}, 1),
     ],
 )
-def test_the_fastest_array_that_fits_is_taken(part, mps, arrays, size):
+def test_the_fastest_array_that_fits_is_taken(part, packs, arrays, size):
     """A single step takes 1 ms."""
-    assert fastest(taken(1.0), part, arrays, mps) == size
+    assert fastest(taken(1.0), part, packs, arrays) == size
+
+
+@pytest.mark.parametrize(
+    ("part", "asked", "sizes"),
+    [
+        (1.0, False, []),
+        (0.5, False, [2]),
+        (1 / 3, False, [2]),
+        (0.25, False, [2, 4]),
+        (0.1, True, [8]),
+        (0.15, True, [6]),
+        (0.5, True, [2]),
+        (0.6, True, []),
+        (2.0, True, []),
+        (0.0, True, []),
+    ],
+)
+def test_packs_are_measured_as_trials_will_be_packed(part, asked, sizes):
+    assert sizes_of(part, asked) == sizes
+
+
+def test_why_packs_are_left_out_is_told():
+    assert "cores of a CPU" in why_no_packs("cpu", True)
+    assert "no MPS daemon" in why_no_packs("cuda", False)
+    assert why_no_packs("cuda", True) == ""
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "broken", "part", "array", "why"),
+    [
+        ({2: 1.9, 4: 2.0}, 0, 0.25, 1, ""),  # four at once do twice as much as one
+        ({2: 1.1, 4: 4.0}, 0, 0.5, 1, ""),
+        ({2: 2.2, 4: 4.4}, 0, 1.0, 4, ""),  # no pack does more than one trial
+        ({2: 1.5}, 4, 0.5, 4, "4: no memory"),
+    ],
+)
+def test_of_all_ways_the_fastest_is_taken(tmp_path, step_ms, broken, part, array, why):
+    """One trial takes 1 ms a step, an array of four 2.2; all fit the GPU."""
+    text = ARRAYS.replace("array = 3", 'array = "auto"').replace(", 34", "")
+
+    def there(function: Any, *told: Any) -> Any:
+        if function is mps_active:
+            return True
+        if function is probe_task_pack:
+            if told[6] == broken:
+                raise PackError("no memory")
+            return taken(step_ms[told[6]])
+        return [taken(1.0)] if function is probe_task else {4: taken(2.2)}
+
+    said: list[str] = []
+    (row,) = measured(parse_spec(tomllib.loads(text), "tiny.toml"), tmp_path, there, said.append)
+    assert (row["share"], row["array"], row["no_packs"]) == (part, array, why)
+    assert list(row["packs"]) == [str(size) for size in step_ms]
+    assert f"; {1 / part:.0f} trials share a GPU" in said[1]
 
 
 @pytest.mark.parametrize(
@@ -488,6 +598,9 @@ def test_arrays_are_judged_by_the_share_that_trials_will_have(tmp_path, asked, m
             return mps
         if function is probe_task:
             return [taken(1.0, 50_000.0)]
+        if function is probe_task_pack:
+            assert told[6] == (8 if "0.1" in asked else 2)
+            return taken(told[6] / 1.8)
         assert function is probe_task_arrays
         return {2: taken(1.25, 20_000.0)}
 
@@ -501,7 +614,7 @@ def test_arrays_are_judged_by_the_share_that_trials_will_have(tmp_path, asked, m
 @pytest.mark.timeout(300)
 def test_arrays_are_measured_by_real_steps_and_kept_on_record(tmp_path, monkeypatch):
     """Here on the CPU, two sizes; the GPU's name and memory are given."""
-    monkeypatch.setattr(packing, "ARRAYS", (2, 3))
+    monkeypatch.setattr(ways, "ARRAYS", (2, 3))
     held = tomllib.loads(ARRAYS.replace("array = 3", 'array = "auto"').replace(", 34", ""))
     held["fixed"] |= {"train_images": 32, "val_images": 8, "test_images": 8, "batch_size": 8}
     spec = parse_spec(held, "tiny.toml")

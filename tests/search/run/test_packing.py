@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 from search import record
 from search.record.run_folder import RunFolder
 from search.run import cluster, launch, preflight
-from search.run.packing import (
+from search.run.device import mps_active
+from search.run.packing import lent_by, measured, of_trial, packing_here, probe_task, shares
+from search.run.ways import (
+    ALONE,
     CONTEXT_MB,
     HEAD_ROOM,
     MOST,
-    measured,
-    packing_here,
-    probe_task,
+    NO_MPS,
+    probe_task_arrays,
+    probe_task_pack,
     share,
-    shares,
 )
 from search.spec.study_spec import parse_spec
 from tests.search.conftest import TEXT
@@ -196,3 +198,65 @@ def test_of_choices_that_are_no_numbers_each_is_measured_and_the_largest_counts(
     ]
     rows = [{"cells": [0, 1], "share": 0.5}, {"cells": [0, 1], "share": 0.25}]
     assert shares(spec, rows) == {0: 0.5, 1: 0.5}
+
+
+TAKEN = Taken("Some GPU", 2_000.0, 80_000.0, 1.0)
+
+
+def auto_gpu(asked, mps=True, device="Some GPU"):
+    """What runs on a GPU, all of it of one kind; what was asked is noted."""
+
+    def on_gpu(function, *told):
+        asked.append(function)
+        if function is mps_active:
+            return mps
+        if function is probe_task:
+            return [TAKEN for _ in told[1]]
+        if function is probe_task_pack:
+            return Taken(device, 2_000.0, 80_000.0, {2: 1.1, 4: 2.5}[told[6]])
+        assert function is probe_task_arrays
+        return {2: Taken(device, 3_000.0, 80_000.0, 1.2)}
+
+    return on_gpu
+
+
+def test_another_study_of_such_trials_takes_what_was_measured(make_study, tmp_path):
+    """Of the same code, settings and GPU, where an MPS daemon is as there."""
+    spec, asked, said = small_spec(array="auto"), [], []
+    rows = measured(spec, tmp_path, auto_gpu(asked), said.append)
+    assert (rows[0]["share"], rows[0]["array"]) == (0.5, 1)  # two at once do more than both
+    assert (rows[0]["packs"]["2"]["step_ms"], rows[0]["no_packs"]) == (1.1, "")
+    study = make_study()
+    study.close()
+    with RunFolder(study.folder) as run:
+        run.add_packing(rows)
+
+    def again(spec, device="Some GPU", mps=True):
+        asked.clear()
+        lent = lent_by(study.folder.parent, lambda: device, lambda: mps)
+        return measured(spec, tmp_path, auto_gpu(asked, mps, device), said.append, "", lent)
+
+    assert again(spec) == rows
+    assert asked == [] and "as tiny has measured it on Some GPU" in said[-1]
+    for held in (again(spec, "Other GPU"), again(spec, mps=False), again(small_spec())):
+        assert len(held) == 2 and probe_task in asked
+    # of one cell alone, whose shape is the second there
+    one = parse_spec({**tomllib.loads(TEXT), "resources": {"array": "auto"}}, "tiny")
+    assert of_trial(one, spec.config({"depth": 34}, {}), tmp_path)["shape"]["depth"] == 34
+    assert lent_by(tmp_path / "nowhere", lambda: "Some GPU", lambda: True)(rows[0]["of"]) is None
+
+
+def test_without_a_daemon_no_pack_is_measured_and_the_record_says_why(tmp_path):
+    asked, said = [], []
+    rows = measured(small_spec(array="auto"), tmp_path, auto_gpu(asked, mps=False), said.append)
+    assert probe_task_pack not in asked
+    assert rows[0]["packs"] == {} and rows[0]["no_packs"] == NO_MPS
+    assert any(f"not measured ({NO_MPS})" in text for text in said)
+    assert (rows[0]["share"], rows[0]["array"]) == (0.25, 2)
+
+
+def test_of_trials_that_take_a_gpu_no_pack_is_measured(tmp_path):
+    asked = []
+    spec = small_spec(array="auto", gpus_per_trial=1.0)
+    rows = measured(spec, tmp_path, auto_gpu(asked), lambda _: None)
+    assert mps_active not in asked and rows[0]["no_packs"] == ALONE

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from search.run.room import Held, _beside, room
+from search.run.room import Held, room
 
 
 @pytest.mark.parametrize(
@@ -54,20 +55,23 @@ def test_what_is_left_is_counted_by_what_is_out(nodes, out, shape, jobs):
     assert room(nodes)(out)(*shape) == jobs
 
 
-def test_jobs_of_one_shape_are_counted_as_they_are_one_by_one():
+SHAPES = [(1.0, 0.0), (2.0, 0.0), (1.0, 0.25), (3.0, 0.4), (1.0, 1.0), (1.0, 2.0)]
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one shape", "several"])
+def test_jobs_are_counted_by_kinds_as_they_are_one_by_one(several):
     draw = random.Random(0)
     for _ in range(300):
         sizes = {key: (draw.randint(0, 12), draw.randint(0, 4)) for key in "abc"}
         nodes = {key: {"CPU": float(c), "GPU": float(g)} for key, (c, g) in sizes.items()}
-        shape = draw.choice(
-            [(1.0, 0.0), (2.0, 0.0), (1.0, 0.25), (3.0, 0.4), (1.0, 1.0), (1.0, 2.0)]
-        )
+        shape = draw.choice(SHAPES)
         out: list[Held] = []
         for _ in range(draw.randint(0, 20)):  # each where there was a place, told or not
+            shape = draw.choice(SHAPES) if several else shape
             free = [
                 key
                 for key in nodes
-                if _beside({key: nodes[key]}, [h for h in out if h.node == key])(*shape)
+                if one_by_one({key: nodes[key]}, [h for h in out if h.node == key], shape)
             ]
             if not free:
                 break
@@ -79,4 +83,29 @@ def test_jobs_of_one_shape_are_counted_as_they_are_one_by_one():
             if held.node != "gone"
         ]
         for held in (out, told):
-            assert room(nodes)(held)(*shape) == _beside(nodes, held)(*shape)
+            assert room(nodes)(held)(*shape) == one_by_one(nodes, held, shape)
+
+
+def one_by_one(nodes, out, shape):
+    """As Ray takes jobs: each from the fullest GPU of its node that has its share."""
+    cpus = {key: node["CPU"] for key, node in nodes.items()}
+    gpus = {key: [1.0] * int(node["GPU"]) for key, node in nodes.items()}
+    for held in sorted(out, key=lambda held: (not held.node, -held.gpus, -held.cpus)):
+        free = [key for key in nodes if places(cpus[key], gpus[key], held[:2])]
+        at = held.node or next(iter(free), "")
+        if at not in nodes:
+            continue
+        cpus[at] -= held.cpus
+        for _ in range(math.ceil(held.gpus)):
+            part = min(held.gpus, 1.0)
+            having = [n for n, left in enumerate(gpus[at]) if left >= part - 1e-9]
+            gpus[at][min(having, key=gpus[at].__getitem__)] -= part
+    return sum(places(cpus[key], gpus[key], shape) for key in nodes)
+
+
+def places(cpus, gpus, shape):
+    each, share = shape
+    count = int(cpus / each + 1e-9)
+    if share > 1:
+        return min(count, sum(left > 1 - 1e-9 for left in gpus) // math.ceil(share))
+    return min(count, sum(int(left / share + 1e-9) for left in gpus)) if share else count

@@ -111,3 +111,18 @@ def test_adamw_decays_weights_apart_from_the_gradient():
         moved[optimizer] = 4.0 - weight.item()
     assert moved["adamw"] == pytest.approx(0.01 * 0.1 * 4, rel=1e-3)
     assert moved["adam"] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_constants_that_no_checkpoint_has_are_not_averaged():
+    """Such as the taps at rest of a network for small maps: more numbers than its weights."""
+    net = nn.Module()
+    net.norm = nn.BatchNorm1d(3)
+    net.norm.register_buffer("constant", torch.ones(1000), persistent=False)
+    assert [len(held) for held, _ in Average(net, 0.9).pairs] == [3] * 4
+    assert Average(net, 0.9).state().keys() == {
+        "norm.weight",
+        "norm.bias",
+        "norm.running_mean",
+        "norm.running_var",
+        "",
+    }

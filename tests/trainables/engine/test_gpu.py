@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
 
 from trainables import find_task
 from trainables.engine import captured
+from trainables.engine.arrays import update, update_check
+from trainables.engine.arrays.step import step_of
 from trainables.engine.arrays.train import train_array
 from trainables.engine.graphed import GraphedStep, cuda_graph
-from trainables.engine.kit import forget, kit_for
+from trainables.engine.kit import Kit, forget, kit_for
+from trainables.engine.pack import probe_pack
 from trainables.engine.step import Step, make_optimizer, resolve_precision
 from trainables.engine.train import TrainJob, train
 
@@ -72,6 +76,86 @@ def test_a_captured_array_learns_what_its_members_do_alone(tmp_path, complete):
         assert outcome.how["step"].endswith(", array of 3")
         assert outcome.test is not None
         assert losses(mine) == pytest.approx(losses(its), rel=4e-3)
+
+
+UPDATED = [
+    {"momentum": 0.9, "nesterov": True, "clip_grad": 1.0, "ema": 0.9, "weight_decay": 1e-3},
+    {"momentum": 0.0},
+    {"optimizer": "adam", "ema": 0.99},
+    {"optimizer": "adamw", "weight_decay": 1e-2, "clip_grad": 1.0, "head_lr": 3.0},
+]
+
+
+def members_of(complete, dtype):
+    task, device, made = find_task("cifar10"), torch.device("cuda"), []
+    for seed, own in enumerate(UPDATED):
+        config = complete("cifar10", depth=18, precision="fp32", **own) | {"lr": 1e-4}
+        torch.manual_seed(seed)
+        net = task.network(config, None).to(dtype).to(device).train()
+        net = net.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(net, config, tensor_lr=True)
+        made.append(Kit(net, optimizer, Step(task, net, optimizer, config)))
+    return made, config
+
+
+@pytest.mark.parametrize("dtype", [torch.float, torch.double])
+def test_the_kernels_of_an_arrays_update_do_what_each_members_step_does(dtype):
+    update_check.check(torch.device("cuda"), dtype)
+    assert update_check.works(torch.device("cuda"), dtype)
+
+
+def test_an_array_that_is_updated_at_once_learns_what_members_updated_one_by_one_do(
+    monkeypatch, complete
+):
+    """Fifty steps in double precision, BatchNorm as PyTorch has it: ours rounds to single."""
+    monkeypatch.setattr(captured, "fused_norm_works", lambda _: False)
+    draw, device, found = torch.Generator().manual_seed(0), torch.device("cuda"), []
+    batches = [
+        (
+            torch.randn(16, 3, 32, 32, generator=draw, dtype=torch.double).to(device),
+            torch.randint(0, 10, (16,), generator=draw).to(device),
+        )
+        for _ in range(50)
+    ]
+    for together in (True, False):
+        if not together:
+            monkeypatch.setattr(update_check, "works", lambda *_: False)
+        members, config = members_of(complete, torch.double)
+        step = step_of(members, config, device, True)
+        for batch in batches:
+            step([batch] * len(members))
+        x, target = batches[0]
+        step([(x[:7], target[:7])] * len(members))  # beside the graph
+        assert not step.failed
+        assert step.how.endswith("updates apart") != together
+        found.append([held for member in members for held in update_check.tensors(member)])
+    for one, other in zip(*found, strict=True):
+        off = (one.double() - other.double()).norm() / other.double().norm().clamp(min=1e-300)
+        assert float(off) < 1e-6
+
+
+def test_an_update_of_all_members_is_three_kernels(complete):
+    members, _ = members_of(complete, torch.float)
+    for _ in range(2):
+        for member in members:
+            for weight in member.net.parameters():
+                weight.grad = torch.randn_like(weight)
+            member.step.move()
+    whole = update.Update(members)
+    whole()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        whole()
+        torch.cuda.synchronize()
+    names = [event.name for event in seen.events()]
+    kernels = [name for name in names if not name.startswith(("Mem", "cuda"))]
+    assert sorted(kernels) == ["prepare", "squares", "update"]
+
+
+def test_trials_side_by_side_are_measured_in_processes_of_their_own(tmp_path, complete):
+    config = small_config(complete, "cifar10", depth=18)
+    taken = probe_pack(partial(find_task, "cifar10"), config, tmp_path, 0, "cuda", 2)
+    assert taken.device == torch.cuda.get_device_name()
+    assert 0 < taken.step_ms < 1000 and 0 < taken.peak_mb < taken.total_mb
 
 
 def losses(rows):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from trainables.engine.arrays import update, update_check
 from trainables.engine.arrays.joint import joined
 from trainables.engine.graphed import Capture, Captured
 from trainables.engine.kit import Kit, capture_on
@@ -110,12 +111,20 @@ class ArrayStep:
             for part, gradient in zip(parts, whole.grad.chunk(len(parts)), strict=True):
                 part.grad = gradient
         torch._foreach_add_(self._counters, 1)
+        self._move()
         for member, (loss, sums) in zip(self._members, found, strict=True):
-            member.step.update(len(x), loss.detach(), sums)
+            member.step.add_up(len(x), loss.detach(), sums)
+
+    def _move(self) -> None:
+        for member in self._members:
+            member.step.move()
 
 
 class GraphedArrayStep(Captured, ArrayStep):
-    """The same as a CUDA graph; the members' learning rates are tensors.
+    """The same as a CUDA graph, with one update for all members where that works.
+
+    Steps beside the graph, of another shape, update each by itself. The members' learning rates
+    are tensors.
 
     Args:
         members: see ArrayStep.
@@ -126,10 +135,43 @@ class GraphedArrayStep(Captured, ArrayStep):
     def __init__(self, members: Sequence[Kit], config: Config, capture: Capture) -> None:
         ArrayStep.__init__(self, members, config)
         Captured.__init__(self, capture)
+        self._update: update.Update | None = None
+        self._capturing = False
 
     def __call__(self, batches: Sequence[Batch]) -> None:  # type: ignore[override]
         """Take one step on a batch of each member; the same object where they share it."""
         Captured.__call__(self, self._together(batches))
+
+    @property
+    def how(self) -> str:
+        """See `trainables.engine.step.Step`."""
+        apart = self._replay is not None and self._update is None
+        return f"{super().how}{', updates apart' if apart else ''}"
+
+    def _prepare(self, batch: Batch) -> None:
+        super()._prepare(batch)
+        if self._update is not None and not self.failed:
+            self._update.captured()
+
+    def _warm_up(self, batch: Batch) -> None:
+        super()._warm_up(batch)
+        # now that the optimizers have their states, and before anything is captured
+        weight = next(self._net.parameters())
+        if update_check.works(weight.device, weight.dtype):
+            self._update = update.Update(self._members)
+
+    def _run_counted(self, batch: Batch) -> None:
+        self._capturing = True
+        try:
+            super()._run_counted(batch)
+        finally:
+            self._capturing = False
+
+    def _move(self) -> None:
+        if self._capturing and self._update is not None:
+            self._update()
+        else:
+            super()._move()
 
     def _state(self) -> tuple[Iterable[Tensor], Sequence[torch.optim.Optimizer]]:
         held = [tensor for member in self._members for tensor in member.step.tensors()]
