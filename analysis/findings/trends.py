@@ -57,8 +57,8 @@ def trend(curves: Floats, rates: Floats, mode: str) -> Trend:
     the line are correlated by r > 0, values of neighbouring epochs are fewer than they look: the
     interval is wider by sqrt((1 + r) / (1 - r)), and by Student's t of n (1 - r) / (1 + r) epochs
     over that of n. Of 500 simulated curves each that go nowhere, over 10 to 40 epochs, 2 to 5 %
-    are called improving or worsening without correlation, 8 % at r = 0.7, 8 to 12 % at 0.8 and 10
-    to 14 % at 0.9 (averaged weights): short windows hide how alike their epochs are.
+    are called improving or worsening without correlation, 7 to 10 % at r = 0.7, 7 to 12 % at 0.8
+    and 10 to 14 % at 0.9 (averaged weights): short windows hide how alike their epochs are.
 
     Args:
         curves: `(seeds, epochs)`, one metric, epochs from 1 without gaps.

@@ -172,18 +172,22 @@ class GrownCurves:
             trials = np.sort(trials)
         order = np.argsort(more, kind="stable")
         new, places = self._new.iloc[order], np.searchsorted(trials, more[order], side="right")
-        columns = {
-            name: categories(
-                np.insert(codes_of(old[name], held), places, codes_of(new[name], held)), [*held]
-            )
-            for name, held in texts.items()
-        }
+        columns = {name: _inserted(old[name], new[name], places, texts[name]) for name in texts}
         epochs, values = (
             np.insert(old[name].to_numpy(dtype=kind), places, new[name].to_numpy(dtype=kind))
             for name, kind in (("epoch", "int64"), ("value", "float64"))
         )
         made = curve_columns(columns, epochs, values)
         return made, None if mixed else Inserted(new, places)
+
+
+def _inserted(
+    old: pd.Series[Any], new: pd.Series[Any], places: Int, texts: pd.Index[Any]
+) -> pd.Categorical:
+    """A column of texts with new rows at places of it."""
+    codes, more = codes_of(old, texts), codes_of(new, texts)
+    wide = codes.astype(np.result_type(codes, more))  # np.insert takes the kind of the first
+    return categories(np.insert(wide, places, more), [*texts])
 
 
 def _all_texts(old: pd.Series[Any], new: pd.Series[Any]) -> pd.Index[Any]:

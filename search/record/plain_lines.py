@@ -107,7 +107,8 @@ def _blocks(path: Path, size: int | None) -> Iterator[memoryview]:
     with path.open("rb", buffering=0) as file:
         while left > 0 and (piece := file.read(min(left, most))):
             end = piece.rfind(b"\n") + 1
-            if not end and len(piece) >= left:
+            over = file.tell() >= os.fstat(file.fileno()).st_size  # it may have less than it had
+            if not end and (over or len(piece) >= left):
                 return
             file.seek(end - len(piece), os.SEEK_CUR)  # cheaper than to put what is left together
             left, most = left - end, BLOCK if end else 2 * most  # of a line that is longer

@@ -31,9 +31,10 @@ def array_sizes(
         if not packing:
             say("note: resources.array = 'auto' trains singly here: on a CPU arrays are no faster")
         measured: dict[int, int] = {}
+        values = spec.cell_values()
         for row in packing:  # a row a shape and kind of GPU: a job may run on any
             for cell in row.get("cells", ()):
-                size = int(row.get("array", 1))
+                size = 1 if why_single(spec, values[cell]) else int(row.get("array", 1))
                 measured[cell] = min(size, measured.get(cell, size))
         return measured
     found: dict[int, int] = {}

@@ -52,20 +52,26 @@ def measured(
         lent: what another study has measured of such trials, by what they are; None for nothing.
     """
     shapes = shapes_of(spec)
-    known = [lent(of_trial(spec, config, data_dir)) for _, config, _ in shapes]
+    values = spec.cell_values()
+    able = [not why_single(spec, values[cells[0]]) for cells, _, _ in shapes]
+    what = [
+        of_trial(spec, config, data_dir, can)
+        for (_, config, _), can in zip(shapes, able, strict=True)
+    ]
+    known = [lent(wanted) for wanted in what]
     # in one process: to start another for each shape takes longer than to measure it
     held = [config for (_, config, _), row in zip(shapes, known, strict=True) if row is None]
     told = (spec.task, held, data_dir, spec.seed, "cuda", task_dir)
     found = iter(on_gpu(probe_task, *told) if held else ())
     rows, asked = [], fixed_shares(spec)
-    for (cells, config, settings), row in zip(shapes, known, strict=True):
+    for (cells, config, settings), row, of in zip(shapes, known, what, strict=True):
         name = ", ".join(f"{key} {value}" for key, value in settings.items()) or "every trial"
         own = None if asked is None else max(asked[cell] for cell in cells)
         if row is not None:
             say(f"{name}: as {row.pop('study')} has measured it on {row['device']}")
         else:
             taken = next(found)
-            row = {**asdict(taken), "share": share(taken), "of": of_trial(spec, config, data_dir)}
+            row = {**asdict(taken), "share": share(taken), "of": of}
             say(_told(name, taken, own))
             if spec.resources.array == "auto" and _arrays(spec, cells, say):
                 row |= measured_ways(spec, config, taken, own, on_gpu, data_dir, task_dir, say)
@@ -88,8 +94,17 @@ def _arrays(spec: StudySpec, cells: Sequence[int], say: Callable[[str], None]) -
     return not why
 
 
-def of_trial(spec: StudySpec, config: Config, data_dir: Path) -> dict[str, Any]:
-    """What a measurement hangs on, but for the device: another study's of the same is as good."""
+def of_trial(
+    spec: StudySpec, config: Config, data_dir: Path, arrays: bool = True
+) -> dict[str, Any]:
+    """What a measurement hangs on, but for the device: another study's of the same is as good.
+
+    Args:
+        spec: the study.
+        config: the largest of a shape.
+        data_dir: where the data is.
+        arrays: whether trials of it can be trained as one, which hangs on the study's space too.
+    """
     asked = spec.resources
     held = {key: value for key, value in config.items() if key not in FREE}
     found = {
@@ -97,6 +112,7 @@ def of_trial(spec: StudySpec, config: Config, data_dir: Path) -> dict[str, Any]:
         "shape": held,
         "data_dir": str(data_dir),
         "resources": [asked.gpus_per_trial, asked.array, asked.cpus_per_trial],
+        "arrays": arrays,
         "code": code_digest(),
         "torch": torch.__version__,
     }
@@ -124,8 +140,8 @@ def lent_by(
         for row in reversed(rows):
             if row.get("of") != wanted or row["device"] != here():
                 continue
-            why = row.get("no_packs", ALONE)
-            if why == ALONE or overlap() == (why != NO_MPS):
+            why = row.get("no_packs", ALONE)  # else one that failed, which may have passed
+            if why == ALONE or (why in ("", NO_MPS) and overlap() == (why != NO_MPS)):
                 return dict(row)
         return None
 

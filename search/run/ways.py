@@ -102,7 +102,7 @@ def sizes_of(part: float, asked: bool) -> list[int]:
     fit = int(1 / part + 1e-9) if part else 1
     if asked:
         return [min(fit, MOST_ASKED)] if fit > 1 else []
-    return [size for size in PACKS if size <= fit]
+    return sorted({*(size for size in PACKS if size <= fit), *({fit} if fit > 1 else ())})
 
 
 def why_no_packs(kind: str, mps: bool) -> str:

@@ -65,8 +65,8 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
 
 def _set(changed: dict[str, Any], override: str) -> list[str]:
     """Put one override in place; returns the parts of its key."""
-    key, found, text = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
+    _, found, text = override.partition("=")
+    parts = key_of(override)
     if not found or not all(parts):
         raise OverrideError(
             f"--set {override}: must have the form key=value, e.g. budget.max_epochs=30"
@@ -78,6 +78,11 @@ def _set(changed: dict[str, Any], override: str) -> list[str]:
             raise OverrideError(f"--set {override}: {part} is no table")
     table[parts[-1]] = _value(text.strip())
     return parts
+
+
+def key_of(override: str) -> list[str]:
+    """The parts of the key that `key=value` sets."""
+    return [part.strip() for part in override.partition("=")[0].split(".")]
 
 
 def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:

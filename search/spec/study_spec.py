@@ -25,7 +25,7 @@ from search.spec.faults import (
     task_faults,
     weights_faults,
 )
-from search.spec.overrides import OverrideError, apply_overrides
+from search.spec.overrides import OverrideError, apply_overrides, key_of
 from search.spec.tables import (
     Budget,
     Confirm,
@@ -160,7 +160,7 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
         raw = apply_overrides(raw, overrides or [])
     except OverrideError as error:
         raise SpecError(f"{path}: {error}") from error
-    given = {override.partition("=")[0] for override in overrides or []}
+    given = {".".join(key_of(override)) for override in overrides or []}
     return parse_spec(raw, str(path), path.parent, given=given), text
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any, NamedTuple
 
 import torch
@@ -102,10 +104,14 @@ def _told(out: Any, workers: Sequence[BaseProcess]) -> tuple[float, tuple[str, f
         try:
             said = out.get(timeout=1)
         except queue.Empty:
-            # none ends before all have told
-            if ended := [one.exitcode for one in workers if one.exitcode]:
-                raise PackError(f"a process of the pack ended with {ended[0]}") from None
-            continue
+            ended = [one.exitcode for one in workers if one.exitcode]
+            if not ended:  # none ends before all have told
+                continue
+            try:
+                said = out.get(timeout=1)  # of the one that the others ended for
+            except queue.Empty:
+                killed = min(ended)  # by a signal: below 0
+                raise PackError(f"a process of the pack ended with {killed}") from None
         if isinstance(said, str):
             raise PackError(said)
         seconds, held = said
@@ -130,6 +136,8 @@ def _member(case: _Case, begin: Any, over: Any, out: Any) -> None:
         out.put(((time.perf_counter() - began) / case.most, memory(case.kind)))
         while not over.is_set() and os.getppid() == parent:
             ready.step(next(batches))
+    except BrokenBarrierError:  # the error of another is the one to be told
+        sys.exit(1)
     except Exception as error:  # whatever a trial may raise
         lines = str(error).strip().splitlines() or [""]
         out.put(f"{type(error).__name__}: {lines[0]}")

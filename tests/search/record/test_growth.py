@@ -232,3 +232,23 @@ def test_rows_of_some_trials_are_those_of_the_frame(finished, monkeypatch):
     assert 0 < len(held) < len(made)
     assert held.astype(str).to_dict("list") == other.astype(str).to_dict("list")
     assert len(curves_file._groups(pq.read_metadata(path), trials)) < len(made) / 9
+
+
+def test_rows_that_are_put_in_keep_their_trials_where_a_byte_counts_no_further():
+    """An int8 counts to 127: a frame of 120 trials and 20 more is that of all 140."""
+    log = [{"trial": f"t{n:03d}", "epoch": 1, "loss": float(n)} for n in range(140)]
+
+    def frame(rows):
+        return pd.DataFrame(
+            {
+                "study": pd.Categorical(["s"] * len(rows)),
+                "trial": pd.Categorical([row["trial"] for row in rows]),
+                "epoch": pd.array([1] * len(rows), dtype="Int64"),
+                "name": pd.Categorical(["loss"] * len(rows)),
+                "value": [row["loss"] for row in rows],
+            }
+        )
+
+    made, _ = growth.GrownCurves(lambda: frame(log[:120]), frame(log[120:])).made()
+    assert made["trial"].astype(str).tolist() == [row["trial"] for row in log]
+    assert made["value"].tolist() == [row["loss"] for row in log]

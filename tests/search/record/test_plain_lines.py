@@ -149,3 +149,10 @@ def test_parts_with_other_quantities_are_put_in_order():
     ]
     parts = [table_of(lines[1:2]), table_of([lines[0], lines[2]])]
     same(joined(parts, [np.array([1]), np.array([0, 2])]), table_of(lines))
+
+
+def test_a_log_that_is_shorter_than_it_was_ends(tmp_path):
+    """As while a folder is copied: the last line has no end, and no more will come."""
+    path = tmp_path / "epochs.jsonl"
+    path.write_bytes(b'{"a":1}\n{"b"')
+    assert [bytes(block) for block in plain_lines._blocks(path, 30)] == [b'{"a":1}\n']

@@ -528,7 +528,7 @@ def test_the_fastest_array_that_fits_is_taken(part, packs, arrays, size):
     [
         (1.0, False, []),
         (0.5, False, [2]),
-        (1 / 3, False, [2]),
+        (1 / 3, False, [2, 3]),
         (0.25, False, [2, 4]),
         (0.1, True, [8]),
         (0.15, True, [6]),

@@ -1,5 +1,6 @@
 """How many trials share a GPU, from what one was measured to take."""
 
+import json
 import tomllib
 
 import pytest
@@ -240,9 +241,20 @@ def test_another_study_of_such_trials_takes_what_was_measured(make_study, tmp_pa
     assert asked == [] and "as tiny has measured it on Some GPU" in said[-1]
     for held in (again(spec, "Other GPU"), again(spec, mps=False), again(small_spec())):
         assert len(held) == 2 and probe_task in asked
-    # of one cell alone, whose shape is the second there
-    one = parse_spec({**tomllib.loads(TEXT), "resources": {"array": "auto"}}, "tiny")
-    assert of_trial(one, spec.config({"depth": 34}, {}), tmp_path)["shape"]["depth"] == 34
+    # of a failure that may have passed, and of trials that can be no members, none is taken
+    wanted, path = rows[0]["of"], study.folder / "study.json"
+
+    def lent(why):
+        held = json.loads(path.read_text())
+        for row in held["packing"]:
+            row["no_packs"] = why
+        path.write_text(json.dumps(held))
+        return lent_by(study.folder.parent, lambda: "Some GPU", lambda: True)(wanted)
+
+    assert lent("2: OutOfMemoryError") is None
+    assert lent("")["device"] == "Some GPU"
+    config = spec.config(spec.cell_values()[0], {"lr": 0.1})
+    assert of_trial(spec, config, tmp_path, False) != of_trial(spec, config, tmp_path)
     assert lent_by(tmp_path / "nowhere", lambda: "Some GPU", lambda: True)(rows[0]["of"]) is None
 
 

@@ -365,7 +365,7 @@ def test_seeds_pair_cells_only_where_the_file_says_so_and_there_are_two():
 def test_a_fault_of_the_command_line_is_not_the_files():
     path = find_study("quickstart-cifar10")
     with pytest.raises(SpecError) as caught:
-        load_spec(path, ["cells.lr=[-0.1]", "momentum=0.5", "budget.max_epochs=0", "budget.x=1"])
+        load_spec(path, ["cells.lr = [-0.1]", "momentum=0.5", "budget.max_epochs=0", "budget.x=1"])
     _, *lines = str(caught.value).splitlines()
     assert "  cells.lr: must be above 0, not -0.1 (set on the command line)" in lines
     assert "  budget.x: no such key (set on the command line)" in lines

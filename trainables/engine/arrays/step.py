@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
@@ -158,7 +159,10 @@ class GraphedArrayStep(Captured, ArrayStep):
         # now that the optimizers have their states, and before anything is captured
         weight = next(self._net.parameters())
         if update_check.works(weight.device, weight.dtype):
-            self._update = update.Update(self._members)
+            try:
+                self._update = update.Update(self._members)
+            except (ValueError, RuntimeError) as error:  # laid out otherwise, or no memory for it
+                warn(f"members are updated one by one: {error}", stacklevel=2)
 
     def _run_counted(self, batch: Batch) -> None:
         self._capturing = True
