@@ -108,8 +108,8 @@ def long_figures() -> list[str]:
     worse = seeds(LONG, 3).iloc[-1]
     swings = curve(LONG, str(worse["trial"]), "val_loss")[-7:]
     found += [
-        f"a test loss of {worse['test_loss']:.2f}, worse than guessing ({math.log(10):.2f}), beside an "
-        f"accuracy of {worse['test_accuracy']:.2f}",
+        f"a test loss of {worse['test_loss']:.2f}, worse than guessing ({math.log(10):.2f}), beside "
+        f"an accuracy of {worse['test_accuracy']:.2f}",
         f"swings between {swings.min():.1f} and {swings.max():.1f} over the last epochs",
         f"epochs of {kept:,} images in {seconds_of_driver(LONG):.0f} seconds",
         "a seed each of depth 34, 50 and 101, all seeds of depth 152, three audits",
@@ -262,6 +262,7 @@ def conv_figures() -> list[str]:
     late = pd.concat([curve(CONV, trial, "val_mae")[5:] for trial in full])
     ends = [round(curve(CONV, trial, "train_mae").iloc[-1]) for trial in full]
     assert min(ends) == 25 and max(ends) == 27
+    mean = json.loads(rows["baselines"].iloc[0])["training mean"]["rmse"]
     off = rows["test_mae"].astype(float) - rows["value"].astype(float)
     return [
         *setup(CONV),
@@ -271,7 +272,7 @@ def conv_figures() -> list[str]:
         f"between {late.min():.0f} and {late.max():.0f} from epoch 5 on",
         f"are missed by {min(ends)} to {max(ends)} at the end",
         f"is {off.min():.0f} to {off.max():.0f} better than test",
-        f"the training mean ({json.loads(rows['baselines'].iloc[0])['training mean']['rmse']:.1f})",
+        f"the training mean ({mean:.1f})",
     ]
 
 
