@@ -108,8 +108,8 @@ def long_figures() -> list[str]:
     worse = seeds(LONG, 3).iloc[-1]
     swings = curve(LONG, str(worse["trial"]), "val_loss")[-7:]
     found += [
-        f"a test loss of {worse['test_loss']:.2f}, worse than guessing ({math.log(10):.2f}), beside "
-        f"an accuracy of {worse['test_accuracy']:.2f}",
+        f"a test loss of {worse['test_loss']:.2f}, worse than guessing ({math.log(10):.2f}), "
+        f"beside an accuracy of {worse['test_accuracy']:.2f}",
         f"swings between {swings.min():.1f} and {swings.max():.1f} over the last epochs",
         f"epochs of {kept:,} images in {seconds_of_driver(LONG):.0f} seconds",
         "a seed each of depth 34, 50 and 101, all seeds of depth 152, three audits",
