@@ -29,6 +29,9 @@ def settled_table(record: Record) -> Table:
     values = {v.cell: v for v in cell_values(record) if v.metric == study["metric"]}
     epoch = max(data["common_epoch"], default=0)
     name = f"{study['watched']} {metric_name(study, study['metric'])}"
+    best = study["checkpoint_rule"] == "best"
+    of_best = " (of the best values until then)" if best else ""
+    there = f"{'best to' if best else 'at'} epoch {epoch}" if epoch else "at a common epoch"
     rows = []
     for row in data.to_dict("records"):
         value = values[row["cell"]]
@@ -36,14 +39,14 @@ def settled_table(record: Record) -> Table:
         own = {
             "more epochs": settled_words(row, value),
             "rank": _rank(row["rank"]),
-            f"{name} at epoch {epoch}": fixed_point(row["value_there"], value.digits),
-            f"rank at epoch {epoch}": _rank(row["rank_there"]),
+            f"{name} {there}": fixed_point(row["value_there"], value.digits),
+            f"rank {there}": _rank(row["rank_there"]),
             "could pass": _passed(row["could_pass"], row["untold"], values),
         }
         rows.append(beside(at, own) | own)
     display = pd.DataFrame(rows)
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
-    caption = " ".join([*words.banners(record), *_notes(data, epoch), origin(record)])
+    caption = " ".join([*words.banners(record), *_notes(data, epoch, of_best), origin(record)])
     given = pd.DataFrame([beside(values[c].given, data.columns) for c in data["cell"]])
     data = pd.concat([data, given], axis=1).assign(**stamps(record))
     title = "Is it settled: would more epochs move it?"
@@ -65,14 +68,15 @@ def _short(data: pd.DataFrame) -> str:
     return ", ".join(f"{n} {stamp}" for stamp, n in counts.items()) + "."
 
 
-def _notes(data: pd.DataFrame, epoch: int) -> list[str]:
+def _notes(data: pd.DataFrame, epoch: int, of_best: str) -> list[str]:
     differ = data[(data["rank_end"] != data["rank_there"]).fillna(False)]
+    ranked = int(data["rank_end"].notna().sum())
     ranks = (
-        f"Ranks at epoch {epoch}, the last that all cells with a curve have, differ from those at "
-        f"the ends of the same curves in {len(differ)} of {int(data['rank_end'].notna().sum())} "
+        f"Ranks at epoch {epoch}{of_best}, the last that all cells with a curve have, differ from "
+        f"those at the ends of the same curves in {len(differ)} of {ranked} "
         "cells; the first column of ranks is of the values that tables show."
         if math.isfinite(epoch) and epoch
-        else "No learning curve is on record."
+        else "No whole learning curve with its learning rates is on record."
     )
     return [
         "Slope of the mean curve over the last fifth of the epochs (10 at least) that were "

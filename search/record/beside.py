@@ -239,6 +239,17 @@ def study_notes(folder: Path) -> list[str]:
     ]
 
 
+def lost_images(folder: Path, images: pd.DataFrame) -> list[str]:
+    """What is to be said of results of each image that were on record and are all gone."""
+    told = (stamp_of(folder) or {}).get("frames", {})
+    if PER_IMAGE not in told or len(images) or (folder / PER_IMAGE).is_file():
+        return []
+    return [
+        f"{PER_IMAGE}, whose checksum {STAMP} tells, is gone, and parts/ holds none of it: "
+        "restore it from a copy. Until then intervals know nothing of the test images"
+    ]
+
+
 def score_notes(study: Mapping[str, Any], events: Events, images: pd.DataFrame) -> list[str]:
     """What is to be said of predictions that do not give the scores that the journal tells."""
     wrong = {difference.trial for difference in misscored(study, events, images)}

@@ -92,6 +92,7 @@ from search.record.beside import (
     check_trials,
     frame_notes,
     image_notes,
+    lost_images,
     notes_on,
     score_notes,
     study_notes,
@@ -229,6 +230,7 @@ def loaded(folder: Path) -> tuple[Record, list[dict[str, Any]]]:
         notes += notes_on(folder, events, rows, images)
         curves = partial(_itself, made)
     notes += [*score_notes(study, events, images), *study_notes(folder)]
+    notes += lost_images(folder, images)
     return _record(folder, study, events, (trials, curves, images), notes, sizes), events
 
 

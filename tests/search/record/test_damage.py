@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import time
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -259,3 +261,13 @@ def test_frames_of_something_else_are_made_again(finished):
     before = record.load(finished).trials
     (finished / "trials.parquet").write_bytes((finished / "curves.parquet").read_bytes())
     pd.testing.assert_frame_equal(record.load(finished).trials, before)
+
+
+def test_results_of_each_image_that_are_gone_are_told(tmp_path):
+    """A record without parts/, as one that is given away: intervals would narrow in silence."""
+    folder = tmp_path / "run"
+    shutil.copytree(Path(__file__).parents[3] / "results" / "crowd-a-64px", folder)
+    (folder / "per_image.parquet").unlink()
+    with pytest.warns(record.RecordWarning, match=r"per_image\.parquet, whose .* is gone"):
+        held = record.load(folder)
+    assert any("know nothing of the test images" in note for note in held.notes)
