@@ -22,13 +22,17 @@ def per_image(folder: Path, study: str) -> pd.DataFrame:
     parts = sorted((folder / "parts").glob("*.parquet"))
     path = folder / PER_IMAGE
     before, fault = pd.DataFrame(columns=IMAGE), None
+    fix = "restore it from a copy"
+    fix += ", or delete it: the next session makes it of parts/" if parts else ""
     try:
         if path.exists() or path.is_symlink():
-            before = _predictions(path, IMAGE, "delete it: the next session makes it of parts/")
+            before = _predictions(path, IMAGE, fix)
     except RecordError as error:
         fault = error
     known = set(before["trial"].unique())
     frames = [_part(part, known) for part in parts]
+    if fault and not parts:
+        raise fault
     if fault:
         raise RecordError(
             f"{fault}, but for predictions of trials that have no file there, as of a record that "

@@ -48,12 +48,15 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
             nothing is left to search, the file's search goes, see `_without_search`.
 
     Raises:
-        OverrideError: no `=`, no key, or a key that leads through something that is no table.
+        OverrideError: no `=`, no key, a key that is set twice, or one that leads through something
+            that is no table.
     """
     changed, given, moved = copy.deepcopy(raw), set(), set()
     for override in overrides:
         parts = _set(changed, override)
-        given.add(".".join(parts))
+        if (key := ".".join(parts)) in given:
+            raise OverrideError(f"--set {override}: {key} is set twice on the command line")
+        given.add(key)
         if len(parts) > 1 and parts[0] in HOMES:
             for other in set(HOMES) - {parts[0]}:
                 _table(changed, other).pop(parts[1], None)
@@ -138,6 +141,18 @@ def _value(text: str) -> Any:
         return text
 
 
+class _Once(argparse.Action):
+    """An option whose second value would take the place of the first, in silence."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        """Keep the value."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice; several values are one: 0.1,0.2")
+        setattr(namespace, self.dest, values)
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Give a command the options that change a study."""
     parser.add_argument(
@@ -149,7 +164,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         help="change a key of the study, e.g. budget.max_epochs=30 or cells.depth=[18,34]",
     )
     for name, (_, text) in SHORT.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+        parser.add_argument(f"--{name.replace('_', '-')}", help=text, action=_Once)
 
 
 def given_overrides(arguments: argparse.Namespace) -> list[str]:

@@ -2,6 +2,7 @@ import tomllib
 
 import pytest
 
+from search.cli.main import main
 from search.schedule.sampler import CellSampler
 from search.spec.shipped import StudyNotFoundError, find_study, shipped_studies
 from search.spec.study_spec import SpecError, load_spec, parse_spec, recorded_spec
@@ -381,3 +382,21 @@ def test_a_fault_of_the_file_is_the_files(tmp_path):
     with pytest.raises(SpecError) as caught:
         load_spec(path, ["cells.depth=[18]"])
     assert "command line" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--lr", "0.1", "--lr", "0.2"],
+        ["--set", "budget.max_epochs=8", "--set", "budget.max_epochs = 9"],
+        ["--epochs", "8", "--set", "budget.max_epochs=9"],
+    ],
+)
+def test_what_is_given_twice_is_refused(given, capsys):
+    """The last would count, and the first be lost in silence."""
+    try:
+        status = main(["preview", "quickstart-cifar10", *given])
+    except SystemExit as ended:  # as argparse refuses
+        status = ended.code
+    assert status == 2
+    assert "twice" in capsys.readouterr().err
