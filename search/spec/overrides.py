@@ -48,15 +48,12 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
             nothing is left to search, the file's search goes, see `_without_search`.
 
     Raises:
-        OverrideError: no `=`, no key, a key that is set twice, or one that leads through something
-            that is no table.
+        OverrideError: no `=`, no key, or a key that leads through something that is no table.
     """
     changed, given, moved = copy.deepcopy(raw), set(), set()
     for override in overrides:
         parts = _set(changed, override)
-        if (key := ".".join(parts)) in given:
-            raise OverrideError(f"--set {override}: {key} is set twice on the command line")
-        given.add(key)
+        given.add(".".join(parts))
         if len(parts) > 1 and parts[0] in HOMES:
             for other in set(HOMES) - {parts[0]}:
                 _table(changed, other).pop(parts[1], None)

@@ -160,7 +160,9 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
         raw = apply_overrides(raw, overrides or [])
     except OverrideError as error:
         raise SpecError(f"{path}: {error}") from error
-    given = {".".join(key_of(override)) for override in overrides or []}
+    given = [".".join(key_of(override)) for override in overrides or []]
+    if twice := next((key for key in given if given.count(key) > 1), None):
+        raise SpecError(f"{path}: {twice} is set twice on the command line; set it once")
     return parse_spec(raw, str(path), path.parent, given=given), text
 
 
