@@ -148,10 +148,11 @@ def fastest(
 
     Returns:
         The size of the fastest array that fits the shares of its members; 1 where none does more
-        than single trials, side by side if that was measured.
+        than trials as they would be beside one another at that share, where that was measured, or
+        than one.
     """
-    least = best_pack(single, packs)
-    most = least / packs[least].step_ms if least > 1 else 1 / single.step_ms
+    beside = int(1 / part + 1e-9) if part else 1
+    most = beside / packs[beside].step_ms if beside in packs else 1 / single.step_ms
     rates = {
         size / taken.step_ms: size
         for size, taken in arrays.items()

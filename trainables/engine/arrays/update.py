@@ -74,7 +74,13 @@ class Update:
         self._corrections = self._settings.new_ones(len(rows), 2)
 
     def __call__(self) -> None:
-        """Update by the gradients that the weights have."""
+        """Update by the gradients that the weights have.
+
+        Raises:
+            ValueError: one has none, or another layout than its weight.
+        """
+        if any(w is not None and w.grad is None for w in self._weights):
+            raise ValueError("a weight has no gradient")
         self._table[:, 1] = torch.tensor(
             [0 if w is None else _address(w.grad, w) for w in self._weights]
         )
