@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,24 +46,26 @@ def test_trials_side_by_side_take_the_same_steps_at_the_same_time(tmp_path, comp
     assert not multiprocessing.active_children()
 
 
-def test_what_fails_in_one_process_ends_all_and_is_told(tmp_path, complete):
-    config = tiny(complete) | {"depth": 19}
-    with pytest.raises(PackError, match="KeyError: 19"):
-        probe_pack(partial(find_task, "cifar10"), config, tmp_path, 0, "cpu", 2, most=2)
+@pytest.mark.parametrize(
+    ("kill", "told"),
+    [(False, "RuntimeError: the first of them"), (True, "a process of the pack ended with -9")],
+)
+def test_what_ends_one_process_ends_the_others_and_is_told(tmp_path, complete, kill, told):
+    """The others wait at the barrier by then, or come to it: theirs is not the error."""
+    opened = partial(first_ends, str(tmp_path / "first"), kill)
+    with pytest.raises(PackError, match=told):
+        probe_pack(opened, tiny(complete), tmp_path, 0, "cpu", 2, most=2)
     assert not multiprocessing.active_children()
 
 
-def test_a_process_that_is_killed_ends_the_others(tmp_path, complete):
-    with pytest.raises(PackError, match="a process of the pack ended with -9"):
-        probe_pack(killed, tiny(complete), tmp_path, 0, "cpu", 2, most=2)
-    assert not multiprocessing.active_children()
-
-
-def killed() -> Any:
-    import os
-    import signal
-
-    os.kill(os.getpid(), signal.SIGKILL)
+def first_ends(marker: str, kill: bool) -> Any:
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return find_task("cifar10")
+    if kill:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise RuntimeError("the first of them")
 
 
 def test_processes_go_round_a_short_epoch_by_batches_of_one_size(tmp_path, complete):
