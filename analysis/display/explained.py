@@ -149,9 +149,10 @@ def _fit(record: Record, fit: Fit | None, main: CellValue, name: str) -> list[st
         both = f"training and {words.split_name(watched)}"
         return [f"{both} are not on record at the epoch shown"]
     train, val, gap = (fixed_point(x, main.digits) for x in (fit.train, fit.watched, fit.gap))
-    lines = [f"train {name} {train}, {watched} {name} {val} at the checkpoint shown; gap {gap}"]
+    shown = f"train {name} {train}, {watched} {name} {val} at the checkpoint shown"
     if apart := words.training(record.study):
-        return [*lines, *apart]
+        return [shown, *apart]
+    lines = [f"{shown}; gap {gap}"]
     if fit.says == "unknown":
         return lines
     left = f"training itself is {fixed_point(fit.error, main.digits)} from the best {name} can be"
