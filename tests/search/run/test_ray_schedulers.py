@@ -82,8 +82,10 @@ class ShortJobs:
         self.running -= 1
         self.told.append(told)
 
-    def lost(self, trial: str, cause: str, node: str, text: str, apart: bool) -> None:
-        assert not apart
+    def lost(
+        self, trial: str, cause: str, node: str, text: str, apart: bool, members: int
+    ) -> None:
+        assert not apart and not members
         self.running -= 1
         self.causes.append(cause)
 
