@@ -253,6 +253,17 @@ def of_seeds(name: str, lr: str) -> list[str]:
     ]
 
 
+def against_median(name: str) -> list[str]:
+    """What the seeds of a crowd's only cell gain over the best constant, and in what time."""
+    rows = seeds(name, 0)
+    told = json.loads(load(name).trials["baselines"].dropna().iloc[0])["training median"]
+    less = f"{1 - rows['test_mae'].astype(float).mean() / told['mae']:.0%}".replace("%", " %")
+    return [
+        f"- {less} less error than the best constant",
+        f"after {max(rows['seconds']) / 60:.0f} minutes of one core a seed",
+    ]
+
+
 def conv_figures() -> list[str]:
     """Of crowd-b-conv."""
     held = load(CONV)
@@ -279,7 +290,6 @@ def conv_figures() -> list[str]:
 def huber_figures() -> list[str]:
     """Of crowd-a-huber, and of what it is to the one before."""
     held = load(HUBER)
-    told = json.loads(held.trials["baselines"].dropna().iloc[0])["training median"]
     rows, pick = seeds(HUBER, 0), winner(HUBER, 0)
     assert pick["lr"] == held.trials["lr"].min() and len(rows) == 2
     moved = diff(load(CONV_A), held).set_index("metric").loc["mae"]
@@ -287,9 +297,7 @@ def huber_figures() -> list[str]:
         *setup(HUBER),
         f"epochs in {seconds_of_driver(HUBER) / 60:.0f} minutes",
         *of_seeds(HUBER, f"{pick['lr']:g}"),
-        f"- {1 - rows['test_mae'].astype(float).mean() / told['mae']:.0%}".replace("%", " %")
-        + " less error than the best constant",
-        f"after {max(rows['seconds']) / 60:.0f} minutes of one core a seed",
+        *against_median(HUBER),
         f"({moved['change']:.1f}, {moved['lo']:.1f} to {moved['hi']:.1f})",
     ]
 
@@ -297,7 +305,6 @@ def huber_figures() -> list[str]:
 def conv_a_figures() -> list[str]:
     """Of crowd-a-conv."""
     held = load(CONV_A)
-    told = json.loads(held.trials["baselines"].dropna().iloc[0])["training median"]
     rows, pick = seeds(CONV_A, 0), winner(CONV_A, 0)
     assert pick["lr"] == held.trials["lr"].max() and len(rows) == 2
     ends = [
@@ -308,9 +315,7 @@ def conv_a_figures() -> list[str]:
         *setup(CONV_A),
         f"epochs in {seconds_of_driver(CONV_A) / 60:.0f} minutes",
         *of_seeds(CONV_A, f"{pick['lr']:g}"),
-        f"- {1 - rows['test_mae'].astype(float).mean() / told['mae']:.0%}".replace("%", " %")
-        + " less error than the best constant",
-        f"after {max(rows['seconds']) / 60:.0f} minutes of one core a seed",
+        *against_median(CONV_A),
         f"the training median misses {watched.iloc[-1] / (1 - skill.iloc[-1]):.0f} a",
         f"to {min(ends):.0f} to {max(ends):.0f}",
     ]

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Stamp = Literal["improving", "flat", "worsening", "cannot tell"]
@@ -137,6 +138,4 @@ def _slope(values: Floats) -> tuple[float, float, float]:
 
 def _two_sided(epochs: float) -> float:
     """Student's t of the interval of a line's slope over so many independent epochs."""
-    from scipy.special import stdtrit
-
     return float(stdtrit(max(epochs - 2, 1.0), (1 + LEVEL) / 2))

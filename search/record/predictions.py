@@ -28,11 +28,11 @@ def per_image(folder: Path, study: str) -> pd.DataFrame:
         if path.exists() or path.is_symlink():
             before = _predictions(path, IMAGE, fix)
     except RecordError as error:
+        if not parts:
+            raise
         fault = error
     known = set(before["trial"].unique())
     frames = [_part(part, known) for part in parts]
-    if fault and not parts:
-        raise fault
     if fault:
         raise RecordError(
             f"{fault}, but for predictions of trials that have no file there, as of a record that "

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from search import record
+from search.run.earlier import UNREADABLE, earlier_studies
 from search.run.measuring import EpochTime, times_of
 from search.run.spreads import Spread, spread_of
 from search.spec.study_spec import StudySpec
-from trainables.errors import UserError
 
 
 def lent(
@@ -33,12 +33,11 @@ def lent(
 
 def _records(spec: StudySpec, runs_dir: Path) -> Iterator[record.Record]:
     """Those of the study's task that ran, one at a time: a large one takes hundreds of MB."""
-    for path in sorted(runs_dir.glob(f"*/{record.STUDY}")):
+    for folder, study in earlier_studies(runs_dir):
+        if study["task"] != spec.task or "imported" in study:
+            continue
         try:
-            study = record.load_study(path.parent)
-            if study["task"] != spec.task or "imported" in study:
-                continue
-            held = record.load(path.parent)
-        except (UserError, OSError, LookupError):
+            held = record.load(folder)
+        except UNREADABLE:
             continue
         yield held

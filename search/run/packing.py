@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -13,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from search import record
 from search.record.run_folder import RunFolder
 from search.run.arrays import why_single
 from search.run.device import mps_active
 from search.run.digest import code_digest
+from search.run.earlier import earlier_studies
 from search.run.options import Options, PreflightError
 from search.run.ways import ALONE, NO_MPS, measured_ways, share, task_named
 from search.spec.study_spec import StudySpec
 from search.spec.tables import Range, Value
 from trainables.engine.kit import FREE
 from trainables.engine.probe import Taken, probe_each
-from trainables.errors import UserError
 from trainables.task import Config
 
 if TYPE_CHECKING:
@@ -129,11 +127,11 @@ def lent_by(
         device: asks for the name of the GPU here, where any study may lend.
         mps: asks whether an MPS daemon is there; only of such a one are packs known.
     """
-    studies = []
-    for path in sorted(runs_dir.glob(f"*/{record.STUDY}")):
-        with contextlib.suppress(UserError, OSError, LookupError):
-            studies.append(record.load_study(path.parent))
-    rows = [{**row, "study": s["name"]} for s in studies for row in s.get("packing") or []]
+    rows = [
+        {**row, "study": study["name"]}
+        for _, study in earlier_studies(runs_dir)
+        for row in study.get("packing") or []
+    ]
     here, overlap = cache(device), cache(mps)
 
     def lent(wanted: dict[str, Any]) -> dict[str, Any] | None:

@@ -25,7 +25,6 @@ CONTEXT_MB = 600  # a process's own on a GPU: context, kernels, cuDNN's plans
 # collocating small trainings gave up to 4 times the throughput (arXiv 2209.06018), not more
 MOST = 4
 
-PACKS = (2, MOST)  # trials side by side that are measured
 MOST_ASKED = 8  # where a study's own share makes it more, that many are
 ARRAYS = (2, 4, 8, 16)
 ALONE = "one trial takes a GPU"
@@ -99,10 +98,15 @@ def _threads(spec: StudySpec) -> int:
 
 def sizes_of(part: float, asked: bool) -> list[int]:
     """How many trials side by side are to be measured, where one has such a share of a GPU."""
-    fit = int(1 / part + 1e-9) if part else 1
-    if asked:
-        return [min(fit, MOST_ASKED)] if fit > 1 else []
-    return sorted({*(size for size in PACKS if size <= fit), *({fit} if fit > 1 else ())})
+    fit = min(_at_once(part), MOST_ASKED)
+    if fit == 1:
+        return []
+    return [fit] if asked else sorted({2, fit})
+
+
+def _at_once(part: float) -> int:
+    """How many trials of such a share a GPU holds."""
+    return max(1, int(1 / part + 1e-9)) if part else 1
 
 
 def why_no_packs(kind: str, mps: bool) -> str:
@@ -151,8 +155,8 @@ def fastest(
         than trials as they would be beside one another at that share, where that was measured, or
         than one.
     """
-    beside = int(1 / part + 1e-9) if part else 1
-    most = beside / packs[beside].step_ms if beside in packs else 1 / single.step_ms
+    beside = max((size for size in packs if size <= _at_once(part)), default=1)
+    most = beside / packs[beside].step_ms if beside > 1 else 1 / single.step_ms
     rates = {
         size / taken.step_ms: size
         for size, taken in arrays.items()

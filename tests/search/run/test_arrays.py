@@ -509,6 +509,7 @@ def taken(step_ms: float, peak_mb: float = 1_000.0) -> Taken:
         (0.25, {4: taken(1.7)}, {2: taken(1.2), 4: taken(1.8)}, 1),  # packed trials do more
         (0.5, {2: taken(1.0), 4: taken(2.2)}, {2: taken(1.2), 4: taken(2.1)}, 1),  # two do
         (0.25, {4: taken(4.5)}, {2: taken(2.1), 4: taken(4.1)}, 4),  # asked for, so it is that
+        (0.1, {8: taken(9.0)}, {8: taken(8.5)}, 8),  # of more than are measured, as of the most
         (1.0, {2: taken(2.1), 4: taken(4.5)}, {2: taken(2.1), 4: taken(4.1)}, 1),  # gains nothing
         (0.25, {}, {2: taken(1.2), 4: taken(2.3)}, 4),  # without MPS they take turns
         (0.25, {}, {2: taken(2.1), 4: taken(4.1)}, 1),

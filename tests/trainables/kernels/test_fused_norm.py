@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,6 +13,7 @@ from torch import nn
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds only")
 
 from tests.rounding import assert_same_sums, nudge
+from tests.trainables.kernels.gpu_compile import sizes_of_binaries
 from trainables.kernels import fused_norm, norm_kernels
 from trainables.kernels.fused_norm import Plan, normed, plan_of
 
@@ -201,13 +199,4 @@ for kernel, of_maps in [(kernel, of) for kernel in KERNELS for of in ("*fp32", "
 
 @pytest.mark.slow
 def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
-    kept = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        env={**kept, "TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.split()) == 2 * len(norm_kernels.KERNELS)
+    assert len(sizes_of_binaries(COMPILE, tmp_path)) == 2 * len(norm_kernels.KERNELS)

@@ -143,9 +143,7 @@ def nudged(members: Sequence[Kit]) -> Sequence[Kit]:
     return members
 
 
-def compare(
-    complete: Any, chosen: Any, steps: int, shared: bool, way: Any = ArrayStep, **shape: Any
-) -> None:
+def compare(complete: Any, chosen: Any, steps: int, shared: bool, **shape: Any) -> None:
     """As far from single trials as rounding has these, and not ten times as far."""
     held = configs(complete, chosen, **shape)
 
@@ -166,7 +164,7 @@ def compare(
     assert max(allowed) < LITTLE
     members = kits(held)
     assert why_not_joined(members[0].net) == ""
-    found = ended(members, lambda kits: way(kits, held[0]))
+    found = ended(members, lambda kits: ArrayStep(kits, held[0]))
     for (mine, sums), (expected, others), most in zip(found, alone, allowed, strict=True):
         assert off(mine, expected) <= most
         assert sums == pytest.approx(others, rel=most)

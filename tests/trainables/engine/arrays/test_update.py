@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +11,7 @@ import pytest
 import torch
 
 from tests.trainables.engine.arrays import test_step as steps
+from tests.trainables.kernels.gpu_compile import sizes_of_binaries
 from trainables.engine.arrays import update, update_check
 from trainables.engine.arrays.step import ArrayStep, GraphedArrayStep
 from trainables.engine.kit import Kit
@@ -211,13 +209,4 @@ for of, T in (("*fp32", tl.float32), ("*fp64", tl.float64)):
 
 @pytest.mark.slow
 def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
-    kept = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        env={**kept, "TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.split()) == 2 * 3
+    assert len(sizes_of_binaries(COMPILE, tmp_path)) == 2 * 3
