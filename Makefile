@@ -39,9 +39,9 @@ demo: venv
 clean-demo:
 	@rm -rf runs/quickstart-cifar10 runs/quickstart-crowd runs/quickstart
 
-# two processes: while the one waits for a Ray to start, the other computes; a file stays in one
+# three processes on two cores: one of them mostly waits for a Ray to start; a file stays in one
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-fast: venv
 	$(BIN)/python -m pytest -n auto -m "not slow and not long"

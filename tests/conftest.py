@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # several share the cores: threads of each would wait for one another, and Ray's workers,
+    # which it makes yield to everything (15), for the tests beside
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+
 import torch
 
 from trainables import TASKS, find_task

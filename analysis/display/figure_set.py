@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.display import figures, marks
 from analysis.display.curve_sheets import curve_plates
 from analysis.display.frames import baselines_by_side, constant_rows, long_frame, stamps
-from analysis.display.plates import Plate, label, legend, new, numbered, save
+from analysis.display.plates import Plate, label, legend, new, numbered, save, wrapped
 from analysis.display.search_plates import search_plates
 from analysis.findings.cells import CellValue, cell_values, require_comparable
 from analysis.findings.facts import metric_name, side_of
@@ -65,8 +65,8 @@ def _final_plates(record: Record) -> list[Plate]:
         groups.setdefault((side_of(study, value.given), value.images), []).append(value)
     sides = [part for part, _ in groups]
     constants = baselines_by_side(record) if study["shown_split"] == "test" else {}
-    figure, axes = new(1, len(groups), 5.2, 3.8)
-    panels = zip(axes[0], groups.items(), strict=True)
+    figure, axes, _ = wrapped(len(groups), 2, 5.2, 3.8)
+    panels = zip(axes, groups.items(), strict=True)
     drawn = list[pd.DataFrame]()
     for number, (ax, ((part, _), values)) in enumerate(panels):
         require_comparable(values)
@@ -82,7 +82,7 @@ def _final_plates(record: Record) -> list[Plate]:
         drawn.append(_across(record, part, lines).assign(panel=number + 1))
         ax.set_ylabel(f"{study['shown_split']} {metric_name(study, study['metric'])}")
         ax.set_title(_panel(f"{side} {part}" if part else "", part, sides, number))
-    legend(figure, list(axes.flat))
+    legend(figure, axes)
     caption = (
         f"{APART} "
         * (len(set(sides)) < len(sides))

@@ -93,6 +93,18 @@ def new(rows: int, columns: int, width: float, height: float) -> tuple[Figure, A
     return figure, axes
 
 
+def wrapped(
+    count: int, beside: int, width: float, height: float
+) -> tuple[Figure, list[Axes], int]:
+    """A figure and its axes, each of so many inches, and how many (at most `beside`) are a row."""
+    rows = math.ceil(count / beside)
+    columns = math.ceil(count / rows)
+    figure, axes = new(rows, columns, width, height)
+    for spare in axes.flat[count:]:
+        spare.set_axis_off()
+    return figure, list(axes.flat[:count]), columns
+
+
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend of all panels, under them; none where there is only one thing to name."""
     held = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.display import search_figures
-from analysis.display.plates import Plate, keys, new
+from analysis.display.plates import Plate, keys, wrapped
 from analysis.display.setting_plates import (
     best_plates,
     importance_plates,
@@ -95,13 +94,8 @@ def _panels(
 ) -> Figure:
     """A small panel for each cell, and what the markers say."""
     cells = record.study["cells"][:MOST_PANELS]
-    rows = math.ceil(len(cells) / MOST_BESIDE)
-    columns = math.ceil(len(cells) / rows)
-    figure, axes = new(rows, columns, 2.6, 2.4)
-    for cell, ax in enumerate(axes.flat):
-        if cell >= len(cells):
-            ax.set_axis_off()
-            continue
+    figure, axes, columns = wrapped(len(cells), MOST_BESIDE, 2.6, 2.4)
+    for cell, ax in enumerate(axes):
         draw(ax, trials[trials["cell"] == cell])
         if cell % columns:  # what is said once a row has room for the panels
             ax.set_ylabel("")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from analysis.display import setting_figures
 from analysis.display.importance_tables import about_importance, scope_name
-from analysis.display.plates import Plate, legend, new
+from analysis.display.plates import Plate, legend, new, wrapped
 from analysis.display.setting_figures import MOST_CELLS
 from analysis.findings.facts import metric_name
 from analysis.findings.importance import importance
@@ -60,13 +59,10 @@ def parallel_plates(record: Record) -> list[Plate]:
     of = setting_figures.scale
     scales = {key: of(data[c], is_log(study, key)) for key, c in keys.items()}
     scales[name] = of(data["value"], False)
-    columns = min(len(cells), 2)
-    figure, axes = new(math.ceil(len(cells) / columns), columns, 1.1 + 1.3 * len(scales), 2.8)
-    for ax, cell in zip(axes.flat, cells, strict=False):
+    figure, axes, _ = wrapped(len(cells), 2, 1.1 + 1.3 * len(scales), 2.8)
+    for ax, cell in zip(axes, cells, strict=True):
         setting_figures.parallel(ax, data[data["cell"] == cell], {**keys, name: "value"}, scales)
         ax.set_title(naming.cell_label(study["cells"][cell]), fontsize="small")
-    for ax in list(axes.flat)[len(cells) :]:
-        ax.set_axis_off()
     caption = (
         f"One line a config that came to epoch {rung}, or diverged before; in colour the best "
         "there; dashed and ending at the last setting: without a value, since it diverged."
@@ -92,12 +88,13 @@ def marginal_plates(record: Record) -> list[Plate]:
     names = list(dict.fromkeys(data["setting"]))
     labels = dict(enumerate(map(naming.cell_label, study["cells"])))
     data = data.assign(label=data["cell"].map(labels))
-    figure, axes = new(1, len(names), 3.2, 3.0)
-    for ax, key in zip(axes[0], names, strict=True):
-        setting_figures.marginal_means(ax, data[data["setting"] == key], key)
+    figure, axes, columns = wrapped(len(names), 3, 3.2, 3.0)
     name = f"{study['watched']} {metric_name(study, study['metric'])}"
-    axes[0, 0].set_ylabel(f"mean {name}")
-    legend(figure, list(axes.flat))
+    for number, (ax, key) in enumerate(zip(axes, names, strict=True)):
+        setting_figures.marginal_means(ax, data[data["setting"] == key], key)
+        if number % columns == 0:
+            ax.set_ylabel(f"mean {name}")
+    legend(figure, axes)
     of = "over the cells too" if len(whole) else "in each cell"
     caption = (
         f"Exact means of {name} over all combinations of the other settings, {of}; bars: 95 %, by "
@@ -114,14 +111,11 @@ def importance_plates(record: Record) -> list[Plate]:
     if data.empty:
         return []
     panels = [rows for _, rows in data.groupby(["epoch", "cell"], sort=False, dropna=False)]
-    columns = min(len(panels), 3)
     deep = 1.0 + 0.32 * data["setting"].nunique()
-    figure, axes = new(math.ceil(len(panels) / columns), columns, 3.4, deep)
-    for ax, rows in zip(axes.flat, panels, strict=False):
+    figure, axes, _ = wrapped(len(panels), 3, 3.4, deep)
+    for ax, rows in zip(axes, panels, strict=True):
         setting_figures.importance_bars(ax, rows)
         ax.set_title(_panel(record.study, rows.iloc[0].to_dict()), fontsize="small")
-    for ax in list(axes.flat)[len(panels) :]:
-        ax.set_axis_off()
     caption = f"Bars: importance. Filled: beyond chance. {about_importance(data)}"
     labels = dict(enumerate(map(naming.cell_label, record.study["cells"])))
     data = data.assign(label=data["cell"].map(labels))

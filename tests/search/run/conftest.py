@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from tests.search.run.whole_studies import STUDY
+
 REFUSED = (
     b"<?xml version='1.0'?><Error><Code>InternalError</Code>"
     b"<Message>made to fail</Message></Error>"
@@ -113,3 +115,17 @@ def uri(request, tmp_path):
         return f"{request.getfixturevalue('bucket')}/runs/mine"
     (tmp_path / "store" / "runs" / "mine").mkdir(parents=True)
     return f"file://{tmp_path}/store/runs/mine"
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study file whose pretrained cell starts from weights that the test makes."""
+    import torch
+    from torchvision.models import resnet18
+
+    from trainables.resnet import weights_name
+
+    (tmp_path / "weights").mkdir()
+    torch.save(resnet18().state_dict(), tmp_path / "weights" / weights_name(18))
+    (tmp_path / "tiny.toml").write_text(STUDY)
+    return tmp_path

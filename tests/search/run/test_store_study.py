@@ -12,7 +12,7 @@ from pyarrow import fs
 from search import record
 from search.record.journal import read_lines
 from search.run import machine
-from tests.search.run.test_executor import command, start, wait_for_lines
+from tests.search.run.whole_studies import command, start, wait_for_lines
 from tests.tiny import decisions, tiny_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
