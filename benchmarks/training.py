@@ -1,7 +1,7 @@
 """What a training step costs: a plain loop beside ours, eager, graphed and packed, in one run.
 
     python benchmarks/training.py [--tasks cifar10 shanghaitech crowd-conv]
-        [--depths 18 34 50 101 152] [--modes plain eager graphed packed] [--steps 20]
+        [--depths 18 34 50 101 152] [--modes plain eager bf16 graphed packed] [--steps 20]
         [--repeats 3] [--batch 128] [--packed 2 4] [--threads 2] [--json FILE]
 
 crowd-conv is the conv head of stride 8 on layer3 with crops as in the study shanghaitech; its
@@ -12,6 +12,7 @@ plain    what a user would write: torchvision transforms on PIL images (crowd: J
          optimizer's defaults, `.item()` at each step
 eager    ours: data on the device, batched augmentation, multiplications by padding left out,
          fused optimizer, sums on the device
+bf16     eager, with `precision = "bf16"`; on a CPU, where some are faster so and others far slower
 graphed  the same as one CUDA graph a step; needs a GPU
 packed   so many processes of ours at once, each with its share of the threads (on a GPU: all on
          it); images/s is their sum
@@ -61,7 +62,8 @@ from trainables.tasks.images import Data, on_gpu
 CONV = "crowd-conv"
 CONV_BATCH = 8
 CASES = ["cifar10", "shanghaitech", CONV]  # those that have a plain loop to compare with
-MODES = ("plain", "eager", "graphed", "packed")
+MODES = ("plain", "eager", "bf16", "graphed", "packed")
+BY_DEFAULT = ("plain", "eager", "graphed", "packed")
 PICTURES = 2048  # held in memory; an epoch of more goes round
 EPOCH = 45_000  # pictures on a GPU, as a trial has them
 CROWD_PICTURES = 16
@@ -142,10 +144,11 @@ def plain_steps(case: Case, device: torch.device) -> Iterator[None]:
             yield
 
 
-def our_steps(case: Case, device: torch.device, graphed: bool) -> Iterator[None]:
+def our_steps(case: Case, device: torch.device, mode: str) -> Iterator[None]:
     """Our loop, as trainables.engine.train has it; yields after each step."""
     config, task = case.config(), find_task(case.task)
-    config["precision"] = resolve_precision(config, device)
+    config["precision"] = "bf16" if mode == "bf16" else resolve_precision(config, device)
+    graphed = mode == "graphed"
     kit = kit_for(task, config | {"cuda_graph": graphed}, device, task.network(config, None))
     data = our_data(case, device)
     kit.net.train()
@@ -155,6 +158,11 @@ def our_steps(case: Case, device: torch.device, graphed: bool) -> Iterator[None]
                 kit.step(batch)
                 yield
         kit.step.take()
+
+
+def steps_of(case: Case, mode: str, device: torch.device) -> Iterator[None]:
+    """The loop of a mode."""
+    return plain_steps(case, device) if mode == "plain" else our_steps(case, device, mode)
 
 
 def our_data(case: Case, device: torch.device) -> Any:
@@ -194,7 +202,7 @@ def _serve(inbox: Any, outbox: Any, barriers: dict[int, Any], count: int, kind: 
     while (told := inbox.get()) is not None:
         case, size, threads = told
         torch.set_num_threads(threads)
-        steps = our_steps(case, device, graphed=kind == "cuda")
+        steps = our_steps(case, device, "graphed" if kind == "cuda" else "eager")
         for _ in range(3):
             next(steps)
         wait(device)
@@ -251,7 +259,7 @@ class Pack:
 
 def _peak_one(case: Case, mode: str, out: Any) -> None:
     device = torch.device("cpu")
-    steps = plain_steps(case, device) if mode == "plain" else our_steps(case, device, False)
+    steps = steps_of(case, mode, device)
     for _ in range(3):
         next(steps)
     # not ru_maxrss, which a child inherits from the process that started it
@@ -279,11 +287,7 @@ def begin(case: Case, mode: str, device: torch.device) -> tuple[Iterator[None], 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-    steps = (
-        plain_steps(case, device)
-        if mode == "plain"
-        else our_steps(case, device, graphed=mode == "graphed")
-    )
+    steps = steps_of(case, mode, device)
     for _ in range(3):
         next(steps)  # workers start, plans are chosen
     if device.type == "cuda":
@@ -356,7 +360,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     held = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    held.modes = held.modes or [m for m in MODES if m != "graphed" or device.type == "cuda"]
+    held.modes = held.modes or [m for m in BY_DEFAULT if m != "graphed" or device.type == "cuda"]
     torch.set_num_threads(held.threads)
     as_users_have_it(plain=False)
     rates = best_rates(device)
