@@ -14,7 +14,11 @@ HEALTH = ("live", "spread", "rank", "skill")
 
 
 def health(
-    truth: np.ndarray, predicted: np.ndarray, live: float, train: np.ndarray
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    live: float,
+    train: np.ndarray,
+    areas: np.ndarray | None = None,
 ) -> dict[str, float]:
     """What shows whether a network still tells images apart.
 
@@ -23,21 +27,29 @@ def health(
         predicted: of the network, `(images,)`.
         live: share of the network's outputs that are above zero.
         train: annotated heads of the images trained on.
+        areas: of the images as the network is shown them, `(images,)`; None where all are alike.
 
     Returns:
         By the names of HEALTH: the share of live outputs; the standard deviation of the
-        predictions as a share of the truth's; their rank correlation (Spearman's; 0 where either
-        is constant); and the skill, 1 - MAE / MAE of the best constant.
+        predictions as a share of the truth's, of heads or of heads an area, whichever is less (a
+        network that answers one density everywhere has counts that follow the areas); their rank
+        correlation (Spearman's; 0 where either is constant); and the skill, 1 - MAE / MAE of the
+        best constant.
     """
+    units = [np.ones(len(truth)), *([] if areas is None else [areas])]
     best = min(scores["mae"] for _, scores in constants(train, truth, zero=True).values())
     mae = float(np.abs(predicted - truth).mean())
     return {
         "live": live,
-        # where all hold the same number of heads, answering the same is no collapse
-        "spread": float(predicted.std() / truth.std()) if truth.std() > 0 else 1.0,
+        "spread": min(_spread(truth / unit, predicted / unit) for unit in units),
         "rank": _rank_correlation(truth, predicted),
         "skill": 1 - mae / max(best, 1e-12),
     }
+
+
+def _spread(truth: np.ndarray, predicted: np.ndarray) -> float:
+    # where all hold the same number of heads, answering the same is no collapse
+    return float(predicted.std() / truth.std()) if truth.std() > 0 else 1.0
 
 
 def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -54,7 +66,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def is_collapsed(measured: Mapping[str, float]) -> bool:
-    """The rule: predictions hardly differ between images, or hardly an output is left alive.
+    """The rule: predictions (or their densities) hardly differ, or hardly an output is left alive.
 
     That is a spread below COLLAPSED_SPREAD; or a share of live outputs below COLLAPSED_LIVE
     without skill: with skill the few that live do what there is to do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -70,6 +71,10 @@ class Fixed:
         """Height and width of that."""
         height, width = self.images[row].shape[1:]
         return resized_size(height, width, self.resize)
+
+    def areas(self) -> np.ndarray:
+        """Pixels of each image as the network is shown it, `(n,)`."""
+        return np.array([math.prod(self.size(row)) for row in range(len(self.names))], float)
 
 
 def resized_size(height: int, width: int, factor: float) -> tuple[int, int]:

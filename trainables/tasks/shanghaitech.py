@@ -113,7 +113,7 @@ def evaluate(
     metrics = {
         **errors(held.counts, predicted),
         **count_errors(held.counts, told, held),
-        **health(held.counts, predicted, told.live, data.train.counts()),
+        **health(held.counts, predicted, told.live, data.train.counts(), held.areas()),
     }
     if not detail:
         return Evaluation(metrics, collapsed=is_collapsed(metrics))

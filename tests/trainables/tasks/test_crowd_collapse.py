@@ -24,6 +24,16 @@ def test_is_collapsed_tells_constant_predictions(predicted, collapsed):
     assert is_collapsed(health(TRUTH, np.asarray(predicted, float), 1.0, TRAIN)) is collapsed
 
 
+def test_one_density_everywhere_is_collapsed_though_counts_follow_the_areas():
+    areas = np.array([1.0, 4, 2, 3]) * 10_000
+    found = health(TRUTH, 0.002 * areas, 1.0, TRAIN, areas)
+    assert 0.002 * areas.std() / TRUTH.std() > 1
+    assert is_collapsed(found)
+    assert not is_collapsed(health(TRUTH, TRUTH + 5.0, 1.0, TRAIN, areas))
+    told = np.array([3.0, 3, 3, 3])  # one count for all has densities that differ
+    assert is_collapsed(health(TRUTH, told, 1.0, TRAIN, areas))
+
+
 @pytest.mark.parametrize(
     ("live", "predicted", "collapsed"),
     [
