@@ -84,15 +84,14 @@ def begun(seed: int, *shape: Any) -> nn.Module:
         zip(SHAPE, shape, strict=True)
     )
     torch.manual_seed(seed)
-    return network_for(config, 10, (SIDE, SIDE), None)
+    return network_for(config, 10, (SIDE, SIDE), None).to(memory_format=torch.channels_last)
 
 
 def kits(held: Sequence[dict[str, Any]], dtype: torch.dtype = torch.double) -> list[Kit]:
     """A trial each, of seeds 0, 1, ..., as they begin."""
     made = []
     for seed, config in enumerate(held):
-        net = copy.deepcopy(begun(seed, *map(config.__getitem__, SHAPE))).to(dtype)
-        net = net.to(memory_format=torch.channels_last).train()
+        net = copy.deepcopy(begun(seed, *map(config.__getitem__, SHAPE))).to(dtype).train()
         optimizer = make_optimizer(net, config)
         made.append(Kit(net, optimizer, Step(TASK, net, optimizer, config)))
     return made
