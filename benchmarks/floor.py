@@ -23,7 +23,13 @@ def wait(device: torch.device) -> None:
 def floor(
     task: str, config: Config, batch: int, device: torch.device, rates: tuple[float, float]
 ) -> float:
-    """Seconds a step cannot go below at the best rates (FLOP/s, bytes/s) measured here.
+    """Seconds a step cannot go below at the best rates (FLOP/s, bytes/s) measured here."""
+    flops, moved = work(task, config, batch, device)
+    return max(flops / rates[0], moved / rates[1])
+
+
+def work(task: str, config: Config, batch: int, device: torch.device) -> tuple[float, int]:
+    """FLOPs and bytes of a step.
 
     FLOPs are counted by torch on our network; bytes are those of activations (every module's input
     and output, three passes) and of weights, gradients and optimizer state (32 bytes a parameter
@@ -46,7 +52,7 @@ def floor(
     share = batch / len(x)
     parameters = sum(p.numel() for p in net.parameters())
     moved = round(moved * share) + parameters * (32 if config["optimizer"] == "sgd" else 40)
-    return max(counter.get_total_flops() * share / rates[0], moved / rates[1])
+    return counter.get_total_flops() * share, moved
 
 
 def best_rates(device: torch.device) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 
@@ -23,6 +24,14 @@ class TaskError(UserError):
 
 class WeightsError(UserError):
     """Pretrained weights are missing or unfit; the message names depth, file and what to do."""
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether the system refuses memory; torch says that of a CPU's in a RuntimeError."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return refused or isinstance(error, MemoryError)
 
 
 def causes(error: BaseException | None, implied: bool = True) -> Iterator[BaseException]:

@@ -68,6 +68,7 @@ class _Tell(_Event):
     out_of_memory: bool = False
     lost: bool = False
     for_good: bool = False
+    members: Count = 0  # of the array, where there was no memory for so many together
 
 
 class Reached(_Tell):

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from search.run.errors import InfrastructureError, NotSharedError, StoreError
-from trainables.errors import causes
+from trainables.errors import causes, no_memory
 
 # of a card, its driver or its bus, not of what ran on it; an illegal access or a failed assertion
 # is a program's own
@@ -62,16 +62,9 @@ def infrastructure(error: BaseException) -> str:
         if isinstance(one, RuntimeError) and _GPU.search(str(one)):
             return "GPU"
         # as where the kernel ends the process, which no config is blamed for either
-        if isinstance(one, MemoryError) or _no_memory(one):
+        if no_memory(one):
             return "memory"
     return ""
-
-
-def _no_memory(error: BaseException) -> bool:
-    """Whether the system refuses memory; torch says that of a CPU's in a RuntimeError."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def killed_for_memory() -> int:

@@ -185,8 +185,8 @@ class JobSearcher(Searcher):  # type: ignore[misc]
             elif cause == "disk":
                 self._disk_is_full(jobs, placed, end["disk"])
             else:
-                lost = Lost(jobs, len(members) > 1)
-                self._lost(lost, placed, end["infrastructure"], last_line(end["error"]))
+                lost, text = Lost(jobs, len(members) > 1), last_line(end["error"])
+                self._lost(lost, placed, end["infrastructure"], text, end.get("members", 0))
 
     def died(self, trial_id: str, error: str) -> None:
         """Take a job whose worker ended without a report.
@@ -300,10 +300,20 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         began = self.started.pop(trial_id, time.monotonic())
         return self._asked.pop(trial_id), began, self.placed.pop(trial_id, None)
 
-    def _lost(self, lost: Lost, placed: Placed | None, cause: str, text: str) -> None:
-        """Put back what a node, a process or a network has ended; that node is looked at."""
+    def _lost(
+        self, lost: Lost, placed: Placed | None, cause: str, text: str, members: int = 0
+    ) -> None:
+        """Put back what a node, a process or a network has ended; that node is looked at.
+
+        Args:
+            lost: the jobs.
+            placed: where they were.
+            cause: in a word.
+            text: what happened.
+            members: that their array has said there was no memory for, before that.
+        """
         apart = lost.together and cause in OF_A_MEMBER
-        members = len(lost.jobs) if apart and cause == "memory" else 0
+        members = members or (len(lost.jobs) if apart and cause == "memory" else 0)
         for job in lost.jobs:
             node = placed.node if placed else ""
             self._study.lost(job.trial, cause, node, text, apart, members)

@@ -49,16 +49,28 @@ def most_members(held: int | None, members: int) -> int:
     return min(held or members, max(1, members // 2))
 
 
+def limit(limits: dict[int, int], cell: int, members: int) -> None:
+    """Arrays of a cell are half as large, from one on that there was no memory for.
+
+    Args:
+        limits: of each cell, changed in place; see `limits_of`.
+        cell: of that array.
+        members: that it had.
+    """
+    limits[cell] = most_members(limits.get(cell), members)
+
+
 def limits_of(events: Sequence[Event]) -> dict[int, int]:
     """Number of a cell -> trials of it that may be trained as one, by the memory that more lacked.
 
-    What a machine gives a worker hangs on the cell's shape, not on the rung, so it is tried once.
+    A loss says so, of a worker that got no memory, or the end of a job whose members were trained
+    one by one since there was none for all. What a machine gives a worker hangs on the cell's
+    shape, not on the rung, so it is tried once.
     """
     cells, found = dict[str, int](), dict[int, int]()
     for event in events:
         if event["event"] == "ask":
             cells[event["job"]["trial"]] = event["job"]["cell"]
-        elif event["event"] == "lost" and event.get("members"):
-            cell = cells[event["trial"]]
-            found[cell] = most_members(found.get(cell), event["members"])
+        elif event["event"] in ("lost", "tell") and event.get("members"):
+            limit(found, cells[event["trial"]], event["members"])
     return found

@@ -18,7 +18,7 @@ from search.run import job_form
 from search.run.copies import Copied, copied
 from search.run.errors import StoreError
 from search.run.job_form import Places
-from search.run.losses import limits_of, losses_of, most_members, one_more
+from search.run.losses import limit, limits_of, losses_of, one_more
 from search.run.mirror import Mirror
 from search.run.objects import checkpoint_name
 from search.run.room import Fits
@@ -209,6 +209,7 @@ class Study:
         """Take the end of a job: journal, search, decisions, in that order."""
         job = self._search.jobs[trial]
         self._run.append({"event": "tell", "trial": trial, **told})
+        self._limit(job.cell, told.get("members", 0))
         decisions = self._write_decisions(self._search.tell(trial, told))
         if time.monotonic() - self._on_disk > SYNC_EVERY:
             self._to_disk()
@@ -251,17 +252,20 @@ class Study:
         more: Event = {"apart": True} if apart else {}
         if members:
             more["members"] = members
-            self._limits[job.cell] = most_members(self._limits.get(job.cell), members)
         self.note({**event, "epoch": epoch, **more})
-        at = f" on {node}" * bool(node)
-        if apart:
-            self._search.apart.add(trial)
-            self.put_back(trial)
-            self._watcher.noted(
-                f"  {trial} lost{at} in an array ({text}); it goes on from its checkpoint, by "
-                "itself"
-            )
+        self._limit(job.cell, members)
+        if not apart:
+            self._charge(trial, epoch, node, text)
             return
+        self._search.apart.add(trial)
+        self.put_back(trial)
+        at = f" on {node}" * bool(node)
+        self._watcher.noted(
+            f"  {trial} lost{at} in an array ({text}); it goes on from its checkpoint, by itself"
+        )
+
+    def _charge(self, trial: str, epoch: int, node: str, text: str) -> None:
+        """A loss counts against a trial: one more than `losses` at an epoch, and it fails."""
         self._losses[trial] = one_more(self._losses.get(trial), epoch)
         count, most = self._losses[trial].times, self.spec.losses
         if count > most:
@@ -269,9 +273,22 @@ class Study:
             self.tell(trial, {"ending": "failed", "error": error, "node": node, "lost": True})
             return
         self.put_back(trial)
+        at = f" on {node}" * bool(node)
         self._watcher.noted(
             f"  {trial} lost{at} ({text}); it goes on from its checkpoint (loss {count} of {most})"
         )
+
+    def _limit(self, cell: int, members: int) -> None:
+        """Arrays of a cell are smaller from now on, where there was no memory for so many."""
+        if not members:
+            return
+        before = self._most(cell)
+        limit(self._limits, cell, members)
+        if (most := self._most(cell)) < before:
+            self._watcher.noted(
+                f"  there was no memory for {members} trials of cell {cell} as one: at most "
+                f"{most} are from now on"
+            )
 
     def put_back_all(self) -> None:
         """The same for every job that was asked for and not told."""

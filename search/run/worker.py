@@ -101,7 +101,8 @@ def execute(
     Returns:
         The tell of each member: `ending`, `value`, `value_epoch`, `epoch`, `test`, ...,
         `seconds`, `error`; of a failure that is no fault of the trial `infrastructure`, its cause
-        in a word. What an array takes is told in equal parts.
+        in a word; of an array that there was no memory for, how many `members` it had. What an
+        array takes is told in equal parts.
     """
     started = time.perf_counter()
     members = worker_job.members()
@@ -182,11 +183,12 @@ def _train(
     plain = [partial(_report_plain, report) for report in reports]
     with contextlib.ExitStack() as stack:
         jobs = [_train_job(stack, store, member, other) for member in members]
-        found = _outcomes(task_of(first), jobs, plain, alive)
-        return [
+        found, short = _outcomes(task_of(first), jobs, plain, alive)
+        told = [
             _told(store, member, job.checkpoint, outcome)
             for member, job, outcome in zip(members, jobs, found, strict=True)
         ]
+    return [{**held, "members": len(jobs)} for held in told] if short else told
 
 
 def _train_job(
@@ -210,9 +212,13 @@ def _outcomes(
     jobs: Sequence[TrainJob],
     reports: Sequence[Report],
     alive: Callable[[], None],
-) -> Sequence[Outcome | Exception]:
-    """Of each job what it came to; those that failed together, or are no array, one by one."""
-    from trainables.engine.arrays.train import TogetherError, train_array
+) -> tuple[Sequence[Outcome | Exception], bool]:
+    """Of each job what it came to; those that failed together, or are no array, one by one.
+
+    Returns:
+        And whether it was memory that they lacked together.
+    """
+    from trainables.engine.arrays.train import TogetherError, TogetherMemoryError, train_array
     from trainables.engine.train import train
     from trainables.errors import TaskError
 
@@ -221,6 +227,7 @@ def _outcomes(
         with contextlib.suppress(TaskError):  # no array
             found = train_array(task, jobs, reports, alive)
         gc.collect()  # steps and networks of an array refer to one another
+    short = any(isinstance(held, TogetherMemoryError) for held in found)
     for number, held in enumerate(found):
         if not isinstance(held, TogetherError):
             continue
@@ -232,7 +239,7 @@ def _outcomes(
             found[number] = train(task, jobs[number], reports[number], alive)
         except Exception as error:
             found[number] = error
-    return found
+    return found, short
 
 
 def _told(

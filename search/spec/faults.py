@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from search.spec.overrides import HOMES
 from search.spec.unread import toml
 from trainables import find_task
 from trainables.errors import TaskError
@@ -130,19 +131,8 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
         task = find_task(name)
     except TaskError as error:
         return {"task": str(error)}
-    cells, space, fixed = (_table(raw, key) for key in ("cells", "space", "fixed"))
-    faults = {}
-    for table, key in [(t, k) for t in ("cells", "space", "fixed") for k in _table(raw, t)]:
-        if key not in task.settings:
-            faults[f"{table}.{key}"] = misplaced(key) if key in top else _unknown(table, key, task)
-        elif table == "space" and task.settings[key].role != "any":
-            faults[f"space.{key}"] = (
-                "changes what a value means and cannot be searched; list it in [cells]"
-            )
-        elif table == "cells" and task.settings[key].role == "study":
-            faults[f"cells.{key}"] = (
-                "must be the same in every cell of a table; put it under [fixed]"
-            )
+    cells, space, fixed = (_table(raw, table) for table in HOMES)
+    faults = _place_faults(raw, task, top)
     for key in task.settings.keys() & raw.keys() - set(top):
         faults[key] = f"is a setting of the task, of [fixed], [cells] or [space]: fixed.{key}"
     for key, values in cells.items():
@@ -154,11 +144,33 @@ def task_faults(raw: dict[str, Any], top: Collection[str] = ()) -> dict[str, str
     for key, entry in space.items():
         if key in task.settings:
             faults.update(_space_faults(key, entry, task, raw))
-    for key in (
-        cells.keys() & fixed.keys() | cells.keys() & space.keys() | fixed.keys() & space.keys()
-    ):
-        homes = [name for name in ("cells", "space", "fixed") if key in _table(raw, name)]
-        faults[f"{homes[-1]}.{key}"] = f"is also in [{homes[0]}]; a parameter has one home"
+    return {**faults, **_home_faults(raw)}
+
+
+def _place_faults(raw: dict[str, Any], task: Task, top: Collection[str]) -> dict[str, str]:
+    """Keys that no setting has, and settings in a table that their role keeps them out of."""
+    faults = {}
+    for table, key in [(t, k) for t in HOMES for k in _table(raw, t)]:
+        if key not in task.settings:
+            faults[f"{table}.{key}"] = misplaced(key) if key in top else _unknown(table, key, task)
+        elif table == "space" and task.settings[key].role != "any":
+            faults[f"space.{key}"] = (
+                "changes what a value means and cannot be searched; list it in [cells]"
+            )
+        elif table == "cells" and task.settings[key].role == "study":
+            faults[f"cells.{key}"] = (
+                "must be the same in every cell of a table; put it under [fixed]"
+            )
+    return faults
+
+
+def _home_faults(raw: dict[str, Any]) -> dict[str, str]:
+    """Settings that stand in more than one table."""
+    faults = {}
+    for key in sorted({key for table in HOMES for key in _table(raw, table)}):
+        first, *others = [table for table in HOMES if key in _table(raw, table)]
+        if others:
+            faults[f"{others[-1]}.{key}"] = f"is also in [{first}]; a parameter has one home"
     return faults
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from search.spec.overrides import HOMES
 from trainables import find_task
 from trainables.settings import READ_WHERE
 from trainables.task import Needs
@@ -37,7 +38,7 @@ def unread_questions(spec: StudySpec) -> dict[str, str]:
     """The same of settings that no comparison hangs on: key -> question."""
     asked = {}
     for key, said in _never_read(spec).items():
-        home = next((t for t in ("cells", "space", "fixed") if key in getattr(spec, t)), None)
+        home = next((t for t in HOMES if key in getattr(spec, t)), None)
         if home is not None:
             asked[f"{home}.{key}"] = said
     return asked

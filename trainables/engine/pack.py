@@ -13,6 +13,7 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -80,10 +81,21 @@ def probe_pack(
         context.Process(target=_member, args=(case, begin, over, out), daemon=True)
         for _ in range(trials)
     ]
+    with _running(workers, over):
+        found = [_told(out, workers) for _ in workers]
+    paces = [1 / seconds for seconds, _ in found]
+    device, _, total = found[0][1]
+    peak = max(held[1] for _, held in found)
+    return Taken(device, peak, total, 1e3 * trials / sum(paces))
+
+
+@contextmanager
+def _running(workers: Sequence[BaseProcess], over: Any) -> Iterator[None]:
+    """Processes run meanwhile; they are told that it is over, and ended where they go on."""
     try:
         for worker in workers:
             worker.start()
-        found = [_told(out, workers) for _ in workers]
+        yield
     finally:
         over.set()
         for worker in workers:
@@ -91,10 +103,6 @@ def probe_pack(
             if worker.is_alive():
                 worker.kill()
                 worker.join()
-    paces = [1 / seconds for seconds, _ in found]
-    device, _, total = found[0][1]
-    peak = max(held[1] for _, held in found)
-    return Taken(device, peak, total, 1e3 * trials / sum(paces))
 
 
 def _told(out: Any, workers: Sequence[BaseProcess]) -> tuple[float, tuple[str, float, float]]:

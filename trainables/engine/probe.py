@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,17 +119,21 @@ def probe(
         times.append(time.perf_counter())
     if len(batch[0]) > 2:  # an epoch's odd last batch runs beside the captured graph
         ready.step((batch[0][:-1], batch[1][:-1]))
-    kit.net.eval()
-    generator = torch.Generator().manual_seed(0)
-    began = time.perf_counter()
-    task.evaluate(kit.net, data, "test", config, generator, False)  # the largest batches
-    test_s = time.perf_counter() - began
+    test_s = _seconds_to_test(task, kit, data, config)  # the largest batches
     if keeps:
         best = _copied(kits[:1])  # the next best is there before the last one goes
     del best
     late = times[len(times) // 2 :]
     step_ms = 1e3 * (late[-1] - late[0]) / max(1, len(late) - 1)
     return Taken(*memory(kind), step_ms, task.steps(data, config), test_s)
+
+
+def _seconds_to_test(task: Task, kit: Kit, data: Any, config: Config) -> float:
+    kit.net.eval()
+    generator = torch.Generator().manual_seed(0)
+    began = time.perf_counter()
+    task.evaluate(kit.net, data, "test", config, generator, False)
+    return time.perf_counter() - began
 
 
 class Ready:

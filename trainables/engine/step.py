@@ -120,13 +120,15 @@ class Step:
         config: complete; `precision` is resolved already.
 
     Attributes:
+        task: the same.
+        config: the same.
         average: of the weights, where the config asks for it.
     """
 
     def __init__(
         self, task: Task, net: nn.Module, optimizer: torch.optim.Optimizer, config: Config
     ) -> None:
-        self._task, self._net, self._optimizer, self._config = task, net, optimizer, config
+        self.task, self._net, self._optimizer, self.config = task, net, optimizer, config
         self._totals: dict[str, Tensor] = {}
         self._join: Callable[[], None] = nothing
         self._trained = [p for p in net.parameters() if p.requires_grad]
@@ -161,7 +163,7 @@ class Step:
     def _run(self, batch: Batch) -> None:
         x, target = batch
         self._optimizer.zero_grad(set_to_none=True)
-        with autocast(self._config, x.device):
+        with autocast(self.config, x.device):
             output = self._net(channels_last(x))
         loss, sums = self.loss(output, target)
         loss.backward()
@@ -171,7 +173,7 @@ class Step:
     def loss(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The task's, of what the network returned; see Task."""
         # losses and counts in single precision, as autocast itself has them
-        return self._task.loss(single(output), target, self._config)
+        return self.task.loss(single(output), target, self.config)
 
     def update(self, count: int, loss: Tensor, sums: dict[str, Tensor]) -> None:
         """Move the weights by the gradients that they have, and add up what was measured.
@@ -187,7 +189,7 @@ class Step:
     @property
     def clip(self) -> float:
         """The norm that gradients are scaled down to; 0 for none."""
-        return float(self._config.get("clip_grad") or 0.0)
+        return float(self.config.get("clip_grad") or 0.0)
 
     def move(self) -> None:
         """Move the weights, and their averages after them, by the gradients that they have."""
@@ -203,6 +205,17 @@ class Step:
             if name not in self._totals:
                 self._totals[name] = torch.zeros((), dtype=torch.float64, device=loss.device)
             self._totals[name].add_(value)
+
+    def total_in(self, name: str, total: Tensor) -> None:
+        """Add up a sum in this tensor from now on, which others may do as well.
+
+        Args:
+            name: of the sum.
+            total: `()`, of double precision; what there is of the sum is put in.
+        """
+        if name in self._totals:
+            total.copy_(self._totals[name])
+        self._totals[name] = total
 
 
 def nothing() -> None:

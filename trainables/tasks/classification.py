@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.engine.arrays.losses import FORMS, Losses
 from trainables.task import Config, Evaluation, Setting
 from trainables.tasks.class_collapse import health, is_collapsed
 
@@ -21,6 +22,33 @@ def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[s
     """Mean cross-entropy, and the number of correct answers."""
     value = F.cross_entropy(output, target, label_smoothing=config["label_smoothing"])
     return value, {"accuracy": (output.detach().argmax(1) == target).sum()}
+
+
+def losses(configs: Sequence[Config], weight: Tensor) -> Losses:
+    """`loss` of several members of an array at once; see `trainables.engine.arrays.losses`.
+
+    Args:
+        configs: the members'; `label_smoothing` may differ.
+        weight: any of theirs.
+
+    Returns:
+        (outputs `(members, batch, classes)`, targets `(members, batch)`) -> losses, sums.
+    """
+    shares = weight.new_tensor([config["label_smoothing"] for config in configs])
+    smooths, mixed = shares > 0, any(config["label_smoothing"] for config in configs)
+
+    def together(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logs = F.log_softmax(outputs, 2)
+        each = F.nll_loss(logs.flatten(0, 1), targets.flatten(), reduction="none")
+        found = each.view_as(targets).mean(1)
+        if mixed:  # where, since 0 times what is not finite is not 0
+            found = torch.where(smooths, found.lerp(-logs.mean((1, 2)), shares), found)
+        return found, {"accuracy": (outputs.detach().argmax(2) == targets).sum(1)}
+
+    return together
+
+
+FORMS[loss] = losses
 
 
 @torch.no_grad()

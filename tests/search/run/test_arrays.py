@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -346,6 +348,77 @@ def test_an_array_that_got_no_memory_is_half_as_large_from_then_on(given, make_s
             again.tell(member.trial, outcome(member))
     assert seen == sizes
     again.close()
+
+
+SHORT = {**VALUE, "members": 3}  # of three, each trained by itself for want of memory
+
+
+def test_an_array_that_a_gpu_had_no_memory_for_is_half_as_large_from_then_on(arrays, make_study):
+    """Its members have ended well, one by one; a resumed study makes the same arrays."""
+    arrays.places = replace(arrays.places, arrays={0: 4, 1: 4})
+    folder, first = arrays.folder, arrays.ask().members()
+    assert len(first) == 4
+    cell = arrays._search.jobs[first[0].trial].cell
+    for member in first:
+        arrays.tell(member.trial, {**outcome(member), "members": len(first)})
+    assert [event["members"] for event in told_events(arrays, "tell")] == [4] * 4
+    arrays.close()
+    shutil.copytree(folder, folder.with_name("copy"))
+
+    def rest(held: Path) -> list[list[str]]:
+        study = make_study(held, text=ARRAYS)
+        study.places = replace(study.places, arrays={0: 4, 1: 4})
+        try:
+            return drive_arrays(study)
+        finally:
+            study.close()
+
+    found = rest(folder)
+    assert found == rest(folder.with_name("copy"))
+    largest = {0: 0, 1: 0}
+    for trials in found:
+        largest[int(trials[0][:2])] = max(largest[int(trials[0][:2])], len(trials))
+    assert largest == {cell: 2, 1 - cell: 4}
+
+
+def test_a_study_that_goes_on_asks_for_the_arrays_of_one_that_was_resumed(arrays, make_study):
+    members = arrays.ask().members()
+    for member in members:
+        arrays.tell(member.trial, {**outcome(member), "members": len(members)})
+    folder = arrays.folder
+    shutil.copytree(folder, folder.with_name("copy"))
+    on = drive_arrays(arrays)
+    arrays.close()
+    again = make_study(folder.with_name("copy"), text=ARRAYS)
+    again.places = replace(again.places, arrays={0: 3, 1: 3})
+    assert drive_arrays(again) == on
+    again.close()
+
+
+def test_members_that_a_worker_lost_after_they_had_no_memory_together_say_so_too(given):
+    study, searcher, listener, ray_trial, held = given
+    broken = {**FAILED, "infrastructure": "process", "members": 3}
+    for trial in held:
+        end(listener, ray_trial, trial, broken)
+    searcher.on_trial_complete("r1", error=True)
+    lost = told_events(study, "lost")
+    assert [(event["cause"], event["members"]) for event in lost] == [("process", 3)] * 3
+    assert min(study._most(number) for number in (0, 1)) == 1
+    study.close()
+
+
+def test_it_is_told_once_how_large_arrays_are_from_now_on(given):
+    study, searcher, listener, ray_trial, held = given
+    said: list[str] = []
+    study._watcher.noted = said.append
+    for trial in held:
+        end(listener, ray_trial, trial, SHORT)
+    searcher.on_trial_complete("r1")
+    cell = int(held[0][:2])
+    assert [text for text in said if "memory" in text] == [
+        f"  there was no memory for 3 trials of cell {cell} as one: at most 1 are from now on"
+    ]
+    study.close()
 
 
 def test_other_losses_of_an_array_leave_its_size(given):

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from search.record.taken import FOLDERS
+from search.run import worker
 from search.run.bootstrap import run_job
 from search.run.device import mps_active
 from search.run.objects import Objects
@@ -140,6 +141,31 @@ def test_out_of_gpu_memory_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.undo()
     other = execute(worker_job(tmp_path, edition="parquet"), lambda row: None)
     assert "out_of_memory" not in other
+
+
+def test_members_that_had_no_memory_together_say_how_many_they_were(tmp_path, monkeypatch):
+    """However each has ended by itself."""
+    from trainables.engine.arrays import train as loop
+
+    def full(*args, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    first = worker_job(tmp_path, score_test=False)
+    own = {"trial": "u", "train": {**first.train, "seed": 2}}
+    job = replace(first, others=[own])
+    well = worker.execute(job, [lambda row: None] * 2)
+    assert [(told["ending"], "members" in told) for told in well] == [("value", False)] * 2
+    monkeypatch.setattr(loop, "_epoch", full)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    told = worker.execute(job, [lambda row: None] * 2)
+    assert [(held["ending"], held["members"]) for held in told] == [("value", 2)] * 2
+    assert [held["step"] for held in told] == ["eager"] * 2
+    monkeypatch.setattr("trainables.engine.train.train", full)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    told = worker.execute(job, [lambda row: None] * 2)
+    assert [(held["out_of_memory"], held["members"]) for held in told] == [(True, 2)] * 2
 
 
 def test_mps_is_active_where_its_daemon_has_its_pipes(tmp_path, monkeypatch):

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from trainables.engine.arrays import update, update_check
 from trainables.engine.arrays.joint import joined
+from trainables.engine.arrays.losses import add_up, losses_of
 from trainables.engine.graphed import Capture, Captured
 from trainables.engine.kit import Kit, capture_on
-from trainables.engine.step import autocast, channels_last, nothing
+from trainables.engine.step import autocast, channels_last, nothing, single
 from trainables.task import Batch, Config
 
 
@@ -50,8 +51,8 @@ class InTurn:
 class ArrayStep:
     """Forward, backward, update of all members.
 
-    Loss, clipping, update and averages are each member's own step's, which is why they may differ,
-    and why they are what a single trial computes, given its gradients.
+    Clipping, update and averages are each member's own step's, which is why they may differ, and
+    why they are what a single trial computes, given its gradients; of losses see `losses`.
 
     Args:
         members: their networks are joined; see `joint`.
@@ -62,6 +63,7 @@ class ArrayStep:
         self._members, self._config = members, config
         self._net = joined([member.net for member in members])
         self._join: Callable[[], None] = nothing
+        self._losses, self._totals = losses_of(members), dict[str, Tensor]()
         each = zip(*(member.net.parameters() for member in members), strict=True)
         self._parts = list(zip(self._net.parameters(), each, strict=True))
         self._counters = [
@@ -101,11 +103,8 @@ class ArrayStep:
         self._net.zero_grad(set_to_none=True)
         with autocast(self._config, x.device):
             outputs = self._net(channels_last(x))
-        found = [
-            member.step.loss(output, target)
-            for member, output, target in zip(self._members, outputs, targets, strict=True)
-        ]
-        torch.autograd.backward([loss for loss, _ in found])
+        losses, sums = self._losses(single(outputs), targets)
+        torch.autograd.backward(losses, torch.ones_like(losses))
         self._join()
         for whole, parts in self._parts:
             assert whole.grad is not None
@@ -113,8 +112,7 @@ class ArrayStep:
                 part.grad = gradient
         torch._foreach_add_(self._counters, 1)
         self._move()
-        for member, (loss, sums) in zip(self._members, found, strict=True):
-            member.step.add_up(len(x), loss.detach(), sums)
+        add_up(self._totals, self._members, {"loss": losses.detach() * len(x), **sums})
 
     def _move(self) -> None:
         for member in self._members:

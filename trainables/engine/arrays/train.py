@@ -14,7 +14,7 @@ from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.kit import eager_kit, forget
 from trainables.engine.trial import Report, Trial, generator, seed_of, trained
-from trainables.errors import TaskError
+from trainables.errors import TaskError, no_memory
 from trainables.task import Task
 
 # Whether members are joined into one program. On a GPU, where a kernel for one network of small
@@ -25,6 +25,10 @@ JOINED = {"cpu": False, "cuda": True}
 
 class TogetherError(Exception):
     """What several members failed with in what they computed together: it may be none's own."""
+
+
+class TogetherMemoryError(TogetherError):
+    """There was no memory for all of them."""
 
 
 def train_array(
@@ -49,7 +53,8 @@ def train_array(
             device. Where not, members take their steps in turn, on the same batches.
 
     Returns:
-        Of each job its outcome, or what it failed with; TogetherError where that was in common.
+        Of each job its outcome, or what it failed with; TogetherError where that was in common,
+        TogetherMemoryError where it was memory.
 
     Raises:
         TaskError: the jobs are no array.
@@ -120,12 +125,18 @@ def _train_members(
 
 def _own(error: Exception) -> Exception:
     """What a member has failed with; memory that it lacked is what the others hold as well."""
-    return _in_common(error) if isinstance(error, torch.OutOfMemoryError) else error
+    return _in_common(error) if _lacks_memory(error) else error
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether it was memory that was missing, a GPU's or the system's."""
+    return isinstance(error, torch.OutOfMemoryError) or no_memory(error)
 
 
 def _in_common(error: Exception) -> TogetherError:
     # no traceback: it would hold all members' memory while they are trained singly
-    return TogetherError(f"{type(error).__name__}: {error}")
+    kind = TogetherMemoryError if _lacks_memory(error) else TogetherError
+    return kind(f"{type(error).__name__}: {error}")
 
 
 def _epoch(

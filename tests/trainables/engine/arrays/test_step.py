@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +74,24 @@ def configs(complete: Any, chosen: Sequence[dict[str, Any]], **shape: Any) -> li
     return [complete("cifar10", precision="fp32", **{**shape, **own}) for own in chosen]
 
 
+SHAPE = ("depth", "stem", "skip_padding")
+
+
+@lru_cache(maxsize=3)  # the members of one test, which begin several times
+def begun(seed: int, *shape: Any) -> nn.Module:
+    """A network as it begins, not to be trained itself: to draw its weights takes longer."""
+    config = {k: s.default for k, s in TASK.settings.items()} | dict(
+        zip(SHAPE, shape, strict=True)
+    )
+    torch.manual_seed(seed)
+    return network_for(config, 10, (SIDE, SIDE), None).to(memory_format=torch.channels_last)
+
+
 def kits(held: Sequence[dict[str, Any]], dtype: torch.dtype = torch.double) -> list[Kit]:
     """A trial each, of seeds 0, 1, ..., as they begin."""
     made = []
     for seed, config in enumerate(held):
-        torch.manual_seed(seed)
-        net = network_for(config, 10, (SIDE, SIDE), None).to(dtype)
-        net = net.to(memory_format=torch.channels_last).train()
+        net = copy.deepcopy(begun(seed, *map(config.__getitem__, SHAPE))).to(dtype).train()
         optimizer = make_optimizer(net, config)
         made.append(Kit(net, optimizer, Step(TASK, net, optimizer, config)))
     return made
@@ -115,31 +127,38 @@ def one_by_one(members: Sequence[Kit]) -> Callable[[list[Batch]], None]:
 
 
 def state(member: Kit) -> dict[str, Tensor]:
-    """All that a trial is, by name, but for the order of its sums."""
+    """All that a trial is, by name, but for the order of its sums; not copied."""
     found = {f"net.{name}": value for name, value in member.net.state_dict().items()}
     for number, held in member.optimizer.state_dict()["state"].items():
         found |= {f"state.{number}.{key}": v for key, v in held.items() if torch.is_tensor(v)}
     if member.step.average is not None:
         found |= {f"ema.{k}": value for k, value in member.step.average.state().items()}
-    return {name: value.detach().clone() for name, value in found.items()}
+    return {name: value.detach() for name, value in found.items()}
 
 
 def off(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """The largest difference, of the largest in its tensor."""
+    """The largest difference, of the largest in its tensor; infinite where one is no number."""
     assert found.keys() == expected.keys()
-    return max(
-        float((found[name].double() - value.double()).abs().max())
-        / max(float(value.double().abs().max()), torch.finfo(torch.double).tiny)
+    every = [
+        largest(found[name].double() - value.double())
+        / max(largest(value.double()), torch.finfo(torch.double).tiny)
         for name, value in expected.items()
-    )
+    ]
+    return math.inf if any(map(math.isnan, every)) else max(every)  # max alone passes over NaN
+
+
+def largest(held: Tensor) -> float:
+    """Of the absolute values; NaN where one is."""
+    low, high = held.aminmax()
+    return float(torch.maximum(-low, high))
 
 
 def nudged(members: Sequence[Kit]) -> Sequence[Kit]:
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in (weight for member in members for weight in member.net.parameters()):
-            noise = torch.rand(weight.shape, generator=draw, dtype=torch.double) * 2 - 1
-            weight.mul_(1 + ROUNDING * noise)
+            noise = torch.rand(weight.shape, generator=draw, dtype=torch.double)
+            weight.mul_(noise.mul_(2 * ROUNDING).add_(1 - ROUNDING))
     return members
 
 
@@ -236,7 +255,7 @@ def test_members_go_on_when_one_has_left(complete):
     train(alone, held, one_by_one(alone), range(4), True)
     train(members, held, ArrayStep(members, held[0]), range(2), True)
     left, rest = [members[0], members[2]], [held[0], held[2]]
-    gone = state(members[1])
+    gone = {name: value.clone() for name, value in state(members[1]).items()}
     train(left, rest, ArrayStep(left, rest[0]), range(2, 4), True)
     assert off(state(left[0]), state(alone[0])) < NEAR
     assert off(state(left[1]), state(alone[2])) < NEAR

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from trainables import find_task
 from trainables.engine.arrays.fits import why_single
-from trainables.engine.arrays.train import TogetherError, train_array
+from trainables.engine.arrays.train import (
+    TogetherError,
+    TogetherMemoryError,
+    _in_common,
+    train_array,
+)
 from trainables.engine.checkpoint import DamagedCheckpoint, Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.train import train
@@ -230,6 +235,19 @@ def test_what_all_fail_with_is_that_of_all(complete, tmp_path, monkeypatch):
     assert [str(error) for error in ended] == ["RuntimeError: out of something"] * 3
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), TogetherMemoryError),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator"), TogetherMemoryError),
+        (MemoryError(), TogetherMemoryError),
+        (RuntimeError("CUDA error: an illegal memory access"), TogetherError),
+    ],
+)
+def test_memory_that_all_lack_is_told_apart_from_other_failures(error, kind):
+    assert type(_in_common(error)) is kind
+
+
 def test_memory_that_a_member_lacks_beside_the_others_is_that_of_all(
     complete, tmp_path, monkeypatch
 ):
@@ -245,7 +263,7 @@ def test_memory_that_a_member_lacks_beside_the_others_is_that_of_all(
 
     monkeypatch.setattr("trainables.engine.arrays.train.Trial", Full)
     _, ended = together(held)
-    assert [type(one) for one in ended] == [Outcome, Outcome, TogetherError]
+    assert [type(one) for one in ended] == [Outcome, Outcome, TogetherMemoryError]
 
 
 def test_where_an_array_has_broken_its_process_no_member_pays_for_it(
@@ -259,7 +277,8 @@ def test_where_an_array_has_broken_its_process_no_member_pays_for_it(
 
     monkeypatch.setattr("trainables.engine.arrays.train.train_array", broken)
     monkeypatch.setattr("search.run.worker.why_broken", lambda kind: "CUDA error: an illegal")
-    found = _outcomes(TASK, jobs(complete, tmp_path), [print] * 3, lambda: None)
+    found, short = _outcomes(TASK, jobs(complete, tmp_path), [print] * 3, lambda: None)
+    assert not short
     assert [failure(error)["infrastructure"] for error in found] == ["process"] * 3
 
 
@@ -277,7 +296,8 @@ def test_what_fails_together_or_is_no_array_is_trained_one_by_one(complete, tmp_
 
     other = jobs(complete, tmp_path / "other")
     other[2] = TrainJob(**{**vars(other[2]), "config": {**other[2].config, "batch_size": 8}})
-    singly, _ = outcomes(other)
+    (singly, short), _ = outcomes(other)
+    assert not short  # they are no array
     assert [outcome.how["step"] for outcome in singly] == ["eager"] * 3
     monkeypatch.setattr(loop, "_epoch", broken)
     nets: list[Any] = []
@@ -296,7 +316,8 @@ def test_what_fails_together_or_is_no_array_is_trained_one_by_one(complete, tmp_
         return train(*told)
 
     monkeypatch.setattr("trainables.engine.train.train", singly_trained)
-    found, rows = outcomes(jobs(complete, tmp_path / "held"))
+    (found, short), rows = outcomes(jobs(complete, tmp_path / "held"))
+    assert short
     assert alone == [[True] * 3] * 3
     assert [outcome.how["step"] for outcome in found] == ["eager"] * 3
     assert [len(held) for held in rows] == [EPOCHS] * 3
