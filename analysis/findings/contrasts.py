@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.moves import detectable, seeds_to_decide
 from analysis.findings.several import decided
-from analysis.findings.verdict import change_of, kept_out
+from analysis.findings.verdict import change_of, out_words
 from search.record import Record, UserError
 from search.record.naming import cell_label, setting
 
@@ -110,8 +110,8 @@ def _why(value: CellValue, other: CellValue | None) -> str:
     if other is None:
         return "no cell has the other value beside the same settings"
     for held in (value, other):
-        if out := kept_out(held):
-            return f"{cell_label(held.given)}: {', '.join(out)}"
+        if out := out_words(held):
+            return f"{cell_label(held.given)}: {out}"
     return "" if value.images == other.images else "they are of other images"
 
 
