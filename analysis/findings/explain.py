@@ -206,7 +206,10 @@ def _fit(record: Record, value: CellValue) -> Fit | None:
     errors = (best - train).abs() if math.isfinite(best) else train * math.nan
     gaps = train - watched if top else watched - train
     return Fit(
-        *(float(held.mean()) for held in (train, watched, errors, gaps)),
+        train=float(train.mean()),
+        watched=float(watched.mean()),
+        error=float(errors.mean()),
+        gap=float(gaps.mean()),
         n=len(both),
         gap_interval=_over_seeds(gaps.tolist()),
         lean=_over_seeds((gaps - errors).tolist()),
