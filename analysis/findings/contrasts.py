@@ -18,7 +18,7 @@ from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.moves import detectable, seeds_to_decide
 from analysis.findings.several import decided
 from analysis.findings.verdict import change_of, out_words
-from search.record import Record, UserError
+from search.record import Record, UserError, did_you_mean
 from search.record.naming import cell_label, setting
 
 COLUMNS = [
@@ -87,7 +87,10 @@ def _pairs(record: Record, contrast: Contrast) -> list[tuple[CellValue, CellValu
     cells = record.study["cells"]
     if not any(key in at for at in cells):
         keys = ", ".join(dict.fromkeys(k for at in cells for k in at))
-        raise UserError(f"study {record.study['name']}: no cell differs in {key!r}, but in {keys}")
+        raise UserError(
+            f"study {record.study['name']}: no cell differs in {key!r}"
+            f"{did_you_mean(key, [k for at in cells for k in at])}, but in {keys}"
+        )
     if len({repr(at.get(key)) for at in cells}) < 2:
         raise UserError(f"study {record.study['name']}: all cells have the same {key}")
     if not any(at.get(key) == against for at in cells):

@@ -15,7 +15,7 @@ from analysis.findings.moves import Move, moves
 from analysis.findings.settled import settled
 from analysis.findings.stats import NO_INTERVAL, Interval, has_spread, mean_interval
 from analysis.findings.verdict import Lead
-from search.record import Record, UserError, searched, trial_column
+from search.record import Record, UserError, did_you_mean, searched, trial_column
 
 ALIKE = 0.1  # relative: gap and training error that differ by less say neither
 
@@ -103,6 +103,12 @@ def cell_number(record: Record, wanted: str) -> int:
         return int(wanted)
     pairs = [part.partition("=") for part in wanted.split(",")]
     asked = {key.strip(): value.strip().lower() for key, _, value in pairs}
+    keys = list(dict.fromkeys(key for at in cells for key in at))
+    for key in asked.keys() - {*keys, wanted}:
+        raise UserError(
+            f"no cell of study {record.study['name']} has {key!r}{did_you_mean(key, keys)}; its "
+            f"cells differ in {', '.join(keys)}"
+        )
     fits = [
         number
         for number, at in enumerate(cells)

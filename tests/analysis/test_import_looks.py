@@ -1,4 +1,4 @@
-"""What an import keeps beside results: each look at test, the learning rate of each epoch, runs."""
+"""What an import keeps beside results: looks at test, the rate of each epoch, and whose rows."""
 
 from __future__ import annotations
 
