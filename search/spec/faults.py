@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from search.spec.overrides import HOMES
 from search.spec.tables import Budget, Confirm, Log, Resources
 from search.spec.unread import toml
@@ -21,7 +23,12 @@ RANGE = ("low", "high", "log", "integer", "values")  # keys of a range; others a
 
 
 HERE = "no such key here"
-TABLES = {"budget": Budget, "confirm": Confirm, "log": Log, "resources": Resources}
+TABLES: dict[str, type[BaseModel]] = {
+    "budget": Budget,
+    "confirm": Confirm,
+    "log": Log,
+    "resources": Resources,
+}
 BY_ROLE = {"any": ("fixed", "cells", "space"), "cell": ("cells", "fixed"), "study": ("fixed",)}
 
 
