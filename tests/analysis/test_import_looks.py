@@ -83,3 +83,11 @@ def test_rows_of_several_runs_that_nothing_tells_apart_are_refused_in_a_line(imp
 def test_of_one_run_no_column_is_named_that_is_not_there(imported):
     _, error = imported(["epoch,val_accuracy", "1,0.5", "2,0.6"], 2)
     assert 'cells = ["model"] and fixed.model = "mine"' in error and "depth are" not in error
+
+
+def test_verify_says_what_of_an_import_can_be_checked(imported, capsys):
+    record, _ = imported(["depth,lr,val_accuracy", "18,0.1,0.5"])
+    assert main(["verify", str(record.run)]) == 1
+    told = capsys.readouterr().out
+    assert "held against what the import wrote; there are no logs of its runs" in told
+    assert "held against the logs" not in told and "computed again" not in told
