@@ -29,8 +29,8 @@ def _summary(found: Verification) -> str:
     short = ", ".join(f"{n} {what}" for n, what in counts if n)
     if "imported" in found.record.study:
         return (
-            f"{found.record.study['name']}: {frames} held against what the import wrote; there are "
-            f"no logs of its runs, nor results of images to compute a score from: {short}"
+            f"{found.record.study['name']}: {frames} held against what the import wrote; there "
+            f"are no logs of its runs, nor results of images to compute a score from: {short}"
         )
     return (
         f"{found.record.study['name']}: {frames} held against the logs, scores on test of "
