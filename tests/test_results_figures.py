@@ -204,6 +204,11 @@ def crowd_figures() -> list[str]:
     """Of crowd-a-64px, and of the network that it started from."""
     held, source = load(CROWD), load(SOURCE)
     found = setup(CROWD)
+    (data,), (other,) = held.study["data"], load(CONV_A).study["data"]
+    assert data["annotations_sha256"] == other["annotations_sha256"] and "notes" not in data
+    pair = re.search(r"test (\w+) is train (\w+)", " ".join(other["notes"]))
+    assert pair is not None and other["copies_left_out"] == 1
+    found.append(f"test {pair[1]} is train {pair[2]}, pixel for pixel")
     one = source.trials.iloc[0]
     told = json.loads(held.trials["baselines"].dropna().iloc[0])
     median = told["training median"]["mae"]

@@ -5,11 +5,10 @@ Importing this package loads neither. Start reading at `task.py`, the seam, then
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from trainables.errors import TaskError
+from trainables.errors import TaskError, did_you_mean
 
 if TYPE_CHECKING:
     from trainables.task import Task
@@ -36,8 +35,7 @@ def find_task(name: str) -> Task:
 
         return load_own(name)
     if name not in TASKS:
-        near = difflib.get_close_matches(str(name), TASKS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, TASKS, "'")
         raise TaskError(
             f"must be one of {', '.join(TASKS)}, or 'module:ATTRIBUTE' of your own, not "
             f"{name!r}{hint}"

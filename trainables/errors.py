@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -32,6 +33,22 @@ def no_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return refused or isinstance(error, MemoryError)
+
+
+def did_you_mean(name: object, known: Iterable[object], quote: str = "") -> str:
+    """Of a name that is unknown the nearest known one, e.g. "; did you mean depth?".
+
+    Args:
+        name: as it was given.
+        known: names that would be right; their case does not matter.
+        quote: mark on both sides of the name.
+
+    Returns:
+        "" where none is near.
+    """
+    names = {str(held).casefold(): str(held) for held in known}
+    near = difflib.get_close_matches(str(name).casefold(), names, 1)
+    return f"; did you mean {quote}{names[near[0]]}{quote}?" if near else ""
 
 
 def causes(error: BaseException | None, implied: bool = True) -> Iterator[BaseException]:

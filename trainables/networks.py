@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from trainables.errors import TaskError
+from trainables.errors import TaskError, did_you_mean
 from trainables.own_code import import_own
 from trainables.resnet import backbone
 from trainables.task import Config
@@ -88,10 +87,10 @@ def network_faults(config: Config) -> dict[str, str]:
         except TaskError as error:
             faults["network"] = str(error)
     elif name not in known:
-        near = difflib.get_close_matches(name, [RESNET, *known], 1)
+        near = did_you_mean(name, [RESNET, *known], "'")
         faults["network"] = (
             f"must be '{RESNET}', a classifier of torchvision.models, or 'module:function' of "
-            f"your own, not {name!r}{f'; did you mean {near[0]!r}?' if near else ''}"
+            f"your own, not {name!r}{near}"
         )
     if config["pretrained"]:
         faults["pretrained"] = f"has no weights for network = {name!r}; they are the ResNets'"

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import words
-from analysis.display.frames import ends, over_seeds, text
-from analysis.display.marks import legend, why_out
+from analysis.display.frames import ends, lead_words, over_seeds, text
+from analysis.display.marks import legend, undecidable, why_out
 from analysis.display.origins import origin
 from analysis.findings.cells import CellValue, config_of
 from analysis.findings.explain import Explanation, Fit, explain
-from analysis.findings.facts import DASH, fixed_point, metric_name
+from analysis.findings.facts import DASH, fixed_point, metric_name, training_compares
 from analysis.findings.moves import Move
 from search.record import Record
 from search.record.naming import cell_label, number
@@ -75,16 +75,18 @@ def _standing(held: Explanation, name: str) -> list[str]:
     if main.standing == "out":
         return [f"compared with no other cell: {why_out(main)}"]
     if held.ahead is None:
-        return [f"best mean {name} of the cells of the same images" * (main.standing != "alone")]
+        told = {"best": "decided against all others", "among the best": "NOT decided"}
+        if main.standing not in told:
+            return []
+        return [f"best mean {name} of the cells of the same images, {told[main.standing]}"]
     first, by = held.ahead
     if by.tie:
         return [f"a tie with {cell_label(first.given)}, of which nothing is decided"]
     said = f"behind {cell_label(first.given)} by {fixed_point(by.point, main.digits)}"
-    for what, interval in (("seeds", by.seeds), ("test images", by.images), ("both", by.both)):
-        if interval.known:
-            said += f"; {what} {ends(interval, main.digits)}"
+    if not (over := lead_words(by, main.digits)):
+        return [f"{said}: NOT decided; {undecidable((first, main))}"]
     decided = "decided" if main.standing == "behind" else "NOT decided"
-    return [f"{said} ({100 * by.level:.3g} %, Holm): {decided}"]
+    return [f"{said} ({over}; all leads together, Holm): {decided}"]
 
 
 def _search(record: Record, held: Explanation) -> list[str]:
@@ -150,17 +152,21 @@ def _fit(record: Record, fit: Fit | None, main: CellValue, name: str) -> list[st
         return [f"{both} are not on record at the epoch shown"]
     train, val, gap = (fixed_point(x, main.digits) for x in (fit.train, fit.watched, fit.gap))
     shown = f"train {name} {train}, {watched} {name} {val} at the checkpoint shown"
-    if apart := words.training(record.study):
-        return [shown, *apart]
-    lines = [f"{shown}; gap {gap}"]
+    if not training_compares(record.study, main.given):
+        return [shown, *words.training(record.study)]
+    over = f" (95 % over seeds {ends(fit.gap_interval, main.digits)})"
+    lines = [f"{shown}; gap {gap}{over if fit.gap_interval.known else ''}"]
     if fit.says == "unknown":
         return lines
     left = f"training itself is {fixed_point(fit.error, main.digits)} from the best {name} can be"
     if fit.says == "overfitted":
         return [*lines, f"overfitted: {left}, and {watched} is worse by more than that, {gap}"]
-    if fit.gap > 0:
-        return [*lines, f"underfitted: {left}, and {watched} is worse by less than that, {gap}"]
-    return [*lines, f"underfitted: {left}, and {watched} is no worse than training"]
+    beside = {
+        "worse": f"is worse by less than that, {gap}",
+        "no worse": "is no worse than training",
+        "not decided": "is not shown to be worse than training",
+    }
+    return [*lines, f"underfitted: {left}, and {watched} {beside[fit.watched_is]}"]
 
 
 def settled_words(held: Any, value: CellValue) -> str:

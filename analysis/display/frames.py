@@ -15,6 +15,7 @@ from analysis.findings.cells import CellValue
 from analysis.findings.constants import constants_by_side
 from analysis.findings.facts import DASH, beside, fixed_point
 from analysis.findings.stats import Interval, interval_kind, mean_sd
+from analysis.findings.verdict import Lead
 from search.record import Record
 from search.record.once import once
 
@@ -58,6 +59,22 @@ def ends(held: Interval, digits: int) -> str:
 def over_seeds(held: Interval) -> str:
     """What an interval over seeds is called: of two seeds there is none that says 95 %."""
     return "range of two seeds, not 95 %" if held.kind == "range" else "95 % over seeds"
+
+
+def lead_words(by: Lead, digits: int) -> str:
+    """What a lead is decided by, e.g. "95 %: seeds 0.1 to 0.2; test images ...; both ...".
+
+    "" where nothing decides it: an interval over test images alone, of one training a cell, says
+    nothing of other trainings, so it is not shown for one that does.
+    """
+    if not by.both.known:
+        return ""
+    seeds = "paired seeds" if by.seeds.kind == "paired" else "seeds"
+    said = [f"over {seeds} alone {ends(by.seeds, digits)}"]
+    if by.images.known:
+        parts = ((seeds, by.seeds), ("test images", by.images), ("both", by.both))
+        said = [f"{what} {ends(held, digits)}" for what, held in parts]
+    return f"{100 * by.level:.3g} %: {'; '.join(said)}"
 
 
 def constant_rows(record: Record) -> pd.DataFrame:

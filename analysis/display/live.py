@@ -26,6 +26,7 @@ from search.record.status import (
     RUNNING,
     as_it_runs,
     begins,
+    best_so_far,
     lost_lines,
     next_line,
     state_of,
@@ -211,13 +212,10 @@ def _reached(held: Record) -> list[str]:
 
 def _best_so_far(held: Record) -> list[str]:
     """Of each cell the best value at a rung, of which epoch, and whose."""
-    rows = held.trials[held.trials["stage"] != "confirm"].dropna(subset=["value"])
-    found = [""] * len(held.study["cells"])
-    order = rows.sort_values("value", ascending=held.study["mode"] != "max", kind="stable")
-    for row in order.drop_duplicates("cell").to_dict("records"):
-        text = f"{row['value']:.4g} at {row['value_epoch']} ({row['trial']})"
-        found[int(row["cell"])] = text
-    return found
+    return [
+        f"{best.value:.4g} at {best.epoch} ({best.trial})" if best else ""
+        for best in best_so_far(held)
+    ]
 
 
 def _chosen(held: Record) -> list[str]:

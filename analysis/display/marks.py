@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.findings.cells import ALLOWED, NO_VALUE, CellValue, kept_out
+from analysis.findings.stats import has_spread
 from search.record.naming import cell_label
 
 # mark -> (sign in tables, what it says)
@@ -74,23 +75,34 @@ def why_out(value: CellValue) -> str:
     )
 
 
+def undecidable(values: Iterable[CellValue]) -> str:
+    """Why no interval over seeds is known of some values, so that no lead of theirs decides."""
+    held = list(values)
+    if any(value.n < 2 for value in held):
+        why = "with one seed a cell"
+    elif any(has_spread(value.values) for value in held):  # paired
+        why = "with the same difference at every seed"
+    else:
+        why = "with seeds that do not differ"
+    return f"{why} a lead decides nothing"
+
+
 def deciding(values: Iterable[CellValue]) -> str:
     """What bold is, and which uncertainties decided it."""
     held = [value for value in values if value.standing in ("best", "among the best", "behind")]
     if not held:
         return "Bold: nothing, since no two cells can be compared."
-    images = [v.metric for v in held if v.behind is not None and v.behind.images.known]
-    alone = [v.metric for v in held if v.behind is not None and not v.behind.images.known]
-    kinds = {v.behind.seeds.kind for v in held if v.behind is not None}
-    seeds = ", or ".join(SEED_KINDS[kind] for kind in SEED_KINDS if kind in kinds) or "Welch"
-    over = [
-        f"{', '.join(dict.fromkeys(metrics))} {how}"
-        for metrics, how in (
-            (images, f"over seeds ({seeds}) and test images (paired bootstrap) together"),
-            (alone, f"over seeds alone ({seeds}), since results of each image do not give it"),
-        )
-        if metrics
-    ]
+    leads = [(v.metric, v.behind) for v in held if v.behind is not None]
+    kinds = {by.seeds.kind for _, by in leads}
+    seeds = ", or ".join(SEED_KINDS[kind] for kind in SEED_KINDS if kind in kinds)
+    over = []
+    for there, how in (
+        ((True, True), f"over seeds ({seeds}) and test images (paired bootstrap) together"),
+        ((True, False), f"over seeds alone ({seeds}), since results of each image do not give it"),
+        ((False, False), "not at all where a cell has one seed, or seeds do not differ"),
+    ):
+        same = [m for m, by in leads if (by.both.known, by.both.kind == "both") == there]
+        over += [f"{', '.join(dict.fromkeys(same))} {how}"] if same else []
     return (
         "Bold: decided to be better than every other comparable, unmarked cell of the same images "
         f"(95 %, Holm): {'; '.join(over)}; signs that keep no cell out: "

@@ -8,6 +8,9 @@ from typing import Any
 from search.record import Record
 
 DIGITS = 16  # of a digest in captions
+UNLOOKED = (
+    "whether test images are among those trained on is not on record: copies were not looked for"
+)
 PRETRAINED = {  # by the source of the weights
     "imagenet1k_v1": "Fine-tuned: from torchvision's IMAGENET1K_V1.",
     "synthetic": "Fine-tuned: from a network trained on other synthetic images.",
@@ -49,7 +52,7 @@ def limits(settings: Mapping[str, Any]) -> dict[str, int]:
 def data_words(study: Mapping[str, Any]) -> list[str]:
     """Name, edition, images, heads, points outside; then an item each what is odd, worst first.
 
-    Records of before odd things were looked for have no such items.
+    Records of before odd things were looked for have one that says so.
     """
     lines = []
     for held in study["data"]:
@@ -63,6 +66,8 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
             counts.append(text)
         lines.append(f"{held['data']} ({held['edition']} edition), {', '.join(counts)}")
         lines += [*held.get("warnings", ()), *held.get("notes", ())]
+        if not ("notes" in held or held.get("synthetic") or "imported" in study):
+            lines.append(UNLOOKED)
     used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
     if used:
         lines.append(f"of these at most {', '.join(used)} images used")

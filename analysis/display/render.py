@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.display.markup import fragment
-from search.record import UserError, whole
+from search.record import UserError, did_you_mean, whole
 
 PAGE_FORMATS = ("csv", "md", "tex", "html")  # files that stand beside a page
 FORMATS = (*PAGE_FORMATS, "json")
@@ -120,7 +120,8 @@ class Table:
             found = [n for n in begun if names[n] == head] or begun
             if len(found) != 1:
                 held = ", ".join(names[n] for n in found) or f"the table has {', '.join(names)}"
-                fault = "is the beginning of several: " if found else "is none; "
+                none = f"is none{did_you_mean(head, names)}; "
+                fault = "is the beginning of several: " if found else none
                 raise UserError(f"column {head!r} {fault}{held}")
             kept.append(found[0])
         return replace(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.display import marks
-from analysis.display.frames import ends
+from analysis.display.frames import lead_words
 from analysis.findings.answer import Answer, answers
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import fixed_point, metric_name
@@ -70,9 +70,7 @@ def _lead(answer: Answer) -> str:
     text = f"NOT decided. {_named(first)} has the best mean; not told apart from it: {rest}"
     if answer.verdict == "not decided":
         return text
-    few = answer.verdict == "one seed"
-    why = "with one seed a cell" if few else "with seeds that do not differ"
-    return f"{text}; {why} a lead decides nothing"
+    return f"{text}; {marks.undecidable(answer.compared[:2])}"
 
 
 def _tied(value: CellValue) -> bool:
@@ -84,12 +82,9 @@ def _by(value: CellValue) -> str:
     lead = value.behind
     if lead is None:
         return _named(value)
-    kinds = (("seeds", lead.seeds), ("test images", lead.images), ("both", lead.both))
-    said = [f"{what} {ends(held, value.digits)}" for what, held in kinds if held.known]
-    if not lead.images.known and said:
-        said = [f"over seeds alone {ends(lead.seeds, value.digits)}"]
-    level = f" ({100 * lead.level:.3g} %: {'; '.join(said)})" if said else ""
-    return f"{_named(value)}, behind by {fixed_point(lead.point, value.digits)}{level}"
+    said = lead_words(lead, value.digits)
+    over = f" ({said})" if said else ""
+    return f"{_named(value)}, behind by {fixed_point(lead.point, value.digits)}{over}"
 
 
 def _skill(answer: Answer) -> str:

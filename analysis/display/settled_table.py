@@ -76,7 +76,7 @@ def _notes(data: pd.DataFrame, epoch: int, of_best: str) -> list[str]:
         f"those at the ends of the same curves in {len(differ)} of {ranked} "
         "cells; the first column of ranks is of the values that tables show."
         if math.isfinite(epoch) and epoch
-        else "No whole learning curve with its learning rates is on record."
+        else "No whole learning curve is on record."
     )
     return [
         "Slope of the mean curve over the last fifth of the epochs (10 at least) that were "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ from analysis.display.ledger import ledger_words
 from analysis.display.marks import legend
 from analysis.display.origins import origin
 from analysis.display.render import Table
-from analysis.findings.cells import CellValue
+from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.differences import cell_keys, changes
 from analysis.findings.facts import DASH, beside, digits, fixed_point, metric_name
 from analysis.findings.several import diff, joined, parted
 from analysis.findings.stats import Interval
 from search.record import Record
 from search.record.naming import setting
+
+NOT_ON_RECORD = "not on record"  # of a setting that came after a study was run
 
 
 def diff_table(one: Record, other: Record) -> Table:
@@ -31,11 +33,14 @@ def diff_table(one: Record, other: Record) -> Table:
         UserError: see analysis.findings.several.diff.
     """
     data, keys = diff(one, other), cell_keys([one, other])
+    values = [{(v.cell, v.metric): v for v in cell_values(record)} for record in (one, other)]
     rows = []
     for row in data.to_dict("records"):
         held = {str(name): value for name, value in row.items()}
-        at = {key: setting(key, held.get(key, held.get(f"setting_{key}"))) for key in keys}
-        own = _moved(one, held)
+        told = {key: held.get(key, held.get(f"setting_{key}")) for key in keys}
+        there = {k: v for k, v in told.items() if v is not None and v == v}  # NaN in a frame
+        at = {key: _said(there, key) for key in keys}
+        own = _moved(one, held, values)
         rows.append(beside(at, own) | own)
     display = pd.DataFrame(rows)
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
@@ -46,15 +51,21 @@ def diff_table(one: Record, other: Record) -> Table:
     return Table(names, "diff", title, caption, display, bold, data, short=_short(data))
 
 
-def _moved(record: Record, row: dict[str, Any]) -> dict[str, str]:
+Values = dict[tuple[int, str], CellValue]  # by cell and metric
+
+
+def _moved(record: Record, row: dict[str, Any], values: Sequence[Values]) -> dict[str, str]:
     places = digits(record.study, row["metric"])
+    shown = {}
+    for which, held_by in zip(("first", "second"), values, strict=True):
+        cell = row[f"cell_{which}"]
+        shown[which] = DASH if pd.isna(cell) else text(held_by[cell, row["metric"]])
     name = f"{row['split']} {metric_name(record.study, row['metric'])}"
     held = Interval(row["lo"], row["hi"], "both")
     why = f": {row['why']}" if row["why"] else ""
     return {
         "metric": name,
-        "first": _mean(row, "first", places),
-        "second": _mean(row, "second", places),
+        **shown,
         "change": fixed_point(row["change"], places),
         "95 % of the change": ends(held, places),
         "verdict": f"{row['verdict']}{why}",
@@ -69,11 +80,6 @@ def _causes(row: dict[str, Any]) -> str:
     return ", ".join(chosen if kind == "chosen" else kind for kind in kinds)
 
 
-def _mean(row: dict[str, Any], which: str, places: int) -> str:
-    n = row[f"n_{which}"]
-    return f"{fixed_point(row[which], places)} ({n})" if n else DASH
-
-
 def _short(data: pd.DataFrame) -> str:
     counts = data["verdict"].value_counts()
     return "; ".join(f"{n} {verdict}" for verdict, n in counts.items())
@@ -83,9 +89,15 @@ def _told_of(one: Record, other: Record) -> list[str]:
     damaged = [note for record in (one, other) for note in _damage(record)]
     return [
         *damaged,
-        "First and second: means over seeds (their number). The interval is over seeds and, where "
+        "First and second: as the tables of each have them, with their marks; what keeps a cell "
+        "from being compared there does so here. The interval is over seeds and, where "
         "results of each image are on record, over test images; all cells of a metric are decided "
         "together (Holm). Better and worse are the second's.",
+        *(
+            f"{name}: {said}."
+            for name, r in (("First", one), ("Second", other))
+            if (said := "; ".join(f"{sign} {what}" for sign, what in legend(cell_values(r))))
+        ),
         f"First: {origin(one)} Second: {origin(other)}",
     ]
 
@@ -109,7 +121,7 @@ def _differences(one: Record, other: Record) -> list[str]:
 
 def _fact(value: Any) -> str:
     if not isinstance(value, str):
-        return "not on record"
+        return NOT_ON_RECORD
     try:
         held = json.loads(value)
     except ValueError:
@@ -118,6 +130,10 @@ def _fact(value: Any) -> str:
         return " ".join(f"{key}={_fact(json.dumps(v))}" for key, v in held.items())
     said = str(held)
     return f"{said[:10]}..." if len(said) > 30 and " " not in said else said
+
+
+def _said(settings: Mapping[str, Any], key: str) -> str:
+    return setting(key, settings[key]) if key in settings else NOT_ON_RECORD
 
 
 def join_table(records: Sequence[Record]) -> Table:
@@ -133,7 +149,7 @@ def join_table(records: Sequence[Record]) -> Table:
     for _, group in itertools.groupby(found, key=lambda held: (held[0].run, held[1].cell)):
         cell = list(group)
         record, first, settings = cell[0]
-        at = {key: setting(key, settings.get(key)) for key in (*keys, *varied)}
+        at = {key: _said(settings, key) for key in (*keys, *varied)}
         own = {"study": names[record.run]}
         values = {_head(record, v): text(v) for _, v, _ in cell}
         main = next((v for _, v, _ in cell if v.metric == record.study["metric"]), first)
@@ -172,10 +188,27 @@ def _head(record: Record, value: CellValue) -> str:
 
 
 def _varied(found: Sequence[Found]) -> list[str]:
-    """Settings that do not hold in every cell, as far as every record has them."""
-    settings = [at for _, _, at in found]
-    keys = [key for key in settings[0] if all(key in at for at in settings)]
-    return [key for key in keys if any(at[key] != settings[0][key] for at in settings)]
+    """Settings that do not hold in every cell that has them on record."""
+    held: dict[str, set[str]] = {}
+    for _, _, at in found:
+        for key, value in at.items():
+            held.setdefault(key, set()).add(repr(value))
+    return [key for key, values in held.items() if len(values) > 1]
+
+
+def _lacking(records: Sequence[Record], found: Sequence[Found]) -> list[str]:
+    """Settings that some records lack and the others agree on, a sentence a record."""
+    shown = {*cell_keys(records), *_varied(found)}
+    every = {key: at[key] for _, _, at in found for key in at if key not in shown}
+    names, told = _names(records), []
+    for record in records:
+        at = next((at for held, _, at in found if held is record), {})
+        if lacks := [f"{key} ({setting(key, every[key])})" for key in every if key not in at]:
+            told.append(
+                f"{NOT_ON_RECORD.capitalize()} in {names[record.run]}, with what the others have: "
+                f"{', '.join(lacks)}."
+            )
+    return told
 
 
 STANDINGS = {  # what a word of that column means, where it does not say so itself
@@ -204,4 +237,4 @@ def _joined_notes(records: Sequence[Record], found: Sequence[Found]) -> list[str
     there = {value.standing for _, value, _ in found if value.metric == metric}
     words = [f"{word}: {said}" for word, said in STANDINGS.items() if word in there]
     notes += [f"Standing, {'; '.join(words)}."] * bool(words)
-    return [*notes, *told]
+    return [*notes, *told, *_lacking(records, found)]

@@ -33,7 +33,7 @@ from analysis.findings.first_rung import ranked_then
 from analysis.findings.marginals import is_grid
 from analysis.findings.reveals import reveal_frame
 from analysis.findings.stats import skill
-from search.record import Record, UserError, naming
+from search.record import Record, UserError, did_you_mean, naming
 
 __all__ = ["FORMATS", "Table", "keys", "make", "named", "render", "search_frame"]
 
@@ -78,7 +78,8 @@ def named(record: Record, key: str) -> Table:
     """
     if key not in (held := keys(record)):
         raise UserError(
-            f"study {record.study['name']} has no table {key}; it has {', '.join(held)}"
+            f"study {record.study['name']} has no table {key}{did_you_mean(key, held)}; it has "
+            f"{', '.join(held)}"
         )
     return make(record, key)
 

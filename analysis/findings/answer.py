@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.findings.cells import CellValue, cell_values, kept_out
-from analysis.findings.stats import equal, has_spread
+from analysis.findings.stats import equal
 from search.record import Record
 
 Verdict = Literal["decided", "not decided", "tie", "one seed", "no spread", "alone", "none"]
@@ -62,8 +62,6 @@ def _verdict(sound: Sequence[CellValue]) -> Verdict:
         return "decided"
     if equal(first.mean, second.mean):
         return "tie"
-    if min(first.n, second.n) < 2:
-        return "one seed"
-    if not (has_spread(first.values) or has_spread(second.values)):
-        return "no spread"
-    return "not decided"
+    if second.behind is None or second.behind.both.known:
+        return "not decided"
+    return "one seed" if min(first.n, second.n) < 2 else "no spread"

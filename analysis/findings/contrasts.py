@@ -17,8 +17,8 @@ import pandas as pd
 from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.moves import detectable, seeds_to_decide
 from analysis.findings.several import decided
-from analysis.findings.verdict import change_of, kept_out
-from search.record import Record, UserError
+from analysis.findings.verdict import change_of, out_words
+from search.record import Record, UserError, did_you_mean
 from search.record.naming import cell_label, setting
 
 COLUMNS = [
@@ -87,7 +87,10 @@ def _pairs(record: Record, contrast: Contrast) -> list[tuple[CellValue, CellValu
     cells = record.study["cells"]
     if not any(key in at for at in cells):
         keys = ", ".join(dict.fromkeys(k for at in cells for k in at))
-        raise UserError(f"study {record.study['name']}: no cell differs in {key!r}, but in {keys}")
+        raise UserError(
+            f"study {record.study['name']}: no cell differs in {key!r}"
+            f"{did_you_mean(key, [k for at in cells for k in at])}, but in {keys}"
+        )
     if len({repr(at.get(key)) for at in cells}) < 2:
         raise UserError(f"study {record.study['name']}: all cells have the same {key}")
     if not any(at.get(key) == against for at in cells):
@@ -110,8 +113,8 @@ def _why(value: CellValue, other: CellValue | None) -> str:
     if other is None:
         return "no cell has the other value beside the same settings"
     for held in (value, other):
-        if out := kept_out(held):
-            return f"{cell_label(held.given)}: {', '.join(out)}"
+        if out := out_words(held):
+            return f"{cell_label(held.given)}: {out}"
     return "" if value.images == other.images else "they are of other images"
 
 

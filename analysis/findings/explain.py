@@ -13,8 +13,9 @@ from analysis.findings.cells import CellValue, cell_values
 from analysis.findings.facts import bounds, direction
 from analysis.findings.moves import Move, moves
 from analysis.findings.settled import settled
+from analysis.findings.stats import NO_INTERVAL, Interval, has_spread, mean_interval
 from analysis.findings.verdict import Lead
-from search.record import Record, UserError, searched, trial_column
+from search.record import Record, UserError, did_you_mean, searched, trial_column
 
 ALIKE = 0.1  # relative: gap and training error that differ by less say neither
 
@@ -28,21 +29,41 @@ class Fit:
         watched: of the split that selects.
         error: of `train` from the best that the metric can be; NaN where it has no best.
         gap: by how much the watched split is worse than training.
+        n: seeds that the means are over.
+        gap_interval: 95 % of `gap` over seeds (Student); none of one seed, or where none differ.
+        lean: the same of `gap` less `error`.
     """
 
     train: float
     watched: float
     error: float
     gap: float
+    n: int = 1
+    gap_interval: Interval = NO_INTERVAL
+    lean: Interval = NO_INTERVAL
 
     @property
     def says(self) -> Literal["overfitted", "underfitted", "unknown"]:
-        """Where more of the watched error is: in the gap, or in training already."""
+        """Where more of the watched error is: in the gap, or in training already.
+
+        Of several seeds only where their interval says so; of one it is that training's alone.
+        """
         if not math.isfinite(self.error) or not math.isfinite(self.gap):
             return "unknown"
         if abs(self.gap - self.error) <= ALIKE * max(abs(self.gap), self.error):
             return "unknown"
+        if self.n > 1 and not (self.lean.low > 0 or self.lean.high < 0):
+            return "unknown"
         return "overfitted" if self.gap > self.error else "underfitted"
+
+    @property
+    def watched_is(self) -> Literal["worse", "no worse", "not decided"]:
+        """What the watched split is beside training, by the same interval."""
+        if self.n == 1:
+            return "worse" if self.gap > 0 else "no worse"
+        if self.gap_interval.low > 0:
+            return "worse"
+        return "no worse" if self.gap_interval.high <= 0 else "not decided"
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,12 @@ def cell_number(record: Record, wanted: str) -> int:
         return int(wanted)
     pairs = [part.partition("=") for part in wanted.split(",")]
     asked = {key.strip(): value.strip().lower() for key, _, value in pairs}
+    keys = list(dict.fromkeys(key for at in cells for key in at))
+    for key in asked.keys() - {*keys, wanted}:
+        raise UserError(
+            f"no cell of study {record.study['name']} has {key!r}{did_you_mean(key, keys)}; its "
+            f"cells differ in {', '.join(keys)}"
+        )
     fits = [
         number
         for number, at in enumerate(cells)
@@ -178,9 +205,24 @@ def _fit(record: Record, value: CellValue) -> Fit | None:
     both = rows[names].astype("float64").dropna()
     if both.empty:
         return None
-    train, watched = (float(both[name].mean()) for name in names)
+    train, watched = (both[name] for name in names)
     top = direction(study, metric) == "max"
     low, high = bounds(study, metric)
     best = high if top else low
-    error = abs(best - train) if math.isfinite(best) else math.nan
-    return Fit(train, watched, error, train - watched if top else watched - train)
+    errors = (best - train).abs() if math.isfinite(best) else train * math.nan
+    gaps = train - watched if top else watched - train
+    return Fit(
+        train=float(train.mean()),
+        watched=float(watched.mean()),
+        error=float(errors.mean()),
+        gap=float(gaps.mean()),
+        n=len(both),
+        gap_interval=_over_seeds(gaps.tolist()),
+        lean=_over_seeds((gaps - errors).tolist()),
+    )
+
+
+def _over_seeds(values: list[float]) -> Interval:
+    if len(values) < 2 or not all(map(math.isfinite, values)) or not has_spread(values):
+        return NO_INTERVAL
+    return Interval(*mean_interval(values), "t")

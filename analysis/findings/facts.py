@@ -87,6 +87,16 @@ def has_settings(
     return all(held.get(key) == value for key, value in wanted.items())
 
 
+def training_compares(study: Mapping[str, Any], at: Mapping[str, Any]) -> bool:
+    """Whether training values of a cell are of the same kind as those of the watched split.
+
+    They are where the task says nothing of them, or of cells with these settings that they do.
+    """
+    about = study["about"]
+    like = [sheet["beside"] for sheet in about["sheets"] if sheet.get("beside")]
+    return not about.get("training") or any(has_settings(study, at, held) for held in like)
+
+
 def is_of_published(
     study: Mapping[str, Any], at: Mapping[str, Any], only: Mapping[str, Any]
 ) -> bool:

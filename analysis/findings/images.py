@@ -7,7 +7,6 @@ what can occur, and corrected for the skew of squared errors of a few hundred im
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri  # scipy.stats takes two seconds to import
 
+from analysis.findings.image_sets import image_sets
 from search.record import Record
 from search.record.image_parts import ERRORS, image_part, score
 
@@ -83,7 +83,7 @@ class Images:
     """Results of each test image.
 
     Attributes:
-        sets: trial -> digest of its test images, their names and true values.
+        sets: trial -> digest of its test images, as `image_sets` has it.
         sizes: digest -> number of images.
         samples: (trial, metric) -> the score under other draws of its images, where results of
             each image are on record and give the recorded score.
@@ -105,11 +105,13 @@ def images_of(record: Record, trials: Iterable[str], counts: Iterable[float] = (
         counts: constant predictions.
     """
     wanted = set(trials)
-    frame = record.per_image[record.per_image["trial"].isin(wanted)]
+    frame = record.per_image[
+        record.per_image["trial"].isin(wanted) & (record.per_image["split"] == "test")
+    ]
     if frame.empty:
         return Images()
     tests = _recorded(record, wanted)
-    sets: dict[str, str] = {}
+    sets = {name: held[0] for name, held in image_sets(record).items() if name in wanted}
     truths: dict[str, Array] = {}
     predictions: dict[str, dict[str, Array]] = {}
     frame = frame.assign(code=pd.factorize(frame["image"])[0])
@@ -117,8 +119,7 @@ def images_of(record: Record, trials: Iterable[str], counts: Iterable[float] = (
         names = rows["code"].to_numpy()
         order = np.argsort(names, kind="stable")
         truth = rows["truth"].to_numpy(dtype=float)[order]
-        held = names[order].tobytes() + truth.tobytes()
-        digest = sets[str(name)] = hashlib.blake2b(held, digest_size=8).hexdigest()
+        digest = sets[str(name)]
         truths[digest] = truth
         said = rows["prediction"].to_numpy(dtype=float)[order]
         predictions.setdefault(digest, {})[str(name)] = said

@@ -96,10 +96,10 @@ def _beyond(values: Sequence[CellValue], tried: pd.DataFrame) -> list[Move]:
     """
     found = list[Move]()
     no_guide = [
-        text
+        value.details.get(mark, mark)
         for value in values
         for mark in ("no skill", "collapsed")
-        if mark in value.marks and (text := value.details.get(mark, mark))
+        if mark in value.marks and not (mark == "no skill" and _only_too_few(value))
     ]
     for edge in values[0].edges:
         why = [*dict.fromkeys(no_guide), *_tied(tried, edge)]
@@ -107,6 +107,20 @@ def _beyond(values: Sequence[CellValue], tried: pd.DataFrame) -> list[Move]:
         told = {"key": edge.key, "value": edge.value, "side": edge.side, "why": "; ".join(why)}
         found.append(Move(kind, told))
     return found
+
+
+def _only_too_few(value: CellValue) -> bool:
+    """Whether constants are not shown to be beaten for want of a third seed, and for that alone.
+
+    Both seeds are better than each, and so are they over other test images: their t interval is
+    wide whatever they are, which is no evidence that the config is a bad one.
+    """
+    sign = 1 if value.mode == "max" else -1
+    return value.n == 2 and all(
+        all(sign * (one - held.value) > 0 for one in value.values)
+        and not held.lead.images.low <= 0  # also where it is not known
+        for held in value.constants
+    )
 
 
 def _tied(tried: pd.DataFrame, edge: Edge) -> list[str]:

@@ -79,17 +79,22 @@ Curve = NDArray[np.float64]  # (2, epochs): the watched metric, and the learning
 
 
 def _curves(record: Record, values: Sequence[CellValue]) -> dict[str, Curve]:
-    """Trial -> its curve, of the trials shown; those with gaps are left out."""
+    """Trial -> its curve, of the trials shown; those with gaps are left out.
+
+    The rates are NaN where they are not on record, as of many an imported one.
+    """
     study = record.study
     shown = {t for v in values if v.status != "failed" for t in v.trials}  # that shows none
-    names = [f"{study['watched']}_{study['metric']}", "lr"]
+    main = f"{study['watched']}_{study['metric']}"
+    names = [main, "lr"]
     held = record.curves
     held = held[held["name"].isin(names) & held["trial"].isin(list(shown))]
     found = {}
     for trial, rows in held.groupby("trial"):
         wide = rows.pivot(index="epoch", columns="name", values="value").sort_index()
         whole = list(wide.index) == list(range(1, len(wide) + 1))
-        if whole and set(names) <= set(wide.columns):
+        if whole and main in wide.columns:
+            wide = wide.reindex(columns=names)
             found[str(trial)] = wide[names].to_numpy("float64", na_value=math.nan).T
     return found
 
@@ -97,11 +102,11 @@ def _curves(record: Record, values: Sequence[CellValue]) -> dict[str, Curve]:
 def _trend(value: CellValue, curves: Mapping[str, Curve]) -> Trend:
     held = [curves[trial] for trial in value.trials if trial in curves]
     if not held:
-        return Trend(
-            "cannot tell", why="no whole learning curve with its learning rates is on record"
-        )
+        return Trend("cannot tell", why="no whole learning curve is on record")
     if value.epochs < value.budget:
         return Trend("cannot tell", why=f"trained for {value.epochs} of {value.budget} epochs")
+    if any(np.isnan(curve[1]).any() for curve in held):
+        return Trend("cannot tell", why="the learning rate of each epoch is not on record")
     length = min(curve.shape[1] for curve in held)
     both = np.array([curve[:, :length] for curve in held])
     return trend(both[:, 0], both[0, 1], value.mode)

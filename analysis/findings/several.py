@@ -24,7 +24,7 @@ from analysis.findings.facts import DASH, beside, settings_of
 from analysis.findings.image_sets import image_sets
 from analysis.findings.standing import lead, with_standing
 from analysis.findings.stats import equal, told_apart
-from analysis.findings.verdict import MARKS, change_of, kept_out
+from analysis.findings.verdict import ALLOWED, MARKS, change_of, out_words
 from search.record import Record, UserError
 from search.record.naming import setting
 from search.record.once import once
@@ -50,8 +50,9 @@ def diff(one: Record, other: Record) -> pd.DataFrame:
         A row a cell and metric: the cells' settings, metric, split, first and second (means over
         seeds, n_first and n_second of them), change (second less first), lo and hi (its interval,
         at level), verdict (see VERDICTS; better and worse are the second's), why (it cannot be
-        compared), chosen (the searched parameters that differ, with both values, in words) and
-        differs (kinds of `changes`, and of the cell itself, that it may be due to).
+        compared), chosen (the searched parameters that differ, with both values, in words),
+        differs (kinds of `changes`, and of the cell itself, that it may be due to), and the
+        cells' numbers cell_first and cell_second with their marks, marks_first and marks_second.
 
     Raises:
         UserError: they are of different tasks.
@@ -69,7 +70,8 @@ def diff(one: Record, other: Record) -> pd.DataFrame:
     for (at, metric), pair, why, found in zip(places, pairs, whys, leads, strict=True):
         own = {"metric": metric, **_row(*pair, why, found, general)}
         rows.append({**beside(dict(zip(keys, map(json.loads, at), strict=True)), own), **own})
-    return pd.DataFrame(rows)
+    numbers = {f"cell_{name}": "Int64" for name in ("first", "second") if rows}
+    return pd.DataFrame(rows).astype(numbers)
 
 
 Pair = tuple[CellValue | None, CellValue | None]
@@ -93,13 +95,15 @@ def _apart(
 ) -> str:
     """Why two values cannot be held against each other; "" where they can, or one is not there.
 
-    What marks say does not matter here: they are of a value among others, and this is one again.
+    What keeps a value from being compared within its study (a mark, no value) does so here too;
+    that two are the same numbers is no comparison, and said whatever their marks.
     """
     if first is None or second is None:
         return ""
+    allowed = MARKS if _same(first, second) else ALLOWED
     for name, value in zip(("first", "second"), (first, second), strict=True):
-        if kept_out(value, MARKS):
-            return f"the {name} is {value.status}"
+        if why := out_words(value, allowed):
+            return f"the {name}: {why}"
     if first.split != second.split:
         return f"split {first.split} against {second.split}"
     held, now = sets[0].get(first.cell), sets[1].get(second.cell)
@@ -161,6 +165,8 @@ def _row(
     row: dict[str, Any] = {"split": next(v.split for v in held.values() if v)}
     for name, value in held.items():
         row |= {name: value.mean if value else math.nan, f"n_{name}": value.n if value else 0}
+        row |= {f"cell_{name}": value.cell if value else pd.NA}
+        row |= {f"marks_{name}": " | ".join(value.marks) if value else ""}
     row |= {"change": row["second"] - row["first"], "lo": math.nan, "hi": math.nan}
     row |= {"level": math.nan, "verdict": "cannot be compared", "why": why}
     if first is None or second is None:
@@ -173,15 +179,23 @@ def _row(
         return row
     ahead, level = found
     low, high, says = change_of(ahead, first.mode)
-    same = len(first.values) == len(second.values) and all(
-        equal(a, b) for a, b in zip(sorted(first.values), sorted(second.values), strict=True)
-    )
     return row | {
         "lo": low,
         "hi": high,
         "level": level,
-        "verdict": "same numbers" if same else says,
+        "verdict": "same numbers" if _same(first, second) else says,
     }
+
+
+def _same(first: CellValue, second: CellValue) -> bool:
+    """Whether two values are of the same numbers, in whatever order of seeds."""
+    return (
+        first.status == second.status
+        and len(first.values) == len(second.values)
+        and all(
+            equal(a, b) for a, b in zip(sorted(first.values), sorted(second.values), strict=True)
+        )
+    )
 
 
 def _chosen(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

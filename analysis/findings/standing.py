@@ -19,7 +19,6 @@ is among them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +26,7 @@ from functools import partial
 from analysis.findings.images import Sample
 from analysis.findings.stats import (
     LEVEL,
+    NO_INTERVAL,
     Interval,
     both,
     difference,
@@ -98,12 +98,15 @@ def lead(first: CellValue, second: CellValue, level: float = LEVEL) -> Lead:
     bounds = _bounds(first)
     seeds = _over_seeds(first, second, level, sign)
     images = image_lead(first, second.sample, level)
-    together = both(point, seeds[:2], images[:2]) if seeds.known else (math.nan, math.nan)
+    together = NO_INTERVAL  # of one training a cell the images alone say nothing of others
+    if seeds.known:
+        kind = "both" if images.known else seeds.kind
+        together = Interval(*both(point, seeds[:2], images[:2]), kind)
     return Lead(
         point=point,
-        seeds=seeds.within(bounds) if seeds.known else Interval(),
+        seeds=seeds.within(bounds) if seeds.known else NO_INTERVAL,
         images=images.within(bounds),
-        both=Interval(*together, "both" if images.known else seeds.kind).within(bounds),
+        both=together.within(bounds),
         level=level,
         tie=equal(first.mean, second.mean),
     )

@@ -294,3 +294,8 @@ def kept_out(value: CellValue, allowed: Collection[str] = ALLOWED) -> tuple[str,
     if not found and (value.status != "complete" or not math.isfinite(value.mean)):
         return (NO_VALUE,)
     return found
+
+
+def out_words(value: CellValue, allowed: Collection[str] = ALLOWED) -> str:
+    """The same by the names of the marks, e.g. "seeds missing, collapsed"; "" if nothing does."""
+    return ", ".join(kept_out(value, allowed))

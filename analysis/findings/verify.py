@@ -27,6 +27,11 @@ def _summary(found: Verification) -> str:
     trials = f"{found.scores} trial{'' if found.scores == 1 else 's'}"
     counts = ((len(found.faults), "not holding"), (len(found.unchecked), "not checked"))
     short = ", ".join(f"{n} {what}" for n, what in counts if n)
+    if "imported" in found.record.study:
+        return (
+            f"{found.record.study['name']}: {frames} held against what the import wrote; there "
+            f"are no logs of its runs, nor results of images to compute a score from: {short}"
+        )
     return (
         f"{found.record.study['name']}: {frames} held against the logs, scores on test of "
         f"{trials} computed again: {short or 'all of it holds'}"

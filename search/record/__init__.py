@@ -30,7 +30,7 @@ from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, size
 from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from search.record.written import write
-from trainables.errors import RecordWarning, UserError
+from trainables.errors import RecordWarning, UserError, did_you_mean
 from trainables.files import whole, whole_new
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "cell_label",
     "configs_planned",
     "counts",
+    "did_you_mean",
     "epochs_of_cell",
     "load",
     "load_study",

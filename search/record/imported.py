@@ -46,6 +46,7 @@ class ImportedRun:
         status: completed, stopped (before the full budget), diverged (in its last row), failed.
         value_epoch: that its value is of, by the checkpoint rule; 0 for the last.
         test: scores on test, where its cell shows them.
+        revealed: epochs of which the source has scores on test, kept or not.
         selected: it is what its cell has chosen, in a search without seeds.
         seconds: that it took.
         error: that ended it.
@@ -60,6 +61,7 @@ class ImportedRun:
     status: str = "completed"
     value_epoch: int = 0
     test: Mapping[str, float] | None = None
+    revealed: tuple[int, ...] = ()
     selected: bool = False
     seconds: float | None = None
     error: str = ""
@@ -134,6 +136,7 @@ def write_imported(folder: Path, study: ImportedStudy, runs: Iterable[ImportedRu
     folder.mkdir(parents=True, exist_ok=True)
     held = list(runs)
     form = _study(folder.name, study, held[0])
+    form["imported"]["revealed"] = {r.name: list(r.revealed) for r in held if r.revealed}
     with closing(Appender(folder / EPOCHS)) as epochs, closing(Appender(folder / JOURNAL)) as log:
         for run in held:
             _write_run(form, run, log, epochs)

@@ -53,6 +53,10 @@ def reveals(record: Record) -> list[Reveal]:
         if e["event"] == "tell" and e.get("test")
     ]
     found = [r._replace(time="", why=IMPORTED) for r in told] if imported else told
+    if imported:  # of configs that were not chosen, and other epochs, the look alone is on record
+        there = {(r.trial, r.epoch) for r in found}
+        looks = [(t, e) for t, own in study["imported"].get("revealed", {}).items() for e in own]
+        found += [Reveal(*look, "", IMPORTED) for look in looks if look not in there]
     if study["watched"] == "test":
         watched = list(_epochs(record))
         once = {(reveal.trial, reveal.epoch) for reveal in watched}  # told of: the same score

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -26,6 +27,7 @@ DONE, SHORT = "done", "ended, not whole"
 def status_rows(held: Record) -> tuple[list[str], list[list[str]]]:
     """Head and rows, one a cell: searched trials by status, confirmed seeds, best of the search.
 
+    The best is of trials that were trained in full; until there is one, of all, said to be so.
     An audited trial counts as the rule left it, stopped, and once more as audited; one that has
     collapsed counts by its status, and once more as collapsed, where the task tells such.
     """
@@ -35,7 +37,7 @@ def status_rows(held: Record) -> tuple[list[str], list[list[str]]]:
     head = ["cell", "configs", *STATES, *told, "audited", "confirmed", f"best {metric}"]
     held = as_it_runs(held)
     counted, trials = counts(held), held.trials[["cell", "stage", "status", "value"]]
-    table = []
+    so_far, table = best_so_far(held), []
     for number, cell in enumerate(held.study["cells"]):
         rows, configs = trials[trials["cell"] == number], counted[number].configs
         judged = rows[rows["stage"] == ("search" if configs.run else "confirm")]
@@ -50,10 +52,38 @@ def status_rows(held: Record) -> tuple[list[str], list[list[str]]]:
                 *[str(configs.collapsed or 0)] * tells,
                 f"{configs.audits_ended}/{configs.audited}" if configs.audited else "0",
                 _confirmed(counted[number].seeds),
-                _best(complete["value"], held.study["mode"]),
+                _best(complete["value"], held.study["mode"]) or _so_far(so_far[number]),
             ]
         )
     return head, table
+
+
+class SoFar(NamedTuple):
+    """The best value of a cell at the end of a job, of which epoch, and whose."""
+
+    value: float
+    epoch: int
+    trial: str
+
+
+def best_so_far(held: Record) -> list[SoFar | None]:
+    """Of each cell the best of its search, however long it was trained; None where there is none.
+
+    Where nothing is searched, as in a study of seeds alone, of those.
+    """
+    rows = held.trials.dropna(subset=["value"])
+    own = rows if "imported" in held.study else rows[rows["stage"] != "confirm"]
+    begun = set(held.trials.loc[held.trials["stage"] != "confirm", "cell"])
+    own = pd.concat([own, rows[(rows["stage"] == "confirm") & ~rows["cell"].isin(list(begun))]])
+    order = own.sort_values("value", ascending=held.study["mode"] != "max", kind="stable")
+    found: list[SoFar | None] = [None] * len(held.study["cells"])
+    for row in order.drop_duplicates("cell").to_dict("records"):
+        found[int(row["cell"])] = SoFar(row["value"], int(row["value_epoch"]), str(row["trial"]))
+    return found
+
+
+def _so_far(best: SoFar | None) -> str:
+    return f"{best.value:.4g} so far, at epoch {best.epoch}" if best else ""
 
 
 def as_it_runs(held: Record) -> Record:

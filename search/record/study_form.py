@@ -179,6 +179,7 @@ class Imported(Form):
     unknown: Texts
     kind: str = ""
     guessed: Texts = Field(default_factory=list)
+    revealed: dict[str, list[Epoch]] = Field(default_factory=dict)
 
 
 class StudyFile(Form):

@@ -6,23 +6,51 @@ at once.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from search.spec.overrides import HOMES
+from search.spec.tables import Budget, Confirm, Log, Resources
 from search.spec.unread import toml
 from trainables import find_task
-from trainables.errors import TaskError
+from trainables.errors import TaskError, did_you_mean
 from trainables.task import Setting, Task
 
 RANGE = ("low", "high", "log", "integer", "values")  # keys of a range; others are conditions
 
 
+HERE = "no such key here"
+TABLES: dict[str, type[BaseModel]] = {
+    "budget": Budget,
+    "confirm": Confirm,
+    "log": Log,
+    "resources": Resources,
+}
+BY_ROLE = {"any": ("fixed", "cells", "space"), "cell": ("cells", "fixed"), "study": ("fixed",)}
+
+
 def misplaced(key: str) -> str:
     """What is said of a key of the study itself that stands in a table."""
-    return f"no such key here; {key} belongs above the first [table] of the file"
+    return f"{HERE}; {key} belongs above the first [table] of the file"
+
+
+def elsewhere(key: str, settings: Mapping[str, Setting]) -> str:
+    """Where a key belongs that another table has, before any guess at its spelling; else ""."""
+    tables = [name for name, model in TABLES.items() if key in model.model_fields]
+    if not tables and key in settings:
+        tables = list(BY_ROLE[settings[key].role])
+    return f"{HERE}; it is {' or '.join(f'{name}.{key}' for name in tables)}" if tables else ""
+
+
+def settings_of_task(raw: Mapping[str, Any]) -> Mapping[str, Setting]:
+    """The settings of a study file's task; none where it names none that is known."""
+    try:
+        return find_task(str(raw.get("task", ""))).settings
+    except TaskError:
+        return {}
 
 
 def weights_faults(raw: dict[str, Any]) -> dict[str, str]:
@@ -176,10 +204,11 @@ def _home_faults(raw: dict[str, Any]) -> dict[str, str]:
 
 def _unknown(table: str, key: str, task: Task) -> str:
     """Where a key is near to none, those are named that may stand in its table."""
-    near = difflib.get_close_matches(key, task.settings, 1)
+    if home := elsewhere(key, {}):
+        return home
     roles = {"space": ("any",), "cells": ("any", "cell")}.get(table, ("any", "cell", "study"))
     known = sorted(name for name, held in task.settings.items() if held.role in roles)
-    hint = f"; did you mean {near[0]}?" if near else f"; known here are {', '.join(known)}"
+    hint = did_you_mean(key, task.settings) or f"; known here are {', '.join(known)}"
     return f"no setting of task {task.name}{hint}"
 
 

@@ -59,6 +59,13 @@ def apply_overrides(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]
                 _table(changed, other).pop(parts[1], None)
             if parts[0] != "space":
                 moved.add(parts[1])
+    if _table(raw, "cells") and changed.get("cells") == {} and "cells" not in given:
+        gone = moved | set(_table(changed, "space"))
+        key = next(key for key in _table(raw, "cells") if key in gone)
+        raise OverrideError(
+            f"{key} set elsewhere leaves [cells] empty, and nothing to compare: keep it there, as "
+            f"cells.{key}=[...], or name another parameter of [cells] too"
+        )
     _settle(changed, raw, moved, given)
     return changed
 

@@ -6,8 +6,6 @@ them those that need the task's settings, which are looked for in the raw file.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Collection, Mapping
 from itertools import product
 from pathlib import Path
@@ -18,14 +16,17 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from search.spec.conflicts import find_conflicts
 from search.spec.derived import list_faults, with_derived
 from search.spec.faults import (
+    HERE,
     budget_faults,
     contrast_faults,
+    elsewhere,
     log_faults,
     misplaced,
+    settings_of_task,
     task_faults,
     weights_faults,
 )
-from search.spec.overrides import OverrideError, apply_overrides, key_of
+from search.spec.overrides import apply_overrides, key_of
 from search.spec.tables import (
     Budget,
     Confirm,
@@ -39,9 +40,10 @@ from search.spec.tables import (
     as_choices,
     as_tuple,
 )
+from search.spec.toml_text import parsed_toml
 from search.spec.unread import unread_faults
 from trainables import find_task
-from trainables.errors import UserError
+from trainables.errors import UserError, did_you_mean
 from trainables.own_code import import_from
 
 LONGEST = 1000  # characters told of one fault
@@ -153,12 +155,11 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
     """
     try:
         text = path.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read as TOML: {error}") from error
     try:
-        raw = apply_overrides(raw, overrides or [])
-    except OverrideError as error:
+        raw = apply_overrides(parsed_toml(text), overrides or [])
+    except ValueError as error:
         raise SpecError(f"{path}: {error}") from error
     given = [".".join(key_of(override)) for override in overrides or []]
     if twice := next((key for key in given if given.count(key) > 1), None):
@@ -213,18 +214,21 @@ def parse_spec(
     try:
         spec = StudySpec.model_validate(raw)
     except ValidationError as error:
+        settings = settings_of_task(raw)
         for fault in error.errors(include_url=False):
             key = ".".join(str(part) for part in fault["loc"] if not _is_branch(part))
             # a key that may be of several types is told what each of them asks for
             faults[key] = (
-                f"{faults[key]}; or: {_worded(fault)}" if key in faults else _worded(fault)
+                f"{faults[key]}; or: {_worded(fault, settings)}"
+                if key in faults
+                else _worded(fault, settings)
             )
     found = (
         *(list_faults(raw), budget_faults(raw), weights_faults(raw)),
         *(contrast_faults(raw), log_faults(raw), task_faults(raw, TOP)),
     )
     for key, text in (pair for held in found for pair in held.items()):
-        if faults.get(key, NO_KEY) == NO_KEY:
+        if faults.get(key, NO_KEY) == NO_KEY or text.startswith(HERE):
             faults[key] = text
     if spec is not None and not faults:
         faults = _conflicts(spec)
@@ -262,8 +266,8 @@ def _is_branch(part: Any) -> bool:
     return part in ("bool", "int", "float", "str", "constrained-float") or "[" in str(part)
 
 
-def _worded(fault: Any) -> str:
-    """Pydantic's message, with the bad value; an unknown key gets the nearest known one."""
+def _worded(fault: Any, settings: Mapping[str, Any]) -> str:
+    """Pydantic's message, with the bad value; an unknown key gets its table, or the nearest."""
     if fault["type"] == "missing":
         return "must be given"
     if fault["type"] == "extra_forbidden":
@@ -275,13 +279,15 @@ def _worded(fault: Any) -> str:
             "space": Space,
         }
         *above, key = fault["loc"]
+        home = elsewhere(str(key), settings if above else {})
         known = (models[above[0]] if above and above[0] in models else StudySpec).model_fields
         if above[:1] == ["log"] and len(above) > 1:
             return NO_TOKENS
-        near = difflib.get_close_matches(str(key), known, 1)
         if above and key in TOP:
             return misplaced(str(key))
-        return f"{NO_KEY}{f'; did you mean {near[0]}?' if near else ''}"
+        if not above and key in settings:  # `task_faults` says where it belongs
+            return NO_KEY
+        return home or f"{NO_KEY}{did_you_mean(key, known)}"
     said = WORDS.get(fault["type"], fault["msg"]).format(**fault.get("ctx", {}))
     return f"{said}, not {fault['input']!r}"
 

@@ -165,6 +165,9 @@ def _curve(
         for column, value in numbers.items():
             if value is not None:
                 _put(curve, row, epoch, column, value / scale[column], found, counts)
+        rate = number_of(row.place, found.rate, row.values.get(found.rate)) if found.rate else None
+        if rate is not None and math.isfinite(rate) and epoch in curve.values:
+            curve.values[epoch]["lr"] = rate
     counts["unordered"] += unordered
     main = found.curves[found.metric]
     broken = [e for e, row in curve.values.items() if math.isnan(row.get(main, 0.0))]

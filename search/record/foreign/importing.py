@@ -179,7 +179,8 @@ def _run(trial: Trial, name: str, cell: int, found: Meaning, selected: bool) -> 
     at, value = _main_value(trial, found)
     rows: list[dict[str, float | None]] = []
     for epoch in range(1, curve.epochs + 1):
-        held = {n: v for n, v in curve.values.get(epoch, {}).items() if n in found.curves.values()}
+        known = {*found.curves.values(), "lr"}
+        held = {n: v for n, v in curve.values.get(epoch, {}).items() if n in known}
         rows.append({n: None if n == main and v != v else v for n, v in held.items()})
     test: dict[str, float] | None = None
     if trial.status == "completed" and (trial.stage == "confirm" or selected):
@@ -200,6 +201,7 @@ def _run(trial: Trial, name: str, cell: int, found: Meaning, selected: bool) -> 
         value_epoch=at,
         test=test,
         selected=selected,
+        revealed=tuple(sorted({e for own in curve.tests.values() for e in own})),
         seconds=curve.run.seconds,
         error=curve.run.error,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trainables.errors import UserError
+from search.spec.toml_text import parsed_toml
+from trainables.errors import UserError, did_you_mean
 
 
 class Map(BaseModel):
@@ -81,9 +81,13 @@ def read_map(path: Path | None) -> Map:
     if path is None:
         return Map()
     try:
-        held = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as TOML: {error}") from error
+    try:
+        held = parsed_toml(text)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
     try:
         return Map.model_validate(held)
     except ValidationError as error:
@@ -91,7 +95,9 @@ def read_map(path: Path | None) -> Map:
         for fault in error.errors(include_url=False):
             key = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
-                said.append(f"{key} is no key of a map; those are {', '.join(Map.model_fields)}")
+                known = ", ".join(Map.model_fields)
+                near = did_you_mean(key, Map.model_fields)
+                said.append(f"{key} is no key of a map{near or f'; those are {known}'}")
             else:
                 said.append(
                     f"{key} is {fault['input']!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"

@@ -17,6 +17,7 @@ EPOCHS = ("epoch", "Epoch", "epochs", "training_iteration", "step", "Step", "_st
 SEEDS = ("seed", "random_seed", "rng_seed", "manual_seed", "random_state", "torch_seed")
 STATES = ("State", "state", "status", "Status")
 SECONDS = ("Runtime", "_runtime", "time_total_s", "train_seconds", "seconds", "duration_s")
+RATES = ("lr", "learning_rate", "learningrate")
 CELLS = (
     *("depth", "pretrained", "network", "model", "arch", "architecture", "backbone"),
     *("part", "dataset", "stem", "head", "init"),
@@ -34,6 +35,7 @@ class Meaning:
     Attributes:
         given: the map.
         trial, epoch, seed, stage, state, seconds: columns; "" where there is none.
+        rate: column of the learning rate of each epoch; "" where there is none.
         metric: column of the main metric, `quantity` its name here, `mode` and `split` of it.
         test: column of it on test; "" where there is none.
         curves: column -> name here, of every metric that is kept, the main one first.
@@ -51,6 +53,7 @@ class Meaning:
     stage: str = ""
     state: str = ""
     seconds: str = ""
+    rate: str = ""
     metric: str = ""
     quantity: str = ""
     mode: str = ""
@@ -305,6 +308,7 @@ def with_settings(
     own = {
         *(found.trial, found.epoch, found.seed, found.stage, found.state, found.seconds),
         *(found.metric, found.test, *found.curves, *found.tests, *given.leave_out, *given.also),
+        found.rate,
     }
     free = [name for name in source.columns if name not in own and name not in found.left_out]
     vary = [name for name in free if len(values.get(name, ())) > 1]
@@ -321,11 +325,15 @@ def with_settings(
     if given.space is None and found.space:
         found.guesses.append(f"space = {found.space}")
     if not found.cells and not found.space:
-        rest = rest or [found.trial or "depth"]
+        how = f'say in {where} what it is of, e.g. cells = ["model"] and fixed.model = "mine"'
+        if named := rest or [found.trial] * bool(found.trial):
+            how = (
+                f'name it in {where}, e.g. cells = ["{named[0]}"]; columns that differ between '
+                f"runs are {shown(rest)}"
+            )
         raise UserError(
             f"{source.file}: what is compared cannot be told: no column is called depth, model or "
-            f'the like; name it in {where}, e.g. cells = ["{rest[0]}"]; columns that differ '
-            f"between runs are {shown(rest)}"
+            f"the like; {how}"
         )
     known_names = {*CELLS, *SPACE}
     found.constant = [n for n in free if len(values.get(n, ())) == 1 and base(n) in known_names]

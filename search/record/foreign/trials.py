@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.record.foreign.curves import Curve
-from search.record.foreign.mapping import CELLS, Meaning, base, shown
+from search.record.foreign.mapping import CELLS, RATES, Meaning, base, shown
 from search.record.foreign.runs import STATES, Row, Run, Source, count, number_of, plain
 from trainables.errors import UserError
 
@@ -59,11 +59,10 @@ def grouped(source: Source, found: Meaning) -> list[Run]:
         if not found.epoch or len({r.values.get(found.epoch) for r in rows}) == len(rows):
             if found.epoch:
                 return source.runs
+            if found.given.trial is None:
+                found.guesses.append("each row is a run: no column names runs or counts epochs")
             return [_of_rows(f"row{n}", [row], found) for n, row in enumerate(rows, 1)]
-        raise UserError(
-            f"{source.file}: has several rows of an epoch, and no column says of which run; name "
-            f'it in the map, trial = "...": {shown(n for n in source.columns if n != found.epoch)}'
-        )
+        raise UserError(_untold(source, rows, found))
     held: dict[str, list[Row]] = {}
     for row in rows:
         name = str(row.values.get(found.trial) or "").strip()
@@ -78,6 +77,22 @@ def grouped(source: Source, found: Meaning) -> list[Run]:
                 '(trial; trial = "" makes each row one)'
             )
     return [_of_rows(name, own, found) for name, own in held.items()]
+
+
+def _untold(source: Source, rows: Sequence[Row], found: Meaning) -> str:
+    """That rows of several runs cannot be told apart, with the first that shows it."""
+    seen = set[Any]()
+    for row in rows:
+        epoch = row.values.get(found.epoch)
+        if epoch in seen:
+            break
+        seen.add(epoch)
+    return (
+        f"{row.place}, column {found.epoch}: {epoch} stands there before, so the rows are of "
+        "several runs, and no column says of which: add a column run, or name one that tells runs "
+        f'apart in a map (--map FILE.toml), trial = "..."; the others are '
+        f"{shown(name for name in source.columns if name != found.epoch)}"
+    )
 
 
 def _of_rows(name: str, rows: list[Row], found: Meaning) -> Run:
@@ -115,10 +130,18 @@ def spread(source: Source, runs: Sequence[Run], found: Meaning) -> dict[str, set
             continue
         if held := _of_column(runs, column, column in needed):
             values[column] = held
+        elif found.epoch and not found.rate and base(column) in RATES and _has(runs, column):
+            found.rate = column
+            found.guesses.append(f"learning rate of each epoch = {column!r}")
     for run in runs:
         run.settings.update({k: v for k, v in found.given.fixed.items() if k not in run.settings})
     values.update({key: {value} for key, value in found.given.fixed.items()})
     return values
+
+
+def _has(runs: Sequence[Run], column: str) -> bool:
+    """Whether a column of rows has a value in any."""
+    return any(plain(row.values.get(column)) is not None for run in runs for row in run.rows)
 
 
 def _of_column(runs: Sequence[Run], column: str, needed: bool) -> set[Any]:

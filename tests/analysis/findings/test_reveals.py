@@ -16,6 +16,7 @@ from analysis import frames
 from analysis.cli import main as report
 from analysis.display import tables
 from analysis.display.ledger import ledger_words
+from analysis.findings.images import images_of
 from analysis.findings.reveals import ledgers, reveal_frame
 from search.record import RecordWarning, load
 from search.record.reveals import ASIDE_WHY, IMPORTED, TOLD, UNTOLD, WATCHED
@@ -166,3 +167,10 @@ def test_no_score_is_left_out_and_none_is_counted_twice(tmp_path, seed):
     sets = ledgers(record, [record])
     assert sum(one.reveals for one in sets) == len(held)
     assert all(one.all_reveals == one.reveals and len(one.studies) == 1 for one in sets)
+
+
+def test_tables_and_the_ledger_name_a_set_of_images_by_one_digest(tmp_path):
+    record = load(scored(tmp_path / "s").folder)
+    shown = images_of(record, record.trials["trial"])
+    told = reveal_frame(record).set_index("trial")["test_set"]
+    assert dict(shown.sets) == told.to_dict() and set(shown.sizes) == set(told)

@@ -7,7 +7,10 @@ import pytest
 from make_run import Run, crowd
 
 from analysis.cli import main as report
+from analysis.display.frames import text
 from analysis.display.several_tables import diff_table, join_table
+from analysis.findings.cells import cell_values
+from analysis.findings.contrasts import Contrast, contrasts
 from analysis.findings.differences import KINDS, changes
 from analysis.findings.several import diff, joined
 from search.record import UserError, load
@@ -234,3 +237,54 @@ def test_studies_of_other_metrics_keep_their_cells_apart(tmp_path):
     found = joined([load(one.folder), other])
     assert [v.cell for _, v, _ in found] == [0, 1, 2, 2, 3, 3]
     assert [v.standing for _, v, _ in found if v.metric == "accuracy"][-1] == "best"
+
+
+def test_what_keeps_a_cell_out_of_its_own_tables_keeps_it_out_of_a_diff(tmp_path):
+    """As `contrast` says of the same cells: seeds missing, and collapsed."""
+    one = study(tmp_path / "a", [NEAR, NEAR])
+    other = study(tmp_path / "b", [[0.8, 0.81], NEAR])
+    run = Run(tmp_path / "c", "cifar10", [{"depth": 18}, {"depth": 34}])
+    run.confirm(0, [{"loss": 1.0, "accuracy": v + 0.05} for v in NEAR], lr=0.1, collapsed=True)
+    third = load(run.folder)
+    for record, mark in ((other, "seeds missing"), (third, "collapsed")):
+        found = rows(diff(one, record)).iloc[0]
+        assert (found["verdict"], found["why"]) == ("cannot be compared", f"the second: {mark}")
+        assert mark in found["marks_second"].split(" | ")
+        within = contrasts(record, [Contrast("depth", 34)]).iloc[0]
+        assert (within["verdict"], within["why"]) == ("cannot be compared", f"depth 18: {mark}")
+    assert rows(diff(other, other)).iloc[0]["verdict"] == "same numbers"
+
+
+def test_a_diff_shows_values_as_the_tables_of_each_record_do(tmp_path):
+    one = study(tmp_path / "a", [NEAR, [0.699, 0.701, 0.703]])  # not told apart: marked
+    other = study(tmp_path / "b", [[0.8, 0.81], None])
+    table = diff_table(one, other)
+    for record, which in ((one, "first"), (other, "second")):
+        for metric in ("loss", "accuracy"):
+            shown = table.display[table.display["metric"] == f"test {metric}"][which].tolist()
+            values = [v for v in cell_values(record) if v.metric == metric]
+            assert shown == [text(v) for v in values]
+    assert "≈" in table.display["first"].iloc[1] and "§" in table.display["second"].iloc[1]
+    first, second = table.caption.split(" First: ")[1].split(" Second: ")[:2]
+    assert "≈ the best is among the cells so marked" in first and "§" not in first
+    assert "§ fewer seeds than planned are complete" in second and "≈" not in second
+
+
+def test_a_setting_that_one_record_lacks_is_listed_as_not_on_record(tmp_path):
+    settings = {"pretrained": False, "batch_size": 32}
+    more = {**settings, "norm_batches": 8, "ema": 0.9}
+    old = study(tmp_path / "a", [NEAR, None], settings=settings)
+    new = study(tmp_path / "b", [NEAR[::-1], None], settings=more | {"batch_size": 64})
+    last = study(tmp_path / "c", [[0.8, 0.81, 0.82], None], settings=more | {"ema": 0.99})
+    table = join_table([old, new, last])
+    ema = table.display.groupby("study")["ema"].agg(set).to_dict()
+    assert ema == {"a": {"not on record"}, "b": {"0.9"}, "c": {"0.99"}}
+    assert table.display["batch_size"].tolist() == ["32"] * 2 + ["64"] * 2 + ["32"] * 2
+    assert "Not on record in a, with what the others have: norm_batches (8)." in table.caption
+
+
+def test_a_cell_parameter_that_one_record_lacks_is_not_called_none(tmp_path):
+    one = study(tmp_path / "a", [NEAR], [{"depth": 18}])
+    other = study(tmp_path / "b", [NEAR, NEAR], [{"stem": "cifar"}, {"stem": "imagenet"}])
+    assert join_table([one, other]).display["stem"].tolist()[0] == "not on record"
+    assert "not on record" in diff_table(one, other).display["stem"].tolist()
