@@ -280,6 +280,8 @@ def _contrast(args: argparse.Namespace) -> str:
 
 
 def _several(args: argparse.Namespace) -> str:
+    if args.command == "diff" and len({run.resolve() for run in args.runs}) < len(args.runs):
+        raise UserError(f"{args.runs[0]} is named twice; a record differs from itself in nothing")
     records = [load(run) for run in args.runs]
     table = diff_table(*records) if args.command == "diff" else join_table(records)
     return _shown(table, args)

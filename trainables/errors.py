@@ -27,6 +27,18 @@ class WeightsError(UserError):
     """Pretrained weights are missing or unfit; the message names depth, file and what to do."""
 
 
+# where it is no torch.OutOfMemoryError that says so
+_GPU_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
+
+
+def no_gpu_memory(error: BaseException) -> bool:
+    """Whether a GPU had no memory left, told by torch or by one of CUDA's libraries."""
+    import torch  # not at the top: what reads records is to load none
+
+    told = isinstance(error, RuntimeError) and any(text in str(error) for text in _GPU_MEMORY)
+    return told or isinstance(error, torch.OutOfMemoryError)
+
+
 def no_memory(error: BaseException) -> bool:
     """Whether the system refuses memory; torch says that of a CPU's in a RuntimeError."""
     if isinstance(error, OSError):

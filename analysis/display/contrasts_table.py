@@ -11,7 +11,7 @@ from analysis.display.frames import ends, stamps
 from analysis.display.ledger import ledger_words
 from analysis.display.origins import origin
 from analysis.display.render import Table
-from analysis.findings.contrasts import Contrast, contrasts
+from analysis.findings.contrasts import Contrast, contrasts, declared
 from analysis.findings.facts import DASH, digits, fixed_point, metric_name
 from analysis.findings.stats import Interval
 from search.record import Record
@@ -54,7 +54,7 @@ def contrasts_table(
     bold = pd.DataFrame(False, index=display.index, columns=display.columns)
     if len(rows):
         bold["verdict"] = data["verdict"].isin(["better", "worse"]).to_numpy()
-    said = "Declared in the study file." if asked is None else _AFTERWARDS
+    said = _declaration(record, asked)
     caption = " ".join(
         [*words.banners(record), said, _NOTE, *ledger_words(record, page), origin(record)]
     )
@@ -63,10 +63,19 @@ def contrasts_table(
     return Table(study["name"], "contrasts", title, caption, display, bold, data, short=said)
 
 
-_AFTERWARDS = (
-    "NOT declared in the study file: asked for with its results at hand, so a decided one is a "
-    "hint for the next study."
-)
+def _declaration(record: Record, asked: Sequence[Contrast] | None) -> str:
+    """Whether these were declared before there was a result, or which were not."""
+    own = declared(record)
+    others = [contrast for contrast in asked or () if contrast not in own]
+    if not others:
+        return "Declared in the study file."
+    which = "" if len(others) == len(asked or ()) else f" ({', '.join(c.words for c in others)})"
+    return (
+        f"NOT declared in the study file{which}: asked for with its results at hand, so a decided "
+        "one is a hint for the next study."
+    )
+
+
 _NOTE = (
     "Better and worse are the cell's. Intervals are over seeds and, where results of each image "
     "are on record, over test images; all of a metric are decided together (Holm). Detectable: "

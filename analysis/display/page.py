@@ -56,6 +56,9 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
     """
     if taken := next((at for at in (out, *out.parents) if at.exists() and not at.is_dir()), None):
         raise UserError(f"{out}: {taken} is no folder; name a folder to write to by --out")
+    folders = [run.resolve() for run in runs]
+    if again := next((run for run in runs if folders.count(run.resolve()) > 1), None):
+        raise UserError(f"{again} is named twice; name it once")
     records = [verified(run) for run in runs]
     if not records:
         raise UserError("no run folder given")

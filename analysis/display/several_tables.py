@@ -205,8 +205,8 @@ def _lacking(records: Sequence[Record], found: Sequence[Found]) -> list[str]:
         at = next((at for held, _, at in found if held is record), {})
         if lacks := [f"{key} ({setting(key, every[key])})" for key in every if key not in at]:
             told.append(
-                f"{NOT_ON_RECORD.capitalize()} in {names[record.run]}, with what the others have: "
-                f"{', '.join(lacks)}."
+                f"{NOT_ON_RECORD.capitalize()} in {names[record.run]}, so not known of it; the "
+                f"others have {', '.join(lacks)}."
             )
     return told
 

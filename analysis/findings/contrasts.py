@@ -112,9 +112,9 @@ def _why(value: CellValue, other: CellValue | None) -> str:
     """Why two cells are not compared; "" where they are."""
     if other is None:
         return "no cell has the other value beside the same settings"
-    for held in (value, other):
-        if out := out_words(held):
-            return f"{cell_label(held.given)}: {out}"
+    outs = {cell_label(held.given): out_words(held) for held in (value, other)}
+    if any(outs.values()):
+        return "; ".join(f"{label}: {out}" for label, out in outs.items() if out)
     return "" if value.images == other.images else "they are of other images"
 
 

@@ -54,11 +54,11 @@ def _facts(study: Mapping[str, Any], own: set[str]) -> dict[tuple[str, str], str
         "settings": {k: v for k, v in study["settings"].items() if k not in own},
         "search": spec.get("space", {}) | {"sampler": spec.get("sampler", "")},
         "budget": spec.get("budget", {}) | {"rungs": study["rungs"]},
-        "seeds": {"seed": study["seed"], "confirm.seeds": study["confirm_seeds"]},
+        "seeds": {"seed": study.get("seed"), "confirm.seeds": study["confirm_seeds"]},
         "weights": study.get("weights") or {},
         "code": {"code": study.get("code") or (study.get("git") or {}).get("commit")},
-        "versions": study["versions"] or {},
-        "machine": study["machine"] or {},
+        "versions": study.get("versions") or {},
+        "machine": study.get("machine") or {},
     }
     # of a user's own task; of ours one digest, which `code` has as well
     files = study.get("task_code") or ()

@@ -103,6 +103,8 @@ def cell_number(record: Record, wanted: str) -> int:
         return int(wanted)
     pairs = [part.partition("=") for part in wanted.split(",")]
     asked = {key.strip(): value.strip().lower() for key, _, value in pairs}
+    if len(asked) < len(pairs):
+        raise UserError(f"{wanted!r} names a key twice; name one cell at a time")
     keys = list(dict.fromkeys(key for at in cells for key in at))
     for key in asked.keys() - {*keys, wanted}:
         raise UserError(

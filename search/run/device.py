@@ -6,6 +6,8 @@ import os
 import resource
 from pathlib import Path
 
+from trainables.errors import causes, no_gpu_memory
+
 
 def mps_active() -> bool:
     """Whether a CUDA MPS daemon serves this machine: then kernels of packed trials overlap.
@@ -51,6 +53,4 @@ def device_name(gpus: float) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a GPU had no memory left for the job."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError)
+    return any(no_gpu_memory(one) for one in causes(error))

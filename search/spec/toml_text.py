@@ -27,10 +27,12 @@ def _worded(text: str, said: str) -> str:
         return f"cannot be read as TOML: {said}"
     line = int(found[1])
     lines = text.splitlines()[:line]
-    if "Cannot declare" in said or "Cannot mutate" in said:
-        head = lines[-1].split("#")[0].strip() if lines else ""
-        if head.startswith("["):
-            return f"line {line}: {head} is there twice; put its keys under one, once each"
+    head = lines[-1].split("#")[0].strip() if lines else ""
+    if "Cannot" in said and head.startswith("["):
+        return (
+            f"line {line}: {head}: what it names is there before, as a key or a table; put it "
+            "under one, once"
+        )
     if "Cannot" in said:  # of a list over several lines its last one is named
         keys = [KEY.match(held) for held in reversed(lines)]
         if key := next((held[1] for held in keys if held), ""):

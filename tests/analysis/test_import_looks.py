@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from analysis.cli import main
@@ -53,6 +55,29 @@ def test_rates_by_epoch_are_a_curve_and_the_trend_is_told_by_them(imported):
     assert rates["00-a", 1] == 0.1 and rates["00-a", 24] == 0.01
     held = settled(record).iloc[0]
     assert held["window"] == 10 and held["stamp"] == "improving"
+
+
+@pytest.mark.parametrize("seeds", [(1, 2, 1, 2), (1, 2, 3, 4), None])
+def test_runs_of_other_rates_by_epoch_are_other_configs_not_seeds(imported, seeds):
+    """The greatest rate of a schedule is its run's setting, beside the curve that it stays."""
+    rows = [
+        f"r{run},a,{seeds[run] if seeds else ''},{epoch},{peak / epoch},{0.5 + peak + run / 100}"
+        for run, peak in enumerate((0.1, 0.1, 0.01, 0.01) if seeds else (0.1, 0.01))
+        for epoch in (1, 2, 3)
+    ]
+    record, said = imported(["run,model,seed,epoch,lr,val_accuracy", *rows])
+    assert "'lr' of a run = the greatest of its epochs" in said
+    assert sorted(set(record.trials["lr"])) == [0.01, 0.1]
+    (value,) = (v for v in cell_values(record) if v.metric == "accuracy")
+    assert value.values == (pytest.approx((0.6, 0.61)) if seeds else ())
+    rates = record.curves[record.curves["name"] == "lr"]["value"]
+    assert rates.min() == pytest.approx(0.01 / 3)
+
+
+def test_an_import_differs_from_a_copy_of_it_in_nothing(imported, tmp_path):
+    imported(RATED)
+    copied = shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    assert main(["diff", str(tmp_path / "run"), str(copied)]) == 0
 
 
 def test_a_curve_without_rates_is_a_curve_all_the_same(imported):

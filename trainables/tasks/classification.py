@@ -18,6 +18,9 @@ EVALUATION_BATCH = {"cpu": 500, "cuda": 2500}
 SMOOTHING = Setting(0.0, "share of the target spread over all classes", 0.0, 0.9)
 
 
+IGNORED = -100  # torch's own: targets that no loss is counted of
+
+
 def loss(output: Tensor, target: Tensor, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean cross-entropy, and the number of correct answers."""
     value = F.cross_entropy(output, target, label_smoothing=config["label_smoothing"])
@@ -40,9 +43,11 @@ def losses(configs: Sequence[Config], weight: Tensor) -> Losses:
     def together(outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logs = F.log_softmax(outputs, 2)
         each = F.nll_loss(logs.flatten(0, 1), targets.flatten(), reduction="none")
-        found = each.view_as(targets).mean(1)
+        counted = targets != IGNORED  # as the single loss has it
+        found = each.view_as(targets).sum(1) / counted.sum(1)
         if mixed:  # where, since 0 times what is not finite is not 0
-            found = torch.where(smooths, found.lerp(-logs.mean((1, 2)), shares), found)
+            all_alike = -(logs.mean(2) * counted).sum(1) / counted.sum(1)
+            found = torch.where(smooths, found.lerp(all_alike, shares), found)
         return found, {"accuracy": (outputs.detach().argmax(2) == targets).sum(1)}
 
     return together

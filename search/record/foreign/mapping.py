@@ -308,7 +308,7 @@ def with_settings(
     own = {
         *(found.trial, found.epoch, found.seed, found.stage, found.state, found.seconds),
         *(found.metric, found.test, *found.curves, *found.tests, *given.leave_out, *given.also),
-        found.rate,
+        *([] if len(values.get(found.rate, ())) > 1 else [found.rate]),
     }
     free = [name for name in source.columns if name not in own and name not in found.left_out]
     vary = [name for name in free if len(values.get(name, ())) > 1]

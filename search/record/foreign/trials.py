@@ -133,10 +133,34 @@ def spread(source: Source, runs: Sequence[Run], found: Meaning) -> dict[str, set
         elif found.epoch and not found.rate and base(column) in RATES and _has(runs, column):
             found.rate = column
             found.guesses.append(f"learning rate of each epoch = {column!r}")
+            values |= _greatest(runs, found)
     for run in runs:
         run.settings.update({k: v for k, v in found.given.fixed.items() if k not in run.settings})
     values.update({key: {value} for key, value in found.given.fixed.items()})
     return values
+
+
+def _greatest(runs: Sequence[Run], found: Meaning) -> dict[str, set[Any]]:
+    """The greatest rate of each run, by the rates' column, where they differ: a setting, then.
+
+    Runs of two schedules would count as seeds of one config otherwise.
+    """
+    column, told = found.rate, list[dict[int, float]]()
+    for run in runs:
+        rates = [number_of(r.place, column, r.values.get(column)) for r in run.rows]
+        told.append({at: rate for at, rate in enumerate(rates) if rate is not None})
+    most = [max(rates.values(), default=None) for rates in told]
+    if len(set(most)) > 1:
+        for run, rate in zip(runs, most, strict=True):
+            run.settings[column] = rate
+        found.guesses.append(f"{column!r} of a run = the greatest of its epochs")
+        return {column: {rate for rate in most if rate is not None}}
+    if any(held[at] != told[0].get(at, held[at]) for held in told for at in held):
+        found.guesses.append(
+            f"runs whose {column!r} differs by epoch, though not in the greatest, are alike; name "
+            "a column that says their schedule, if that is compared"
+        )
+    return {}
 
 
 def _has(runs: Sequence[Run], column: str) -> bool:

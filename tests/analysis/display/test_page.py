@@ -291,6 +291,12 @@ def test_a_page_of_several_studies_counts_the_reveals_of_all(tmp_path):
     assert page.count("over the 2 studies shown here 0 candidates and 2 reveals") >= 4
 
 
+def test_a_run_named_twice_is_refused_as_such(tmp_path):
+    crowd(tmp_path / "t")
+    with pytest.raises(ValueError, match="t is named twice; name it once"):
+        build([tmp_path / "t", tmp_path / "x" / ".." / "t"], tmp_path / "out")
+
+
 def test_two_studies_of_one_name_are_refused(tmp_path):
     crowd(tmp_path / "x" / "t")
     crowd(tmp_path / "y" / "t")

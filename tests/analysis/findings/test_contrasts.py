@@ -156,6 +156,15 @@ def test_a_cell_without_a_partner_is_told(tmp_path, capsys):
     assert "all cells have the same depth" in capsys.readouterr().err
 
 
+def test_what_is_asked_and_declared_is_called_declared(tmp_path, capsys):
+    folder = str(cifar(tmp_path / "s", spec=declaring(DEPTH)).folder)
+    assert report(["contrast", folder, "depth=18"]) == 0
+    assert "Declared in the study file." in capsys.readouterr().out
+    assert report(["contrast", folder, "depth=18", "pretrained=false"]) == 0
+    said = "NOT declared in the study file (pretrained against from scratch)"
+    assert said in capsys.readouterr().out
+
+
 def test_what_is_asked_afterwards_is_called_so_and_faults_are_named(tmp_path, capsys):
     folder = str(cifar(tmp_path / "s").folder)
     assert report(["contrast", folder, "depth=18", "pretrained=false"]) == 0

@@ -141,6 +141,10 @@ def test_a_cell_is_named_by_number_or_settings(tmp_path, capsys):
     assert cell_number(record, "depth=34, pretrained=true") == 3
     assert main(["explain", str(tmp_path / "s"), "depth=34", "pretrained=true"]) == 0
     assert capsys.readouterr().out.count("What would most likely move it") == 1
+    assert main(["explain", str(tmp_path / "s"), "depth=18", "depth=34"]) == 2
+    assert "names a key twice" in capsys.readouterr().err
+    assert main(["diff", str(tmp_path / "s"), str(tmp_path / "s")]) == 2
+    assert "is named twice" in capsys.readouterr().err
     with pytest.raises(UserError, match="'depth=18' names 2 cells"):
         cell_number(record, "depth=18")
     assert main(["explain", str(tmp_path / "s"), "depth=7"]) == 2

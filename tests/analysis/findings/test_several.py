@@ -280,7 +280,10 @@ def test_a_setting_that_one_record_lacks_is_listed_as_not_on_record(tmp_path):
     ema = table.display.groupby("study")["ema"].agg(set).to_dict()
     assert ema == {"a": {"not on record"}, "b": {"0.9"}, "c": {"0.99"}}
     assert table.display["batch_size"].tolist() == ["32"] * 2 + ["64"] * 2 + ["32"] * 2
-    assert "Not on record in a, with what the others have: norm_batches (8)." in table.caption
+    assert (
+        "Not on record in a, so not known of it; the others have norm_batches (8)."
+        in table.caption
+    )
 
 
 def test_a_cell_parameter_that_one_record_lacks_is_not_called_none(tmp_path):

@@ -128,11 +128,19 @@ def test_divergence_is_told_without_numbers_that_are_none(tmp_path):
     json.dumps([told, rows], allow_nan=False)
 
 
-def test_out_of_gpu_memory_is_told_as_such(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB"),
+        ("", "CUDA error: out of memory (2.00 GiB)"),
+        ("", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate` (2.00 GiB)"),
+    ],
+)
+def test_out_of_gpu_memory_is_told_as_such(tmp_path, monkeypatch, kind, text):
     import torch
 
     def full(*args, **more):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise (getattr(torch, kind) if kind else RuntimeError)(text)
 
     monkeypatch.setattr("trainables.engine.train.train", full)
     told = execute(worker_job(tmp_path), lambda row: None)

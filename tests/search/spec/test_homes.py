@@ -69,7 +69,10 @@ def test_a_setting_that_leaves_no_cell_is_told_in_a_line(tmp_path):
     [
         ("[a]\nx = 1\n[b]\nx = 2\nx = 3\n", "line 5: the key x is given twice in its table"),
         ("x = 1\nx = [\n 2,\n 3,\n]\n", "the key x is given twice in its table"),
-        ("[a]\nx = 1\n[a]\ny = 2\n", "line 3: [a] is there twice"),
+        ("[a]\nx = 1\n[a]\ny = 2\n", "line 3: [a]: what it names is there before"),
+        ("[s]\nlr = 0.1\nwd = 1\n[s.lr]\nlow = 1\n", "line 4: [s.lr]: what it names is there"),
+        ("[c]\ndepth = [18]\n[[c]]\nx = 1\n", "line 3: [[c]]: what it names is there before"),
+        ("a = [1]\n[[a]]\nx = 1\n", "line 2: [[a]]: what it names is there before"),
         ("a.b = 1\na.b = 2\n", "line 2: the key a.b is given twice"),
         ("x = \n", "cannot be read as TOML: "),
     ],

@@ -29,7 +29,7 @@ FORMS: dict[Callable[..., Any], Form] = {}
 def losses_of(members: Sequence[Kit]) -> Losses:
     """What computes loss and sums of each member; one after another where the loss has no form."""
     steps = [member.step for member in members]
-    form = FORMS.get(steps[0].task.loss)
+    form = next((form for loss, form in FORMS.items() if loss is steps[0].task.loss), None)
     if form is not None:
         return form([step.config for step in steps], next(members[0].net.parameters()))
 

@@ -14,7 +14,7 @@ from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.kit import eager_kit, forget
 from trainables.engine.trial import Report, Trial, generator, seed_of, trained
-from trainables.errors import TaskError, no_memory
+from trainables.errors import TaskError, causes, no_gpu_memory, no_memory
 from trainables.task import Task
 
 # Whether members are joined into one program. On a GPU, where a kernel for one network of small
@@ -130,7 +130,7 @@ def _own(error: Exception) -> Exception:
 
 def _lacks_memory(error: Exception) -> bool:
     """Whether it was memory that was missing, a GPU's or the system's."""
-    return isinstance(error, torch.OutOfMemoryError) or no_memory(error)
+    return any(no_gpu_memory(one) or no_memory(one) for one in causes(error))
 
 
 def _in_common(error: Exception) -> TogetherError:

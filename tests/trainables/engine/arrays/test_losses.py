@@ -99,6 +99,27 @@ def test_an_answer_that_is_ruled_out_costs_a_member_without_smoothing_nothing(co
     assert found[0][1].isfinite() and found[1][1].isfinite().all()
 
 
+@pytest.mark.parametrize("smoothing", [(0.0, 0.0), (0.1, 0.0)])
+def test_targets_that_are_ignored_count_for_nothing_as_alone(complete, smoothing):
+    made, (outputs, targets) = kits(complete, smoothing), drawn(2)
+    targets[0, 2] = targets[1, 0] = targets[1, 5] = -100
+    alone, *_ = each(made, outputs, targets)
+    together, _ = losses_of(made)(outputs, targets)
+    assert torch.allclose(together, alone, rtol=NEAR, atol=0)
+
+
+def test_a_loss_that_cannot_be_hashed_is_computed_of_one_after_another(complete):
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, output: Tensor, target: Tensor, config: Any) -> Any:
+            return TASK.loss(output, target, config)
+
+    made, (outputs, targets) = kits(complete, (0.0,), replace(TASK, loss=Unhashable())), drawn(1)
+    together, _ = losses_of(made)(outputs, targets)
+    assert torch.allclose(together, each(made, outputs, targets)[0], rtol=NEAR, atol=0)
+
+
 def test_a_loss_without_a_form_is_computed_of_one_member_after_another(complete):
     """Also where its task was made from one that has one."""
     calls = []
