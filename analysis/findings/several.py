@@ -101,9 +101,9 @@ def _apart(
     if first is None or second is None:
         return ""
     allowed = MARKS if _same(first, second) else ALLOWED
-    for name, value in zip(("first", "second"), (first, second), strict=True):
-        if why := out_words(value, allowed):
-            return f"the {name}: {why}"
+    outs = {"the first": out_words(first, allowed), "the second": out_words(second, allowed)}
+    if any(outs.values()):
+        return "; ".join(f"{name}: {why}" for name, why in outs.items() if why)
     if first.split != second.split:
         return f"split {first.split} against {second.split}"
     held, now = sets[0].get(first.cell), sets[1].get(second.cell)

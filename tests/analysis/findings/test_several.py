@@ -251,7 +251,8 @@ def test_what_keeps_a_cell_out_of_its_own_tables_keeps_it_out_of_a_diff(tmp_path
         assert (found["verdict"], found["why"]) == ("cannot be compared", f"the second: {mark}")
         assert mark in found["marks_second"].split(" | ")
         within = contrasts(record, [Contrast("depth", 34)]).iloc[0]
-        assert (within["verdict"], within["why"]) == ("cannot be compared", f"depth 18: {mark}")
+        assert within["verdict"] == "cannot be compared"
+        assert within["why"].startswith(f"depth 18: {mark}")
     assert rows(diff(other, other)).iloc[0]["verdict"] == "same numbers"
 
 
