@@ -219,6 +219,13 @@ def _move(move: Move, value: CellValue, record: Record) -> str:
     if move.kind == "budget":
         said = f"more epochs: better by {shown('gain')} ({shown('low')} to {shown('high')})"
         return f"{said} in {f['window']} at the slope of the last"
+    if move.kind == "underfit":
+        return (
+            "more epochs, or a network that fits more: it underfits, and whether epochs still "
+            f"move it cannot be told ({f['why']})"
+        )
+    if move.kind == "learn":
+        return f"a config that is shown to learn: the best that was tried is not ({f['why']})"
     if move.kind == "configs":
         return f"the configs that are missing: {f['run']} of {f['planned']} were begun"
     if move.kind == "images":

@@ -146,16 +146,17 @@ def explain(record: Record, cell: int) -> Explanation:
     ahead = None
     if first is not None and first.cell != cell and main.behind is not None:
         ahead = (first, main.behind)
-    configs, stamp = _configs(record, cell), dict(table.loc[cell])
+    configs, stamp, fit = _configs(record, cell), dict(table.loc[cell]), _fit(record, main)
+    underfits = fit is not None and fit.says == "underfitted"
     return Explanation(
         values=tuple(values),
         configs=configs,
         rungs=_rungs(record, cell),
         seeds=_seeds(record, main),
-        fit=_fit(record, main),
+        fit=fit,
         settled=stamp,
         ahead=ahead,
-        moves=tuple(moves(record, values, configs, stamp, ahead)),
+        moves=tuple(moves(record, values, configs, stamp, ahead, underfits)),
     )
 
 

@@ -15,8 +15,9 @@ from search.record import OPEN, Record
 from search.record.power import detectable_difference, seeds_for
 
 MoveKind = Literal[
-    "resume", "lost", "rung", "astray", "range", "budget", "configs", "seeds", "images"
-]
+    "resume", "lost", "rung", "astray", "range", "learn", "budget", "underfit", "configs",
+    "seeds", "images",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def moves(
     tried: pd.DataFrame,
     stamp: Mapping[str, Any],
     ahead: tuple[CellValue, Lead] | None,
+    underfits: bool = False,
 ) -> list[Move]:
     """What would most likely move a cell, in the order of MoveKind.
 
@@ -47,6 +49,7 @@ def moves(
         tried: its configs; see explain.Explanation.
         stamp: its row of `settled.settled`.
         ahead: the leader's lead over it, leader first; None for the leader, or without one.
+        underfits: most of its error is in training already.
     """
     main = values[0]
     verdicts = record.decisions.loc[record.decisions["cell"] == main.cell, "verdict"]
@@ -59,12 +62,17 @@ def moves(
     if main.audit.better:
         audit = main.audit
         found.append(Move("rung", {"better": audit.better, "ended": audit.ended}))
-    found += _beyond(values, tried)
+    open_end, beyond = any(move.kind == "resume" for move in found), _beyond(values, tried)
+    found += beyond
+    if (nothing := _unlearned(values[:1])) and not beyond and not open_end:
+        found.append(Move("learn", {"why": "; ".join(nothing)}))
     if stamp["stamp"] == "improving":
         keys = ("gain", "low", "high", "window")
         found.append(Move("budget", {key: stamp[key] for key in keys}))
+    elif underfits and stamp["stamp"] == "cannot tell" and not open_end:
+        found.append(Move("underfit", {"why": stamp["why"] or "its slope may be none"}))
     configs = main.counts.configs
-    if 0 < configs.run < configs.planned and not (found and found[0].kind == "resume"):
+    if 0 < configs.run < configs.planned and not open_end:
         found.append(Move("configs", {"run": configs.run, "planned": configs.planned}))
     if ahead is not None and ahead[1].says in ("not decided", "unknown"):
         found += _to_decide(main, *ahead)
@@ -94,19 +102,24 @@ def _beyond(values: Sequence[CellValue], tried: pd.DataFrame) -> list[Move]:
     beat a constant by some metric, e.g. by a loss that has exploded, or did no better than one at
     another value of the setting.
     """
-    found = list[Move]()
-    no_guide = [
+    found, no_guide = list[Move](), _unlearned(values)
+    for edge in values[0].edges:
+        why = [*no_guide, *_tied(tried, edge)]
+        kind: MoveKind = "astray" if why else "range"
+        told = {"key": edge.key, "value": edge.value, "side": edge.side, "why": "; ".join(why)}
+        found.append(Move(kind, told))
+    return found
+
+
+def _unlearned(values: Sequence[CellValue]) -> list[str]:
+    """That the chosen config has collapsed or shows no skill, in words, once each."""
+    told = [
         value.details.get(mark, mark)
         for value in values
         for mark in ("no skill", "collapsed")
         if mark in value.marks and not (mark == "no skill" and _only_too_few(value))
     ]
-    for edge in values[0].edges:
-        why = [*dict.fromkeys(no_guide), *_tied(tried, edge)]
-        kind: MoveKind = "astray" if why else "range"
-        told = {"key": edge.key, "value": edge.value, "side": edge.side, "why": "; ".join(why)}
-        found.append(Move(kind, told))
-    return found
+    return list(dict.fromkeys(told))
 
 
 def _only_too_few(value: CellValue) -> bool:

@@ -121,7 +121,7 @@ def test_what_would_move_a_cell_is_said_with_its_figures(tmp_path):
     for cell, middle in ((0, 0.60), (1, 0.61)):
         run.confirm(cell, [{"accuracy": middle + s / 50, "loss": 1.0} for s in (-1, 0, 1)], lr=0.1)
     kinds = [move.kind for move in explain(load(tmp_path / "s"), 0).moves]
-    assert kinds == ["rung", "range", "configs"]  # 0.01 would take more than 50 seeds
+    assert kinds == ["rung", "range", "underfit", "configs"]  # 0.01 would take more than 50 seeds
     told = explained(load(tmp_path / "s"), 0)
     assert "a later first rung: 1 of 1 audited did better than the winner" in told
     assert "higher values of lr: 0.1 was the end of what was tried" in told
@@ -210,6 +210,18 @@ def test_an_end_of_what_was_tried_is_no_advice_where_the_choice_is_none(tmp_path
     assert why in told.partition("which says nothing here: ")[2]
 
 
+def test_of_a_choice_that_has_learned_nothing_something_is_to_be_moved(tmp_path):
+    """In the middle of what was tried, so that no end is advised."""
+    run = Run(tmp_path / "s")
+    for number, lr in enumerate((0.01, 0.1, 1.0)):
+        run.trial(f"00-{number:03d}", value=0.1, lr=lr)
+    scores = [{"accuracy": 0.1, "loss": 2.3} for _ in range(3)]
+    run.confirm(0, scores, lr=0.1, collapsed=True)
+    told = explained(load(tmp_path / "s"), 0)
+    assert "a config that is shown to learn: the best that was tried is not (" in told
+    assert "nothing that the record shows" not in told
+
+
 def test_an_end_that_only_ties_with_another_value_is_no_advice(tmp_path):
     run = Run(tmp_path / "s")
     for number, lr in enumerate((0.01, 0.1)):
@@ -245,3 +257,5 @@ def test_where_the_error_is_is_said_in_words_that_hold(tmp_path, train, watched,
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     told = explained(load(tmp_path / "s"), 0)
     assert f"{kind}: training itself is {1 - train:.4f} {said}" in told
+    short = "it underfits, and whether epochs still move it cannot be told ("
+    assert (short in told) == (kind == "underfitted")
