@@ -68,6 +68,10 @@ def test_wilson_is_scipys(k, n):
     assert share_interval(k, n) == pytest.approx((found.low, found.high), abs=1e-12)
 
 
+class Held(SimpleNamespace):
+    """What a record has of it is read; unlike a namespace it can be referred to weakly."""
+
+
 def crowd_images(rng, n, trials):
     """True heads and predictions `(trials, n)` of crowd-like errors: skewed, larger in crowds."""
     truth = rng.lognormal(5, 0.8, size=n)
@@ -79,16 +83,16 @@ def crowd_images(rng, n, trials):
 def samples(truth, predictions, metrics=("mae", "rmse")):
     """Each metric of each trial under other draws of the images."""
     rows = [
-        pd.DataFrame({"trial": str(t), "image": [str(i) for i in range(len(truth))],
-                      "truth": truth, "prediction": held})
+        pd.DataFrame({"trial": str(t), "split": "test", "truth": truth, "prediction": held,
+                      "image": [str(i) for i in range(len(truth))]})
         for t, held in enumerate(predictions)
     ]  # fmt: skip
     errors = [held - truth for held in predictions]
     trials = pd.DataFrame({"trial": [str(t) for t in range(len(predictions))]})
     trials["test_mae"] = [np.abs(e).mean() for e in errors]
     trials["test_rmse"] = [np.sqrt((e**2).mean()) for e in errors]
-    study = {"metrics": list(metrics)}
-    record = SimpleNamespace(per_image=pd.concat(rows), trials=trials, study=study)
+    study = {"metrics": list(metrics), "task": "shanghaitech"}
+    record = Held(per_image=pd.concat(rows), trials=trials, study=study)
     return images_of(record, trials["trial"]).samples
 
 
