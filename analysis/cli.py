@@ -17,6 +17,7 @@ from analysis.display.several_tables import diff_table, join_table
 from analysis.findings.contrasts import declared, parsed
 from analysis.findings.curve_csv import read_curves, write_studies
 from analysis.findings.explain import cell_number
+from analysis.findings.named_once import require_once
 from analysis.findings.published import CURVE_COLUMNS, load_published
 from analysis.findings.published_cells import COLUMNS, read_cells
 from analysis.findings.published_faults import of_these_curves, published_faults
@@ -280,8 +281,8 @@ def _contrast(args: argparse.Namespace) -> str:
 
 
 def _several(args: argparse.Namespace) -> str:
-    if args.command == "diff" and len({run.resolve() for run in args.runs}) < len(args.runs):
-        raise UserError(f"{args.runs[0]} is named twice; a record differs from itself in nothing")
+    if args.command == "diff":  # `join` itself refuses copies too
+        require_once(args.runs)
     records = [load(run) for run in args.runs]
     table = diff_table(*records) if args.command == "diff" else join_table(records)
     return _shown(table, args)

@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from analysis.display.live import Live, named
 from analysis.display.live_files import build_apart, inside, page
+from analysis.findings.named_once import require_once
 from search.record import UserError
 from search.record.terminal import shell
 from search.record.uris import as_uri, is_uri
@@ -266,8 +267,7 @@ def watch(runs: Sequence[Path], port: int, say: Callable[[str], None]) -> None:
                 "the driver's own copy (runs/NAME there); elsewhere "
                 f"`{shell('resnet-search', 'status', uri)}` says how it stands"
             )
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise UserError("a run is named twice; name it once")
+    require_once(runs)
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port} is no port; name one from 1 to 65535, or leave it out")
     with (

@@ -22,6 +22,7 @@ from analysis.display.sentences import answer_parts
 from analysis.display.svg import inline
 from analysis.display.together import together
 from analysis.findings.cells import cell_values
+from analysis.findings.named_once import require_once
 from analysis.findings.verify import verified
 from search.record import Record, UserError, missing
 
@@ -56,9 +57,7 @@ def build(runs: Sequence[Path], out: Path, published: pd.DataFrame | None = None
     """
     if taken := next((at for at in (out, *out.parents) if at.exists() and not at.is_dir()), None):
         raise UserError(f"{out}: {taken} is no folder; name a folder to write to by --out")
-    folders = [run.resolve() for run in runs]
-    if again := next((run for run in runs if folders.count(run.resolve()) > 1), None):
-        raise UserError(f"{again} is named twice; name it once")
+    require_once(runs)
     records = [verified(run) for run in runs]
     if not records:
         raise UserError("no run folder given")

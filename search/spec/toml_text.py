@@ -27,13 +27,12 @@ def _worded(text: str, said: str) -> str:
         return f"cannot be read as TOML: {said}"
     line = int(found[1])
     lines = text.splitlines()[:line]
-    head = lines[-1].split("#")[0].strip() if lines else ""
-    if "Cannot" in said and head.startswith("["):
-        return (
-            f"line {line}: {head}: what it names is there before, as a key or a table; put it "
-            "under one, once"
-        )
     if "Cannot" in said:  # of a list over several lines its last one is named
+        if (head := lines[-1].split("#")[0].strip()).startswith("["):
+            return (
+                f"line {line}: {head}: what it names is there before, as a key or a table; put "
+                "it under one, once"
+            )
         keys = [KEY.match(held) for held in reversed(lines)]
         if key := next((held[1] for held in keys if held), ""):
             return f"line {line}: the key {key} is given twice in its table; leave one of them"

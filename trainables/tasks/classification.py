@@ -44,9 +44,10 @@ def losses(configs: Sequence[Config], weight: Tensor) -> Losses:
         logs = F.log_softmax(outputs, 2)
         each = F.nll_loss(logs.flatten(0, 1), targets.flatten(), reduction="none")
         counted = targets != IGNORED  # as the single loss has it
-        found = each.view_as(targets).sum(1) / counted.sum(1)
+        count = counted.sum(1)
+        found = each.view_as(targets).sum(1) / count
         if mixed:  # where, since 0 times what is not finite is not 0
-            all_alike = -(logs.mean(2) * counted).sum(1) / counted.sum(1)
+            all_alike = -logs.mean(2).where(counted, 0.0).sum(1) / count
             found = torch.where(smooths, found.lerp(all_alike, shares), found)
         return found, {"accuracy": (outputs.detach().argmax(2) == targets).sum(1)}
 
