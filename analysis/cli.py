@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,9 +23,8 @@ from analysis.findings.published import CURVE_COLUMNS, load_published
 from analysis.findings.published_cells import COLUMNS, read_cells
 from analysis.findings.published_faults import of_these_curves, published_faults
 from analysis.findings.verify import verdict_lines
-from search.record import UserError, load, terminal, verify, whole_new
+from search.record import UserError, arguments, load, terminal, verify, whole_new
 from search.record.foreign.importing import NAMES_STUDIES, READERS, import_runs
-from search.record.uris import refuse_uri
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,10 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
 
     def command() -> int:
-        args = _parser().parse_args(argv)
-        for name, value in vars(args).items():
-            if isinstance(value, Path) and name != "run":  # of a run `load` says what to do
-                refuse_uri(f"--{name.replace('_', '-')}", value)
+        parser, names = _parser()
+        args = arguments.parsed(parser, names, sys.argv[1:] if argv is None else argv)
         if args.command == "verify":
             return _verify(args.run)
         if args.command == "watch":
@@ -72,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return terminal.run("resnet-report", command, {UserError: 2})
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser, and the names of its commands."""
     parser = argparse.ArgumentParser(prog="resnet-report", description=__doc__)
     commands = parser.add_subparsers(
         dest="command",
@@ -140,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(check)
     _add_import_of_runs(commands)
     _add_import(commands)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -47,6 +47,18 @@ def no_memory(error: BaseException) -> bool:
     return refused or isinstance(error, MemoryError)
 
 
+def nearest(name: object, known: Iterable[object]) -> str:
+    """The known name nearest to one that is unknown, "" where none is near.
+
+    Args:
+        name: as it was given.
+        known: names that would be right; their case does not matter.
+    """
+    names = {str(held).casefold(): str(held) for held in known}
+    near = difflib.get_close_matches(str(name).casefold(), names, 1)
+    return names[near[0]] if near else ""
+
+
 def did_you_mean(name: object, known: Iterable[object], quote: str = "") -> str:
     """Of a name that is unknown the nearest known one, e.g. "; did you mean depth?".
 
@@ -58,9 +70,8 @@ def did_you_mean(name: object, known: Iterable[object], quote: str = "") -> str:
     Returns:
         "" where none is near.
     """
-    names = {str(held).casefold(): str(held) for held in known}
-    near = difflib.get_close_matches(str(name).casefold(), names, 1)
-    return f"; did you mean {quote}{names[near[0]]}{quote}?" if near else ""
+    near = nearest(name, known)
+    return f"; did you mean {quote}{near}{quote}?" if near else ""
 
 
 def causes(error: BaseException | None, implied: bool = True) -> Iterator[BaseException]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trainables.errors import TaskError
+from trainables.errors import TaskError, nearest
 
 PACKAGE = Path(__file__).parent
 OURS = ("trainables", "search", "analysis")
@@ -47,9 +46,9 @@ def import_own(name: str) -> Any:
         )
     module = _imported(module_name)
     if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, vars(module), 1)
+        near = nearest(attribute, vars(module))
         where = getattr(module, "__file__", None) or module_name
-        hint = f"; did you mean '{module_name}:{near[0]}'?" if near else ""
+        hint = f"; did you mean '{module_name}:{near}'?" if near else ""
         raise TaskError(f"{where} has no {attribute}{hint}")
     return getattr(module, attribute)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import sys
@@ -25,7 +24,7 @@ from search.cli.run_commands import (
     run,
 )
 from search.record import terminal
-from search.record.uris import refuse_uri
+from search.record.arguments import parsed
 from search.run.errors import ExecutionError
 from search.run.signals import handled, interrupt
 from search.spec.shipped import shipped_studies
@@ -39,29 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
 
     def command() -> int:
-        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        parser, commands = _parser()
+        words = sys.argv[1:] if argv is None else argv
+        arguments = parsed(parser, commands, words)
         trains = arguments.command in (run, resume)
         with handled(interrupt) if trains else nullcontext():
             return int(arguments.command(arguments))
 
     return terminal.run("resnet-search", command, {UserError: 2, ExecutionError: 1})
-
-
-def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser, commands = _parser()
-    if words and words[0] not in (*commands, "-h", "--help"):
-        if words[0].startswith("-"):
-            parser.error(f"the command comes first, then {words[0]}: one of {', '.join(commands)}")
-        near = difflib.get_close_matches(words[0], commands, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
-        parser.error(f"no command {words[0]}; {hint}")
-    arguments, unknown = parser.parse_known_args(words)
-    if unknown:
-        parser.error(f"`{words[0]}` takes no {unknown[0]}; see `resnet-search {words[0]} --help`")
-    for name, value in vars(arguments).items():
-        if isinstance(value, Path) and name != "run":  # of a run whoever reads it says what to do
-            refuse_uri(f"--{name.replace('_', '-')}", value)
-    return arguments
 
 
 def _parser() -> tuple[argparse.ArgumentParser, list[str]]:

@@ -11,9 +11,11 @@ from search.record.study_form import study_fault
 from search.record.terminal import shell
 from search.record.uris import as_uri, is_uri
 from trainables.about import SHIPPED, plain
+from trainables.errors import nearest
 from trainables.files import unfit
 
 FORMAT = 1
+MOST_NAMED = 5  # runs of a folder that are named
 
 
 def load_study(folder: Path) -> dict[str, Any]:
@@ -34,8 +36,7 @@ def load_study(folder: Path) -> dict[str, Any]:
                 f"{as_uri(folder)} is a URI; `{fetch}` brings it to a folder"
             ) from None
         raise RecordError(
-            f"{folder} is no run folder: it has no {STUDY}. Name the folder that "
-            "`resnet-search run` printed, e.g. runs/quickstart-cifar10"
+            f"{folder} is no run folder: it has no {STUDY}{_runs_near(folder)}"
         ) from None
     except RecordError:
         raise
@@ -53,6 +54,18 @@ def load_study(folder: Path) -> dict[str, Any]:
             f"{path} is damaged: {fault}; restore it from a copy, or write again there what it was"
         )
     return study
+
+
+def _runs_near(folder: Path) -> str:
+    """Of a folder that is no run the runs that may be meant: those in it, or one beside it."""
+    inside = sorted(str(held.parent) for held in folder.glob(f"*/{STUDY}"))
+    if inside:
+        more = ", ..." if len(inside) > MOST_NAMED else ""
+        return f"; runs in it: {', '.join(inside[:MOST_NAMED])}{more}"
+    beside = {held.parent.name for held in folder.parent.glob(f"*/{STUDY}")}
+    if near := nearest(folder.name, beside):
+        return f"; did you mean {folder.with_name(near)}?"
+    return ". Name the folder that `resnet-search run` printed, e.g. runs/quickstart-cifar10"
 
 
 def _say_about(study: dict[str, Any]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from importlib.resources import files
 from pathlib import Path
 
-from trainables.errors import UserError
+from trainables.errors import UserError, nearest
 
 RECORDED = "study.json"  # in a run folder; see search.record
 
@@ -41,9 +40,8 @@ def find_study(name: str) -> Path:
 
 def _nearest(name: str, known: list[str]) -> str:
     """The known name that was meant, "" where none is near; `a` may mean a.toml."""
-    plain = {key.casefold(): one for one in known for key in (one, one.removesuffix(".toml"))}
-    found = difflib.get_close_matches(name.casefold(), plain, 1)
-    return plain[found[0]] if found else ""
+    plain = {key: one for one in known for key in (one, one.removesuffix(".toml"))}
+    return plain.get(nearest(name, plain), "")
 
 
 def _no_study(path: Path) -> str:

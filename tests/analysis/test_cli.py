@@ -19,6 +19,24 @@ def test_table_prints_the_one_asked_for(tmp_path, capsys):
     assert "503.7461" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["exlpain", "runs/x"], "no command exlpain; did you mean explain?"),
+        (["frobnicate"], "no command frobnicate; there are build, table,"),
+        (["--format", "md", "table"], "the command comes first, then --format: one of build,"),
+        (["build", "x", "--format", "md"], "`build` takes no --format; see `resnet-report build"),
+        (["build", "x", "--published-curves", "s3://b/c.csv"], "--published-curves"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_told_in_a_line(words, told, capsys):
+    try:
+        assert main(words) == 2
+    except SystemExit as end:
+        assert end.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_table_prints_csv_that_pandas_reads(tmp_path, capsys):
     crowd(tmp_path / "t")
     assert main(["table", str(tmp_path / "t"), "--format", "csv"]) == 0

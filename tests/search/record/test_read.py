@@ -129,6 +129,16 @@ def test_no_run_folder_is_said_with_the_fix(tmp_path):
         record.load(tmp_path)
 
 
+def test_the_run_that_was_meant_is_named(finished):
+    runs, name = finished.parent, finished.name
+    with pytest.raises(RecordError, match=rf"no study\.json; did you mean {runs / name}\?$"):
+        record.load(runs / f"{name[0]}x{name[1:]}")
+    with pytest.raises(RecordError, match=rf"no study\.json; runs in it: {finished}$"):
+        record.load(runs)
+    with pytest.raises(RecordError, match=r"no study\.json\. Name the folder that"):
+        record.load(runs / "something else")
+
+
 def test_a_damaged_frame_is_named(finished):
     (finished / "trials.parquet").write_bytes(b"PAR1")
     with pytest.raises(RecordError, match=r"trials\.parquet is damaged"):
