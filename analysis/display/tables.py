@@ -38,6 +38,17 @@ from search.record import Record, UserError, did_you_mean, naming
 __all__ = ["FORMATS", "Table", "keys", "make", "named", "render", "search_frame"]
 
 SKILL_DIGITS = 4
+NEEDS = {  # what a study that lacks the table lacks
+    "contrasts": "its study file declares none; `resnet-report contrast` makes those you name",
+    "settled": "nothing was trained",
+    "configs": "nothing was searched",
+    "importance": "it compares searched settings, two at least",
+    "marginals": "its configs are no full grid",
+    "audit": "no trial that had been ended was trained on to see whether that was right",
+    "firstrung": "no cell has configs enough that were trained in full",
+    "reveals": "no score of test came onto the record",
+    "optimism": "no search chose a config whose seeds were scored since",
+}
 
 
 def keys(record: Record) -> list[str]:
@@ -77,9 +88,12 @@ def named(record: Record, key: str) -> Table:
         UserError: the study has no such table; names those it has.
     """
     if key not in (held := keys(record)):
+        why = NEEDS.get(key) or (
+            "that is of other cells" if key in record.study["about"]["tables"] else ""
+        )
+        said = f": {why}" if why else did_you_mean(key, [*held, *NEEDS])
         raise UserError(
-            f"study {record.study['name']} has no table {key}{did_you_mean(key, held)}; it has "
-            f"{', '.join(held)}"
+            f"study {record.study['name']} has no table {key}{said}; it has {', '.join(held)}"
         )
     return make(record, key)
 
