@@ -22,7 +22,7 @@ def detectable_lines(held: Sequence[Detectable], spread: Spread | None) -> list[
     if not held:
         return []
     first, lines = held[0], list[str]()
-    seeds = f"{first.seeds or 'no'} seed{'s' * (first.seeds != 1)} a cell"
+    seeds = f"{first.seeds} seed{'s' * (first.seeds != 1)} a cell"
     if first.difference is None:
         lines.append(f"{seeds}: no difference between cells can be decided, two are the fewest")
     else:

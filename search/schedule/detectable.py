@@ -84,7 +84,8 @@ def _pairs(cells: Sequence[Mapping[str, object]], contrast: Contrast) -> list[in
 
 
 def _of(spec: StudySpec, what: str, comparisons: int) -> Detectable:
-    seeds, paired = len(spec.confirm.seeds), spec.confirm.paired
+    # without [confirm] a cell has one result: its one training, or the search's winner
+    seeds, paired = len(spec.confirm.seeds) or 1, spec.confirm.paired
     level = 1 - (1 - LEVEL) / max(comparisons, 1)
     sds: Sds = 1.0 if paired else (1.0, 1.0)
     return Detectable(

@@ -96,8 +96,14 @@ def test_published_curves_go_under_ours(tmp_path):
     ("arguments", "words"),
     [
         (["build", "{}/none"], "no run folder"),
-        (["table", "{}/s", "--table", "audit"], "no table audit: no trial that had been ended was"),
-        (["table", "{}/s", "--table", "importanc"], "importanc; did you mean importance?; it has T1"),
+        (
+            ["table", "{}/s", "--table", "audit"],
+            "no table audit: no trial that had been ended was",
+        ),
+        (
+            ["table", "{}/s", "--table", "importanc"],
+            "importanc; did you mean importance?; it has T1",
+        ),
         (["table", "{}/s", "--table", "T3"], "has no table T3; it has T1, cells, search"),
         (["build", "{}/s", "--published-curves", "{}/none.csv"], "cannot be read"),
         (["table", "{}/damaged"], "not JSON"),

@@ -97,7 +97,9 @@ def test_of_one_seed_no_difference_can_be_decided(seeds):
     held = detectable(spec(seeds))
     assert all(one.difference is None for one in held)
     lines = detectable_lines(held, None)
-    assert "no difference between cells can be decided, two are the fewest" in lines[0]
+    assert lines[0] == (
+        "1 seed a cell: no difference between cells can be decided, two are the fewest"
+    )
     assert "seeds needed: 17 for 1 sd, 6 for 2 sd, 4 for 3 sd" in lines[1]
 
 
