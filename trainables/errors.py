@@ -47,6 +47,13 @@ def no_memory(error: BaseException) -> bool:
     return refused or isinstance(error, MemoryError)
 
 
+def reason(error: BaseException) -> str:
+    """Why a file that is already named cannot be read or written, without its name and number."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no UTF-8 text (byte {error.start + 1} is 0x{error.object[error.start]:02x})"
+    return str(getattr(error, "strerror", None) or error)
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """The known name nearest to one that is unknown, "" where none is near.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from trainables.errors import WeightsError
+from trainables.errors import WeightsError, reason
 from trainables.weights_file import SAVE, body_of, fits, read_state
 
 Stem = Literal["imagenet", "cifar"]
@@ -188,7 +188,9 @@ def read_origin(path: Path) -> dict[str, Any] | None:
         text = beside.read_text(encoding="utf-8")
         origin = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{beside}: cannot be read as JSON ({error}); remove it") from error
+        raise WeightsError(
+            f"{beside}: cannot be read as JSON ({reason(error)}); remove it"
+        ) from error
     if not isinstance(origin, dict):
         raise WeightsError(f"{beside}: holds no JSON object that says where the weights are from")
     return origin

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from search.record import UserError
+from search.record import UserError, reason
 
 CURVE_COLUMNS = ("task", "part", "mode", "depth", "lr", "run", "epoch", "name", "value")
 
@@ -29,7 +29,7 @@ def load_published(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as csv: {error}") from error
+        raise UserError(f"{path}: cannot be read as csv: {reason(error)}") from error
     missing = [name for name in CURVE_COLUMNS if name not in frame]
     if missing:
         raise UserError(f"{path}: has no column {', '.join(missing)}")

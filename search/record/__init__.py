@@ -30,7 +30,7 @@ from search.record.stored import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, size
 from search.record.study_file import FORMAT, load_study
 from search.record.verification import Verification, verify
 from search.record.written import write
-from trainables.errors import RecordWarning, UserError, did_you_mean
+from trainables.errors import RecordWarning, UserError, did_you_mean, reason
 from trainables.files import whole, whole_new
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "missing",
     "plan_from",
     "read_events",
+    "reason",
     "result_stage",
     "searched",
     "setting_column",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from trainables.errors import UserError
+from trainables.errors import UserError, reason
 
 
 def read_csv_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -23,7 +23,7 @@ def read_csv_rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[st
             lines = csv.reader(line if not line.startswith("#") else "\n" for line in file)
             held = [(lines.line_num, line) for line in lines if line]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as csv: {error}") from error
+        raise UserError(f"{path}: cannot be read as csv: {reason(error)}") from error
     if not held:
         needs = ",".join(columns) or "the names of its columns"
         raise UserError(f"{path}: holds nothing; its first row must be {needs}")

@@ -30,7 +30,7 @@ from search.record.stored import (
 from search.record.study_file import load_study
 from search.record.taken import FOLDERS, held_already
 from search.record.written import write
-from trainables.errors import RecordWarning
+from trainables.errors import RecordWarning, reason
 from trainables.files import naming, unfit
 
 WEIGHTS = "weights"  # generated source weights of synthetic studies
@@ -70,7 +70,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RecordError(
-                f"{path}: no folder can be made there ({error}); name another with --runs-dir"
+                f"{path}: no folder can be made there ({reason(error)}); name another with "
+                "--runs-dir"
             ) from error
         held = cls.__new__(cls)
         held.path, held._journal, held._epochs = path, None, None

@@ -18,6 +18,7 @@ from search.schedule.preview import preview
 from search.spec.study_spec import StudySpec
 from trainables import places
 from trainables.engine.cache import cache_dir
+from trainables.errors import reason
 
 State = Literal["ok", "warning", "fault"]
 LEAST_MB = 64  # for a record and its frames
@@ -131,7 +132,9 @@ def _cache() -> Iterator[Check]:
     try:
         folder = cache_dir()
     except OSError as error:
-        yield Check("cache", "fault", f"no folder for it ({error})", "set RESNET_TUNE_CACHE")
+        yield Check(
+            "cache", "fault", f"no folder for it ({reason(error)})", "set RESNET_TUNE_CACHE"
+        )
         return
     held = _room("cache", folder, 0, DECODED_MB, "RESNET_TUNE_CACHE")
     if held.state == "warning":

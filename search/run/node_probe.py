@@ -28,7 +28,7 @@ from search.run.store import open_store
 from search.spec.study_spec import StudySpec
 from trainables import find_task, places
 from trainables.engine.cache import cache_dir
-from trainables.errors import UserError
+from trainables.errors import UserError, reason
 from trainables.own_code import changed_code, code_of, import_from, import_own
 from trainables.resnet import describe_weights
 
@@ -138,7 +138,7 @@ def _try_folder(run: str, nonce: str, answer: str) -> str:
         store = open_store(run)
         held = store.read(f"{PROBE}/nonce")
     except (OSError, StoreError, UserError) as error:
-        return f"it does not see the {said} ({_why(error)})"
+        return f"it does not see the {said} ({reason(error)})"
     if held is None:
         return f"it does not see the {said} (what the driver has written to {run} is not there)"
     if held != nonce.encode():
@@ -147,12 +147,8 @@ def _try_folder(run: str, nonce: str, answer: str) -> str:
         with store.writing(f"{PROBE}/{answer}") as path:
             path.write_text(nonce, encoding="ascii")
     except (OSError, StoreError) as error:
-        return f"it cannot write the {said} ({_why(error)})"
+        return f"it cannot write the {said} ({reason(error)})"
     return ""
-
-
-def _why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
 
 
 def _or_error(function: Any, need: Need) -> Any:

@@ -12,6 +12,7 @@ from search.record import EPOCHS, JOURNAL, LOGS, STUDY, RecordError, load_study
 from search.record.beside import asked_to
 from search.record.taken import FOLDERS
 from search.run.objects import Objects
+from trainables.errors import reason
 from trainables.files import whole
 
 
@@ -44,7 +45,7 @@ def fetch_study(uri: str, folder: Path) -> Objects:
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RecordError(f"{folder}: no folder can be made there ({error})") from error
+        raise RecordError(f"{folder}: no folder can be made there ({reason(error)})") from error
     _write(folder / STUDY, text)
     return store
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from trainables.errors import UserError
+from trainables.errors import UserError, reason
 
 SPLITS = ("val_", "test_")  # before a metric's name in our own record
 
@@ -38,13 +38,11 @@ def read_table(path: Path) -> pd.DataFrame:
         else:
             frame = _read_csv(path)
     except UnicodeDecodeError as error:
-        raise CurvesError(
-            f"{path} cannot be read as csv: it is no UTF-8 text ({error})"
-        ) from error
+        raise CurvesError(f"{path} cannot be read as csv: {reason(error)}") from error
     except (OSError, ValueError, csv.Error) as error:
         if isinstance(error, CurvesError):
             raise
-        raise CurvesError(f"{path} cannot be read as csv or parquet: {error}") from error
+        raise CurvesError(f"{path} cannot be read as csv or parquet: {reason(error)}") from error
     names = [str(name).strip() for name in frame.columns]
     if twice := [name for name, count in Counter(names).items() if name and count > 1]:
         raise CurvesError(f"{path}: column {twice[0]} is there twice; remove or rename one")

@@ -43,7 +43,7 @@ from search.spec.tables import (
 from search.spec.toml_text import parsed_toml
 from search.spec.unread import unread_faults
 from trainables import find_task
-from trainables.errors import UserError, did_you_mean
+from trainables.errors import UserError, did_you_mean, reason
 from trainables.own_code import import_from
 
 LONGEST = 1000  # characters told of one fault
@@ -156,7 +156,7 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> tuple[StudySpec
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read as TOML: {error}") from error
+        raise SpecError(f"{path}: cannot be read as TOML: {reason(error)}") from error
     try:
         raw = apply_overrides(parsed_toml(text), overrides or [])
     except ValueError as error:

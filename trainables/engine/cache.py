@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.errors import reason
 from trainables.places import can_make, home, stand_in
 
 FORMAT = 1  # of what is in an entry; another number makes all entries anew
@@ -124,7 +125,7 @@ def _made(entry: Path, make: Callable[[], Arrays]) -> Arrays | None:
         try:
             held.enter_context(_alone(entry))
         except OSError as error:
-            _warn(f"{entry} cannot be written ({error})")
+            _warn(f"{entry} cannot be written ({reason(error)})")
             return make()
         if entry.is_dir():
             return None
@@ -132,7 +133,7 @@ def _made(entry: Path, make: Callable[[], Arrays]) -> Arrays | None:
         try:
             _put(entry, made)
         except OSError as error:
-            _warn(f"{entry} cannot be written ({error})")
+            _warn(f"{entry} cannot be written ({reason(error)})")
             return made
         return None
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from search.spec.toml_text import parsed_toml
-from trainables.errors import UserError, did_you_mean
+from trainables.errors import UserError, did_you_mean, reason
 
 
 class Map(BaseModel):
@@ -83,7 +83,7 @@ def read_map(path: Path | None) -> Map:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as TOML: {error}") from error
+        raise UserError(f"{path}: cannot be read as TOML: {reason(error)}") from error
     try:
         held = parsed_toml(text)
     except ValueError as error:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from search.record.foreign.runs import STATES, Row, Run, Source, columns_of, count, sha256_of
-from trainables.errors import UserError
+from trainables.errors import UserError, reason
 
 FILE_STATES = {"1": "open", "2": "open", "3": "complete", "4": "failed", "5": "stopped"}
 OWN = "mlflow."  # tags of MLflow's own begin so
@@ -119,7 +119,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         held = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     if not isinstance(held, dict):
         raise UserError(f"{path}: is no table")
     return held
