@@ -54,6 +54,7 @@ from search.run.machine import git
 from search.spec.study_spec import load_spec
 from trainables import find_task
 from trainables.engine.kit import forget, kit_for
+from trainables.engine.memory import MMAP_MAX, TRIM_THRESHOLD, keep_freed, set_malloc
 from trainables.engine.step import resolve_precision
 from trainables.tasks import crowd_splits
 from trainables.tasks.crowd_files import Crowd
@@ -296,10 +297,18 @@ def begin(case: Case, mode: str, device: torch.device) -> tuple[Iterator[None], 
 
 
 def as_users_have_it(plain: bool) -> None:
-    """PyTorch's own settings for the plain loop, those of `resolve_precision` for ours."""
+    """PyTorch's own settings for the plain loop, those of `resolve_precision` for ours.
+
+    And glibc's: what its thresholds come to by themselves once a large block has been freed.
+    """
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.fp32_precision = "ieee" if plain else "tf32"
         torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+    elif plain:
+        set_malloc(MMAP_MAX, 65_536)
+        set_malloc(TRIM_THRESHOLD, 2 * 32 * 2**20)
+    else:
+        keep_freed()
 
 
 def measure(

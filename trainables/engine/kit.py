@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.engine.graphed import Capture, GraphedStep, cuda_graph
+from trainables.engine.memory import keep_freed
 from trainables.engine.norm_statistics import estimated
 from trainables.engine.step import Step, make_optimizer
 from trainables.task import Config, Task
@@ -96,6 +97,8 @@ def kit_for(task: Task, config: Config, device: torch.device, fresh: nn.Module) 
 
 def eager_kit(task: Task, config: Config, device: torch.device, fresh: nn.Module) -> Kit:
     """A kit of its own whose step runs eagerly, and may be captured; see `kit_for`."""
+    if device.type == "cpu":
+        keep_freed()
     net = fresh.to(device)
     if not any(tensor.dim() == 5 for tensor in net.state_dict().values()):
         net = net.to(memory_format=torch.channels_last)  # torch refuses it for 3-D convolutions
