@@ -81,7 +81,8 @@ def kit_for(task: Task, config: Config, device: torch.device, fresh: nn.Module) 
     """
     capture = capture_on(device, config)
     baked = {key: value for key, value in config.items() if key not in FREE}
-    key = json.dumps([task.name, str(device), baked], sort_keys=True, default=str)
+    held = [task.name, str(device), baked, [] if capture is None else at_rest(fresh)]
+    key = json.dumps(held, sort_keys=True, default=str)
     kit = _warm.get(key)
     if capture is not None and kit is not None and kit.graphed:
         _start_anew(kit, fresh)
@@ -104,6 +105,16 @@ def eager_kit(task: Task, config: Config, device: torch.device, fresh: nn.Module
         net = net.to(memory_format=torch.channels_last)  # torch refuses it for 3-D convolutions
     optimizer = make_optimizer(net, config, tensor_lr=capture_on(device, config) is not None)
     return Kit(net, optimizer, Step(task, net, optimizer, config))
+
+
+def at_rest(net: nn.Module) -> list[str]:
+    """Parameters and layers that training leaves as they are, by name; `net` is put in training.
+
+    A graph hangs on them, and they may hang on what it does not: the crowd task's norm = "auto"
+    freezes BatchNorm from pretrained weights alone.
+    """
+    layers = [name for name, layer in net.train().named_modules() if not layer.training]
+    return layers + [name for name, held in net.named_parameters() if not held.requires_grad]
 
 
 def forget() -> None:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -678,6 +679,26 @@ def test_a_warm_worker_computes_what_a_fresh_one_does(task, complete, tmp_path, 
                 assert_same_sums(
                     mine[name], value, terms, moved=move, dtype=torch.float32, name=name
                 )
+
+
+def test_a_warm_network_is_not_for_one_that_training_leaves_other_layers_of(complete, monkeypatch):
+    """From pretrained weights BatchNorm is frozen, which one that is trained from scratch is not.
+
+    A network of the same layers is there to be used again.
+    """
+    monkeypatch.setattr(kit, "capture_on", lambda device, config: lambda run: run)
+    task, device = find_task("shanghaitech"), torch.device("cpu")
+    kit.forget()
+    found = []
+    for pretrained in (False, False, True, True, False):
+        config = complete(task.name, head="conv", pretrained=pretrained)
+        made = kit.kit_for(task, config, device, task.network(config, None))
+        found.append(made)
+        norm = made.net.train().bn1
+        assert norm.training is norm.weight.requires_grad is not pretrained
+    kit.forget()
+    kept = [one.net is other.net for one, other in pairwise(found)]
+    assert kept == [True, False, True, False]
 
 
 def test_averaged_weights_are_what_a_trial_is_judged_by(tmp_path, complete):
