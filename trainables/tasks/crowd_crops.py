@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as T
 from torchvision.transforms.v2.functional import resize
 
 from trainables.task import Config
+from trainables.tasks.crowd_settings import sigma_of
 from trainables.tasks.crowd_splits import kept_rows, treat_outside
 from trainables.tasks.density import cell_density, density_map
 from trainables.tasks.images import NORMALISE
@@ -86,13 +87,6 @@ def jittered(image: Tensor, strength: float, generator: torch.Generator) -> Tens
     ):
         image = adjust(image, factor)
     return image
-
-
-def sigma_of(config: Config, zoom: float) -> float:
-    """Width of a head's Gaussian on a map whose pixels are `zoom` a pixel of the image."""
-    chosen = config["sigma_of"]
-    follows = config["head"] == "conv" if chosen == "auto" else chosen == "image"
-    return float(config["sigma"]) * (zoom if follows else 1.0)
 
 
 def truth_map(

@@ -196,11 +196,15 @@ def _head_conflicts(config: Config) -> dict[str, str]:
     return faults
 
 
-def in_crop(config: Config) -> float:
-    """Sigma in px of a crop that is not rescaled at random; see `sigma_of`."""
+def sigma_of(config: Config, zoom: float) -> float:
+    """Width of a head's Gaussian on a map whose pixels are `zoom` a pixel of the image."""
     chosen = config["sigma_of"]
-    of_image = chosen == "image" or (chosen == "auto" and config["head"] == "conv")
-    return float(config["sigma"] * (config["resize"] if of_image else 1.0))
+    follows = config["head"] == "conv" if chosen == "auto" else chosen == "image"
+    return float(config["sigma"]) * (zoom if follows else 1.0)
+
+
+def _is_read(key: str, config: Config) -> bool:
+    return any(all(config[name] in way[name] for name in way) for way in READ_WHERE[key])
 
 
 def questions(config: Config) -> dict[str, str]:
@@ -214,24 +218,36 @@ def questions(config: Config) -> dict[str, str]:
     better. With the conv head crops are no smaller than what they show, and sigma is in px of the
     image.
     """
+    asked = _sigma_questions(config)
+    if config["head"] == "conv":
+        asked |= _seen_questions(config)
+    elif config["edition"] != "synthetic":
+        asked |= _scale_questions(config, config["crop"] / SHORT_SIDE[config["part"]])
+    return asked
+
+
+def _sigma_questions(config: Config) -> dict[str, str]:
+    """A width that a crop, a pixel or the disc's cut does not fit, where heads have one width."""
+    if not _is_read("sigma", config):
+        return {}
     asked, crop, sigma = {}, config["crop"], config["sigma"]
-    if in_crop(config) > crop / WIDE:
+    drawn = _is_read("kernel", config)
+    wide = sigma_of(config, config["resize"])  # of a crop that is not rescaled at random
+    if drawn and config["kernel"] == "adaptive":
+        return {}  # sigma is that of a head alone in its image
+    if wide > crop / WIDE:
         asked["sigma"] = (
-            f"{in_crop(config):g} px spreads a head over {4 * in_crop(config):g} of the crop's "
+            f"{wide:g} px spreads a head over {4 * wide:g} of the crop's "
             f"{crop} px, so a map says how many and hardly where; in proportion to 15 at 512 it "
             f"is {15 * crop / 512:.3g}, which is not always better: try both"
         )
-    elif in_crop(config) < 0.5:
-        asked["sigma"] = f"{in_crop(config):g} px leaves a head one pixel of the map"
-    if config["kernel"] == "disc" and 2 * math.pi * sigma**2 * DISC_CUT >= 1:
+    elif wide < 0.5:
+        asked["sigma"] = f"{wide:g} px leaves a head one pixel of the map"
+    if drawn and config["kernel"] == "disc" and 2 * math.pi * sigma**2 * DISC_CUT >= 1:
         asked["kernel"] = (
             f"'disc' is cut at a density that sigma = {sigma:g} nowhere reaches, so a head is one "
             "pixel; use 'gaussian', or a sigma below 23"
         )
-    if config["head"] == "conv":
-        asked |= _seen_questions(config)
-    elif config["edition"] != "synthetic":
-        asked |= _scale_questions(config, crop / SHORT_SIDE[config["part"]])
     return asked
 
 

@@ -75,6 +75,13 @@ SCALED = "crop = 64\nsigma = 1.875\nscale_low = 0.0625\nscale_high = 0.1875"
                  "part = ['A', 'B']"}, {"fixed.crop": "(where resize = 0.75, part = 'A')"}),
         (CROWD, {"fixed": "head = 'conv'\nloss = 'dm'\nsigma = 8.0\nkernel = 'adaptive'"},
          {"fixed.sigma": "changes nothing: it needs", "fixed.kernel": "changes nothing"}),
+        # a sigma that nothing reads does not spread heads over a crop, whatever it is
+        (CROWD, {"fixed": "head = 'conv'\nloss = 'dm'\nsigma = 40.0\ncrop = 256"},
+         {"fixed.sigma": "changes nothing: it needs"}),
+        (CROWD, {"fixed": "head = 'conv'\nloss = 'bayesian'\nkernel = 'disc'\nsigma = 25.0"},
+         {"fixed.kernel": "it needs loss = 'mse' or 'dice' or 'huber', or loss = 'dm'"}),
+        (CROWD, {"fixed": "head = 'conv'\nloss = 'bayesian'\nsigma = 40.0\ncrop = 256"},
+         {"fixed.sigma": "40 px spreads a head over 160 of the crop's 256 px"}),
         (CROWD, {"fixed": "head = 'conv'\nloss = 'bayesian'\nkernel = 'dots'"},
          {"fixed.kernel": "it needs loss = 'mse' or 'dice' or 'huber', or loss = 'dm'"}),
         (CROWD, {"space": "[space]\noutput = ['relu', 'none']\nlr = [0.1]"},
@@ -151,6 +158,8 @@ def test_a_depth_that_no_network_reads_is_asked_about():
         (CROWD, {"fixed": "head = 'conv'\nresize = 0.5\ncrop = 384"}),
         (CROWD, {"fixed": "crop = 384"}),
         (CROWD, {"fixed": "kernel = 'disc'\nsigma = 22.0"}),
+        *((CROWD, {"fixed": f"head = 'conv'\nkernel = '{kernel}'\ncrop = 96\nscale_high = 2.0"})
+          for kernel in ("dots", "adaptive")),
         (CROWD, {"fixed": "optimizer = 'sgd'\nlr = 1e-6"}),
         (CROWD, {"top": "protocol = 'report'", "fixed": "lr = 0.01"}),
         (CIFAR, {"space": LR, "fixed": "warmup_epochs = 2"}),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.tasks import shanghaitech
-from trainables.tasks.crowd_crops import draw_crop, jittered, pooled, sigma_of, truth_map
+from trainables.tasks.crowd_crops import draw_crop, jittered, pooled, truth_map
 from trainables.tasks.crowd_files import Crowd, read_crowd
+from trainables.tasks.crowd_settings import sigma_of
 from trainables.tasks.crowd_splits import Data, treat_outside
 from trainables.tasks.density import adaptive_sigmas, cell_density, density_map
 
