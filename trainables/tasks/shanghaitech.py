@@ -112,7 +112,7 @@ def evaluate(
     predicted = told.counts.round() if config["round_counts"] else told.counts
     metrics = {
         **errors(held.counts, predicted),
-        **count_errors(held.counts, told, held),
+        **count_errors(held.counts, told._replace(counts=predicted), held),
         **health(held.counts, predicted, told.live, data.train.counts(), held.areas()),
     }
     if not detail:

@@ -432,6 +432,8 @@ def test_evaluate_rounds_counts_only_if_told(rounded, prediction, complete):
     assert_same_sums(held, [prediction] * 2, 16 * 16, dtype=torch.float32)
     mae = found.metrics["mae"]
     assert_same_sums(mae, 11 - prediction, 16 * 16, prediction, dtype=torch.float32)
+    # of the counts on record, as the MAE is
+    assert found.metrics["nae"] == pytest.approx(mae / 11)
 
 
 def test_evaluate_shows_images_at_the_quantiles_of_absolute_error(complete):
