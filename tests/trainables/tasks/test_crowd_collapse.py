@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from trainables.tasks.crowd_collapse import HEALTH, health, is_collapsed
+from trainables.tasks.crowd_files import read_crowd
+from trainables.tasks.regression import errors
 
 TRUTH = np.array([10, 20, 30, 40])
 TRAIN = np.array([10, 25, 40])
@@ -32,6 +34,18 @@ def test_one_density_everywhere_is_collapsed_though_counts_follow_the_areas():
     assert not is_collapsed(health(TRUTH, TRUTH + 5.0, 1.0, TRAIN, areas))
     told = np.array([3.0, 3, 3, 3])  # one count for all has densities that differ
     assert is_collapsed(health(TRUTH, told, 1.0, TRAIN, areas))
+
+
+@pytest.mark.timeout(300)
+def test_one_density_everywhere_is_collapsed_on_the_real_part_a(real_data):
+    """What docs/crowds.md says of it."""
+    train, test = (read_crowd(real_data, "files", "A", split) for split in ("train", "test"))
+    seen, areas = ([float(i.shape[1] * i.shape[2]) for i in crowd.held] for crowd in (train, test))
+    truth, predicted = test.counts(), train.counts().sum() / sum(seen) * np.asarray(areas)
+    assert predicted.std() / truth.std() == pytest.approx(0.65, abs=0.005)
+    assert errors(truth, predicted)["mae"] == pytest.approx(298, abs=0.5)
+    assert is_collapsed(health(truth, predicted, 1.0, train.counts(), np.asarray(areas)))
+    assert not is_collapsed(health(truth, predicted, 1.0, train.counts()))
 
 
 @pytest.mark.parametrize(
