@@ -216,6 +216,8 @@ def _partial(
     full = row["status"] == "completed" and int(row["epochs"]) >= int(row["budget"])
     mark = "unconfirmed" if full else "unfinished"
     mark = "imported" if "imported" in study else mark
+    fallen = not pd.isna(row["collapsed"]) and bool(row["collapsed"])
+    marks = [mark, *["collapsed"] * fallen, *["synthetic"] * bool(study["synthetic"])]
     seeds = counted.seeds
     return make(
         status="partial",
@@ -224,7 +226,7 @@ def _partial(
         seen_split=study["watched"],
         config=config_of(row, study),
         trials=(str(row["trial"]),),
-        marks=(mark, "synthetic") if study["synthetic"] else (mark,),
+        marks=tuple(marks),
         details={mark: seeds.words} if seeds.begun else {},
     )
 

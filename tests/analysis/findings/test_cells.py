@@ -70,6 +70,16 @@ def test_a_fully_trained_search_trial_is_not_a_result_before_confirmation(tmp_pa
     assert (value.status, value.marks, value.n) == ("partial", ("unconfirmed",), 0)
 
 
+@pytest.mark.parametrize(("epochs", "mark"), [(9, "unconfirmed"), (3, "unfinished")])
+def test_a_collapsed_trial_that_stands_for_its_cell_is_marked_before_confirmation(
+    tmp_path, epochs, mark
+):
+    run = Run(tmp_path / "s", "shanghaitech", [{"part": "A"}, {"part": "B"}])
+    for cell, collapsed in enumerate((True, False)):
+        run.trial(f"0{cell}-000", cell, value=300.0, epochs=epochs, collapsed=collapsed, lr=0.1)
+    assert [v.marks for v in held(tmp_path / "s", "mae")] == [(mark, "collapsed"), (mark,)]
+
+
 def test_without_confirmation_the_scored_search_trial_counts(tmp_path):
     run = Run(tmp_path / "s", confirm_seeds=[])
     run.trial("00-000", value=0.8, test={"loss": 0.7, "accuracy": 0.75}, lr=0.1)
