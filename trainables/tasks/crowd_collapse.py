@@ -34,7 +34,7 @@ def health(
         predictions as a share of the truth's, of heads or of heads an area, whichever is less (a
         network that answers one density everywhere has counts that follow the areas); their rank
         correlation (Spearman's; 0 where either is constant); and the skill, 1 - MAE / MAE of the
-        best constant.
+        best constant, 0 where that one misses nothing.
     """
     units = [np.ones(len(truth)), *([] if areas is None else [areas])]
     best = min(scores["mae"] for _, scores in constants(train, truth, zero=True).values())
@@ -43,7 +43,7 @@ def health(
         "live": live,
         "spread": min(_spread(truth / unit, predicted / unit) for unit in units),
         "rank": _rank_correlation(truth, predicted),
-        "skill": 1 - mae / max(best, 1e-12),
+        "skill": 1 - mae / best if best > 0 else 0.0,
     }
 
 
@@ -68,11 +68,11 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def is_collapsed(measured: Mapping[str, float]) -> bool:
     """The rule: predictions (or their densities) hardly differ, or hardly an output is left alive.
 
-    That is a spread below COLLAPSED_SPREAD; or a share of live outputs below COLLAPSED_LIVE
-    without skill: with skill the few that live do what there is to do.
+    That is a spread below COLLAPSED_SPREAD; or a share of live outputs below COLLAPSED_LIVE and a
+    constant that does better: with skill the few that live do what there is to do.
 
     Args:
         measured: see `health`.
     """
-    dead = measured["live"] < COLLAPSED_LIVE and measured["skill"] <= 0
+    dead = measured["live"] < COLLAPSED_LIVE and measured["skill"] < 0
     return bool(measured["spread"] < COLLAPSED_SPREAD or dead)

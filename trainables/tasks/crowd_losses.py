@@ -10,6 +10,7 @@ from torch import Tensor
 
 BACKGROUND = 0.15  # of the crop's side: distance of the Bayesian loss's dummy background head
 OT_WEIGHT, TV_WEIGHT = 0.1, 0.01  # of DM-Count
+SHAPED = 1e-2  # heads of a map, in all, below which it has no shape to transport
 OT_ROUNDS, OT_BLUR = 100, 10.0  # Sinkhorn's iterations and regularisation, px^2
 
 
@@ -100,9 +101,10 @@ def dm_count(output: Tensor, dots: Tensor, stride: int) -> Tensor:
     with the heads z and the prediction z' of each cell, |.| their sums, W the cost of optimal
     transport where moving from cell to cell costs the squared distance in px, TV half the sum of
     absolute differences. W is Sinkhorn's, entropy-regularised; its gradient by z' is, as in the
-    paper, b / |z'| - <b, z'> / |z'|^2 with the dual potential b. Without heads the count alone is
-    compared. z and z' are on one grid, as in the paper; its authors' code keeps the heads' places
-    within their cells.
+    paper, b / |z'| - <b, z'> / |z'|^2 with the dual potential b. Without heads, and where fewer
+    than SHAPED are predicted in all, the count alone is compared: such a map has no shape, and the
+    gradient no bound. The authors' code differs from the paper, and from this: its TV is without
+    the half, 1e-8 is added to |z'|^2, and heads keep their places within their cells.
 
     Args:
         output: `(batch, h, w)`, heads a cell, not negative.
@@ -110,7 +112,7 @@ def dm_count(output: Tensor, dots: Tensor, stride: int) -> Tensor:
         stride: side of a cell, px.
     """
     total, wanted = output.flatten(1).sum(1), dots.flatten(1).sum(1)
-    some = (wanted > 0).float()
+    some = ((wanted > 0) & (total >= SHAPED)).float()
     shape, truth = _normed(output), _normed(dots)
     variation = 0.5 * (shape - truth).abs().flatten(1).sum(1)
     moved = transport(shape.detach(), truth, stride)
@@ -122,7 +124,7 @@ def dm_count(output: Tensor, dots: Tensor, stride: int) -> Tensor:
 
 
 def _normed(maps: Tensor) -> Tensor:
-    return maps / maps.flatten(1).sum(1).clamp(min=1e-8)[:, None, None]
+    return maps / maps.flatten(1).sum(1).clamp(min=SHAPED)[:, None, None]
 
 
 @torch.no_grad()

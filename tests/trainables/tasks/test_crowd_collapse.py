@@ -36,6 +36,14 @@ def test_one_density_everywhere_is_collapsed_though_counts_follow_the_areas():
     assert is_collapsed(health(TRUTH, told, 1.0, TRAIN, areas))
 
 
+@pytest.mark.parametrize(("held", "train"), [(0, [0, 0]), (25, [25, 25])])
+def test_where_a_constant_misses_nothing_there_is_no_skill_and_no_collapse(held, train):
+    truth = np.full(4, held)
+    for predicted in (truth + 0.0, truth + 1e-6, truth + np.array([0.0, 1, 2, 3])):
+        found = health(truth, predicted, 0.0, np.array(train))
+        assert found["skill"] == 0 and not is_collapsed(found)
+
+
 @pytest.mark.timeout(300)
 def test_one_density_everywhere_is_collapsed_on_the_real_part_a(real_data):
     """What docs/crowds.md says of it."""

@@ -160,6 +160,17 @@ def test_dm_count_without_heads_compares_the_count_alone():
     assert float(found) == pytest.approx(float(output.sum()), rel=1e-6)
 
 
+@pytest.mark.parametrize("cell", [0.0, 1e-12, 1e-6, 5e-4])
+def test_dm_counts_gradient_is_bounded_where_nearly_nothing_is_predicted(cell):
+    """A map of nearly no heads has no shape: the count alone pulls it up, by one a cell."""
+    output, dots = torch.full((1, 4, 4), cell).requires_grad_(), torch.zeros(1, 4, 4)
+    dots[0, 1, 2] = 3.0
+    found = dm_count(output, dots, 8)
+    assert found.item() == pytest.approx(3 - 16 * cell)
+    (steep,) = torch.autograd.grad(found, output)
+    assert torch.equal(steep, -torch.ones_like(steep))
+
+
 def test_huber_by_hand():
     """Errors of 3, -1/2, 0 and 0: cells (5/2 + 1/8) / 4, the count 5/2 / 4; and a map without."""
     target = torch.zeros(2, 2, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -42,8 +43,18 @@ def why_single(task: Task, jobs: Sequence[TrainJob]) -> str:
             return f"they differ in {key}"
     if first.config.get("network", RESNET) != RESNET:
         return f"network = {first.config['network']!r} is no ResNet of ours"
-    net = without_memory(first.config, lambda: task.network(first.config, None))
+    net, *others = _each_start(task, jobs)
+    if any(kit.at_rest(other) != kit.at_rest(net) for other in others):
+        return "training leaves other layers at rest where they start pretrained"
     return why_not_joined(net)
+
+
+def _each_start(task: Task, jobs: Sequence[TrainJob]) -> list[nn.Module]:
+    """The first job's network, and those of jobs that start otherwise, pretrained or not."""
+    configs = {bool(job.config.get("pretrained")): job.config for job in reversed(jobs)}
+    first = jobs[0].config
+    held = [first, *(c for c in configs.values() if c is not first)]
+    return [without_memory(config, partial(task.network, config, None)) for config in held]
 
 
 def why_not_joined(net: nn.Module) -> str:

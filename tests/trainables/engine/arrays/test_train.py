@@ -358,6 +358,22 @@ def test_jobs_of_other_shapes_are_no_array(complete, tmp_path, changed, why):
         together(held)
 
 
+def test_jobs_that_freeze_by_their_start_are_no_array(complete, tmp_path):
+    """A task's own habit: what starts pretrained keeps its first layer."""
+
+    def network(config: Any, weights: Any) -> torch.nn.Module:
+        net = TASK.network(config, weights)
+        net.conv1.weight.requires_grad_(not config["pretrained"])
+        return net
+
+    task, held = replace(TASK, network=network), jobs(complete, tmp_path)
+    assert why_single(task, held) == ""
+    last = vars(held[2])
+    held[2] = TrainJob(**{**last, "config": {**last["config"], "pretrained": True}})
+    assert why_single(TASK, held) == ""
+    assert why_single(task, held).startswith("training leaves other layers at rest")
+
+
 def test_other_networks_are_no_array(complete, tmp_path):
     def told(**config: Any) -> str:
         held = jobs(complete, tmp_path)
