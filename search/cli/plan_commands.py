@@ -205,8 +205,8 @@ def _show_preview(spec: StudySpec, held: Preview, console: Console) -> None:
         f"confirmation {held.confirm_epochs:,}",
         f"share of training every config in full: {held.share[0]:.1%} "
         f"(at most {held.share[1]:.1%}), audit included",
-        f"wall time on {held.workers} workers: {held.wall_epochs[0]:,.0f} to "
-        f"{held.wall_epochs[1]:,.0f} epochs of one trial",
+        f"wall time on {held.workers} worker{'s' * (held.workers != 1)}: "
+        f"{held.wall_epochs[0]:,.0f} to {held.wall_epochs[1]:,.0f} epochs of one trial",
     ]
     if not spec.space:
         lines.insert(0, "nothing is tuned: each cell is trained as it is, once a seed")

@@ -42,7 +42,7 @@ def _of_config(
 ) -> dict[str, str]:
     """Questions of one config: the task's, those of the budget, those of the data."""
     asked = find_task(spec.task).questions(config)
-    return {**asked, **_of_budget(spec, config), **_of_data(data, config)}
+    return {**asked, **_of_budget(spec, config), **_of_data(spec, data, config)}
 
 
 def _of_budget(spec: StudySpec, config: Mapping[str, Any]) -> dict[str, str]:
@@ -63,17 +63,20 @@ def _of_budget(spec: StudySpec, config: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _of_data(data: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, str]:
+def _of_data(
+    spec: StudySpec, data: Mapping[str, Any] | None, config: Mapping[str, Any]
+) -> dict[str, str]:
     asked, limit = {}, config.get("train_images")
+    chooses = bool(spec.space) or config.get("checkpoint_rule") == "best"
     count = limit
     if data is not None:
         sizes = split_sizes(config, data)
         val = sizes["val"] if share_for_val(config, data) else 0
         count = limit or sizes["train"]
-        if val and val < FEW and config.get("val_images") is None:
+        if chooses and val and val < FEW and config.get("val_images") is None:
             asked["val_fraction"] = (
-                f"leaves {val} of {trained_on(data)} images for validation, which chooses configs "
-                f"by steps of {1 / val:.1%}; cut off more, or add images"
+                f"leaves {val} of {trained_on(data)} images for validation, few to choose by; "
+                "cut off more, or add images"
             )
     if count is not None and config.get("batch_size", 0) > count:
         asked["batch_size"] = (

@@ -178,9 +178,14 @@ def test_sound_neighbours_are_not_asked_about(task, held):
 def test_what_hangs_on_the_number_of_images_is_asked_where_that_is_known():
     few = {"data": "mine", "train_images": 100, "test_images": 9}
     found = questions(OWN, [few])
-    assert "leaves 10 of 100 images for validation" in found["fixed.val_fraction"]
-    assert "steps of 10.0%" in found["fixed.val_fraction"]
+    assert found["fixed.val_fraction"].startswith("leaves 10 of 100 images for validation, few to")
     assert "is above the 90 training images" in found["fixed.batch_size"]
+    plain = {
+        "space": "",
+        "fixed": "lr = 0.1\ncheckpoint_rule = 'last'",
+    }  # validation chooses nothing
+    assert "fixed.val_fraction" not in questions(OWN, [few], **plain)
+    assert "fixed.val_fraction" in questions(OWN, [few], space="", fixed="lr = 0.1")
     many = {**few, "train_images": 1000}
     assert questions(OWN, [many]) == {}
     assert set(questions(OWN, [many, few])) == {"fixed.val_fraction", "fixed.batch_size"}
