@@ -14,13 +14,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.findings.published import published_frame
 from analysis.findings.several import diff
 from search import record
 
 ROOT = Path(__file__).parents[1]
-PLAIN, LONG, SOURCE, CROWD, CONV, CONV_A, HUBER, STRIDE = (
+PLAIN, LONG, SOURCE, CROWD, CONV, CONV_A, HUBER, STRIDE, REPORT_B = (
     *("cifar10-plain", "cifar10-scratch-30", "cifar10-source", "crowd-a-64px", "crowd-b-conv"),
-    *("crowd-a-conv", "crowd-a-huber", "crowd-b-stride8"),
+    *("crowd-a-conv", "crowd-a-huber", "crowd-b-stride8", "report-crowd-lr-b"),
 )
 
 
@@ -349,6 +350,34 @@ def conv_a_figures() -> list[str]:
     ]
 
 
+def collapse_figures() -> list[str]:
+    """Of report-crowd-lr-b."""
+    held, found = load(REPORT_B), setup(REPORT_B)
+    published = published_frame().query(
+        "part == 'B' and depth == 18 and metric.isin(['mae', 'rmse'])"
+    )
+    assert held.trials["collapsed"].all() and set(held.trials["epochs"]) == {2}
+    for trial in held.trials.to_dict("records"):
+        live, spread, rank, fallen = (
+            curve(REPORT_B, trial["trial"], f"test_{name}")
+            for name in ("live", "spread", "rank", "collapsed")
+        )
+        own = published[published["lr"].astype(float) == trial["lr"]].drop_duplicates("metric")
+        mae, rmse = (own.set_index("metric").loc[name, "value"] for name in ("mae", "rmse"))
+        found.append(
+            f"| lr {trial['lr']:g} | {trial['test_mae']:.1f} | {trial['test_rmse']:.1f} "
+            f"| {mae:.1f}, {rmse:.1f} | {100 * live.iloc[-1]:.1f} % | {spread.iloc[-1]:.3f} "
+            "| collapsed |"
+        )
+        assert list(fallen) == [float(trial["lr"] == 0.1), 1.0]
+        if trial["lr"] == 0.01:
+            found.append(f"(spread {spread.iloc[0]:.2f}, rank correlation {rank.iloc[0]:.2f})")
+    told = json.loads(held.trials["baselines"].dropna().iloc[0])
+    for name in ("zero", "training median"):
+        found.append(f"| {name} | {told[name]['mae']:.1f} | {told[name]['rmse']:.1f} |")
+    return [*found, f"epochs in {seconds_of_driver(REPORT_B) / 60:.0f} minutes"]
+
+
 FIGURES: dict[str, Callable[[], list[str]]] = {
     LONG: long_figures,
     PLAIN: plain_figures,
@@ -357,6 +386,7 @@ FIGURES: dict[str, Callable[[], list[str]]] = {
     CONV_A: conv_a_figures,
     HUBER: huber_figures,
     STRIDE: stride_figures,
+    REPORT_B: collapse_figures,
 }
 # numbers that are no figure of ours: of settings, hardware, words, or published
 OTHERS = {
@@ -368,6 +398,7 @@ OTHERS = {
     CONV: "512 AVX-512 fp32 18 4 16 192 360 8 0.99 32 40 12 2016 26.4 41.3 36.0 23 45 25 55 20 36"
     " 5",
     CONV_A: "512 AVX-512 4 269 121 98 30 10 40 2016 110.2 173.2 105 bf16 crowd-a-huber",
+    REPORT_B: "512 AVX-512 0.01 0.1 2 4 50 512x512 18 1 0.001 8 fp32",
     STRIDE: "512 AVX-512 8 3 16 bf16 0.002 4 20 2016 26.4 41.3 25 27 12 30.7 25.7 1.6 47.8 29.8"
     " 28.4 256 18 32 stride8 0.001",
     # and of trainings that are said to be not on record
