@@ -132,7 +132,7 @@ def _sample_plates(record: Record) -> list[Plate]:
         count = len(samples["truth"])
         figure, axes = new(count, 3, 2.9, 2.9)
         image = figures.sample_maps(axes, samples)
-        figure.colorbar(image, ax=axes[:, 1:], label="people a pixel", shrink=0.8)
+        figure.colorbar(image, ax=axes[:, 1:], label="people a cell of the map", shrink=0.8)
         label = naming.cell_label(record.study["cells"][trial["cell"]])
         caption = (
             f"Trial {trial['trial']}, {trial['epochs']}/{trial['budget']} epochs; "

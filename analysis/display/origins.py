@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.record import Record
+from search.record.naming import cell_label
 
 DIGITS = 16  # of a digest in captions
 UNLOOKED = (
@@ -71,12 +72,24 @@ def data_words(study: Mapping[str, Any]) -> list[str]:
     used = [f"{count} {split}" for split, count in limits(study["settings"]).items()]
     if used:
         lines.append(f"of these at most {', '.join(used)} images used")
-    if crop := study["settings"].get("crop"):
-        lines.append(_sizes(crop, study["settings"]))
-    return lines or ["not recorded"]
+    return [*lines, *_seen(study)] or ["not recorded"]
 
 
-def _sizes(crop: int, settings: Mapping[str, Any]) -> str:
+def _seen(study: Mapping[str, Any]) -> list[str]:
+    """The sizes at which crops and test images were seen; of which cells, where those differ."""
+    said: dict[str, str] = {}
+    for cell in study.get("cells") or [{}]:
+        at = {**study["settings"], **cell}
+        if at.get("crop"):
+            own = {key: cell[key] for key in ("head", "crop", "resize") if key in cell}
+            said.setdefault(_sizes(at), cell_label(own) if own else "")
+    if len(said) < 2:
+        return list(said)
+    return [f"{text} ({label})" for text, label in said.items()]
+
+
+def _sizes(settings: Mapping[str, Any]) -> str:
+    crop = settings["crop"]
     if settings.get("head") != "conv":
         return f"crops and whole test images at {crop}x{crop} px"
     resized = settings.get("resize", 1)

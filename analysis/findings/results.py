@@ -98,9 +98,9 @@ def _of_cell(
         budget=int(study["rungs"][-1]),
         counts=counted,
     )
+    edges = _edges(study, rows, config_of(final.iloc[0], study)) if len(final) else ()
     rows = rows[rows["stage"] != "audit"]  # outside the selection, whatever it reached
     longest = _longest(rows, study)
-    edges = _edges(study, rows, config_of(final.iloc[0], study)) if len(final) else ()
     found = []
     for metric in study["metrics"]:
         one = partial(
@@ -188,8 +188,8 @@ def _edges(
 ) -> tuple[Edge, ...]:
     """Searched numbers chosen where nothing lower, or higher, was tried.
 
-    What failed tried nothing. Nothing is below 0, which a setting such as a weight decay has at
-    its end by nature.
+    What failed tried nothing; what was audited had been tried before. Nothing is below 0, which a
+    setting such as a weight decay has at its end by nature.
     """
     tried = rows[(rows["stage"] != "confirm") & (rows["status"] != "failed")]
     found = []

@@ -351,6 +351,21 @@ def test_the_size_at_which_images_were_seen_is_said(settings, said):
     assert origins.data_words(study) == [said]
 
 
+def test_where_cells_see_images_at_other_sizes_each_is_said():
+    cells = [{"head": "fc", "lr": 0.1}, {"head": "fc", "lr": 0.2}, {"head": "conv", "lr": 0.1}]
+    study = {"data": [], "settings": {"crop": 128, "head": "fc"}, "cells": cells}
+    assert origins.data_words(study) == [
+        "crops and whole test images at 128x128 px (head fc)",
+        "crops at 128x128 px, whole test images at their own size (head conv)",
+    ]
+    resized = [{"resize": share} for share in (0.5, 1.0)]
+    study = {"data": [], "settings": {"crop": 128, "head": "conv"}, "cells": resized}
+    assert origins.data_words(study) == [
+        "crops at 128x128 px, whole test images at 0.5 of their own size (resize 0.5)",
+        "crops at 128x128 px, whole test images at their own size (resize 1)",
+    ]
+
+
 def test_the_picture_says_how_published_values_came_about_and_is_silent_without_any():
     held = Path(__file__).parents[3] / "results"
     (plain,) = dot_plots(load(held / "cifar10-plain"))

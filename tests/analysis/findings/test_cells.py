@@ -88,6 +88,15 @@ def test_without_confirmation_the_scored_search_trial_counts(tmp_path):
     assert (value.status, value.values, value.trials) == ("complete", (0.75,), ("00-000",))
 
 
+def test_a_rate_that_the_audit_took_was_tried(tmp_path):
+    run = Run(tmp_path / "s")
+    for number, lr in enumerate((0.01, 0.1, 0.3)):
+        run.trial(f"00-00{number}", value=0.8 if lr == 0.1 else 0.5, lr=lr)
+    run.audit("00-002", 0, 0.5, 0.6)
+    run.confirm(0, [{"loss": 1.0, "accuracy": 0.7}] * 2, lr=0.1)
+    assert held(tmp_path / "s")[0].edges == ()
+
+
 @pytest.mark.parametrize(
     ("tried", "marks"),
     [
