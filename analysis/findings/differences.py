@@ -41,6 +41,12 @@ def changes(one: Record, other: Record) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "key", "first", "second"])
 
 
+def _codes(study: Mapping[str, Any]) -> str:
+    """Digests of the code that a study's sessions ran on, in their order."""
+    ran = [session.get("code") for session in study.get("sessions") or ()] or [study.get("code")]
+    return ", then ".join(dict.fromkeys(str(code) for code in ran if code))
+
+
 def _facts(study: Mapping[str, Any], own: set[str]) -> dict[tuple[str, str], str]:
     """(kind, key) -> what a study says, as text."""
     spec = study["spec"]
@@ -56,7 +62,7 @@ def _facts(study: Mapping[str, Any], own: set[str]) -> dict[tuple[str, str], str
         "budget": spec.get("budget", {}) | {"rungs": study["rungs"]},
         "seeds": {"seed": study.get("seed"), "confirm.seeds": study["confirm_seeds"]},
         "weights": study.get("weights") or {},
-        "code": {"code": study.get("code") or (study.get("git") or {}).get("commit")},
+        "code": {"code": _codes(study) or (study.get("git") or {}).get("commit")},
         "versions": study.get("versions") or {},
         "machine": study.get("machine") or {},
     }

@@ -13,6 +13,7 @@ from trainables.tasks.copies import COPIES
 from trainables.tasks.density import DISC_CUT
 
 SHORT_SIDE = {"A": 589, "B": 768}  # mean of the files' images, px
+LEAST_CROP = 64  # px
 WIDE = 8  # a sigma above this share of the crop is asked about
 
 # read with the conv head alone
@@ -43,7 +44,8 @@ CONV = {
     "resize": Setting(
         1.0,
         "factor on the size of every image, in training and evaluation: 0.5 is half resolution",
-        positive=True,
+        low=0.05,
+        high=4.0,
         role="cell",
     ),
     "flip_average": Setting(
@@ -87,14 +89,17 @@ SETTINGS = {
     **LIMITS,
     **COPIES,
     "crop": Setting(
-        512, "side of crops, px; with the fc head also of whole images", low=64, role="cell"
+        512,
+        "side of crops, px; with the fc head also of whole images",
+        low=LEAST_CROP,
+        role="cell",
     ),
     "crops": Setting(1, "random crops of each training image an epoch", low=1),
     "jitter": Setting(
         0.0, "random change of brightness, contrast and saturation, as a share", 0.0, 0.9
     ),
-    "scale_low": Setting(0.5, "smallest random rescale in training", positive=True),
-    "scale_high": Setting(1.5, "largest random rescale in training", positive=True),
+    "scale_low": Setting(0.5, "smallest random rescale in training", low=0.01, high=10.0),
+    "scale_high": Setting(1.5, "largest random rescale in training", low=0.01, high=10.0),
     "sigma": Setting(
         15.0, "of the ground truth's Gaussian, and of the Bayesian loss's, px", positive=True
     ),
@@ -110,7 +115,7 @@ SETTINGS = {
         choices=("gaussian", "disc", "adaptive", "dots"),
     ),
     "density_scale": Setting(
-        512.0, "factor on density maps, divided out of counts", positive=True
+        512.0, "factor on density maps, divided out of counts", low=1e-4, high=1e6
     ),
     "loss": Setting(
         "mse",
@@ -183,7 +188,9 @@ def _head_conflicts(config: Config) -> dict[str, str]:
             faults["resize"] = "needs head = 'conv'; with 'fc' images are squashed to crop"
         return faults
     if config["network"] != RESNET:
-        faults["head"] = f"'conv' is of the ResNets; network = {config['network']!r} takes 'fc'"
+        faults["network"] = (
+            f"{config['network']!r} takes head = 'fc'; 'conv' takes network = 'resnet' of a depth"
+        )
     if config["crop"] % config["stride"]:
         faults["crop"] = f"must be a multiple of stride ({config['stride']})"
     if config["loss"] == "dm" and config["output"] == "none":
@@ -263,11 +270,12 @@ def _seen_questions(config: Config) -> dict[str, str]:
     short = SHORT_SIDE[config["part"]] * config["resize"]
     if crop > short and config["edition"] != "synthetic":
         fits = int(short) // config["stride"] * config["stride"]
+        fix = f"use {fits} at most" if fits >= LEAST_CROP else "raise resize"
         asked["crop"] = (
             f"{crop} px is more than the {short:.0f} px of most images' short side at resize = "
             f"{config['resize']:g}, so crops enlarge them: training shows heads at "
             f"{crop / short:.3g} times the size that they have in validation and test, or larger, "
-            f"and never at that size; use {fits} at most"
+            f"and never at that size; {fix}"
         )
     return asked
 

@@ -77,6 +77,7 @@ def test_a_single_seed_each_decides_nothing(tmp_path):
         ({"spec": {"space": {"lr": {"low": 0.1}}}}, "search", "lr"),
         ({"confirm_seeds": [4, 5, 6]}, "seeds", "confirm.seeds"),
         ({"git": {"commit": "fedcba98", "dirty": False}}, "code", "code"),
+        ({"sessions": [{"code": "0a"}, {"code": "0b"}]}, "code", "code"),  # resumed on another
         ({"versions": {"torch": "2.14"}}, "versions", "torch"),
         ({"machine": {"processor": "another"}}, "machine", "processor"),
         ({"task_code": [{"file": "mine.py", "sha256": "0abc"}]}, "code", "mine.py"),

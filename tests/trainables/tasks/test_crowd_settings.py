@@ -79,3 +79,30 @@ def test_a_kernel_of_dots_reads_no_sigma(complete, tmp_path):
     assert not any("dots" in way.get("kernel", ()) for way in READ_WHERE["sigma"])
     held = [told_of({**config, "sigma": s, "sigma_of": "image"}, tmp_path) for s in (2.0, 4.0)]
     assert held[0] == held[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("resize", 25.0),
+        ("resize", 0.001),
+        ("density_scale", 1e30),
+        ("density_scale", 1e-30),
+        ("scale_low", 1e-4),
+        ("scale_high", 50.0),
+        ("crop", 32),
+    ],
+)
+def test_sizes_and_scales_that_nothing_can_be_trained_with_are_refused(key, value):
+    assert "must be at" in (SETTINGS[key].fault(value) or "")
+
+
+def test_another_network_is_told_which_head_it_takes(complete):
+    faults = TASK.conflicts(complete("shanghaitech", head="conv", network="resnet18"))
+    assert list(faults) == ["network"] and "takes head = 'fc'" in faults["network"]
+
+
+@pytest.mark.parametrize(("resize", "fix"), [(0.05, "raise resize"), (0.25, "use 192 at most")])
+def test_a_crop_larger_than_the_images_is_asked_about_with_what_can_be_done(complete, resize, fix):
+    held = complete("shanghaitech", part="B", head="conv", resize=resize, crop=256, sigma=8.0)
+    assert TASK.questions(held)["crop"].endswith(fix)
