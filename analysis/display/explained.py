@@ -156,6 +156,9 @@ def _fit(record: Record, fit: Fit | None, main: CellValue, name: str) -> list[st
         return [shown, *words.training(record.study)]
     over = f" (95 % over seeds {ends(fit.gap_interval, main.digits)})"
     lines = [f"{shown}; gap {gap}{over if fit.gap_interval.known else ''}"]
+    if fit.few:
+        few = f"{fit.sample} training images, fixed, too few to say whether it over- or underfits"
+        return [*lines, f"train {name} is of {few}"]
     if fit.says == "unknown":
         return lines
     left = f"training itself is {fixed_point(fit.error, main.digits)} from the best {name} can be"

@@ -10,13 +10,16 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.findings.cells import CellValue, cell_values
-from analysis.findings.facts import bounds, direction
+from analysis.findings.facts import bounds, direction, training_compares
 from analysis.findings.moves import Move, moves
 from analysis.findings.settled import settled
 from analysis.findings.stats import NO_INTERVAL, Interval, has_spread, mean_interval
 from analysis.findings.verdict import Lead
 from search.record import Record, UserError, did_you_mean, searched, trial_column
 
+# images of a sample of the training ones below which its mean says nothing of the fit: errors of
+# single images are about as wide as their mean, so that of 100 is known to a tenth
+ENOUGH = 100
 ALIKE = 0.1  # relative: gap and training error that differ by less say neither
 
 
@@ -32,6 +35,7 @@ class Fit:
         n: seeds that the means are over.
         gap_interval: 95 % of `gap` over seeds (Student); none of one seed, or where none differ.
         lean: the same of `gap` less `error`.
+        sample: training images that `train` is of, where not all of them are scored.
     """
 
     train: float
@@ -41,6 +45,12 @@ class Fit:
     n: int = 1
     gap_interval: Interval = NO_INTERVAL
     lean: Interval = NO_INTERVAL
+    sample: int | None = None
+
+    @property
+    def few(self) -> bool:
+        """Whether `train` is of too few images to say anything of the fit."""
+        return self.sample is not None and self.sample < ENOUGH
 
     @property
     def says(self) -> Literal["overfitted", "underfitted", "unknown"]:
@@ -48,7 +58,7 @@ class Fit:
 
         Of several seeds only where their interval says so; of one it is that training's alone.
         """
-        if not math.isfinite(self.error) or not math.isfinite(self.gap):
+        if self.few or not math.isfinite(self.error) or not math.isfinite(self.gap):
             return "unknown"
         if abs(self.gap - self.error) <= ALIKE * max(abs(self.gap), self.error):
             return "unknown"
@@ -222,7 +232,15 @@ def _fit(record: Record, value: CellValue) -> Fit | None:
         n=len(both),
         gap_interval=_over_seeds(gaps.tolist()),
         lean=_over_seeds((gaps - errors).tolist()),
+        sample=_sample(study, value.given),
     )
+
+
+def _sample(study: Mapping[str, Any], at: Mapping[str, Any]) -> int | None:
+    """How many training images are scored, of a task that scores whole ones beside its crops."""
+    held = {**study["settings"], **at}.get("train_sample")
+    scored = bool(study["about"].get("training")) and training_compares(study, at)
+    return int(held) if held is not None and scored else None
 
 
 def _over_seeds(values: list[float]) -> Interval:

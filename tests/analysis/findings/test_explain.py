@@ -12,12 +12,13 @@ from make_run import Run, cifar
 from analysis.cli import main
 from analysis.display import tables
 from analysis.display.explained import explained
-from analysis.findings.explain import cell_number, explain
+from analysis.findings.explain import Fit, cell_number, explain
 from analysis.findings.settled import settled
 from search.record import UserError, load
 from search.record.power import power
 
 EPOCHS = 40
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 def long_run(folder: Path, curves: dict[int, Callable[[int], float]], final: dict[int, float]):
@@ -259,3 +260,16 @@ def test_where_the_error_is_is_said_in_words_that_hold(tmp_path, train, watched,
     assert f"{kind}: training itself is {1 - train:.4f} {said}" in told
     short = "it underfits, and whether epochs still move it cannot be told ("
     assert (short in told) == (kind == "underfitted")
+
+
+@pytest.mark.parametrize(("images", "few"), [(8, True), (99, True), (100, False), (None, False)])
+def test_of_a_few_training_images_nothing_is_concluded(images, few):
+    fit = Fit(train=26.0, watched=20.0, error=26.0, gap=-6.0, sample=images)
+    assert fit.few is few
+    assert fit.says == ("unknown" if few else "underfitted")
+
+
+def test_how_many_training_images_were_scored_is_said_of_a_real_record():
+    told = explained(load(RESULTS / "crowd-b-stride8"), 0)
+    assert "train MAE is of 8 training images, fixed, too few to say whether" in told
+    assert "underfit" not in told.replace("over- or underfits", "")
