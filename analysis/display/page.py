@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ def _section(
         "name": study["name"],
         "state": state,
         "protocol": words.protocol(study, cell_values(record)),
-        "description": study["spec"].get("description", ""),
+        "description": _described(study),
         "banners": banners,
         "answers": [(_fine(told[0]), " ".join(told[1:])) for told in answer_parts(record)],
         "dots": dot_plots(record),
@@ -174,6 +174,18 @@ def _parts(
             part = {"id": f"{name}-{key}-part", "title": title, "tables": held, "figures": drawn}
             found.append(part)
     return found
+
+
+def _described(study: Mapping[str, Any]) -> str:
+    """What a study's file says of it, and what it was begun with that the file does not say."""
+    said = str(study["spec"].get("description", ""))
+    given = [
+        one for one in study.get("overrides") or () if one.partition("=")[0].strip() != "name"
+    ]
+    if not given:
+        return said
+    begun = f"begun with {' '.join(f'--set {one}' for one in given)}"
+    return f"{said} ({begun})" if said else begun
 
 
 def _pictures(

@@ -351,6 +351,13 @@ def test_the_size_at_which_images_were_seen_is_said(settings, said):
     assert origins.data_words(study) == [said]
 
 
+def test_what_a_study_was_begun_with_stands_beside_its_description(tmp_path):
+    spec, given = {"fixed": {}, "description": "50 epochs"}, ["budget.max_epochs=2", 'name="s"']
+    Run(tmp_path / "s", spec=spec, overrides=given)
+    page = build([tmp_path / "s"], tmp_path / "out").read_text(encoding="utf-8")
+    assert "50 epochs (begun with --set budget.max_epochs=2)<" in page
+
+
 def test_where_cells_see_images_at_other_sizes_each_is_said():
     cells = [{"head": "fc", "lr": 0.1}, {"head": "fc", "lr": 0.2}, {"head": "conv", "lr": 0.1}]
     study = {"data": [], "settings": {"crop": 128, "head": "fc"}, "cells": cells}
