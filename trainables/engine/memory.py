@@ -23,6 +23,11 @@ def keep_freed() -> None:
         set_malloc(TRIM_THRESHOLD, NEVER)
 
 
+def give_back() -> None:
+    """Let the system have what is free: a trial is over, and the next may need less."""
+    _call("malloc_trim", 0)
+
+
 def set_malloc(parameter: int, value: int) -> None:
     """Call glibc's mallopt, where there is one.
 
@@ -30,8 +35,12 @@ def set_malloc(parameter: int, value: int) -> None:
         parameter: M_... of malloc.h.
         value: see mallopt(3).
     """
+    _call("mallopt", parameter, value)
+
+
+def _call(name: str, *values: int) -> None:
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        function = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError, TypeError):  # another C library
         return
-    mallopt(parameter, value)
+    function(*values)

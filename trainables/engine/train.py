@@ -13,6 +13,7 @@ import torch
 
 from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob, watched_metric, watched_split
+from trainables.engine.memory import give_back
 from trainables.engine.trial import Report, Trial, generator, seed_of, trained
 from trainables.task import Task
 
@@ -44,6 +45,7 @@ def train(
             trial.end_epoch(row, time.perf_counter() - started)
     finally:
         trial.writer.close()
+        give_back()
     return trial.outcome()
 
 

@@ -13,6 +13,7 @@ from trainables.engine.arrays.step import AnyStep, step_of
 from trainables.engine.checkpoint import Row
 from trainables.engine.job import Outcome, TrainJob
 from trainables.engine.kit import eager_kit, forget
+from trainables.engine.memory import give_back
 from trainables.engine.trial import Report, Trial, generator, seed_of, trained
 from trainables.errors import TaskError, causes, no_gpu_memory, no_memory
 from trainables.task import Task
@@ -79,6 +80,7 @@ def train_array(
                 member.writer.close()
             except OSError as error:
                 ended.setdefault(number, error)
+        give_back()
     for number, member in members.items():
         if number not in ended:
             ended[number] = _outcome(member, f"{how}, array of {len(jobs)}")
