@@ -260,7 +260,7 @@ def edges_are_marked_of_every_searched_setting(shown):
         value = shown.values[cell, shown.main]
         if value.status != "complete":
             continue
-        rows = trials[(trials["cell"] == cell) & (trials["stage"] == "search")]
+        rows = trials[(trials["cell"] == cell) & (trials["stage"] != "confirm")]  # audits, too
         rows = rows[rows["status"] != "failed"]
         numbers = {k: v for k, v in value.config.items() if not isinstance(v, str | np.bool_)}
         ends = [

@@ -242,7 +242,7 @@ def test_open_data_keeps_whole_images_and_a_sample_of_training_ones(tmp_path, co
         ({"loss": "bayesian"}, "loss"),
         ({"resize": 0.5}, "resize"),
         ({"head": "conv", "crop": 100}, "crop"),
-        ({"head": "conv", "network": "densenet121"}, "head"),
+        ({"head": "conv", "network": "densenet121"}, "network"),
         ({"head": "conv", "norm": "frozen"}, "norm"),
         ({"head": "conv", "loss": "dm", "output": "none"}, "output"),
         ({"network": "densenet121", "head_lr": 10.0}, "head_lr"),
