@@ -11,6 +11,8 @@ import os
 import stat
 from pathlib import Path
 
+from trainables.errors import reason
+
 # The longest path of a socket (man 7 unix, less the final NUL; macOS has 104), and what Ray puts
 # behind its folder: /session_2026-11-27_17-03-57_598866_PID/sockets/plasma_store.
 SOCKET = 107 if os.uname().sysname == "Linux" else 103
@@ -37,7 +39,7 @@ def temporary_fault(folder: Path) -> str:
             return "is not writable"
         held = os.statvfs(folder)
     except OSError as error:
-        return f"cannot be used ({error.strerror})"
+        return f"cannot be used ({reason(error)})"
     if length > LONGEST:
         return f"is {length} bytes long, and Ray's sockets below it allow {LONGEST}"
     if held.f_bavail * held.f_frsize < SPACE:

@@ -149,7 +149,7 @@ def is_there(depth: int, path: Path) -> bool:
         return False
     except OSError as error:
         raise WeightsError(
-            f"depth {depth}: {path} cannot be looked for ({error.strerror}); let yourself read "
+            f"depth {depth}: {path} cannot be looked for ({reason(error)}); let yourself read "
             "its folder, or name another with --weights-dir"
         ) from error
     return True

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.errors import WeightsError
+from trainables.errors import WeightsError, reason
 from trainables.files import contents
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -62,7 +62,7 @@ def _beginning(path: Path) -> bytes:
     except FileNotFoundError:
         raise WeightsError("is not there; name its folder with --weights-dir") from None
     except OSError as error:
-        raise WeightsError(f"cannot be opened ({error.strerror}); let yourself read it") from error
+        raise WeightsError(f"cannot be opened ({reason(error)}); let yourself read it") from error
     if not head:
         raise WeightsError("is no loadable weights file: it is empty; fetch or make it again")
     return head

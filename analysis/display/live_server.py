@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from analysis.display.live import Live, named
 from analysis.display.live_files import build_apart, inside, page
 from analysis.findings.named_once import require_once
-from search.record import UserError
+from search.record import UserError, reason
 from search.record.terminal import shell
 from search.record.uris import as_uri, is_uri
 
@@ -97,7 +97,7 @@ def _no_port(port: int, error: OSError) -> str:
     elif error.errno == errno.EACCES:
         why = "may not be had by this user (ports below 1024 are the system's)"
     else:
-        why = f"cannot be had ({error.strerror or error})"
+        why = f"cannot be had ({reason(error)})"
     return f"--port {port} {why}; name another, or leave it out: a free one is taken then"
 
 

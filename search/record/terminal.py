@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainables.errors import RecordWarning
+from trainables.errors import RecordWarning, reason
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 STAND_INS = {  # where a terminal's encoding lacks a mark
@@ -137,7 +137,7 @@ def _notes_of_records(program: str) -> Iterator[None]:
 
 def in_words(error: OSError) -> str:
     """An error of the system: the path, what it is, and what mends it."""
-    said = error.strerror or str(error)
+    said = reason(error)
     names = [
         os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, str | bytes)
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables import places
-from trainables.errors import UserError
+from trainables.errors import UserError, reason
 
 
 class PreflightError(UserError):
@@ -121,5 +121,5 @@ def _unfit(path: Path) -> str:
     except NotADirectoryError:
         return "lies below a file, which is no folder"
     except OSError as error:
-        return f"cannot be looked into ({error.strerror})"
+        return f"cannot be looked into ({reason(error)})"
     return "is a link to nothing" if not path.exists() else "is a file, no folder"

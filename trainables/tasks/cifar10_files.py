@@ -11,6 +11,7 @@ import pyarrow as pa
 from torchvision.datasets import CIFAR10
 
 from trainables.engine.cache import cached, key_of
+from trainables.errors import reason
 from trainables.files import contents
 from trainables.task import Config, DataError, MissingDataError
 from trainables.tasks import synthetic
@@ -209,7 +210,7 @@ def _damage(path: Path, official: str) -> str:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest()
     except OSError as error:
-        return f"cannot be opened ({error.strerror})"
+        return f"cannot be opened ({reason(error)})"
     if found == official:
         return ""
     shown = contents(path, "pickle")

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from trainables.errors import reason
 from trainables.task import MissingDataError
 from trainables.tasks.inventory import TOLD, is_litter, many, named, refuse, told
 
@@ -113,9 +114,7 @@ def _closed(folders: Iterable[Path]) -> list[str]:
     closed: list[str] = []
 
     def note(error: OSError) -> None:
-        closed.append(
-            f"{error.filename} cannot be opened ({error.strerror}); let yourself read it"
-        )
+        closed.append(f"{error.filename} cannot be opened ({reason(error)}); let yourself read it")
 
     for folder in folders:
         for _ in os.walk(folder, onerror=note):

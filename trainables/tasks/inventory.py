@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainables.errors import reason
 from trainables.files import contents
 from trainables.task import DataError, MissingDataError
 
@@ -103,7 +104,7 @@ def readable(task: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        text = f"{error.filename} cannot be opened ({error.strerror}); let yourself read it"
+        text = f"{error.filename} cannot be opened ({reason(error)}); let yourself read it"
         raise DataError(f"{task}: {text}", [text]) from error
 
 
